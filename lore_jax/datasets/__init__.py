@@ -1,0 +1,1 @@
+"""One reader a source: each gives `Preferences`, or texts to embed."""
