@@ -1,0 +1,67 @@
+"""The reward basis R: embeddings `[..., dim]` to rewards `[..., rank]`, as Flax modules behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class LinearBasis(nn.Module):
+    """The paper's basis: `R(e) = V' e / input_scale`, with `V [dim, rank]`.
+
+    Attributes:
+        rank: the number of columns.
+        init_scale: standard deviation of V's initial entries.
+
+    Example:
+        >>> params = LinearBasis(rank=2).init(jax.random.key(0), jnp.ones((1, 8)), 1.0)["params"]
+        >>> params["V"].shape
+        (8, 2)
+
+    Reference:
+        Bose et al. 2025, arXiv 2504.14439, section 3.
+    """
+
+    rank: int
+    init_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, embeddings: jax.Array, input_scale: jax.Array | float) -> jax.Array:
+        """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is its RMS row norm."""
+        shape = (embeddings.shape[-1], self.rank)
+        directions = self.param("V", nn.initializers.normal(self.init_scale), shape, jnp.float32)
+        # V is scaled, not the table: dim x rank numbers instead of a second copy of responses x dim.
+        return jnp.matmul(embeddings, directions / input_scale, preferred_element_type=jnp.float32)
+
+
+class MLPBasis(nn.Module):
+    """A basis with hidden layers: `R(e) = V' gelu(... gelu(A e / input_scale + b))`.
+
+    Attributes:
+        rank: the number of outputs.
+        hidden: widths of the hidden layers.
+        init_scale: standard deviation of the last layer's output at the start, for inputs of norm 1.
+
+    Example:
+        >>> module = MLPBasis(rank=2, hidden=(16,))
+        >>> module.init(jax.random.key(0), jnp.ones((1, 8)), 1.0)["params"]["V"].shape
+        (16, 2)
+    """
+
+    rank: int
+    hidden: Sequence[int] = (64,)
+    init_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, embeddings: jax.Array, input_scale: jax.Array | float) -> jax.Array:
+        """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is its RMS row norm."""
+        # Rows of norm sqrt(dim) are what the layers' initialisation expects.
+        layer = embeddings.astype(jnp.float32) * (embeddings.shape[-1] ** 0.5 / input_scale)
+        for width in self.hidden:
+            layer = nn.gelu(nn.Dense(width)(layer))
+        init = nn.initializers.normal(self.init_scale / self.hidden[-1] ** 0.5)
+        directions = self.param("V", init, (self.hidden[-1], self.rank), jnp.float32)
+        return layer @ directions
