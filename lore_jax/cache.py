@@ -268,7 +268,7 @@ class CacheWriter:
             num_users: the number of users, if neither `user_ids` nor the pairs say it.
             user_ids: the users' names `[num_users]`, or None.
             head: the reference head `[dim]`, or None.
-            texts: (prompt, reply) of each response; a prompt is a string or a list of chat messages.
+            texts: (prompt, reply) of each response; a prompt is a string or a list of chat messages (dicts).
             extra: further columns of each pair, `pairs` JSON objects.
 
         Returns:
@@ -344,7 +344,7 @@ def _write_lines(path: Path, objects: Iterable[dict[str, Any]], expected: int, w
         nonlocal count
         for value in objects:
             count += 1
-            yield json.dumps(value).encode() + b"\n"
+            yield json.dumps(value, default=str).encode() + b"\n"  # dates and the like, of Parquet, as text
 
     record = write_file(path, lines())
     if count != expected:
