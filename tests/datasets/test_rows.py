@@ -97,7 +97,11 @@ def test_parquet_and_jsonl_agree(tmp_path):
 
 
 def test_prompt_id_numbers_the_prompts(tmp_path):
-    rows = [row(prompt_id="dialogue 1"), row(prompt_id="dialogue 2"), row(prompt="And a fruit?", prompt_id="dialogue 1")]
+    rows = [
+        row(prompt_id="dialogue 1"),
+        row(prompt_id="dialogue 2"),
+        row(prompt="And a fruit?", prompt_id="dialogue 1"),
+    ]
     pairs = read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", rows))
     np.testing.assert_array_equal(pairs.prompt, [0, 1, 0])
 
@@ -206,7 +210,7 @@ def test_files_without_rows_are_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message):
             read_text_pairs(path)
-    with pytest.raises(FileNotFoundError, match="missing.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.jsonl"):
         read_text_pairs(tmp_path / "missing.jsonl")
 
 
@@ -274,5 +278,5 @@ def test_bad_embedding_files(tmp_path):
             load_embeddings(tmp_path / name)
     np.save(tmp_path / "t.npy", np.zeros((100, 8), np.float32))
     (tmp_path / "t.npy").write_bytes((tmp_path / "t.npy").read_bytes()[:300])
-    with pytest.raises(ValueError, match="not a whole .npy"):
+    with pytest.raises(ValueError, match=r"not a whole .npy"):
         load_embeddings(tmp_path / "t.npy")
