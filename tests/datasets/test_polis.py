@@ -218,7 +218,8 @@ def test_published_conversation(conversation):
         published = {int(row["comment-id"]): row for row in csv.DictReader(file)}
     for name, value in (("agrees", 1), ("disagrees", -1)):
         theirs = sum(int(published[comment][name]) for comment in votes.comment_ids)
-        assert 0 <= theirs - (votes.vote == value).sum() <= votes.num_replaced
+        replaced = votes.num_replaced if (ROOT / conversation / "votes.csv").exists() else 0.01 * theirs
+        assert 0 <= theirs - (votes.vote == value).sum() <= replaced
     # Its own table of voters x statements keeps the last votes: exactly ours.
     with open(ROOT / conversation / "participants-votes.csv", newline="", encoding="utf-8") as file:
         wide = {int(row["participant"]): row for row in csv.DictReader(file)}
