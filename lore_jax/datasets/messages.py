@@ -1,0 +1,171 @@
+"""Prompt and replies of one row, brought to one form: a tuple of chat messages, and two texts.
+
+The three spellings of preference data sets (as in TRL) are understood: strings; the assistant's turn as a list of one
+message; whole conversations that repeat the prompt. Both sides must be spelt alike, because a difference in spelling
+between chosen and rejected is a label that every model finds before it finds a preference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+# Python's way of writing a list of strings or of messages; JSON's double quotes alone may be an honest reply.
+_LIST_AS_TEXT = re.compile(r"""\s*\[(?:'.*['"]|".*'|\{['"]role['"].*\})\]\s*""", re.DOTALL)
+
+
+class Message(NamedTuple):
+    """One turn of a conversation.
+
+    Attributes:
+        role: system (only in the first place), user or assistant.
+        content: the text.
+    """
+
+    role: str
+    content: str
+
+
+class Comparison(NamedTuple):
+    """What a row compares.
+
+    Attributes:
+        prompt: the conversation up to the reply; ends with the user's turn.
+        chosen: the preferred reply.
+        rejected: the other reply.
+    """
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+
+def parse_comparison(row: Mapping[str, Any]) -> Comparison:
+    """Reads prompt and replies from the columns prompt, system (both optional), chosen and rejected of a row.
+
+    Args:
+        row: the columns by name. Prompt, chosen and rejected are strings or lists of `{"role": ..., "content": ...}`;
+            the prompt may be absent where chosen and rejected are whole conversations.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: one line that names the column, without the place of the row.
+
+    Example:
+        >>> parse_comparison({"prompt": "Name a colour.", "chosen": "Blue.", "rejected": "No."}).prompt
+        (Message(role='user', content='Name a colour.'),)
+    """
+    sides = {name: _side(name, row[name]) for name in ("chosen", "rejected")}
+    if isinstance(row["chosen"], str) != isinstance(row["rejected"], str):
+        raise ValueError("chosen and rejected are a text and a list of messages: both must be of one kind")
+    prompt = _prompt(row)
+    replies = {}
+    for name, (head, reply) in sides.items():
+        if head and prompt is not None and head not in (prompt, _without_system(prompt)):
+            raise ValueError(
+                f"{name} is a conversation that does not begin with the prompt and end with one reply to it"
+            )
+        if _LIST_AS_TEXT.fullmatch(reply):
+            raise ValueError(f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected")
+        if not reply.strip():
+            raise ValueError(f"{name} is an empty reply")
+        replies[name] = reply
+    if prompt is None:
+        prompt = sides["chosen"][0]
+        if prompt != sides["rejected"][0]:
+            raise ValueError("chosen and rejected differ before the last reply: one prompt for both is expected")
+        if not prompt:
+            raise ValueError("there is no prompt: neither a column of that name nor whole conversations")
+        if isinstance(row.get("system"), str) and row["system"]:
+            prompt = _with_system(row["system"], prompt)
+    _check_turns("prompt", prompt)
+    if prompt[-1].role != "user":
+        raise ValueError(f"prompt ends with the turn of {prompt[-1].role!r}: 'user' is expected")
+    if replies["chosen"] == replies["rejected"]:
+        raise ValueError(f"chosen equals rejected ({_short(replies['chosen'])})")
+    return Comparison(prompt, replies["chosen"], replies["rejected"])
+
+
+def kind_of(value: Any) -> str:
+    """What a value of a JSON or Parquet file is, in words."""
+    kinds = {
+        type(None): "null",
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+    }
+    return kinds.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
+
+
+def _prompt(row: Mapping[str, Any]) -> tuple[Message, ...] | None:
+    value, system = row.get("prompt"), row.get("system")
+    if system is not None and not isinstance(system, str):
+        raise ValueError(f"system is {kind_of(system)}: a text is expected")
+    if value is None:
+        if isinstance(row["chosen"], str):
+            raise ValueError("prompt is null: a text or a list of messages is expected")
+        return None
+    prompt = (Message("user", value),) if isinstance(value, str) else _messages("prompt", value)
+    if not prompt or not prompt[-1].content.strip():
+        raise ValueError("prompt is empty")
+    return _with_system(system, prompt) if system else prompt
+
+
+def _side(name: str, value: Any) -> tuple[tuple[Message, ...], str]:
+    """The conversation before the reply, empty if it is not repeated, and the reply."""
+    if isinstance(value, str):
+        return (), value
+    messages = _messages(name, value)
+    if not messages or messages[-1].role != "assistant":
+        last = f"the turn of {messages[-1].role!r}" if messages else "nothing"
+        raise ValueError(f"{name} ends with {last}: a reply of 'assistant' is expected")
+    return messages[:-1], messages[-1].content
+
+
+def _messages(name: str, value: Any) -> tuple[Message, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a text or a list of messages is expected")
+    messages = []
+    for number, message in enumerate(value):
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise ValueError(
+                f"{name}: message {number} is {_short(message)}: an object with role and content is expected"
+            )
+        if message["role"] not in ("system", "user", "assistant"):
+            raise ValueError(
+                f"{name}: message {number} has role {message['role']!r}: system, user or assistant is expected"
+            )
+        if not isinstance(message["content"], str):
+            raise ValueError(
+                f"{name}: message {number} has a content that is {kind_of(message['content'])}, not a text"
+            )
+        messages.append(Message(message["role"], message["content"]))
+    return tuple(messages)
+
+
+def _check_turns(name: str, messages: tuple[Message, ...]) -> None:
+    for number, message in enumerate(_without_system(messages)):
+        expected = ("user", "assistant")[number % 2]
+        if message.role != expected:
+            place = number + len(messages) - len(_without_system(messages))
+            raise ValueError(f"{name}: message {place} is the turn of {message.role!r}: {expected!r} is expected there")
+
+
+def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return messages[1:] if messages and messages[0].role == "system" else messages
+
+
+def _with_system(system: str, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    if messages[0].role == "system" and messages[0].content != system:
+        raise ValueError("system is given in its own column and, differently, in the conversation")
+    return (Message("system", system), *_without_system(messages))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

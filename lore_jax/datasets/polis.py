@@ -1,0 +1,364 @@
+"""Polis conversations: votes of real people on short statements, as published in the Polis open data.
+
+A conversation is a folder with `comments.csv` and `votes.csv` (or, where that was not published, the wide
+`participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. A user is one voter of one
+conversation, a response is a statement, and a pair sets a statement the user agreed with against one the user disagreed
+with. All statements answer one prompt, the conversation; the unit that splits must not cut is therefore the response.
+These are agree/disagree votes on statements written by people, not choices between replies of a model: say so beside
+every number.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from lore_jax.preferences import Preferences, from_arrays
+from lore_jax.tensorfile import map_tensor
+
+_REMOVED = -1  # `moderated`: 1 accepted, 0 never looked at, -1 removed by a moderator
+_TEST_FRACTION = {"unseen": 0.30, "seen": 0.25}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Votes:
+    """One conversation: its statements without those that moderators removed, and each voter's last vote on each.
+
+    Attributes:
+        conversation: the folder's name.
+        comment_ids: the statements' numbers in the published files, int64 `[statements]`, ascending.
+        texts: the statements.
+        moderated: 1 accepted or 0 never looked at, int8 `[statements]`.
+        voter_ids: the voters' numbers in the published files, int64 `[voters]`, ascending.
+        voter: who voted, an index into `voter_ids`, int32 `[votes]`, ascending.
+        statement: on what, an index into `comment_ids`, int32 `[votes]`.
+        vote: 1 agree, -1 disagree, 0 pass, int8 `[votes]`.
+        num_removed: how many statements moderators removed.
+        num_replaced: how many votes a later vote of the same voter on the same statement replaced.
+    """
+
+    conversation: str
+    comment_ids: np.ndarray
+    texts: list[str]
+    moderated: np.ndarray
+    voter_ids: np.ndarray
+    voter: np.ndarray
+    statement: np.ndarray
+    vote: np.ndarray
+    num_removed: int
+    num_replaced: int
+
+
+class PolisEmbeddings(NamedTuple):
+    """Embedded statements of several conversations.
+
+    Attributes:
+        table: one row a statement, `[rows, dim]`.
+        rows: `(conversation, comment id)` to the row.
+    """
+
+    table: np.ndarray
+    rows: dict[tuple[str, int], int]
+
+    def of(self, votes: Votes) -> np.ndarray:
+        """The rows of one conversation's statements in the order of `votes.comment_ids`, `[statements, dim]`."""
+        try:
+            return np.asarray(
+                self.table[[self.rows[votes.conversation, int(comment)] for comment in votes.comment_ids]]
+            )
+        except KeyError as error:
+            conversation, comment = error.args[0]
+            raise ValueError(f"no embedding of comment {comment} of {conversation}") from None
+
+
+class PolisSplit(NamedTuple):
+    """Training and test pairs of the same users over the same table, and what was left out.
+
+    Attributes:
+        train: the training pairs.
+        test: the test pairs.
+        num_dropped_users: voters with too few pairs in either part.
+        num_straddling: combinations (agreed, disagreed) of the users kept that have a foot in each part, never drawn.
+        num_inside: combinations of the users kept inside one part, from which the pairs were drawn.
+    """
+
+    train: Preferences
+    test: Preferences
+    num_dropped_users: int
+    num_straddling: int
+    num_inside: int
+
+
+def read_polis(folder: str | os.PathLike[str]) -> Votes:
+    """Reads one conversation.
+
+    The last vote of a voter on a statement counts (the later time stamp; the later line where they are equal).
+
+    Args:
+        folder: a folder with `comments.csv` and either `votes.csv` or `participants-votes.csv`.
+
+    Returns:
+        The votes.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is not what Polis publishes; the message names file, line and column.
+
+    Example:
+        >>> votes = read_polis("data/polis/scoop-hivemind.freshwater")
+        >>> len(votes.texts), len(votes.voter_ids)
+        (51, 117)
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected")
+    comments: dict[int, tuple[str, int]] = {}
+    for where, row in _read_csv(folder / "comments.csv", ("comment-id", "moderated", "comment-body")):
+        comment, text = _integer(where, "comment-id", row), row["comment-body"]
+        if comment in comments or not text.strip():
+            raise ValueError(f"{where}: comment {comment} is {'there twice' if comment in comments else 'empty'}")
+        comments[comment] = text, _integer(where, "moderated", row, (-1, 0, 1))
+    wide = not (folder / "votes.csv").exists()
+    ballots = _wide_votes(folder / "participants-votes.csv") if wide else _long_votes(folder / "votes.csv")
+    last: dict[tuple[int, int], tuple[int, int]] = {}
+    num_votes = 0
+    for where, voter, comment, time, vote in ballots:
+        if comment not in comments:
+            raise ValueError(f"{where}: a vote on comment {comment}, which comments.csv does not have")
+        num_votes += 1
+        if time >= last.get((voter, comment), (time, 0))[0]:
+            last[voter, comment] = time, vote
+    kept = {comment: value for comment, value in sorted(comments.items()) if value[1] != _REMOVED}
+    triplets = [(voter, comment, vote) for (voter, comment), (_, vote) in sorted(last.items()) if comment in kept]
+    voters, on, vote = (np.array(triplets, np.int64).reshape(-1, 3).T) if triplets else np.zeros((3, 0), np.int64)
+    comment_ids = np.array(list(kept), np.int64)
+    voter_ids = np.array(sorted({voter for voter, _ in last}), np.int64)
+    return Votes(
+        conversation=folder.resolve().name,
+        comment_ids=comment_ids,
+        texts=[text for text, _ in kept.values()],
+        moderated=np.array([moderated for _, moderated in kept.values()], np.int8),
+        voter_ids=voter_ids,
+        voter=np.searchsorted(voter_ids, voters).astype(np.int32),
+        statement=np.searchsorted(comment_ids, on).astype(np.int32),
+        vote=vote.astype(np.int8),
+        num_removed=len(comments) - len(kept),
+        num_replaced=num_votes - len(last),
+    )
+
+
+def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
+    """Loads embeddings of the statements: the one `embeddings*.safetensors` of a folder and its `embeddings-rows.csv`.
+
+    Args:
+        root: the folder that holds the conversations' folders.
+
+    Returns:
+        The table, memory-mapped, and where each statement stands in it.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: there are several such files, or row numbers and table disagree.
+    """
+    root = Path(root)
+    tables = sorted(root.glob("embeddings*.safetensors"))
+    if not tables:
+        raise FileNotFoundError(f"{root} holds no embeddings*.safetensors")
+    if len(tables) > 1:
+        raise ValueError(f"{root} holds {', '.join(file.name for file in tables)}: one table is expected")
+    table = map_tensor(tables[0], "embeddings")
+    rows: dict[tuple[str, int], int] = {}
+    for where, row in _read_csv(root / "embeddings-rows.csv", ("conversation", "comment-id")):
+        key = row["conversation"], _integer(where, "comment-id", row)
+        if key in rows:
+            raise ValueError(f"{where}: comment {key[1]} of {key[0]} is there twice")
+        rows[key] = len(rows)
+    if len(rows) != table.shape[0]:
+        raise ValueError(
+            f"{root / 'embeddings-rows.csv'} names {len(rows)} rows, {tables[0].name} has {table.shape[0]}"
+        )
+    return PolisEmbeddings(table, rows)
+
+
+def polis_preferences(
+    votes: Votes,
+    embeddings: Any,
+    *,
+    test: Literal["unseen", "seen"] = "unseen",
+    split_seed: int,
+    max_train_pairs: int = 40,
+    max_test_pairs: int = 20,
+    min_train_pairs: int = 20,
+    min_test_pairs: int = 5,
+) -> PolisSplit:
+    """Draws one split of a conversation into training and test pairs of the same users.
+
+    "unseen": 30 % of the statements are held out for everybody; statements of one text stay together. "seen": each
+    user's own votes (agree and disagree) are cut 75/25 first; other users may have judged the same statements. In both,
+    pairs are then drawn inside each part: no pair has a foot in both, and no user meets a training statement in a test.
+
+    Args:
+        votes: one conversation.
+        embeddings: one row a statement, `[statements, dim]`, in the order of `votes.comment_ids`.
+        test: what the test pairs are about.
+        split_seed: seed of the split and of the draws.
+        max_train_pairs: pairs drawn for a user's training, without replacement, from all agreed x disagreed statements.
+        max_test_pairs: the same for the test.
+        min_train_pairs: users with fewer training pairs are dropped.
+        min_test_pairs: users with fewer test pairs are dropped.
+
+    Returns:
+        The split; its user ids are `conversation/voter`, and both parts share the table.
+
+    Raises:
+        ValueError: an argument is not what it should be, or no user has enough pairs.
+
+    Example:
+        >>> split = polis_preferences(votes, load_polis_embeddings(root).of(votes), test="unseen", split_seed=0)
+        >>> split.train.num_users == split.test.num_users
+        True
+    """
+    if test not in _TEST_FRACTION:
+        raise ValueError(f"test is {test!r}: 'unseen' or 'seen' is expected")
+    _check_rows(votes, embeddings)
+    rng = np.random.default_rng(split_seed)
+    text_of = np.unique([text.strip() for text in votes.texts], return_inverse=True)[1]
+    num_texts = int(text_of.max(initial=-1)) + 1
+    held_out_texts = rng.permutation(num_texts)[: round(_TEST_FRACTION["unseen"] * num_texts)]
+    held_out = np.isin(text_of, held_out_texts)
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = [], []  # [pairs, 2] of each user kept: train, test
+    users, straddling, inside = [], 0, 0
+    for voter, statement, vote in _ballots(votes):
+        if test == "unseen":
+            in_test = held_out[statement]
+        else:
+            in_test = np.zeros(len(statement), bool)
+            in_test[rng.permutation(len(statement))[: round(_TEST_FRACTION["seen"] * len(statement))]] = True
+        train_pairs, train_count = _draw_pairs(statement[~in_test], vote[~in_test], max_train_pairs, rng)
+        test_pairs, test_count = _draw_pairs(statement[in_test], vote[in_test], max_test_pairs, rng)
+        if len(train_pairs) < min_train_pairs or len(test_pairs) < min_test_pairs:
+            continue
+        users.append(voter)
+        parts[0].append(train_pairs)
+        parts[1].append(test_pairs)
+        inside += train_count + test_count
+        straddling += int((vote == 1).sum() * (vote == -1).sum()) - train_count - test_count
+    if not users:
+        raise ValueError(
+            f"{votes.conversation}: none of {len(votes.voter_ids)} voters has {min_train_pairs} training and "
+            f"{min_test_pairs} test pairs"
+        )
+    train, test_part = (_preferences(votes, embeddings, users, pairs) for pairs in parts)
+    return PolisSplit(train, test_part, len(votes.voter_ids) - len(users), straddling, inside)
+
+
+def polis_pairs(votes: Votes, embeddings: Any, *, seed: int, max_pairs: int = 60) -> Preferences:
+    """Draws pairs of all voters, not split: what a cache of a conversation holds. Split them by response.
+
+    Args:
+        votes: one conversation.
+        embeddings: one row a statement, `[statements, dim]`, in the order of `votes.comment_ids`.
+        seed: seed of the draws.
+        max_pairs: pairs drawn for a user, without replacement, from all agreed x disagreed statements.
+
+    Returns:
+        The pairs; users are all voters, those without any pair too, under the names `conversation/voter`.
+
+    Raises:
+        ValueError: the table does not fit the statements.
+    """
+    _check_rows(votes, embeddings)
+    rng = np.random.default_rng(seed)
+    pairs = [np.zeros((0, 2), np.int32)] * len(votes.voter_ids)
+    for voter, statement, vote in _ballots(votes):
+        pairs[voter] = _draw_pairs(statement, vote, max_pairs, rng)[0]
+    return _preferences(votes, embeddings, list(range(len(pairs))), pairs)
+
+
+def _check_rows(votes: Votes, embeddings: Any) -> None:
+    if np.shape(embeddings)[:1] != (len(votes.comment_ids),):
+        raise ValueError(
+            f"{votes.conversation}: embeddings has shape {np.shape(embeddings)}: one row for each of "
+            f"{len(votes.comment_ids)} statements is expected"
+        )
+
+
+def _ballots(votes: Votes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Each voter who agreed or disagreed with something, with the statements and the votes on them."""
+    said = votes.vote != 0
+    voter, statement, vote = votes.voter[said], votes.statement[said], votes.vote[said]
+    voters, first = np.unique(voter, return_index=True)
+    for one, start, stop in zip(voters.tolist(), first, [*first[1:], len(voter)], strict=True):
+        yield one, statement[start:stop], vote[start:stop]
+
+
+def _draw_pairs(
+    statement: np.ndarray, vote: np.ndarray, max_pairs: int, rng: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """Up to `max_pairs` distinct (agreed, disagreed) statements `[n, 2]` in random order; how many there are in all."""
+    agreed, disagreed = statement[vote == 1], statement[vote == -1]
+    count = len(agreed) * len(disagreed)
+    drawn = rng.choice(count, min(count, max_pairs), replace=False)
+    return np.stack([agreed[drawn // max(1, len(disagreed))], disagreed[drawn % max(1, len(disagreed))]], axis=1), count
+
+
+def _preferences(votes: Votes, embeddings: Any, users: list[int], pairs: list[np.ndarray]) -> Preferences:
+    chosen, rejected = np.concatenate(pairs).T
+    return from_arrays(
+        embeddings,
+        chosen,
+        rejected,
+        np.repeat(np.arange(len(users)), [len(of_user) for of_user in pairs]),
+        user_ids=[f"{votes.conversation}/{votes.voter_ids[user]}" for user in users],
+    )
+
+
+def _long_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    for where, row in _read_csv(path, ("timestamp", "comment-id", "voter-id", "vote")):
+        voter, comment, time = (_integer(where, name, row) for name in ("voter-id", "comment-id", "timestamp"))
+        yield where, voter, comment, time, _integer(where, "vote", row, (-1, 0, 1))
+
+
+def _wide_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    for where, row in _read_csv(path, ("participant",)):
+        voter = _integer(where, "participant", row)
+        for name, value in row.items():
+            if value and name.isdecimal():
+                yield where, voter, int(name), 0, _integer(where, name, row, (-1, 0, 1))
+
+
+def _read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file as dicts, each with its place (`file line N`); the columns needed are checked."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            if missing := [name for name in columns if name not in header]:
+                found = ", ".join(map(repr, header[:8])) or "nothing"
+                raise ValueError(f"{path}: column {missing[0]!r} is missing; found {found[:200]}")
+            for row in reader:
+                if len(row) != len(header):
+                    raise ValueError(f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
+                yield f"{path} line {reader.line_num}", dict(zip(header, row, strict=True))
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} after line {reader.line_num}: not UTF-8 text") from None
+        except csv.Error as error:
+            raise ValueError(f"{path} line {reader.line_num}: {error}") from None
+
+
+def _integer(where: str, name: str, row: dict[str, str], allowed: tuple[int, ...] = ()) -> int:
+    try:
+        value = int(row[name])
+    except ValueError:
+        raise ValueError(f"{where}: {name} is {row[name]!r}: a whole number is expected") from None
+    if allowed and value not in allowed:
+        raise ValueError(f"{where}: {name} is {value}: {' or '.join(map(str, allowed))} is expected")
+    return value
