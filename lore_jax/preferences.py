@@ -16,7 +16,9 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-_ROWS_PER_CHECK = 65_536  # rows of the table checked for NaN at a time, so that a memory-mapped table is never copied whole
+_ROWS_PER_CHECK = (
+    65_536  # rows of the table checked for NaN at a time, so that a memory-mapped table is never copied whole
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +71,9 @@ class Preferences:
     def take_pairs(self, keep: np.ndarray) -> Preferences:
         """The pairs in `keep` (a mask or row numbers `[n]`), sorted by user again; table and users stay as they are."""
         index = np.flatnonzero(keep) if keep.dtype == bool else np.sort(keep)
-        columns = {name: getattr(self, name)[index] for name in ("chosen", "rejected", "user", "prompt", "weight", "row")}
+        columns = {
+            name: getattr(self, name)[index] for name in ("chosen", "rejected", "user", "prompt", "weight", "row")
+        }
         return dataclasses.replace(self, **columns)
 
     def take_users(self, users: np.ndarray) -> Preferences:
@@ -185,7 +189,9 @@ def from_arrays(
             raise ValueError(f"{name} has {len(value)} entries, chosen has {pairs}: one entry a pair is expected")
     _check_range("chosen", columns["chosen"], responses, f"a table of {responses} responses")
     _check_range("rejected", columns["rejected"], responses, f"a table of {responses} responses")
-    _refuse(columns["chosen"] == columns["rejected"], "chosen equals rejected (response {}) in pair {}", columns["chosen"])
+    _refuse(
+        columns["chosen"] == columns["rejected"], "chosen equals rejected (response {}) in pair {}", columns["chosen"]
+    )
     if user_ids is not None:
         user_ids = _check_user_ids(np.asarray(user_ids), num_users)
     if num_users is None:
@@ -266,7 +272,9 @@ def from_dataframe(
 def _check_table(embeddings: Any) -> None:
     shape, dtype = getattr(embeddings, "shape", None), getattr(embeddings, "dtype", None)
     if shape is None or dtype is None:
-        raise ValueError(f"embeddings is a {type(embeddings).__name__}: a NumPy or JAX array [responses, dim] is expected")
+        raise ValueError(
+            f"embeddings is a {type(embeddings).__name__}: a NumPy or JAX array [responses, dim] is expected"
+        )
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"embeddings has shape {tuple(shape)}: [responses, dim], neither of them 0, is expected")
     if str(dtype) not in ("float16", "bfloat16", "float32"):
@@ -274,7 +282,8 @@ def _check_table(embeddings: Any) -> None:
     for start in range(0, shape[0], _ROWS_PER_CHECK):
         block = embeddings[start : start + _ROWS_PER_CHECK]
         # The sum of a row is finite if all of its entries are, except by overflow, which the exact look below settles.
-        suspects = ~np.isfinite(np.asarray(block.sum(axis=1, dtype=np.float32)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspects = ~np.isfinite(np.asarray(block.sum(axis=1, dtype=np.float32)))
         for row in np.flatnonzero(suspects):
             values = np.asarray(block[row], np.float32)
             if not np.isfinite(values).all():

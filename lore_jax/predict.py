@@ -1,0 +1,162 @@
+"""Using a model and posteriors: margins, probabilities with the uncertainty integrated, scores of candidates, top-k."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lore_jax.adapt import Posterior
+from lore_jax.model import Model, rewards
+from lore_jax.preferences import Preferences
+
+
+class Margins(NamedTuple):
+    """The posterior of each pair's margin, in logits.
+
+    Attributes:
+        mean: `f . E[w]`, `[pairs]`.
+        variance: `f' Cov[w] f`, `[pairs]`.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Probability of the recorded choice with the margin's uncertainty integrated, `[pairs]`.
+
+        `E[sigmoid(z)] ~ sigmoid(mean / sqrt(1 + pi variance / 8))` for a Gaussian z (MacKay 1992, the probit
+        approximation).
+        """
+        return np.asarray(jax.nn.sigmoid(self.mean / np.sqrt(1.0 + np.pi / 8.0 * self.variance)))
+
+    def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends `[pairs]` between which the margin lies with probability `level`."""
+        reach = float(jax.scipy.stats.norm.ppf(0.5 + level / 2.0)) * np.sqrt(self.variance)
+        return self.mean - reach, self.mean + reach
+
+
+def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
+    """Each pair's margin under its user's posterior.
+
+    `z = w_u . (R(e_chosen) - R(e_rejected)) / temperature`
+
+    Args:
+        model: a fitted model.
+        posterior: of the users of `prefs`, in the same order.
+        prefs: pairs, seen or not.
+
+    Returns:
+        Means and variances in logits, `[pairs]`, in the order of `prefs` (sorted by user; `prefs.row` leads back).
+
+    Raises:
+        ValueError: the posterior is of another number of users, or the table of another width.
+
+    Example:
+        >>> (margins(model, posterior, test).mean > 0).mean()  # micro accuracy
+    """
+    if posterior.num_users != prefs.num_users:
+        raise ValueError(f"the posterior has {posterior.num_users} users, the preferences have {prefs.num_users}")
+    table = rewards(model, prefs.embeddings)
+    mean, variance = _margins(table, prefs.chosen, prefs.rejected, prefs.user, posterior.weights, posterior.covariance)
+    return Margins(np.asarray(mean), np.asarray(variance))
+
+
+@jax.jit
+def _margins(
+    table: jax.Array, chosen: jax.Array, rejected: jax.Array, user: jax.Array, weights: jax.Array, covariance: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    features = table[chosen] - table[rejected]
+    mean = jnp.sum(features * weights[user], axis=1)
+    # The quadratic form column by column: `covariance[user]` would be pairs x rank x rank.
+    variance = jnp.zeros_like(mean)
+    for row in range(features.shape[1]):
+        variance += features[:, row] * jnp.sum(features * covariance[:, row][user], axis=1)
+    return mean, jnp.maximum(variance, 0.0)
+
+
+def predict_proba(model: Model, posterior: Posterior, prefs: Preferences) -> np.ndarray:
+    """Probability of each recorded choice, the uncertainty of the user's weights integrated.
+
+    Args:
+        model: a fitted model.
+        posterior: of the users of `prefs`, in the same order.
+        prefs: pairs, seen or not.
+
+    Returns:
+        Probabilities `[pairs]`, in the order of `prefs`.
+
+    Raises:
+        ValueError: as `margins`.
+
+    Example:
+        >>> predict_proba(model, posterior, test).mean()
+    """
+    return margins(model, posterior, prefs).probability
+
+
+def score(
+    model: Model, posterior: Posterior, embeddings: Any, candidates: Any = None, *, top_k: int | None = None
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Every user's reward of candidate responses, or the best few of them.
+
+    `r_u(c) = w_u . R(e_c) / temperature`
+
+    Args:
+        model: a fitted model.
+        posterior: of the users.
+        embeddings: table of the candidates, `[responses, dim]`.
+        candidates: rows of the table: `[c]`, the same for everybody, or `[users, c]`; None: the whole table.
+        top_k: None for all scores, or how many of the best to return.
+
+    Returns:
+        Scores `[users, c]` in logits; with `top_k`, the best scores `[users, top_k]`, highest first, and their rows in
+        the table. Only differences between the scores of one prompt mean anything.
+
+    Raises:
+        ValueError: a candidate is not in the table, `candidates` has another number of users, or `top_k` exceeds c.
+
+    Example:
+        >>> best, rows = score(model, posterior, embeddings, top_k=3)
+    """
+    count = embeddings.shape[0]
+    rows = np.arange(count, dtype=np.int32) if candidates is None else np.asarray(candidates)
+    if rows.ndim not in (1, 2) or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(
+            f"candidates has dtype {rows.dtype} and shape {rows.shape}: integers [c] or [users, c] are expected"
+        )
+    if rows.ndim == 2 and len(rows) != posterior.num_users:
+        raise ValueError(f"candidates is for {len(rows)} users, the posterior has {posterior.num_users}")
+    if rows.size and (rows.min() < 0 or rows.max() >= count):
+        bad = rows[(rows < 0) | (rows >= count)][0]
+        raise ValueError(f"candidates holds {bad}, outside a table of {count} responses")
+    if top_k is not None and not 1 <= top_k <= rows.shape[-1]:
+        raise ValueError(f"top_k is {top_k}: 1 to {rows.shape[-1]}, the number of candidates, is expected")
+    table = rewards(model, embeddings)
+    if top_k is None:
+        return np.asarray(_score(table, posterior.weights, rows))
+    values, rows = _best(table, posterior.weights, rows, top_k)
+    return np.asarray(values), np.asarray(rows)
+
+
+@jax.jit
+def _score(table: jax.Array, weights: jax.Array, rows: jax.Array) -> jax.Array:
+    if rows.ndim == 1:
+        return weights @ table[rows].T
+    return jnp.einsum("uck,uk->uc", table[rows], weights)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _best(table: jax.Array, weights: jax.Array, rows: jax.Array, top_k: int) -> tuple[jax.Array, jax.Array]:
+    """One user at a time in batches: the matrix `[users, c]` is never whole."""
+
+    def one(user: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        mine = user[1] if rows.ndim == 2 else rows
+        values, place = jax.lax.top_k(table[mine] @ user[0], top_k)
+        return values, mine[place]
+
+    return jax.lax.map(one, (weights, rows) if rows.ndim == 2 else (weights,), batch_size=1024)
