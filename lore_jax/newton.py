@@ -78,25 +78,12 @@ def map_estimate(
         nothing = jnp.zeros(users)
         return MapEstimate(start, jnp.zeros((0, 0, *users)), nothing == 0, nothing.astype(jnp.int32), nothing)
 
-    identity = jnp.eye(k).reshape(k, k, *[1] * len(users))
-
-    def derivatives(deviation: jax.Array) -> tuple[jax.Array, jax.Array]:
-        lost = jax.nn.sigmoid(-_margins(features, offset, deviation))
-        pull = weight * lost
-        gradient = deviation - jnp.sum(features * pull[None], axis=1)
-        return gradient, identity + weighted_outer(features, pull * (1.0 - lost))
-
     def not_done(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         return jnp.any(state[2])
 
     def step(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         deviation, steps, active = state
-        gradient, hessian = derivatives(deviation)
-        direction = -solve(cholesky(hessian), gradient)
-        decrement = jnp.sqrt(jnp.maximum(-jnp.sum(gradient * direction, axis=0), 0.0))
-        along = _margins(features, jnp.zeros_like(offset), direction)
-        rho = jnp.max(jnp.abs(along) * (weight > 0), axis=0, initial=1e-6)
-        moved = deviation + direction * (jnp.log1p(rho) / rho)[None]
+        moved, lower, decrement, rho = newton_step(features, offset, weight, deviation)
         steps = steps + active
         far = (decrement > _LAST_STEP) | (rho > _LAST_MOVE)
         return jnp.where(active[None], moved, deviation), steps, active & far & (steps < max_steps)
@@ -104,15 +91,52 @@ def map_estimate(
     # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so that a user's answer
     # does not depend on who shares the chunk.
     active = jnp.broadcast_to(jnp.sum(weight, axis=0) > 0, users)
-    init = (start, jnp.zeros(users, jnp.int32), active)
-    deviation, steps, _ = jax.lax.while_loop(not_done, step, init)
-    deviation = jnp.where(active[None], deviation, 0.0)  # without any evidence the mode is the population
-    gradient, hessian = derivatives(deviation)
+    start = jnp.where(active[None], start, 0.0)  # without any evidence the mode is the population
+    deviation, steps, _ = jax.lax.while_loop(not_done, step, (start, jnp.zeros(users, jnp.int32), active))
+    gradient, hessian = _derivatives(features, offset, weight, deviation)
     lower = cholesky(hessian)
-    decrement = jnp.sqrt(jnp.maximum(jnp.sum(gradient * solve(lower, gradient), axis=0), 0.0))
+    decrement = _decrement(gradient, solve(lower, gradient))
     return MapEstimate(
         deviation, inverse(lower), decrement <= _TOLERANCE, steps, jnp.sqrt(jnp.sum(gradient**2, axis=0))
     )
+
+
+def newton_step(
+    features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """One damped Newton step; the arguments are those of `map_estimate`.
+
+    Args:
+        features: `[k, shots, ...]`.
+        offset: `[shots, ...]`.
+        weight: `[shots, ...]`.
+        deviation: where to step from, `[k, ...]`.
+
+    Returns:
+        The new deviation `[k, ...]`; the Cholesky factor of the Hessian at the old one `[k, k, ...]`; the Newton decrement
+        there `[...]`; the largest change of a margin that a full step would have made, in logits `[...]`.
+    """
+    gradient, hessian = _derivatives(features, offset, weight, deviation)
+    lower = cholesky(hessian)
+    direction = -solve(lower, gradient)
+    along = _margins(features, jnp.zeros_like(offset), direction)
+    rho = jnp.max(jnp.abs(along) * (weight > 0), axis=0, initial=1e-6)
+    return deviation + direction * (jnp.log1p(rho) / rho)[None], lower, _decrement(gradient, -direction), rho
+
+
+def _derivatives(
+    features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    k = features.shape[0]
+    lost = jax.nn.sigmoid(-_margins(features, offset, deviation))
+    pull = weight * lost
+    identity = jnp.eye(k).reshape(k, k, *[1] * (features.ndim - 2))
+    gradient = deviation - jnp.sum(features * pull[None], axis=1)
+    return gradient, identity + weighted_outer(features, pull * (1.0 - lost))
+
+
+def _decrement(gradient: jax.Array, solved: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.maximum(jnp.sum(gradient * solved, axis=0), 0.0))
 
 
 def _margins(features: jax.Array, offset: jax.Array, deviation: jax.Array) -> jax.Array:

@@ -1,0 +1,111 @@
+"""How users and their pairs are laid out for a joint fit: in buckets of like length, dealt evenly to shards.
+
+A joint fit touches every pair in every step, so its layout is made once, on the host. Users are grouped by number of pairs
+(powers of two), each bucket padded only to its own longest user, and dealt to the shards in the order of their length:
+every shard gets the same number of users of every bucket, hence the same work and the same shapes. A user's weights live
+beside the user's pairs, so no step moves anything between shards that grows with users or pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lore_jax.preferences import Preferences, group_by_user
+
+
+@flax.struct.dataclass
+class UserBucket:
+    """Users of like length on the device; axes `[shards, shots, users]`, or `[shots, users]` inside one shard.
+
+    Attributes:
+        chosen: rows of the preferred responses, int32.
+        rejected: rows of the other responses, int32.
+        weight: how much each pair counts, float32; 0 for padding.
+    """
+
+    chosen: jax.Array
+    rejected: jax.Array
+    weight: jax.Array
+
+
+@flax.struct.dataclass
+class FitData:
+    """What a joint fit reads in every step; inside one shard the buckets have lost their first axis.
+
+    Attributes:
+        embeddings: the table, `[responses, dim]`, the same for every shard.
+        input_scale: what the basis divides embeddings by.
+        buckets: the pairs.
+    """
+
+    embeddings: jax.Array
+    input_scale: jax.Array
+    buckets: tuple[UserBucket, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """Where each user lives.
+
+    Attributes:
+        num_users: the number of users, those without pairs included.
+        ids: for each bucket the user ids, int32 `[shards, users]`; -1 for padding.
+    """
+
+    num_users: int
+    ids: tuple[np.ndarray, ...]
+
+    def spread(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Per-user values `[num_users, ...]` to the buckets, `[shards, ..., users]`; zeros for padding."""
+        padded = np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])  # row -1 serves the padding
+        return tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids)
+
+    def collect(self, buckets: tuple[jax.Array, ...], fill: np.ndarray) -> np.ndarray:
+        """The inverse of `spread`: `[shards, ..., users]` to `[num_users, ...]`; `fill` for users without pairs."""
+        out = np.tile(np.asarray(fill), (self.num_users, *[1] * np.ndim(fill)))
+        for ids, values in zip(self.ids, buckets, strict=True):
+            out[ids[ids >= 0]] = np.moveaxis(np.asarray(values), -1, 1)[ids >= 0]
+        return out
+
+
+def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...], Layout]:
+    """Deals the users of `prefs` and their pairs to shards.
+
+    Args:
+        prefs: the pairs to fit.
+        shards: how many parts, usually the number of devices.
+
+    Returns:
+        The buckets (NumPy arrays, shortest users first) and the layout that leads back to users.
+
+    Example:
+        >>> buckets, layout = lay_out(prefs, shards=8)
+        >>> buckets[0].chosen.shape  # [shards, shots, users]
+        (8, 40, 125)
+    """
+    buckets, ids = [], []
+    for bucket in group_by_user(prefs):
+        by_length = np.argsort(-bucket.count, kind="stable")
+        per_shard = -(-len(by_length) // shards)
+        dealt = np.full(per_shard * shards, -1)
+        dealt[: len(by_length)] = by_length
+        dealt = dealt.reshape(per_shard, shards).T
+        there = dealt >= 0
+        count, first = np.where(there, bucket.count[dealt], 0), bucket.first[dealt]
+        ahead = np.arange(bucket.count.max())[:, None]
+        inside = ahead < count[:, None]
+        pairs = first[:, None] + np.where(inside, ahead, 0)
+        weight = np.where(inside, prefs.weight[pairs], 0.0).astype(np.float32)
+        buckets.append(UserBucket(prefs.chosen[pairs], prefs.rejected[pairs], weight))
+        ids.append(np.where(there, bucket.users[dealt], -1))
+    return tuple(buckets), Layout(prefs.num_users, tuple(ids))
+
+
+def features(table: jax.Array, bucket: UserBucket) -> jax.Array:
+    """Differences of rewards of a bucket's pairs: table `[responses, rank]` -> `[rank, shots, users]`."""
+    return jnp.moveaxis(table[bucket.chosen] - table[bucket.rejected], -1, 0)

@@ -1,0 +1,116 @@
+"""Devices: the only file that knows how many there are.
+
+A joint fit is written for one shard: its own users with their pairs and weights, a copy of the basis, and `total` to sum
+over shards what everybody shares (the gradient of the basis, counts). Two mappings run that one function on all shards:
+
+- "jit": a vmap over a leading shard axis named "data", which is split over the devices by `NamedSharding`; the compiler
+  turns `total` into one all-reduce;
+- "pmap": the same function mapped over a leading device axis by `jax.pmap`.
+
+What crosses devices in a step is the gradient of the basis, dim x rank numbers, whatever the number of users and pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lore_jax.layout import FitData, Layout, lay_out
+from lore_jax.preferences import Preferences
+
+Mapping = Literal["jit", "pmap"]
+
+_AXIS = "data"
+_DATA_AXES = FitData(embeddings=None, input_scale=None, buckets=0)  # pyright: ignore[reportArgumentType]
+
+
+def total(values: Any) -> Any:
+    """The sum over shards of a pytree, for use inside a function mapped by `over_shards`."""
+    return jax.lax.psum(values, _AXIS)
+
+
+def largest(value: jax.Array) -> jax.Array:
+    """The largest over shards, for use inside a function mapped by `over_shards`."""
+    return jax.lax.pmax(value, _AXIS)
+
+
+def over_shards(function: Callable[..., Any], mapping: Mapping = "jit", *, jit: bool = True) -> Callable[..., Any]:
+    """Maps `function(state, data, hyper)`, written for one shard, over all shards.
+
+    Args:
+        function: takes a state whose leaves belong to one shard, the shard's `FitData` and anything shared; what it
+            returns belongs to the shard.
+        mapping: "jit" (`vmap` + `NamedSharding`) or "pmap".
+        jit: False leaves the mapped function un-jitted, so that it can be vmapped or differentiated further.
+
+    Returns:
+        The mapped function: every leaf of the state and of the result has a leading shard axis. The state is donated.
+
+    Raises:
+        ValueError: the mapping is neither of the two.
+
+    Example:
+        >>> step = over_shards(lambda state, data, hyper: state + total(state))
+    """
+    axes = (0, _DATA_AXES, None)
+    if mapping == "pmap":
+        return jax.pmap(function, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
+    if mapping != "jit":
+        raise ValueError(f"mapping is {mapping!r}: 'jit' or 'pmap' is expected")
+    mapped = jax.vmap(function, in_axes=axes, axis_name=_AXIS)
+    return jax.jit(mapped, donate_argnums=0) if jit else mapped
+
+
+def place(
+    prefs: Preferences, input_scale: float, devices: Sequence[jax.Device] | None = None
+) -> tuple[FitData, Layout]:
+    """Lays out preferences for a joint fit and puts them on devices, one shard each.
+
+    Args:
+        prefs: the pairs to fit.
+        input_scale: what the basis divides embeddings by.
+        devices: where to; None: the first local device alone.
+
+    Returns:
+        The data, pairs split over the devices and the table on each of them, and the layout that leads back to users.
+
+    Example:
+        >>> data, layout = place(prefs, 1.0, jax.devices())
+    """
+    devices = list(devices) if devices else jax.local_devices()[:1]
+    buckets, layout = lay_out(prefs, len(devices))
+    data = FitData(
+        embeddings=replicate(prefs.embeddings, devices),
+        input_scale=replicate(np.float32(input_scale), devices),
+        buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
+    )
+    return data, layout
+
+
+def split(array: Any, devices: Sequence[jax.Device]) -> jax.Array:
+    """Puts an array `[shards, ...]` on devices, one shard each."""
+    return jax.device_put(array, _sharding(devices, PartitionSpec(_AXIS)))
+
+
+def replicate(array: Any, devices: Sequence[jax.Device]) -> jax.Array:
+    """Puts a whole array on every device."""
+    return jax.device_put(array, _sharding(devices, PartitionSpec()))
+
+
+def shard_copies(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """A copy of every leaf for each shard, `[shards, ...]`, each on its device."""
+
+    def copy(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        return split(jnp.broadcast_to(leaf, (len(devices), *leaf.shape)), devices)
+
+    return jax.tree.map(copy, tree)
+
+
+def _sharding(devices: Sequence[jax.Device], spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (_AXIS,)), spec)
