@@ -101,7 +101,7 @@ def adapt_user(model: Model, features: jax.Array, weight: jax.Array, start: jax.
         A `Posterior` of one user: `weights [rank, ...]`, `covariance [rank, rank, ...]`.
 
     Example:
-        >>> table = rewards(model, prefs.embeddings)
+        >>> table = rewards(model, prefs.embeddings).table
         >>> adapt_user(model, table[prefs.chosen] - table[prefs.rejected], jnp.ones(prefs.num_pairs)).weights
 
     Reference:
@@ -159,7 +159,7 @@ def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.3.
     """
-    table = rewards(model, prefs.embeddings)
+    table = rewards(model, prefs.embeddings).table
     return adapt_rewards(model, table, prefs, start=start)
 
 

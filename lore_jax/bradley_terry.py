@@ -23,7 +23,9 @@ from lore_jax.sharding import largest, total
 
 _CG_STEPS = 60  # per Newton step; an inexact direction costs another Newton step, never the optimum
 _CG_TOLERANCE = 1e-3
-_TOLERANCE = 1e-3  # Newton decrement: the loss is then within a millionth of a nat, summed over all pairs, of its minimum
+_TOLERANCE = (
+    1e-3  # Newton decrement: the loss is then within a millionth of a nat, summed over all pairs, of its minimum
+)
 
 
 class BradleyTerryEstimate(NamedTuple):

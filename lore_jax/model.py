@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.basis import LinearBasis
+
+_ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copied whole
 
 
 @flax.struct.dataclass
@@ -35,6 +38,21 @@ class Population:
 
 
 @flax.struct.dataclass
+class ResponseTerms:
+    """What the responses of the fit have of their own, beyond what the basis reads in their embeddings.
+
+    Attributes:
+        keys: `response_keys` of the responses, uint32 `[n, 2]`.
+        values: added to their rewards, `[n, rank]`.
+        variance: prior variance of a term, which a response not seen in the fit still has, `[rank]`.
+    """
+
+    keys: Any
+    values: jax.Array
+    variance: jax.Array
+
+
+@flax.struct.dataclass
 class Model:
     """A fitted reward model; a pytree, so that it passes through jit, vmap and sharding.
 
@@ -45,6 +63,7 @@ class Model:
         population: the weights of a user about whom nothing is known.
         family: "gaussian" or "simplex" (static).
         temperature: margins are divided by it: 1 for gaussian weights, 100 in the paper (static).
+        terms: the responses' own terms, or None.
     """
 
     basis: nn.Module = flax.struct.field(pytree_node=False)
@@ -53,6 +72,7 @@ class Model:
     population: Population
     family: str = flax.struct.field(pytree_node=False)
     temperature: float = flax.struct.field(pytree_node=False, default=1.0)
+    terms: ResponseTerms | None = None
 
     @property
     def rank(self) -> int:
@@ -60,45 +80,89 @@ class Model:
         return self.population.mean.shape[0]
 
 
-def rewards(model: Model, embeddings: jax.Array) -> jax.Array:
-    """The basis applied to a table, once: `R(e) / temperature`, so that `weights . difference` is a margin in logits.
+class Rewards(NamedTuple):
+    """Rewards of a table.
+
+    Attributes:
+        table: `[responses, rank]`, float32, divided by the temperature: `weights . difference` is a margin in logits.
+        variance: prior variance of what is not known of each response's rewards, `[responses, rank]`: 0 for responses
+            of the fit and for models without terms.
+    """
+
+    table: jax.Array
+    variance: jax.Array
+
+
+def rewards(model: Model, embeddings: Any) -> Rewards:
+    """The basis applied to a table, once, with the responses' own terms where the fit has seen them.
+
+    `R(e) / temperature + term of the response`. A response is recognised by its embedding, wherever it stands.
 
     Args:
         model: a fitted model.
         embeddings: `[responses, dim]`, of the same encoder as the fit's.
 
     Returns:
-        `[responses, rank]`, float32.
+        The `Rewards`.
 
     Raises:
         ValueError: the embeddings are not as wide as those the model was fitted on.
 
     Example:
-        >>> rewards(model, prefs.embeddings).shape
+        >>> rewards(model, prefs.embeddings).table.shape
         (1000, 8)
     """
-    check_width(model, embeddings)
-    return _rewards(model, embeddings)
-
-
-def check_width(model: Model, embeddings: Any) -> None:
-    """Refuses embeddings of another width than the model's, for which any product would be nonsense."""
-    params = model.params
-    width = (params["V"] if isinstance(model.basis, LinearBasis) else params["Dense_0"]["kernel"]).shape[-2]
+    width = input_width(model)
     if embeddings.shape[-1] != width:
         raise ValueError(f"embeddings have dim {embeddings.shape[-1]}, the model was fitted on dim {width}")
+    table = apply_basis(model, embeddings)
+    if model.terms is None:
+        return Rewards(table, jnp.zeros_like(table))
+    row = _find(np.asarray(model.terms.keys), response_keys(embeddings))
+    return _add_terms(table, model.terms, row)
 
 
 @jax.jit
-def _rewards(model: Model, embeddings: jax.Array) -> jax.Array:
+def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
+    """`R(e) / temperature`, `[responses, rank]`: what the text alone says; jit-able, no look at the host."""
     applied = model.basis.apply({"params": model.params}, embeddings, model.input_scale)
     return jnp.asarray(applied) / model.temperature
 
 
+@jax.jit
+def _add_terms(table: jax.Array, terms: ResponseTerms, row: jax.Array) -> Rewards:
+    known = (row >= 0)[:, None]
+    return Rewards(table + jnp.where(known, terms.values[row], 0.0), jnp.where(known, 0.0, terms.variance[None]))
+
+
+def response_keys(embeddings: Any) -> np.ndarray:
+    """A 64-bit key of each row of a table, the same for equal numbers in any float type: uint32 `[responses, 2]`."""
+    keys = bytearray()
+    for start in range(0, embeddings.shape[0], _ROWS_AT_A_TIME):
+        rows = np.ascontiguousarray(np.asarray(embeddings[start : start + _ROWS_AT_A_TIME], np.float32))
+        for row in rows:
+            keys += hashlib.blake2b(row.data, digest_size=8).digest()
+    return np.frombuffer(bytes(keys), np.uint32).reshape(-1, 2)
+
+
+def _find(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Row of each wanted key among the known ones, -1 where there is none, int32 `[wanted]`."""
+    known_keys, wanted_keys = (np.ascontiguousarray(keys).view(np.uint64)[:, 0] for keys in (known, wanted))
+    order = np.argsort(known_keys, kind="stable")
+    place = order[np.minimum(np.searchsorted(known_keys, wanted_keys, sorter=order), len(order) - 1)]
+    return np.where(known_keys[place] == wanted_keys, place, -1).astype(np.int32)
+
+
+def input_width(model: Model) -> int:
+    """The dim of the embeddings the model was fitted on."""
+    params = model.params
+    return (params["V"] if isinstance(model.basis, LinearBasis) else params["Dense_0"]["kernel"]).shape[-2]
+
+
 def rms_row_norm(embeddings: Any) -> float:
     """Root mean square norm of the rows of a table `[responses, dim]`; 1 for a table of zeros."""
-    rows = 4096
-    blocks = (np.asarray(embeddings[i : i + rows], np.float32) for i in range(0, embeddings.shape[0], rows))
+    starts = range(0, embeddings.shape[0], _ROWS_AT_A_TIME)
+    blocks = (np.asarray(embeddings[i : i + _ROWS_AT_A_TIME], np.float32) for i in starts)
     total = sum(float(np.sum(block**2, dtype=np.float64)) for block in blocks)
     return float(np.sqrt(total / embeddings.shape[0])) or 1.0
 

@@ -179,7 +179,11 @@ def _expected_loss(features: jax.Array, weight: jax.Array, deviation: jax.Array,
     margin = features[0] + jnp.sum(along * deviation[:, None], axis=0)
     right = jax.lax.stop_gradient(jax.nn.sigmoid(margin))
     variance = sum(
-        (along[a] * along[b] * ((1 + (a != b)) * covariance[a, b])[None] for a in range(len(along)) for b in range(a + 1)),
+        (
+            along[a] * along[b] * ((1 + (a != b)) * covariance[a, b])[None]
+            for a in range(len(along))
+            for b in range(a + 1)
+        ),
         jnp.zeros_like(margin),
     )
     return jnp.sum(weight * (bradley_terry_loss(margin) + 0.5 * right * (1.0 - right) * variance))

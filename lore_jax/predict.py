@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.adapt import Posterior
-from lore_jax.model import Model, rewards
+from lore_jax.model import Model, Rewards, rewards
 from lore_jax.preferences import Preferences
 
 
@@ -19,7 +19,7 @@ class Margins(NamedTuple):
 
     Attributes:
         mean: `f . E[w]`, `[pairs]`.
-        variance: `f' Cov[w] f`, `[pairs]`.
+        variance: `f' Cov[w] f`, plus what is not known of responses that the fit has not seen, `[pairs]`.
     """
 
     mean: np.ndarray
@@ -68,12 +68,14 @@ def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
 
 @jax.jit
 def _margins(
-    table: jax.Array, chosen: jax.Array, rejected: jax.Array, user: jax.Array, weights: jax.Array, covariance: jax.Array
+    of: Rewards, chosen: jax.Array, rejected: jax.Array, user: jax.Array, weights: jax.Array, covariance: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    features = table[chosen] - table[rejected]
+    features = of.table[chosen] - of.table[rejected]
     mean = jnp.sum(features * weights[user], axis=1)
+    # What is not known of the two responses, for the weights as they are expected to be: Var = E[w_k^2] tau_k^2.
+    second_moment = weights**2 + jnp.diagonal(covariance, axis1=1, axis2=2)
+    variance = jnp.sum((of.variance[chosen] + of.variance[rejected]) * second_moment[user], axis=1)
     # The quadratic form column by column: `covariance[user]` would be pairs x rank x rank.
-    variance = jnp.zeros_like(mean)
     for row in range(features.shape[1]):
         variance += features[:, row] * jnp.sum(features * covariance[:, row][user], axis=1)
     return mean, jnp.maximum(variance, 0.0)
@@ -136,7 +138,7 @@ def score(
         raise ValueError(f"candidates holds {bad}, outside a table of {count} responses")
     if top_k is not None and not 1 <= top_k <= rows.shape[-1]:
         raise ValueError(f"top_k is {top_k}: 1 to {rows.shape[-1]}, the number of candidates, is expected")
-    table = rewards(model, embeddings)
+    table = rewards(model, embeddings).table
     if top_k is None:
         return np.asarray(_score(table, posterior.weights, rows))
     values, rows = _best(table, posterior.weights, rows, top_k)
