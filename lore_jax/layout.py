@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lore_jax.preferences import Preferences, group_by_user
+from lore_jax.preferences import Bucket, Preferences, group_by_user
+
+_PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
 
 
 @flax.struct.dataclass
@@ -55,15 +57,22 @@ class Layout:
     Attributes:
         num_users: the number of users, those without pairs included.
         ids: for each bucket the user ids, int32 `[shards, users]`; -1 for padding.
+        pairs: for each bucket where its pairs stand in the preferences, int32 `[shards, shots, users]`; -1 for padding.
     """
 
     num_users: int
     ids: tuple[np.ndarray, ...]
+    pairs: tuple[np.ndarray, ...]
 
     def spread(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
         """Per-user values `[num_users, ...]` to the buckets, `[shards, ..., users]`; zeros for padding."""
         padded = np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])  # row -1 serves the padding
         return tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids)
+
+    def spread_pairs(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Per-pair values `[..., pairs]` to the buckets, `[shards, ..., shots, users]`; zeros for padding."""
+        padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), values.dtype)], axis=-1)
+        return tuple(np.moveaxis(padded[..., pairs], -3, 0) for pairs in self.pairs)
 
     def collect(self, buckets: tuple[jax.Array, ...], fill: np.ndarray) -> np.ndarray:
         """The inverse of `spread`: `[shards, ..., users]` to `[num_users, ...]`; `fill` for users without pairs."""
@@ -88,8 +97,8 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
         >>> buckets[0].chosen.shape  # [shards, shots, users]
         (8, 40, 125)
     """
-    buckets, ids = [], []
-    for bucket in group_by_user(prefs):
+    buckets, ids, places = [], [], []
+    for bucket in _merged(list(group_by_user(prefs))):
         by_length = np.argsort(-bucket.count, kind="stable")
         per_shard = -(-len(by_length) // shards)
         dealt = np.full(per_shard * shards, -1)
@@ -103,7 +112,22 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
         weight = np.where(inside, prefs.weight[pairs], 0.0).astype(np.float32)
         buckets.append(UserBucket(prefs.chosen[pairs], prefs.rejected[pairs], weight))
         ids.append(np.where(there, bucket.users[dealt], -1))
-    return tuple(buckets), Layout(prefs.num_users, tuple(ids))
+        places.append(np.where(inside, pairs, -1))
+    return tuple(buckets), Layout(prefs.num_users, tuple(ids), tuple(places))
+
+
+def _merged(buckets: list[Bucket]) -> list[Bucket]:
+    """Joins a bucket to the next longer one where that pads the whole by little: every bucket costs compile time."""
+    out: list[Bucket] = []
+    slots = sum(len(bucket.users) * int(bucket.count.max()) for bucket in buckets)
+    for bucket in reversed(buckets):
+        longest = int(out[-1].count.max()) if out else 0
+        if out and len(bucket.users) * (longest - int(bucket.count.max())) <= _PADDING * slots:
+            joined = zip(out[-1][1:], bucket[1:], strict=True)
+            out[-1] = Bucket(out[-1].shots, *(np.concatenate(parts) for parts in joined))
+        else:
+            out.append(bucket)
+    return out[::-1]
 
 
 def features(table: jax.Array, bucket: UserBucket) -> jax.Array:

@@ -83,7 +83,7 @@ def map_estimate(
 
     def step(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         deviation, steps, active = state
-        moved, lower, decrement, rho = newton_step(features, offset, weight, deviation)
+        moved, _, decrement, rho = newton_step(features, offset, weight, deviation)
         steps = steps + active
         far = (decrement > _LAST_STEP) | (rho > _LAST_MOVE)
         return jnp.where(active[None], moved, deviation), steps, active & far & (steps < max_steps)
@@ -152,3 +152,15 @@ def weighted_outer(features: jax.Array, curvature: jax.Array) -> jax.Array:
     scaled = [features[a] * curvature for a in range(k)]
     lower = [[jnp.sum(scaled[a] * features[b], axis=0) for b in range(a + 1)] for a in range(k)]
     return jnp.stack([jnp.stack([lower[max(a, b)][min(a, b)] for b in range(k)]) for a in range(k)])
+
+
+def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:
+    """`f_i' S f_i`: `[k, shots, ...]` and `[k, k, ...]` -> `[shots, ...]`, the variance of a margin."""
+    out = jnp.zeros(features.shape[1:])
+    for a in range(len(features)):
+        # The off-diagonal entries stand twice in the sum; users stay in the trailing axis.
+        row = features[a] * covariance[a, a][None]
+        for b in range(a):
+            row = row + features[b] * (2.0 * covariance[a, b])[None]
+        out = out + features[a] * row
+    return out

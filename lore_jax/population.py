@@ -30,6 +30,7 @@ The gradient goes through the table of rewards, so a step passes twice over the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -38,12 +39,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lore_jax.basis import LinearBasis
+from lore_jax.bradley_terry import bradley_terry
 from lore_jax.cholesky import inverse
 from lore_jax.layout import FitData, features
 from lore_jax.losses import bradley_terry_loss
-from lore_jax.newton import newton_step
+from lore_jax.newton import newton_step, quadratic_form
 from lore_jax.sharding import total
+from lore_jax.spectral import score_directions
 
+_START_NORM = 2.0  # of a deviation's column at the start, for embeddings of norm 1: features of about half a logit
 _NEWTON_STEPS = 2  # per gradient step: warm-started, two keep the E step exact to three digits
 
 
@@ -56,8 +61,8 @@ class PopulationConfig:
         learning_rate: Adam's, at the start; it decays to 0 along a cosine.
     """
 
-    steps: int = 300
-    learning_rate: float = 0.03
+    steps: int = 100
+    learning_rate: float = 0.05
 
 
 @flax.struct.dataclass
@@ -92,27 +97,68 @@ class PopulationState:
     deviations: tuple[jax.Array, ...]
 
 
-def init(config: PopulationConfig, params: Any, data: FitData, rank: int) -> PopulationState:
-    """The state before the first step: users at the population.
+def init(
+    config: PopulationConfig, module: nn.Module, data: FitData, hyper: PopulationHyper, key: jax.Array
+) -> PopulationState:
+    """The state before the first step, for one shard: ridge Bradley-Terry and the strongest directions of departure from it.
 
     Args:
         config: how EM runs.
-        params: initial parameters of the basis, whose column 0 is the population direction.
+        module: the basis. A linear one starts at the optimum of its population column and along `score_directions`;
+            another one at random, with nothing in column 0.
         data: one shard.
-        rank: the number of columns.
+        hyper: ridges, size of the responses' terms, columns in use.
+        key: for the directions.
 
     Returns:
-        The state of one shard.
+        The state of one shard, every user at the population.
     """
-    params = {"basis": params, "terms": jnp.zeros((data.embeddings.shape[0], rank))}
+    rank = len(hyper.columns) + 1
+    terms = jnp.zeros((data.embeddings.shape[0], rank))
+    if isinstance(module, LinearBasis):
+        start = bradley_terry(data, hyper.ridge_population, hyper.response_terms)
+        offsets = jnp.matmul(data.embeddings, start.direction / data.input_scale, preferred_element_type=jnp.float32)
+        offsets += hyper.response_terms * start.terms
+        directions = _START_NORM * score_directions(data, offsets, key, rank - 1)
+        basis = {"V": jnp.concatenate([start.direction[:, None], directions], axis=1)}
+        terms = terms.at[:, 0].set(start.terms)
+    else:
+        basis = module.init(key, data.embeddings[:1], data.input_scale)["params"]
+        basis = {**basis, "V": basis["V"].at[:, 0].set(0.0)}
+    params = {"basis": basis, "terms": terms}
     deviations = tuple(jnp.zeros((rank - 1, bucket.chosen.shape[-1])) for bucket in data.buckets)
     return PopulationState(params, _adam(config).init(params), deviations)
+
+
+def is_convex(module: nn.Module, hyper: PopulationHyper) -> bool:
+    """Whether `init` is already the optimum: a linear basis whose only column is the population's is Bradley-Terry."""
+    return isinstance(module, LinearBasis) and len(hyper.columns) == 0
+
+
+def advance(
+    state: PopulationState,
+    data: FitData,
+    hyper: PopulationHyper,
+    *,
+    module: nn.Module,
+    config: PopulationConfig,
+    steps: int,
+) -> tuple[PopulationState, dict[str, jax.Array]]:
+    """A chunk of steps for one shard; the history's leaves are `[steps]`."""
+    one = functools.partial(step, module=module, config=config)
+    return jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=steps)
 
 
 def table_of_rewards(module: nn.Module, params: Any, data: FitData, hyper: PopulationHyper) -> jax.Array:
     """Rewards of the table with the responses' own terms, `[responses, rank]`; columns out of use are 0."""
     applied = jnp.asarray(module.apply({"params": params["basis"]}, data.embeddings, data.input_scale))
     return (applied + hyper.response_terms * params["terms"]) * _in_use(hyper)
+
+
+def term_variance(hyper: PopulationHyper) -> jax.Array:
+    """Prior variance of a response's own terms, `[rank]`: a ridge r on b is the prior N(0, 1 / 2r), and the term is c b."""
+    ridges = jnp.concatenate([hyper.ridge_population[None], jnp.full_like(hyper.columns, 1.0) * hyper.ridge_deviation])
+    return _in_use(hyper)[0] * hyper.response_terms**2 / (2.0 * ridges)
 
 
 def step(

@@ -39,17 +39,17 @@ def largest(value: jax.Array) -> jax.Array:
     return jax.lax.pmax(value, _AXIS)
 
 
-def over_shards(function: Callable[..., Any], mapping: Mapping = "jit", *, jit: bool = True) -> Callable[..., Any]:
+def over_shards(function: Callable[..., Any], mapping: Mapping = "jit", *, donate: bool = True) -> Callable[..., Any]:
     """Maps `function(state, data, hyper)`, written for one shard, over all shards.
 
     Args:
         function: takes a state whose leaves belong to one shard, the shard's `FitData` and anything shared; what it
             returns belongs to the shard.
         mapping: "jit" (`vmap` + `NamedSharding`) or "pmap".
-        jit: False leaves the mapped function un-jitted, so that it can be vmapped or differentiated further.
+        donate: whether the state's memory is reused for the result.
 
     Returns:
-        The mapped function: every leaf of the state and of the result has a leading shard axis. The state is donated.
+        The mapped and jitted function: every leaf of the state and of the result has a leading shard axis.
 
     Raises:
         ValueError: the mapping is neither of the two.
@@ -57,13 +57,12 @@ def over_shards(function: Callable[..., Any], mapping: Mapping = "jit", *, jit: 
     Example:
         >>> step = over_shards(lambda state, data, hyper: state + total(state))
     """
-    axes = (0, _DATA_AXES, None)
+    axes, donated = (0, _DATA_AXES, None), (0,) if donate else ()
     if mapping == "pmap":
-        return jax.pmap(function, axis_name=_AXIS, in_axes=axes, donate_argnums=0)
+        return jax.pmap(function, axis_name=_AXIS, in_axes=axes, donate_argnums=donated)
     if mapping != "jit":
         raise ValueError(f"mapping is {mapping!r}: 'jit' or 'pmap' is expected")
-    mapped = jax.vmap(function, in_axes=axes, axis_name=_AXIS)
-    return jax.jit(mapped, donate_argnums=0) if jit else mapped
+    return jax.jit(jax.vmap(function, in_axes=axes, axis_name=_AXIS), donate_argnums=donated)
 
 
 def place(

@@ -1,0 +1,198 @@
+"""Validation: many settings of a joint fit on many folds, as one compiled program.
+
+A fold is three sets of weights on the same pairs, laid out once: pairs that fit the basis, pairs that adapt users to it
+(their shots), and pairs that are predicted. Settings are traced numbers, ranks are masks of columns, so one function of
+(fold, setting) serves all of them and is mapped over the grid; nothing is compiled twice and no Python loop runs over
+settings.
+
+A fold mirrors the use. With `use="unseen"` whole units (prompts, responses) are held out, because replies to be ranked
+will be new; with `use="seen"` a part of each user's own units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lore_jax import population
+from lore_jax.layout import FitData, UserBucket, features
+from lore_jax.newton import map_estimate, quadratic_form
+from lore_jax.preferences import Preferences
+from lore_jax.sharding import over_shards, place, split, total
+from lore_jax.splits import Unit, Use, folds
+
+
+@flax.struct.dataclass
+class FoldWeights:
+    """The roles of one bucket's pairs in every fold: axes `[shards, folds, shots, users]`.
+
+    Attributes:
+        fit: weight of a pair in the joint fit.
+        shots: weight of a pair in adapting its user to the fitted basis.
+        test: 1 for pairs to predict.
+    """
+
+    fit: jax.Array
+    shots: jax.Array
+    test: jax.Array
+
+
+class SweepTable(NamedTuple):
+    """What validation found.
+
+    Attributes:
+        settings: one row a setting: names to values.
+        loss: macro mean over users of the log loss on held-out pairs, in nats, `[settings, folds]`.
+        accuracy: macro mean over users of the accuracy on held-out pairs, `[settings, folds]`.
+        best: the row with the lowest mean loss; of equal ones the first.
+    """
+
+    settings: list[dict[str, float]]
+    loss: np.ndarray
+    accuracy: np.ndarray
+    best: int
+
+
+class Prediction(NamedTuple):
+    """Log loss in nats and correctness of each pair of a bucket, `[shots, users]`."""
+
+    loss: jax.Array
+    correct: jax.Array
+
+
+# (data of one shard with the fold's fit weights, the fold, hyper-parameters of the setting) -> predictions per bucket
+Pipeline = Callable[[FitData, tuple[FoldWeights, ...], Any], list[Prediction]]
+
+
+def gaussian_pipeline(module: nn.Module, config: population.PopulationConfig, key: jax.Array) -> Pipeline:
+    """Fit the population model, adapt every user with the fold's shots, predict: for one shard, fold and setting."""
+
+    def run(data: FitData, fold: tuple[FoldWeights, ...], hyper: population.PopulationHyper) -> list[Prediction]:
+        state = population.init(config, module, data, hyper, key)
+        if not population.is_convex(module, hyper):
+            steps = config.steps
+            state, _ = population.advance(state, data, hyper, module=module, config=config, steps=steps)
+        table = population.table_of_rewards(module, state.params, data, hyper)
+        unknown, variances = _unknown_responses(data), population.term_variance(hyper)
+        out = []
+        for bucket, roles, start in zip(data.buckets, fold, state.deviations, strict=True):
+            of_pairs = features(table, bucket)
+            found = map_estimate(of_pairs[1:], of_pairs[0], roles.shots, jnp.zeros_like(start), max_steps=20)
+            mean = of_pairs[0] + jnp.sum(of_pairs[1:] * found.deviation[:, None], axis=0)
+            variance = quadratic_form(of_pairs[1:], found.covariance)
+            moment = found.deviation**2 + jnp.diagonal(found.covariance, axis1=0, axis2=1).T
+            of_terms = variances[0] + jnp.tensordot(variances[1:], moment, 1)
+            variance += (unknown[bucket.chosen] + unknown[bucket.rejected]) * of_terms[None]
+            out.append(_predict(mean / jnp.sqrt(1.0 + jnp.pi / 8.0 * variance)))
+        return out
+
+    return run
+
+
+def _unknown_responses(data: FitData) -> jax.Array:
+    """1 for responses that no pair of the fit has on any shard, 0 for the others, float32 `[responses]`."""
+    seen = jnp.zeros(data.embeddings.shape[0])
+    for bucket in data.buckets:
+        seen = seen.at[bucket.chosen].add(bucket.weight).at[bucket.rejected].add(bucket.weight)
+    return (total(seen) == 0).astype(jnp.float32)
+
+
+def _predict(logit: jax.Array) -> Prediction:
+    return Prediction(jax.nn.softplus(-logit), 0.5 * (1.0 + jnp.sign(logit)))
+
+
+def fold_roles(
+    prefs: Preferences, count: int, *, use: Use, unit: Unit, seed: int, hold_out_users: bool = False
+) -> dict[str, np.ndarray]:
+    """Which pairs do what in each fold.
+
+    Args:
+        prefs: the training pairs.
+        count: the number of folds.
+        use: what validation mirrors.
+        unit: what the folds must not cut.
+        seed: seed of the folds.
+        hold_out_users: whether the users predicted in a fold are kept out of its joint fit.
+
+    Returns:
+        `fit`, `shots` and `test`, float32 `[folds, pairs]`.
+
+    Raises:
+        ValueError: there are too few units for the folds.
+    """
+    cuts = folds(prefs, count, use=use, unit=unit, seed=seed)
+    group = np.random.default_rng(seed).permutation(prefs.num_users) % count
+    roles = {"fit": [], "shots": [], "test": []}
+    for k, cut in enumerate(cuts):
+        predicted = (group == k)[prefs.user] if hold_out_users else np.ones(prefs.num_pairs, bool)
+        in_fit = cut.train & ~predicted if hold_out_users else cut.train
+        roles["fit"].append(prefs.weight * in_fit)
+        roles["shots"].append(prefs.weight * (cut.train & predicted))
+        roles["test"].append((cut.test & predicted).astype(np.float32))
+    return {name: np.stack(values).astype(np.float32) for name, values in roles.items()}
+
+
+def sweep(
+    prefs: Preferences,
+    input_scale: float,
+    pipeline: Pipeline,
+    grid: Sequence[dict[str, float]],
+    make_hyper: Callable[[dict[str, float]], Any],
+    roles: dict[str, np.ndarray],
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    batch: int = 1,
+) -> SweepTable:
+    """Runs a pipeline for every setting of a grid on every fold, in one program.
+
+    Args:
+        prefs: the training pairs.
+        input_scale: what the basis divides embeddings by.
+        pipeline: what to run.
+        grid: the settings, in the order in which ties are broken: the most regularised first.
+        make_hyper: from a setting to the pipeline's traced hyper-parameters.
+        roles: from `fold_roles`.
+        devices: where to run.
+        batch: how many runs are vmapped at a time; the rest are mapped over in sequence.
+
+    Returns:
+        The table.
+    """
+    devices = list(devices) if devices else jax.local_devices()[:1]
+    data, layout = place(prefs, input_scale, devices)
+    spread = {name: layout.spread_pairs(values) for name, values in roles.items()}
+    weights = tuple(
+        FoldWeights(*(split(spread[name][b], devices) for name in ("fit", "shots", "test")))
+        for b in range(len(layout.ids))
+    )
+    hypers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[make_hyper(setting) for setting in grid])
+    count = len(roles["test"])
+    runs = [(setting, fold) for setting in range(len(grid)) for fold in range(count)]
+
+    def shard(weights: tuple[FoldWeights, ...], data: FitData, hypers: Any) -> list[Any]:
+        def one(run: jax.Array) -> list[Any]:
+            fold = jax.tree.map(lambda leaf: leaf[run[1]], weights)
+            hyper = jax.tree.map(lambda leaf: leaf[run[0]], hypers)
+            parts = zip(data.buckets, fold, strict=True)
+            buckets = tuple(UserBucket(bucket.chosen, bucket.rejected, roles.fit) for bucket, roles in parts)
+            predictions = pipeline(data.replace(buckets=buckets), fold, hyper)
+            pairs = zip(predictions, fold, strict=True)
+            return [jnp.stack([jnp.sum(value * roles.test, axis=0) for value in p]) for p, roles in pairs]
+
+        return jax.lax.map(one, jnp.array(runs, jnp.int32), batch_size=batch)
+
+    sums = over_shards(shard, donate=False)(weights, data, hypers)  # per bucket [shards, runs, 2, users]
+    totals = layout.collect(tuple(sums), np.zeros((len(runs), 2)))  # [num_users, runs, 2]
+    totals = totals.reshape(prefs.num_users, len(grid), count, 2)
+    tested = np.stack([np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1)[:, None]
+    means = np.divide(totals, tested[..., None], out=np.full(totals.shape, np.nan), where=tested[..., None] > 0)
+    loss, accuracy = np.moveaxis(np.nanmean(means, axis=0), -1, 0)
+    average = loss.mean(axis=1)
+    best = int(np.flatnonzero(average <= average.min() + 1e-6)[0])
+    return SweepTable([dict(setting) for setting in grid], loss, accuracy, best)
