@@ -70,8 +70,10 @@ def anchor_penalty(directions: jax.Array, reference: jax.Array) -> jax.Array:
     Reference:
         The later published variant of LoRe (2025), its regulariser with weight alpha.
     """
-    norms = jnp.linalg.norm(directions, axis=0) * jnp.linalg.norm(reference)
-    return jnp.mean(1.0 - reference @ directions / jnp.maximum(norms, 1e-12))
+    # A column of zeros has no angle: it costs 1 and is pulled nowhere, instead of a NaN that spreads to all columns.
+    squares = jnp.sum(directions**2, axis=0) * jnp.sum(reference**2)
+    length = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
+    return jnp.mean(1.0 - jnp.where(squares > 0, reference @ directions / length, 0.0))
 
 
 def anchor_schedule(step: jax.Array, steps: int) -> jax.Array:

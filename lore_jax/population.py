@@ -198,7 +198,7 @@ def step(
     updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
     deviations = tuple(deviation for deviation, _ in posteriors)
-    return PopulationState(params, optimiser, deviations), {"loss": loss, "grad_norm": optax.global_norm(gradient)}
+    return PopulationState(params, optimiser, deviations), {"loss": loss, "grad_norm": optax.tree.norm(gradient)}
 
 
 def _adam(config: PopulationConfig) -> optax.GradientTransformation:

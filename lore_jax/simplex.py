@@ -1,0 +1,338 @@
+"""Simplex weights: the paper's joint fit of the basis and everybody's weights, and its later published variant.
+
+    minimise over V, l   sum_u mean over u's pairs of log(1 + exp(-z)),  z = f . w_u / temperature,  w_u = softmax(l_u)
+
+by Adam on V and the logits l together, both starting at N(0, 1). There is no prior: somebody of whom nothing is known
+gets the mean of the others' weights.
+
+The later variant pools the loss over pairs, steps first the logits and then V, and ties the columns of V to the
+reference head by `alpha mean_k (1 - cos(V_k, v_ref))`. Columns that nobody weighs are dropped at the end, and the
+weights on the others are made to sum to 1 again.
+
+The gradient goes through the table of rewards, so a step passes twice over the embeddings, whatever the number of
+pairs. A user's logits, and Adam's moments of them, live beside the user's pairs and never leave their shard.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lore_jax.layout import FitData, Layout, features
+from lore_jax.losses import anchor_penalty, anchor_schedule, bradley_terry_loss
+from lore_jax.sharding import total
+
+
+@dataclasses.dataclass(frozen=True)
+class SimplexConfig:
+    """How the fit runs; every field is static, and the defaults are the paper's.
+
+    Attributes:
+        steps: Adam steps, on V and the logits alike.
+        learning_rate: Adam's, constant.
+        temperature: margins are divided by it.
+        scale: raw embeddings are multiplied by it; `input_scale` is its reciprocal.
+        uniform_logits: logits start at U(0, 1) instead of N(0, 1).
+        pooled: the loss is the mean over all pairs instead of the sum over users of each user's mean.
+        alternate: V is stepped at the logits already stepped instead of together with them.
+        anchor: alpha, the weight of the penalty on the angles between V's columns and the reference head; 0: none.
+        prune: columns whose largest weight over users is below it are dropped at the end; 0: none.
+
+    Reference:
+        Bose et al. 2025, arXiv 2504.14439, equation 4 and its appendix on training.
+    """
+
+    steps: int = 1000
+    learning_rate: float = 0.5
+    temperature: float = 100.0
+    scale: float = 1.0
+    uniform_logits: bool = False
+    pooled: bool = False
+    alternate: bool = False
+    anchor: float = 0.0
+    prune: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "learning_rate", "temperature", "scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: a positive number is expected")
+        for name in ("anchor", "prune"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: 0 or more is expected")
+
+    @property
+    def input_scale(self) -> float:
+        """What the basis divides embeddings by."""
+        return 1.0 / self.scale
+
+
+LATER_VARIANT = SimplexConfig(
+    steps=20_000, uniform_logits=True, pooled=True, alternate=True, anchor=1e4, prune=1e-2
+)  # as published after the paper, for PRISM
+
+
+@flax.struct.dataclass
+class SimplexHyper:
+    """What may differ between fits of one program; every field is traced, so that a sweep over ranks is a vmap.
+
+    Attributes:
+        columns: 1 for the columns in use, 0 for the others, whose weights are 0 for everybody, `[rank]`.
+        head: the reference head `[dim]`, which the anchor needs; None: no head.
+    """
+
+    columns: jax.Array
+    head: jax.Array | None = None
+
+
+@flax.struct.dataclass
+class SimplexState:
+    """What the next step needs; leaves belong to one shard.
+
+    Attributes:
+        params: the Flax parameters of the basis.
+        logits: l, for each bucket `[rank, users]`.
+        optimiser: Adam's state for `params` and for `logits`.
+    """
+
+    params: Any
+    logits: tuple[jax.Array, ...]
+    optimiser: tuple[Any, Any]
+
+
+class SimplexFit(NamedTuple):
+    """What a fit leaves behind, on the host.
+
+    Attributes:
+        params: the parameters of the basis, the last layer cut to the columns kept.
+        weights: w, non-negative, summing to 1, `[num_users, kept]`; the mean of the others for users without pairs.
+        columns: which columns were kept, int `[kept]`.
+        mean: mean weights of the users with pairs, `[kept]`: the weights of anybody else.
+    """
+
+    params: Any
+    weights: np.ndarray
+    columns: np.ndarray
+    mean: np.ndarray
+
+
+def draw_logits(config: SimplexConfig, num_users: int, rank: int, *, key: jax.Array) -> np.ndarray:
+    """The logits every user starts at, drawn in the order of users, so that they do not depend on the devices.
+
+    Args:
+        config: says which distribution.
+        num_users: the number of users.
+        rank: the number of columns.
+        key: the source of randomness.
+
+    Returns:
+        l, float32 `[num_users, rank]`, for `Layout.spread`.
+
+    Example:
+        >>> draw_logits(SimplexConfig(), 3, 2, key=jax.random.key(0)).shape
+        (3, 2)
+    """
+    draw = jax.random.uniform if config.uniform_logits else jax.random.normal
+    return np.asarray(draw(key, (num_users, rank), jnp.float32))
+
+
+def init(config: SimplexConfig, params: Any, logits: tuple[jax.Array, ...], data: FitData) -> SimplexState:
+    """The state before the first step.
+
+    Args:
+        config: how the fit runs.
+        params: initial parameters of the basis; the paper draws V from N(0, 1).
+        logits: initial logits, for each bucket `[rank, users]`.
+        data: one shard.
+
+    Returns:
+        The state of one shard.
+
+    Raises:
+        ValueError: there are no pairs; the anchor is asked of a basis that is not linear; or pruning could leave a user
+            without columns.
+    """
+    if not data.buckets:
+        raise ValueError("there are no pairs: a fit needs at least one")
+    rank = params["V"].shape[-1]
+    if config.prune * rank >= 1.0:
+        raise ValueError(
+            f"prune is {config.prune}: less than 1 / rank = {1 / rank} is expected, or users lose all columns"
+        )
+    if config.anchor and (len(params) > 1 or params["V"].shape[0] != data.embeddings.shape[-1]):
+        raise ValueError(f"anchor is {config.anchor}: only a linear basis has directions to compare with a head")
+    adam = optax.adam(config.learning_rate)
+    return SimplexState(params, logits, (adam.init(params), adam.init(logits)))
+
+
+def weights_of(logits: jax.Array, columns: jax.Array) -> jax.Array:
+    """The softmax of logits `[rank, ...]` over the columns in use `[rank]`; 0 elsewhere."""
+    in_use = (columns > 0).reshape(-1, *[1] * (logits.ndim - 1))
+    return jax.nn.softmax(jnp.where(in_use, logits, -jnp.inf), axis=0)
+
+
+def step(
+    state: SimplexState, data: FitData, hyper: SimplexHyper, *, module: nn.Module, config: SimplexConfig
+) -> tuple[SimplexState, dict[str, jax.Array]]:
+    """One Adam step on the basis and on everybody's logits, for one shard.
+
+    Args:
+        state: the shard's state.
+        data: the shard's data.
+        hyper: columns in use, and the reference head.
+        module: the basis (static).
+        config: how the fit runs (static).
+
+    Returns:
+        The next state, and for the history: `loss`, in nats, the mean over users of each user's mean loss (pooled: over
+        pairs) without the anchor, at the logits that V was stepped at; and `grad_norm`, of everything that was stepped.
+
+    Raises:
+        ValueError: an anchor is asked for and there is no head.
+
+    Reference:
+        Bose et al. 2025, arXiv 2504.14439, equation 4.
+    """
+    adam = optax.adam(config.learning_rate)
+    shares = _shares(data, config)
+
+    def apply_basis(params: Any) -> jax.Array:
+        return jnp.asarray(module.apply({"params": params}, data.embeddings, data.input_scale))
+
+    def objective(table: jax.Array, logits: tuple[jax.Array, ...]) -> jax.Array:
+        parts = zip(data.buckets, shares, logits, strict=True)
+        losses = [_loss(features(table, b) / config.temperature, c, weights_of(x, hyper.columns)) for b, c, x in parts]
+        return sum(losses, jnp.zeros(()))
+
+    def descend(values: Any, gradient: Any, optimiser: Any) -> tuple[Any, Any]:
+        updates, optimiser = adam.update(gradient, optimiser, values)
+        return optax.apply_updates(values, updates), optimiser
+
+    table, pull_back = jax.vjp(apply_basis, state.params)
+    if config.alternate:
+        of_logits = jax.grad(objective, argnums=1)(table, state.logits)
+        logits, logits_optimiser = descend(state.logits, of_logits, state.optimiser[1])
+        loss, gradient = jax.value_and_grad(objective)(table, logits)
+    else:
+        loss, (gradient, of_logits) = jax.value_and_grad(objective, argnums=(0, 1))(table, state.logits)
+        logits, logits_optimiser = descend(state.logits, of_logits, state.optimiser[1])
+    count = sum((jnp.sum(share) for share in shares), jnp.zeros(()))
+    squares = optax.tree.norm(of_logits, squared=True)
+    gradient, loss, count, squares = total((pull_back(gradient)[0], loss, count, squares))
+    if config.anchor:
+        taken = optax.tree.get(state.optimiser[0], "count")
+        alpha = config.anchor * anchor_schedule(taken, config.steps)
+        anchor = jax.grad(lambda params: alpha * _anchor(params["V"], hyper))(state.params)
+        gradient = jax.tree.map(jnp.add, gradient, anchor)
+    params, params_optimiser = descend(state.params, gradient, state.optimiser[0])
+    grad_norm = jnp.sqrt(squares + optax.tree.norm(gradient, squared=True))
+    info = {"loss": loss / jnp.where(count > 0, count, 1.0), "grad_norm": grad_norm}
+    return SimplexState(params, logits, (params_optimiser, logits_optimiser)), info
+
+
+def finish(
+    state: SimplexState, data: FitData, layout: Layout, hyper: SimplexHyper, *, config: SimplexConfig
+) -> SimplexFit:
+    """Collects a fit on the host: drops the columns that nobody weighs, and lets the weights sum to 1 again.
+
+    Args:
+        state: the state of all shards, every leaf with its leading shard axis.
+        data: the data of all shards.
+        layout: where each user lives.
+        hyper: as in `step`.
+        config: as in `step`.
+
+    Returns:
+        A `SimplexFit`. Its basis may have fewer columns than were fitted: `module.clone(rank=len(columns))` applies it.
+
+    Reference:
+        Bose et al. 2025, arXiv 2504.14439 (the published pruning leaves weights that do not sum to 1).
+    """
+    columns = np.flatnonzero(np.asarray(hyper.columns) > 0)
+    by_user = jax.vmap(weights_of, in_axes=(0, None))
+    in_buckets = tuple(by_user(logits, hyper.columns) for logits in state.logits)
+    weights = layout.collect(in_buckets, np.zeros(len(hyper.columns), np.float32))[:, columns]
+    has_pairs = layout.collect(tuple(jnp.any(bucket.weight > 0, axis=1) for bucket in data.buckets), np.array(False))
+    nobody = np.full((1, len(columns)), 1.0 / len(columns), np.float32)
+    seen = weights[has_pairs] if has_pairs.any() else nobody
+    kept = seen.max(axis=0, initial=0.0) >= config.prune
+    seen = seen[:, kept] / seen[:, kept].sum(axis=1, keepdims=True)
+    mean = seen.mean(axis=0)
+    out = np.tile(mean, (layout.num_users, 1))
+    out[has_pairs] = seen
+    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.params)
+    return SimplexFit({**params, "V": params["V"][:, columns[kept]]}, out, columns[kept], mean)
+
+
+def adam_logits(
+    features: jax.Array, weight: jax.Array, logits: jax.Array, *, steps: int = 500, learning_rate: float = 0.1
+) -> jax.Array:
+    """A new user's weights as published: Adam on the logits, for a fixed number of steps from a random start.
+
+    `argmin over l of sum_i c_i log(1 + exp(-f_i . softmax(l))) / sum_i c_i`, approximately: a reference to compare
+    `interior_point.simplex_estimate` with, which reaches the optimum and knows it.
+
+    Args:
+        features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots, ...]`.
+        weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
+        logits: where to begin, `[rank, ...]`; the paper draws them from N(0, 1).
+        steps: Adam steps.
+        learning_rate: Adam's; 0.1 in the paper, 0.5 in its later variant.
+
+    Returns:
+        The weights, `[rank, ...]`; those of the start for a user without shots.
+
+    Example:
+        >>> adam_logits(jnp.ones((2, 3)), jnp.ones(3), jnp.zeros(2))
+        Array([0.5, 0.5], dtype=float32)
+
+    Reference:
+        Bose et al. 2025, arXiv 2504.14439, equation 5 and its appendix on training.
+    """
+    adam = optax.adam(learning_rate)
+    everything = jnp.ones(logits.shape[0])
+    share = _per_user_mean(weight)
+
+    def one(_: int, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        logits, optimiser = carry
+        gradient = jax.grad(lambda x: _loss(features, share, weights_of(x, everything)))(logits)
+        updates, optimiser = adam.update(gradient, optimiser, logits)
+        return logits + jnp.asarray(updates), optimiser
+
+    logits, _ = jax.lax.fori_loop(0, steps, one, (logits, adam.init(logits)))
+    return weights_of(logits, everything)
+
+
+def _loss(features: jax.Array, share: jax.Array, weights: jax.Array) -> jax.Array:
+    """The weighted loss of all the users given, a number: `features [rank, shots, ...]`, `weights [rank, ...]`."""
+    return jnp.sum(share * bradley_terry_loss(jnp.sum(features * weights[:, None], axis=0)))
+
+
+def _shares(data: FitData, config: SimplexConfig) -> list[jax.Array]:
+    """What each pair's loss is multiplied by, for each bucket `[shots, users]`."""
+    weights = [bucket.weight for bucket in data.buckets]
+    if not config.pooled:
+        return [_per_user_mean(weight) for weight in weights]
+    pairs = total(sum((jnp.sum(weight) for weight in weights), jnp.zeros(())))
+    return [weight / jnp.where(pairs > 0, pairs, 1.0) for weight in weights]
+
+
+def _per_user_mean(weight: jax.Array) -> jax.Array:
+    """`losses.per_user_mean_weights` in a bucket, `[shots, ...]`: sums to 1 over the shots of every user with any."""
+    of_user = jnp.sum(weight, axis=0, keepdims=True)
+    return weight / jnp.where(of_user > 0, of_user, 1.0)
+
+
+def _anchor(directions: jax.Array, hyper: SimplexHyper) -> jax.Array:
+    """The anchor's penalty over the columns in use."""
+    head = hyper.head
+    if head is None:
+        raise ValueError("an anchor is asked for and there is no reference head: give one, or set anchor to 0")
+    each = jax.vmap(lambda column: anchor_penalty(column[:, None], head))(directions.T)
+    return jnp.sum(each * hyper.columns) / jnp.sum(hyper.columns)
