@@ -1,1 +1,48 @@
-"""lore_jax: a reward basis shared by everyone, a few weights for each user."""
+"""lore_jax: a reward basis shared by everyone, a few weights for each user.
+
+The public names, loaded on first use (PEP 562), so that importing the package costs little more than importing jax.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Preferences": "preferences",
+    "from_arrays": "preferences",
+    "from_dataframe": "preferences",
+    "FitConfig": "fit_config",
+    "PAPER": "fit_config",
+    "RIDGE_BRADLEY_TERRY": "fit_config",
+    "PopulationConfig": "population",
+    "SimplexConfig": "simplex",
+    "fit": "fit",
+    "Model": "model",
+    "rewards": "model",
+    "reference_head": "model",
+    "Posterior": "adapt",
+    "adapt": "adapt",
+    "adapt_user": "adapt",
+    "margins": "predict",
+    "predict_proba": "predict",
+    "score": "predict",
+    "four_way": "four_way",
+    "draw_shots": "splits",
+    "load_cache": "cache",
+    "CacheWriter": "cache",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lore_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"lore_jax.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -100,7 +100,7 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
     buckets, ids, places = [], [], []
     for bucket in _merged(list(group_by_user(prefs))):
         by_length = np.argsort(-bucket.count, kind="stable")
-        per_shard = -(-len(by_length) // shards)
+        per_shard = _rounded(-(-len(by_length) // shards))
         dealt = np.full(per_shard * shards, -1)
         dealt[: len(by_length)] = by_length
         dealt = dealt.reshape(per_shard, shards).T
@@ -114,6 +114,12 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
         ids.append(np.where(there, bucket.users[dealt], -1))
         places.append(np.where(inside, pairs, -1))
     return tuple(buckets), Layout(prefs.num_users, tuple(ids), tuple(places))
+
+
+def _rounded(count: int) -> int:
+    """The next count with at most four binary digits: splits of one data set then share compiled programs."""
+    step = 1 << max(0, count.bit_length() - 4)
+    return -(-count // step) * step
 
 
 def _merged(buckets: list[Bucket]) -> list[Bucket]:

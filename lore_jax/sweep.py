@@ -11,8 +11,10 @@ will be new; with `use="seen"` a part of each user's own units.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import flax.struct
@@ -20,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lore_jax import population
+from lore_jax import population, simplex
+from lore_jax.interior_point import simplex_estimate
 from lore_jax.layout import FitData, UserBucket, features
 from lore_jax.newton import map_estimate, quadratic_form
 from lore_jax.preferences import Preferences
@@ -66,18 +69,35 @@ class Prediction(NamedTuple):
     correct: jax.Array
 
 
-# (data of one shard with the fold's fit weights, the fold, hyper-parameters of the setting) -> predictions per bucket
-Pipeline = Callable[[FitData, tuple[FoldWeights, ...], Any], list[Prediction]]
+class Pipeline(Protocol):
+    """Fit, adapt, predict, for one shard, fold and setting; hashable, so that equal pipelines share a program."""
+
+    def __call__(self, data: FitData, fold: tuple[FoldWeights, ...], hyper: Any, key: jax.Array) -> list[Prediction]:
+        """Predictions of all pairs of each bucket; the data come with the fold's fit weights."""
+        ...
 
 
-def gaussian_pipeline(module: nn.Module, config: population.PopulationConfig, key: jax.Array) -> Pipeline:
-    """Fit the population model, adapt every user with the fold's shots, predict: for one shard, fold and setting."""
+@dataclasses.dataclass(frozen=True)
+class GaussianPipeline:
+    """The population model; then every user's posterior from the fold's shots.
 
-    def run(data: FitData, fold: tuple[FoldWeights, ...], hyper: population.PopulationHyper) -> list[Prediction]:
+    Attributes:
+        module: the basis.
+        config: how EM runs.
+    """
+
+    module: nn.Module
+    config: population.PopulationConfig
+
+    def __call__(
+        self, data: FitData, fold: tuple[FoldWeights, ...], hyper: population.PopulationHyper, key: jax.Array
+    ) -> list[Prediction]:
+        """Predictions with the uncertainty of the weights, and of responses the fold's fit has not seen, integrated."""
+        module, config = self.module, self.config
         state = population.init(config, module, data, hyper, key)
         if not population.is_convex(module, hyper):
-            steps = config.steps
-            state, _ = population.advance(state, data, hyper, module=module, config=config, steps=steps)
+            one = functools.partial(population.step, module=module, config=config)
+            state, _ = jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=config.steps)
         table = population.table_of_rewards(module, state.params, data, hyper)
         unknown, variances = _unknown_responses(data), population.term_variance(hyper)
         out = []
@@ -85,14 +105,50 @@ def gaussian_pipeline(module: nn.Module, config: population.PopulationConfig, ke
             of_pairs = features(table, bucket)
             found = map_estimate(of_pairs[1:], of_pairs[0], roles.shots, jnp.zeros_like(start), max_steps=20)
             mean = of_pairs[0] + jnp.sum(of_pairs[1:] * found.deviation[:, None], axis=0)
-            variance = quadratic_form(of_pairs[1:], found.covariance)
             moment = found.deviation**2 + jnp.diagonal(found.covariance, axis1=0, axis2=1).T
             of_terms = variances[0] + jnp.tensordot(variances[1:], moment, 1)
+            variance = quadratic_form(of_pairs[1:], found.covariance)
             variance += (unknown[bucket.chosen] + unknown[bucket.rejected]) * of_terms[None]
             out.append(_predict(mean / jnp.sqrt(1.0 + jnp.pi / 8.0 * variance)))
         return out
 
-    return run
+
+@dataclasses.dataclass(frozen=True)
+class SimplexPipeline:
+    """The paper's fit; then every user's exact weights from the fold's shots.
+
+    Attributes:
+        module: the basis.
+        config: how the fit runs.
+    """
+
+    module: nn.Module
+    config: simplex.SimplexConfig
+
+    def __call__(
+        self, data: FitData, fold: tuple[FoldWeights, ...], hyper: simplex.SimplexHyper, key: jax.Array
+    ) -> list[Prediction]:
+        """Predictions at the optimal weights."""
+        module, config = self.module, self.config
+        key_basis, key_logits = jax.random.split(key)
+        params = module.init(key_basis, data.embeddings[:1], data.input_scale)["params"]
+        keys = jax.random.split(key_logits, len(data.buckets))
+        shapes = [(len(hyper.columns), bucket.chosen.shape[-1]) for bucket in data.buckets]
+        draw = jax.random.uniform if config.uniform_logits else jax.random.normal
+        logits = tuple(draw(one, shape) for one, shape in zip(keys, shapes, strict=True))
+        state = simplex.init(config, params, logits, data)
+        one = functools.partial(simplex.step, module=module, config=config)
+        state, _ = jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=config.steps)
+        table = jnp.asarray(module.apply({"params": state.params}, data.embeddings, data.input_scale))
+        out = []
+        for bucket, roles in zip(data.buckets, fold, strict=True):
+            of_pairs = features(table, bucket) / config.temperature
+            # A column out of use is made worse than any other on every pair, so that the optimum gives it no weight.
+            worst = -1.0 - jnp.max(jnp.abs(of_pairs))
+            found = simplex_estimate(jnp.where(hyper.columns[:, None, None] > 0, of_pairs, worst), roles.shots)
+            weights = found.weights * hyper.columns[:, None]
+            out.append(_predict(jnp.sum(of_pairs * weights[:, None], axis=0)))
+        return out
 
 
 def _unknown_responses(data: FitData) -> jax.Array:
@@ -143,9 +199,10 @@ def sweep(
     input_scale: float,
     pipeline: Pipeline,
     grid: Sequence[dict[str, float]],
-    make_hyper: Callable[[dict[str, float]], Any],
+    hypers: Sequence[Any],
     roles: dict[str, np.ndarray],
     *,
+    key: jax.Array,
     devices: Sequence[jax.Device] | None = None,
     batch: int = 1,
 ) -> SweepTable:
@@ -156,8 +213,9 @@ def sweep(
         input_scale: what the basis divides embeddings by.
         pipeline: what to run.
         grid: the settings, in the order in which ties are broken: the most regularised first.
-        make_hyper: from a setting to the pipeline's traced hyper-parameters.
+        hypers: each setting as the pipeline's traced hyper-parameters.
         roles: from `fold_roles`.
+        key: for initialisations, the same in every run.
         devices: where to run.
         batch: how many runs are vmapped at a time; the rest are mapped over in sequence.
 
@@ -171,23 +229,11 @@ def sweep(
         FoldWeights(*(split(spread[name][b], devices) for name in ("fit", "shots", "test")))
         for b in range(len(layout.ids))
     )
-    hypers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[make_hyper(setting) for setting in grid])
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *hypers)
     count = len(roles["test"])
     runs = [(setting, fold) for setting in range(len(grid)) for fold in range(count)]
 
-    def shard(weights: tuple[FoldWeights, ...], data: FitData, hypers: Any) -> list[Any]:
-        def one(run: jax.Array) -> list[Any]:
-            fold = jax.tree.map(lambda leaf: leaf[run[1]], weights)
-            hyper = jax.tree.map(lambda leaf: leaf[run[0]], hypers)
-            parts = zip(data.buckets, fold, strict=True)
-            buckets = tuple(UserBucket(bucket.chosen, bucket.rejected, roles.fit) for bucket, roles in parts)
-            predictions = pipeline(data.replace(buckets=buckets), fold, hyper)
-            pairs = zip(predictions, fold, strict=True)
-            return [jnp.stack([jnp.sum(value * roles.test, axis=0) for value in p]) for p, roles in pairs]
-
-        return jax.lax.map(one, jnp.array(runs, jnp.int32), batch_size=batch)
-
-    sums = over_shards(shard, donate=False)(weights, data, hypers)  # per bucket [shards, runs, 2, users]
+    sums = _program(pipeline, batch)(weights, data, (stacked, jnp.array(runs, jnp.int32), key))
     totals = layout.collect(tuple(sums), np.zeros((len(runs), 2)))  # [num_users, runs, 2]
     totals = totals.reshape(prefs.num_users, len(grid), count, 2)
     tested = np.stack([np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1)[:, None]
@@ -196,3 +242,23 @@ def sweep(
     average = loss.mean(axis=1)
     best = int(np.flatnonzero(average <= average.min() + 1e-6)[0])
     return SweepTable([dict(setting) for setting in grid], loss, accuracy, best)
+
+
+@functools.cache
+def _program(pipeline: Pipeline, batch: int) -> Callable[..., Any]:
+    """Sums over each user's test pairs of loss and correctness, per bucket `[shards, runs, 2, users]`."""
+
+    def shard(weights: tuple[FoldWeights, ...], data: FitData, shared: tuple[Any, jax.Array, jax.Array]) -> list[Any]:
+        hypers, runs, key = shared
+
+        def one(run: jax.Array) -> list[Any]:
+            hyper = jax.tree.map(lambda leaf: leaf[run[0]], hypers)
+            fold = jax.tree.map(lambda leaf: leaf[run[1]], weights)
+            parts = zip(data.buckets, fold, strict=True)
+            buckets = tuple(UserBucket(bucket.chosen, bucket.rejected, roles.fit) for bucket, roles in parts)
+            predictions = zip(pipeline(data.replace(buckets=buckets), fold, hyper, key), fold, strict=True)
+            return [jnp.stack([jnp.sum(value * roles.test, axis=0) for value in p]) for p, roles in predictions]
+
+        return jax.lax.map(one, runs, batch_size=batch)
+
+    return over_shards(shard, donate=False)

@@ -1,0 +1,228 @@
+"""fit: preferences in, a model and everybody's weights out; what is not given is chosen on validation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lore_jax import population, simplex
+from lore_jax.adapt import Posterior, adapt, population_posterior
+from lore_jax.choose import Choice, choose, gaussian_hyper, simplex_hyper
+from lore_jax.fit_config import FitConfig, check, make_basis
+from lore_jax.layout import FitData
+from lore_jax.model import Model, Population, ResponseTerms, reference_head, response_keys, rms_row_norm
+from lore_jax.preferences import Preferences
+from lore_jax.sharding import Mapping, over_shards, place, shard_copies, split
+from lore_jax.sweep import SweepTable
+
+
+class History(NamedTuple):
+    """What happened during a fit.
+
+    Attributes:
+        loss: training loss before each step, in nats a pair.
+        grad_norm: norm of the gradient before each step.
+        choice: rank, ridges and response terms of the fit.
+        sweeps: the validation tables they were chosen from; empty if everything was given.
+    """
+
+    loss: np.ndarray
+    grad_norm: np.ndarray
+    choice: Choice
+    sweeps: tuple[SweepTable, ...]
+
+
+class JointFit(NamedTuple):
+    """A joint fit ready to run: everything but the state. Made by `start`; `state` advances it, `finish` ends it.
+
+    Attributes:
+        advance: `(state, steps) -> (state, info)`, jitted; `info` holds `loss` and `grad_norm`, `[steps]`.
+        finish: `state -> (model, posterior of the users of the fit)`.
+        steps: how many steps make the fit.
+        choice: rank, ridges and response terms.
+        sweeps: the validation tables.
+    """
+
+    advance: Callable[[Any, int], tuple[Any, dict[str, jax.Array]]]
+    finish: Callable[[Any], tuple[Model, Posterior]]
+    steps: int
+    choice: Choice
+    sweeps: tuple[SweepTable, ...]
+
+
+def fit(
+    prefs: Preferences,
+    config: FitConfig = FitConfig(),
+    *,
+    key: jax.Array,
+    devices: Sequence[jax.Device] | None = None,
+    mapping: Mapping = "jit",
+) -> tuple[Model, Posterior, History]:
+    """Fits the basis and everybody's weights together; rank and ridges are chosen on validation if not given.
+
+    Gaussian family: Laplace EM (`population.py`). Simplex family: the paper's objective (`simplex.py`). Prints nothing
+    and writes nothing.
+
+    Args:
+        prefs: the pairs of the seen users.
+        config: what to fit.
+        key: the one source of randomness.
+        devices: where to; users and their pairs are split over them. None: the first device alone.
+        mapping: "jit" (`NamedSharding`) or "pmap".
+
+    Returns:
+        The model, the posterior of the users of `prefs` in their order, and the history.
+
+    Raises:
+        ValueError: there are no pairs, the rank exceeds the dim, the reference head is asked for and absent, or there
+            are too few units for the folds.
+
+    Example:
+        >>> model, users, history = fit(prefs, FitConfig(), key=jax.random.key(0))
+        >>> history.choice
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0}
+
+    Reference:
+        Bose et al. 2025, arXiv 2504.14439, section 3.2.
+    """
+    if config.rank == 0:
+        if prefs.head is None:
+            raise ValueError("rank is 0, the reference head, but the preferences have none")
+        model = reference_head(prefs.head)
+        empty = np.zeros(0, np.float32)
+        return (
+            model,
+            population_posterior(model, prefs.num_users, prefs.user_ids),
+            History(empty, empty, {"rank": 0}, ()),
+        )
+    running, state = start(prefs, config, key=key, devices=devices, mapping=mapping)
+    info = {"loss": np.zeros(0, np.float32), "grad_norm": np.zeros(0, np.float32)}
+    if running.steps:
+        state, info = running.advance(state, running.steps)
+    model, users = running.finish(state)
+    loss, grad_norm = (np.asarray(info[name]) for name in ("loss", "grad_norm"))
+    return model, users, History(loss, grad_norm, running.choice, running.sweeps)
+
+
+def start(
+    prefs: Preferences,
+    config: FitConfig,
+    *,
+    key: jax.Array,
+    devices: Sequence[jax.Device] | None = None,
+    mapping: Mapping = "jit",
+) -> tuple[JointFit, Any]:
+    """Chooses what is to be chosen and makes the state before the first step, for callers who run a fit in chunks.
+
+    Args:
+        prefs: the pairs of the seen users.
+        config: what to fit; rank 0 has nothing to run.
+        key: the one source of randomness.
+        devices: where to.
+        mapping: "jit" or "pmap".
+
+    Returns:
+        The fit and its first state. Chunks of any sizes that add up to `steps` end in the same state.
+
+    Raises:
+        ValueError: as `fit`.
+
+    Example:
+        >>> running, state = start(prefs, FitConfig(), key=jax.random.key(0))
+        >>> state, info = running.advance(state, 50)
+    """
+    check(prefs, config)
+    devices = list(devices) if devices else jax.local_devices()[:1]
+    key_choice, key_init = jax.random.split(key)
+    choice, sweeps = choose(prefs, config, key=key_choice, devices=devices)
+    begin = _start_simplex if config.family == "simplex" else _start_gaussian
+    step, finish, steps, state, data, hyper = begin(prefs, config, choice, key_init, devices)
+
+    def advance(state: Any, steps: int) -> tuple[Any, dict[str, jax.Array]]:
+        state, info = _chunk(*step, steps, mapping)(state, data, hyper)
+        return state, {name: values[0] for name, values in info.items()}  # the same on every shard
+
+    return JointFit(advance, finish, steps, choice, sweeps), state
+
+
+@functools.cache
+def _chunk(step: Callable[..., Any], module: Any, settings: Any, steps: int, mapping: Mapping) -> Callable[..., Any]:
+    """A chunk of steps on all shards; cached, so that fits of one shape share a compiled program."""
+
+    def run(state: Any, data: FitData, hyper: Any) -> tuple[Any, dict[str, jax.Array]]:
+        one = functools.partial(step, module=module, config=settings)
+        return jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=steps)
+
+    return over_shards(run, mapping)
+
+
+@functools.cache
+def _first_state(module: Any, settings: population.PopulationConfig) -> Callable[..., Any]:
+    def begin(keys: jax.Array, data: FitData, hyper: population.PopulationHyper) -> population.PopulationState:
+        return population.init(settings, module, data, hyper, keys)
+
+    return over_shards(begin, donate=False)
+
+
+def _start_gaussian(
+    prefs: Preferences, config: FitConfig, choice: Choice, key: jax.Array, devices: list[jax.Device]
+) -> tuple[Any, ...]:
+    rank = int(choice["rank"])
+    module, hyper, scale = make_basis(config, rank), gaussian_hyper(choice, rank), rms_row_norm(prefs.embeddings)
+    data, _ = place(prefs, scale, devices)
+
+    def finish(state: population.PopulationState) -> tuple[Model, Posterior]:
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state.params)
+        terms = None
+        if choice["response_terms"] > 0:
+            values = jnp.asarray(choice["response_terms"] * params["terms"])
+            terms = ResponseTerms(response_keys(prefs.embeddings), values, population.term_variance(hyper))
+        # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
+        prior = Population(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
+        model = Model(module, params["basis"], jnp.float32(scale), prior, "gaussian", terms=terms)
+        return model, adapt(model, prefs)
+
+    keys = shard_copies(jax.random.key_data(key), devices)
+    state = _first_state(module, config.population)(jax.random.wrap_key_data(keys), data, hyper)
+    step = (population.step, module, config.population)
+    steps = 0 if population.is_convex(module, hyper) else config.population.steps
+    return step, finish, steps, state, data, hyper
+
+
+def _start_simplex(
+    prefs: Preferences, config: FitConfig, choice: Choice, key: jax.Array, devices: list[jax.Device]
+) -> tuple[Any, ...]:
+    rank, settings = int(choice["rank"]), config.simplex
+    module, hyper = make_basis(config, rank), simplex_hyper(choice, rank, prefs.head)
+    data, layout = place(prefs, settings.input_scale, devices)
+    key_basis, key_logits = jax.random.split(key)
+    params = module.init(key_basis, jnp.zeros((1, prefs.dim)), settings.input_scale)["params"]
+    logits = layout.spread(simplex.draw_logits(settings, prefs.num_users, rank, key=key_logits))
+
+    def begin(state: Any, data: FitData, hyper: simplex.SimplexHyper) -> simplex.SimplexState:
+        return simplex.init(settings, *state, data)
+
+    def finish(state: simplex.SimplexState) -> tuple[Model, Posterior]:
+        found = simplex.finish(state, data, layout, hyper, config=settings)
+        kept = len(found.columns)
+        prior = Population(jnp.asarray(found.mean), jnp.zeros((kept, 0)))
+        model = Model(
+            make_basis(config, kept),
+            jax.tree.map(jnp.asarray, found.params),
+            jnp.float32(settings.input_scale),
+            prior,
+            "simplex",
+            settings.temperature,
+        )
+        users = population_posterior(model, prefs.num_users, prefs.user_ids)
+        return model, users.replace(weights=found.weights, shots=prefs.pairs_per_user().astype(np.int32))
+
+    first = (shard_copies(params, devices), jax.tree.map(lambda leaf: split(leaf, devices), logits))
+    state = over_shards(begin)(first, data, hyper)
+    step = (simplex.step, module, settings)
+    return step, finish, settings.steps, state, data, hyper
