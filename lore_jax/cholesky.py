@@ -1,10 +1,10 @@
 """Small positive-definite systems, written for one user; users ride along in trailing axes.
 
-A LAPACK call per user is the slow part of a per-user Newton step on a CPU (and, batched over thousands of users inside a
-loop, was seen to hang on two cores), and a launch of tiny blocks on an accelerator. Here a "number" is an array of any
-shape `[...]`, one entry a user, so that every scalar formula is a contiguous vector operation over users. (A vmap would
-say the same, but its loops and broadcasts move the users' axis to the front, where nothing vectorises.) Small sizes are
-unrolled into such formulas; larger ones loop over columns.
+A LAPACK call per user is the slow part of a per-user Newton step on a CPU (and, batched over thousands of users inside
+a loop, was seen to hang on two cores), and a launch of tiny blocks on an accelerator. Here a "number" is an array of
+any shape `[...]`, one entry a user, so that every scalar formula is a contiguous vector operation over users. (A vmap
+would say the same, but its loops and broadcasts move the users' axis to the front, where nothing vectorises.) Small
+sizes are unrolled into such formulas; larger ones loop over columns.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ import jax
 import jax.numpy as jnp
 
 UNROLLED_UP_TO = 10  # n^3 / 6 operations are traced: 170 at size 10, 20,000 at size 50, too many to compile
+_LOST = 1e-6  # a pivot below this part of its diagonal entry is rounding in float32
 
 
-def cholesky(matrix: jax.Array) -> jax.Array:
+def cholesky(matrix: jax.Array, *, least: float = 0.0) -> jax.Array:
     """Lower Cholesky factor of symmetric positive-definite matrices.
 
     `A = L L'`, column by column: `L_jj = sqrt(A_jj - sum_k L_jk^2)`, `L_ij = (A_ij - sum_k L_ik L_jk) / L_jj`.
 
     Args:
         matrix: A, `[n, n, ...]`; only its lower triangle is read.
+        least: a number that no eigenvalue of A is below, if one is known (a prior's precision, for a Hessian); then no
+            pivot is below it either. Where rounding has left nothing of a pivot, it is taken to be this number and its
+            column to be 0: a large matrix plus a small prior keeps the prior where float32 has lost it.
 
     Returns:
-        L, `[n, n, ...]`, zeros above the diagonal; NaN where A is not positive definite.
+        L, `[n, n, ...]`, zeros above the diagonal; NaN where A is NaN, or not positive definite and `least` 0.
 
     Example:
         >>> cholesky(4.0 * jnp.eye(2))[0, 0]
@@ -32,12 +36,11 @@ def cholesky(matrix: jax.Array) -> jax.Array:
     """
     n = matrix.shape[0]
     if n > UNROLLED_UP_TO:
-        return _rolled_cholesky(matrix)
+        return _rolled_cholesky(matrix, least)
     lower = [[jnp.zeros_like(matrix[0, 0])] * n for _ in range(n)]
     for j in range(n):
-        diagonal = jnp.sqrt(_minus_products(matrix[j, j], lower[j][:j], lower[j][:j]))
-        reciprocal = 1.0 / diagonal
-        lower[j][j] = diagonal
+        left = _minus_products(matrix[j, j], lower[j][:j], lower[j][:j])
+        lower[j][j], reciprocal = _pivot(left, matrix[j, j], least)
         for i in range(j + 1, n):
             lower[i][j] = _minus_products(matrix[i, j], lower[i][:j], lower[j][:j]) * reciprocal
     return jnp.stack([jnp.stack(row) for row in lower])
@@ -93,14 +96,26 @@ def _minus_products(start: jax.Array, left: list[jax.Array], right: list[jax.Arr
     return start
 
 
-def _rolled_cholesky(matrix: jax.Array) -> jax.Array:
+def _pivot(left: jax.Array, entry: jax.Array, least: float) -> tuple[jax.Array, jax.Array]:
+    """`L_jj` from what is left of `A_jj`, and what to multiply the column below it with."""
+    if not least:
+        diagonal = jnp.sqrt(left)
+        return diagonal, 1.0 / diagonal
+    diagonal = jnp.sqrt(jnp.maximum(left, least))
+    return diagonal, jnp.where(
+        left < _LOST * entry, 0.0, 1.0 / diagonal
+    )  # a NaN compares as not lost: it stays visible
+
+
+def _rolled_cholesky(matrix: jax.Array, least: float) -> jax.Array:
     """Column j of L, then its outer product off what remains of A: n steps of n x n numbers."""
     n = matrix.shape[0]
     index = jnp.arange(n).reshape(n, *[1] * (matrix.ndim - 2))
 
     def column(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         lower, left = state
-        entries = jnp.where(index >= j, left[:, j] / jnp.sqrt(left[j, j])[None], 0.0)
+        diagonal, reciprocal = _pivot(left[j, j], matrix[j, j], least)
+        entries = jnp.where(index > j, left[:, j] * reciprocal[None], 0.0).at[j].set(diagonal)
         return lower.at[:, j].set(entries), left - entries[:, None] * entries[None, :]
 
     return jax.lax.fori_loop(0, n, column, (jnp.zeros_like(matrix), matrix))[0]

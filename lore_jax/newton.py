@@ -5,12 +5,14 @@ the user's deviation from it. The negative log posterior
 
     phi(d) = sum_i c_i log(1 + exp(-z_i)) + |d|^2 / 2
 
-is convex, its Hessian `sum_i c_i s_i (1 - s_i) f_i f_i' + I` at least the identity, so Newton's direction always exists.
+is convex, its Hessian `sum_i c_i s_i (1 - s_i) f_i f_i' + I` at least the identity: Newton's direction always exists.
 
 Step length. Along a direction D the logistic loss satisfies `|phi'''| <= rho phi''` with `rho = max_i |f_i . D|`; for
-such functions the step `log(1 + rho) / rho` decreases phi from anywhere and tends to 1 near the mode, where convergence
-becomes quadratic (Bach 2010, arXiv 0910.4627; Sun and Tran-Dinh 2019, arXiv 1703.04599, section 4.1). No line search:
-comparing float32 losses stalls long before the gradient does.
+such functions the step `log(1 + rho) / rho` decreases phi from anywhere (Bach 2010, arXiv 0910.4627; Sun and Tran-Dinh
+2019, arXiv 1703.04599, section 4.1), but it is short where margins must move far. The full step is taken wherever it is
+sure to decrease phi too: if phi still falls at its end, for then, phi being convex, it fell all the way; or if
+`rho <= 1`, when the same bound leaves a decrease of a quarter of the squared decrement, and convergence is quadratic.
+Slopes decide, not losses: differences of float32 losses stall long before the gradient does.
 
 Stopping. The Newton decrement `sqrt(g' H^-1 g)` is the distance to the mode in posterior standard deviations, whatever
 the scale of the features, so one tolerance serves everybody.
@@ -26,7 +28,7 @@ import jax.numpy as jnp
 from lore_jax.cholesky import cholesky, inverse, solve
 
 _LAST_STEP = 1e-2  # a step from this decrement lands near its square, provided that no margin moves by more than ...
-_LAST_MOVE = 1e-1  # ... this many logits: then the step is nearly a full one
+_LAST_MOVE = 1e-1  # ... this many logits
 _TOLERANCE = 1e-3  # posterior standard deviations
 
 
@@ -93,8 +95,8 @@ def map_estimate(
     active = jnp.broadcast_to(jnp.sum(weight, axis=0) > 0, users)
     start = jnp.where(active[None], start, 0.0)  # without any evidence the mode is the population
     deviation, steps, _ = jax.lax.while_loop(not_done, step, (start, jnp.zeros(users, jnp.int32), active))
-    gradient, hessian = _derivatives(features, offset, weight, deviation)
-    lower = cholesky(hessian)
+    gradient, hessian = _derivatives(features, weight, deviation, _margins(features, offset, deviation))
+    lower = cholesky(hessian, least=1.0)
     decrement = _decrement(gradient, solve(lower, gradient))
     return MapEstimate(
         deviation, inverse(lower), decrement <= _TOLERANCE, steps, jnp.sqrt(jnp.sum(gradient**2, axis=0))
@@ -113,22 +115,26 @@ def newton_step(
         deviation: where to step from, `[k, ...]`.
 
     Returns:
-        The new deviation `[k, ...]`; the Cholesky factor of the Hessian at the old one `[k, k, ...]`; the Newton decrement
-        there `[...]`; the largest change of a margin that a full step would have made, in logits `[...]`.
+        The new deviation `[k, ...]`; the Cholesky factor of the Hessian at the old one `[k, k, ...]`; the Newton
+        decrement there `[...]`; the largest change of a margin that a full step makes, in logits `[...]`.
     """
-    gradient, hessian = _derivatives(features, offset, weight, deviation)
-    lower = cholesky(hessian)
+    margin = _margins(features, offset, deviation)
+    gradient, hessian = _derivatives(features, weight, deviation, margin)
+    lower = cholesky(hessian, least=1.0)
     direction = -solve(lower, gradient)
     along = _margins(features, jnp.zeros_like(offset), direction)
     rho = jnp.max(jnp.abs(along) * (weight > 0), axis=0, initial=1e-6)
-    return deviation + direction * (jnp.log1p(rho) / rho)[None], lower, _decrement(gradient, -direction), rho
+    pull = weight * jax.nn.sigmoid(-(margin + along))
+    slope = jnp.sum((deviation + direction) * direction, axis=0) - jnp.sum(pull * along, axis=0)  # after a full step
+    length = jnp.where((slope <= 0) | (rho <= 1), 1.0, jnp.log1p(rho) / rho)
+    return deviation + direction * length[None], lower, _decrement(gradient, -direction), rho
 
 
 def _derivatives(
-    features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
+    features: jax.Array, weight: jax.Array, deviation: jax.Array, margin: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     k = features.shape[0]
-    lost = jax.nn.sigmoid(-_margins(features, offset, deviation))
+    lost = jax.nn.sigmoid(-margin)
     pull = weight * lost
     identity = jnp.eye(k).reshape(k, k, *[1] * (features.ndim - 2))
     gradient = deviation - jnp.sum(features * pull[None], axis=1)
