@@ -1,0 +1,47 @@
+"""Small problems for the joint fits, and one way to run a fit on any number of devices."""
+
+import functools
+
+import jax
+import numpy as np
+
+from lore_jax.preferences import from_arrays
+from lore_jax.sharding import over_shards, place, shard_copies, split
+
+
+def problem(seed=0, *, users=21, responses=40, dim=6, scale=1.0):
+    """Ragged users with weighted pairs, in two buckets; user 3 has no pairs, those of user 5 weigh nothing."""
+    rng = np.random.default_rng(seed)
+    count = rng.choice([3, 4, 5, 7], users)
+    count[3] = 0
+    user = np.repeat(np.arange(users), count)
+    chosen = rng.integers(responses, size=len(user))
+    rejected = (chosen + rng.integers(1, responses, size=len(user))) % responses
+    weight = np.where(user == 5, 0.0, rng.uniform(0.5, 2.0, len(user)))
+    table = scale * rng.normal(size=(responses, dim)).astype(np.float32)
+    return from_arrays(table, chosen, rejected, user, weight=weight, num_users=users, head=rng.normal(size=dim))
+
+
+def differences(prefs):
+    """Chosen minus rejected, `[pairs, dim]` in float64: what the library never forms."""
+    table = np.asarray(prefs.embeddings, np.float64)
+    return table[prefs.chosen] - table[prefs.rejected]
+
+
+def run(fit, config, module, params, prefs, hyper, *, input_scale=1.0, devices=1, mapping="jit", steps=5, logits=None):
+    """Runs some steps of a fit; returns the state (NumPy, leading shard axis), the history, the data, the layout."""
+    devices = jax.devices()[:devices]
+    data, layout = place(prefs, input_scale, devices)
+    start = (shard_copies(params, devices),)
+    if logits is not None:
+        start += (tuple(split(leaf, devices) for leaf in layout.spread(logits)),)
+        begin = lambda start, data, hyper: fit.init(config, *start, data)  # noqa: E731
+    else:
+        begin = lambda start, data, hyper: fit.init(config, *start, data, params["V"].shape[-1])  # noqa: E731
+    state = over_shards(begin, mapping)(start, data, hyper)
+    step = over_shards(functools.partial(fit.step, module=module, config=config), mapping)
+    history = []
+    for _ in range(steps):
+        state, info = step(state, data, hyper)
+        history.append({name: float(values[0]) for name, values in info.items()})
+    return jax.tree.map(np.asarray, state), history, data, layout
