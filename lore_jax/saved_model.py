@@ -20,9 +20,10 @@ from flax.traverse_util import unflatten_dict
 from lore_jax.adapt import Posterior
 from lore_jax.basis import LinearBasis, MLPBasis
 from lore_jax.checkpoint import CheckpointStore
-from lore_jax.model import Model, Population
+from lore_jax.model import Model, Population, ResponseTerms
 
 _BASES: dict[str, type[nn.Module]] = {basis.__name__: basis for basis in (LinearBasis, MLPBasis)}
+_TERMS = ("keys", "values", "variance")
 _POSTERIOR = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 
 
@@ -53,6 +54,8 @@ def save(
         "population": {"mean": model.population.mean, "factor": model.population.factor},
     }
     extra = {"basis": _describe_basis(model.basis), "family": model.family, "temperature": model.temperature}
+    if model.terms is not None:
+        state["terms"] = {name: getattr(model.terms, name) for name in _TERMS}
     if users is not None:
         state["users"] = {name: getattr(users, name) for name in _POSTERIOR}
         extra["user_ids"] = None if users.user_ids is None else [str(name) for name in users.user_ids]
@@ -91,14 +94,15 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
         raise ValueError(f"{store.path} holds {', '.join(extra) or 'arrays'}, but no model")
     basis = _make_basis(extra["basis"])
     tree = unflatten_dict(arrays, sep="/")
-    population = Population(jnp.asarray(tree["population"]["mean"]), jnp.asarray(tree["population"]["factor"]))
+    population, terms = jax.tree.map(jnp.asarray, (tree["population"], tree.get("terms")))
     model = Model(
         basis=basis,
         params=jax.tree.map(jnp.asarray, tree["params"]),
         input_scale=jnp.asarray(tree["input_scale"]),
-        population=population,
+        population=Population(**population),
         family=extra["family"],
         temperature=extra["temperature"],
+        terms=None if terms is None else ResponseTerms(**terms),
     )
     if "users" not in tree:
         return model, None

@@ -11,12 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import lore_jax.preferences as preferences
-from lore_jax.adapt import adapt
+from lore_jax.adapt import Posterior
 from lore_jax.basis import LinearBasis, MLPBasis
 from lore_jax.checkpoint import CheckpointStore
-from lore_jax.model import Model, Population, bradley_terry_model, reference_head, rewards
-from lore_jax.predict import margins
+from lore_jax.model import (
+    Model,
+    Population,
+    ResponseTerms,
+    bradley_terry_model,
+    reference_head,
+    response_keys,
+    rewards,
+)
 from lore_jax.saved_model import load, save
 
 RNG = np.random.default_rng(0)
@@ -29,10 +35,21 @@ def make_model(basis, family="gaussian"):
     return Model(basis, params, jnp.float32(3.5), population, family, 100.0 if family == "simplex" else 1.0)
 
 
-def make_prefs():
-    rejected, chosen = np.sort(np.stack([RNG.choice(40, 2, replace=False) for _ in range(30)])).T
-    user = RNG.integers(0, 5, 30)
-    return preferences.from_arrays(TABLE, chosen, rejected, user, user_ids=["ann", "böb", "\u2028", "eve", "no pairs"])
+def with_terms(model):
+    values = jnp.asarray(RNG.normal(size=(9, 3)), jnp.float32)
+    return model.replace(terms=ResponseTerms(response_keys(TABLE[:9]), values, jnp.ones(3)))
+
+
+def make_users(count=5, user_ids=None):
+    return Posterior(
+        weights=RNG.normal(size=(count, 3)).astype(np.float32),
+        covariance=RNG.normal(size=(count, 3, 3)).astype(np.float32),
+        shots=np.arange(count, dtype=np.int32),
+        converged=np.arange(count) % 2 == 0,
+        steps=np.arange(count, dtype=np.int32),
+        grad_norm=RNG.random(count, np.float32),
+        user_ids=user_ids,
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,21 +58,22 @@ def make_prefs():
         make_model(LinearBasis(3)),
         make_model(LinearBasis(3, init_scale=0.25), "simplex"),
         make_model(MLPBasis(3, hidden=(7, 5))),
+        with_terms(make_model(LinearBasis(3))),
     ],
-    ids=["linear", "simplex", "mlp"],
+    ids=["linear", "simplex", "mlp", "terms"],
 )
-def test_same_predictions(tmp_path, model):
-    prefs = make_prefs()
-    users = adapt(model, prefs)
+def test_same_model_and_users(tmp_path, model):
+    users = make_users(user_ids=np.array(["ann", "böb", "\u2028", "eve", "no pairs"]))
     save(tmp_path / "model", model, users)
     again, users_again = load(tmp_path / "model")
-    assert jax.tree.structure(again) == jax.tree.structure(model)
     assert again.basis == model.basis
-    np.testing.assert_array_equal(users_again.user_ids, prefs.user_ids)
-    np.testing.assert_array_equal(rewards(again, TABLE), rewards(model, TABLE))
-    for one, other in zip(margins(again, users_again, prefs), margins(model, users, prefs), strict=True):
+    np.testing.assert_array_equal(users_again.user_ids, users.user_ids)
+    users_again = users_again.replace(user_ids=users.user_ids)
+    assert jax.tree.structure((again, users_again)) == jax.tree.structure((model, users))
+    for one, other in zip(jax.tree.leaves((again, users_again)), jax.tree.leaves((model, users)), strict=True):
+        assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(users_again.shots, prefs.pairs_per_user())
+    np.testing.assert_array_equal(rewards(again, TABLE).table, rewards(model, TABLE).table)
 
 
 def test_without_users_and_with_an_empty_factor(tmp_path):
@@ -66,7 +84,7 @@ def test_without_users_and_with_an_empty_factor(tmp_path):
         again, users = load(tmp_path / str(number))
         assert users is None
         assert again.population.factor.shape == (1, 0)
-        np.testing.assert_array_equal(rewards(again, TABLE), rewards(model, TABLE))
+        np.testing.assert_array_equal(rewards(again, TABLE).table, rewards(model, TABLE).table)
 
 
 def test_overwriting_is_explicit(tmp_path):
@@ -130,11 +148,11 @@ def test_saved_from_eight_devices_predicts_on_others(tmp_path, devices):
     model = make_model(LinearBasis(3))
     whole = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec())
     split = NamedSharding(whole.mesh, PartitionSpec("data"))
-    users = adapt(model, make_prefs().take_users(np.arange(5))).take(np.arange(8) % 5)
+    users = make_users(8)
     np.save(tmp_path / "table.npy", TABLE)
     np.save(tmp_path / "scores.npy", score(model, users, TABLE))
     assert len(jax.devices()) == 8
-    save(tmp_path / "model", jax.device_put(model, whole), jax.device_put(users.replace(user_ids=None), split))
+    save(tmp_path / "model", jax.device_put(model, whole), jax.device_put(users, split))
     env = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(PREDICT), str(tmp_path), str(devices)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
