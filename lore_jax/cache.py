@@ -37,7 +37,6 @@ from lore_jax.cache_manifest import (
     PROGRESS,
     TEXTS,
     USERS,
-    damage,
     describe_cache,
     encoder_fingerprint,
     is_part_of_cache,
@@ -45,7 +44,7 @@ from lore_jax.cache_manifest import (
     shard_name,
 )
 from lore_jax.cache_reader import load_cache, read_rows, read_texts
-from lore_jax.files import FileRecord, canonical_json, locked, read_sealed, seal, sync_folder, write_file
+from lore_jax.files import FileRecord, canonical_json, damage, locked, read_sealed, seal, sync_folder, write_file
 from lore_jax.preferences import from_arrays
 from lore_jax.tensorfile import write_tensors
 

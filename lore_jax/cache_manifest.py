@@ -11,13 +11,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
-from lore_jax.files import canonical_json, read_sealed, sha256_of
+from lore_jax.files import Verify, canonical_json, damage, read_sealed
 from lore_jax.tensorfile import read_header
 
 FORMAT_VERSION = 1
@@ -26,8 +26,6 @@ PAIRS, USERS, HEAD = "pairs.safetensors", "users.json", "head.safetensors"
 TEXTS, EXTRA = "texts.jsonl", "extra.jsonl"
 PAIR_COLUMNS = ("chosen", "rejected", "user", "prompt", "weight")
 DTYPES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
-
-Verify = Literal["full", "quick"]
 
 _SHARD = re.compile(r"embeddings-\d{5,}\.safetensors")
 _LEFTOVER = re.compile(r"\..+\.tmp-\d+")  # of a process killed while it wrote a file
@@ -83,24 +81,6 @@ def encoder_fingerprint(manifest: Mapping[str, Any]) -> str:
         16 hexadecimal digits.
     """
     return hashlib.sha256(canonical_json([manifest["encoder"], manifest["dim"]])).hexdigest()[:16]
-
-
-def damage(folder: Path, record: Mapping[str, Any], verify: Verify = "full") -> str | None:
-    """Says in one line what is wrong with a file, or None.
-
-    Args:
-        folder: the cache's folder.
-        record: `name`, `bytes` and `sha256` of the file, from the manifest.
-        verify: "full" reads the file, "quick" looks at its size only.
-    """
-    file = folder / record["name"]
-    if not file.is_file():
-        return f"{file} is missing"
-    if (size := file.stat().st_size) != record["bytes"]:
-        return f"{file} is {'truncated' if size < record['bytes'] else 'damaged'}: {size} of {record['bytes']} bytes"
-    if verify == "full" and (digest := sha256_of(file)) != record["sha256"]:
-        return f"{file} is damaged: its sha256 is {digest[:12]}..., the manifest says {record['sha256'][:12]}..."
-    return None
 
 
 def refuse_damage(folder: Path, records: Sequence[Mapping[str, Any]], verify: Verify) -> None:

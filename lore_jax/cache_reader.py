@@ -18,11 +18,11 @@ from lore_jax.cache_manifest import (
     PAIRS,
     TEXTS,
     USERS,
-    Verify,
     read_manifest,
     read_shard_header,
     refuse_damage,
 )
+from lore_jax.files import Verify
 from lore_jax.preferences import Preferences, from_arrays
 from lore_jax.tensorfile import map_tensor
 

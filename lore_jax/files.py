@@ -11,9 +11,13 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+Verify = Literal["full", "quick"]
+
+_LIST = "files.json"
 
 
 class FileRecord(NamedTuple):
@@ -122,6 +126,46 @@ def read_sealed(path: Path) -> dict[str, Any]:
     if not intact:
         raise ValueError(f"{path} is damaged: its content does not agree with the sha256 it carries")
     return content
+
+
+def damage(folder: Path, record: Mapping[str, Any], verify: Verify = "full") -> str | None:
+    """Says in one line what is wrong with a file, or None.
+
+    Args:
+        folder: where the file stands.
+        record: `name`, `bytes` and `sha256` of the file, as they were written down.
+        verify: "full" reads the file, "quick" looks at its size only.
+    """
+    file = folder / record["name"]
+    if not file.is_file():
+        return f"{file} is missing"
+    if (size := file.stat().st_size) != record["bytes"]:
+        return f"{file} is {'truncated' if size < record['bytes'] else 'damaged'}: {size} of {record['bytes']} bytes"
+    if verify == "full" and (digest := sha256_of(file)) != record["sha256"]:
+        return f"{file} is damaged: its sha256 is {digest[:12]}..., {record['sha256'][:12]}... is expected"
+    return None
+
+
+def list_files(folder: Path) -> None:
+    """Writes `files.json`: size and sha256 of every file below a folder that will not change any more."""
+    records = [
+        {"name": str(file.relative_to(folder)), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    ]
+    write_file(folder / _LIST, [seal({"files": records})])
+
+
+def check_listed_files(folder: Path) -> None:
+    """Checks a folder against its `files.json`, if it has one.
+
+    Raises:
+        ValueError: a file, or the list, is damaged or missing; the message says which.
+    """
+    if (folder / _LIST).exists():
+        for record in read_sealed(folder / _LIST)["files"]:
+            if line := damage(folder, record):
+                raise ValueError(line)
 
 
 @contextlib.contextmanager

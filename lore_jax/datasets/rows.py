@@ -88,6 +88,21 @@ class TextPairs(IndexPairs):
     extra: list[dict[str, Any]]
 
 
+def holds_index_rows(path: str | os.PathLike[str]) -> bool:
+    """Whether the first row of a file compares rows of an embedding array, and not texts.
+
+    Args:
+        path: a JSONL or Parquet file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no row.
+    """
+    for _, row in _read_file(Path(path)):
+        return type(row.get("chosen")) is int
+    raise ValueError(f"{path} holds no rows: one comparison a row is expected")
+
+
 def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
     """Reads text rows; each distinct (prompt, reply) becomes one response.
 
@@ -172,20 +187,34 @@ def load_embeddings(path: str | os.PathLike[str]) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: another kind of file, a damaged one, or an array of another shape or type.
     """
-    path = Path(path)
+    return _load_array(Path(path), "embeddings", ("responses", "dim"))
+
+
+def load_vector(path: str | os.PathLike[str]) -> np.ndarray:
+    """Loads a reference head `[dim]` from a `.npy` file, or a `.safetensors` file with one array or one `head`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: another kind of file, a damaged one, or an array of another shape or type.
+    """
+    return np.array(_load_array(Path(path), "head", ("dim",)), np.float32)
+
+
+def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
     if path.suffix == ".npy":
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path} is not a whole .npy file of numbers: {error}".splitlines()[0]) from None
     elif path.suffix == ".safetensors":
-        array = map_tensor(path, "embeddings" if "embeddings" in read_header(path) else None)
+        array = map_tensor(path, name if name in read_header(path) else None)
     else:
-        raise ValueError(f"{path} ends in {path.suffix!r}: embeddings in .npy or .safetensors are expected")
+        raise ValueError(f"{path} ends in {path.suffix!r}: an array in .npy or .safetensors is expected")
     if array.dtype.kind == "V" and array.dtype.name != "bfloat16":
         raise ValueError(f"{path} has the raw type {array.dtype}: .npy cannot keep bfloat16, save it as .safetensors")
-    if array.ndim != 2 or not (array.dtype.kind == "f" or array.dtype.name == "bfloat16"):
-        raise ValueError(f"{path} holds {array.dtype} {list(array.shape)}: floats [responses, dim] are expected")
+    if array.ndim != len(axes) or not (array.dtype.kind == "f" or array.dtype.name == "bfloat16"):
+        expected = f"floats [{', '.join(axes)}] are expected"
+        raise ValueError(f"{path} holds {array.dtype} {list(array.shape)}: {expected}")
     return array
 
 

@@ -8,7 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lore_jax.datasets.rows import load_embeddings, read_index_pairs, read_text_pairs
+from lore_jax.datasets.rows import (
+    holds_index_rows,
+    load_embeddings,
+    load_vector,
+    read_index_pairs,
+    read_text_pairs,
+)
 from lore_jax.tensorfile import write_tensors
 
 USER = {"role": "user", "content": "Name a colour."}
@@ -266,12 +272,32 @@ def test_bad_embeddings(tmp_path, name):
         load_embeddings(tmp_path / "e.npy")
 
 
+def test_head(tmp_path):
+    np.save(tmp_path / "head.npy", np.arange(3.0))
+    assert load_vector(tmp_path / "head.npy").dtype == np.float32
+    np.testing.assert_array_equal(load_vector(tmp_path / "head.npy"), [0, 1, 2])
+    np.save(tmp_path / "head.npy", np.zeros((3, 1)))
+    with pytest.raises(ValueError, match=r"head.npy holds float64 \[3, 1\]: floats \[dim\] are expected"):
+        load_vector(tmp_path / "head.npy")
+
+
+def test_kind_of_rows_is_told_by_the_first(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('\n{"user_id": 1, "chosen": 3, "rejected": 4}\n')
+    assert holds_index_rows(file)
+    file.write_text('{"user_id": 1, "prompt": "p", "chosen": "3", "rejected": "4"}\n')
+    assert not holds_index_rows(file)
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="holds no rows"):
+        holds_index_rows(file)
+
+
 def test_bad_embedding_files(tmp_path):
     for name, content, message in (
         ("e.npy", b"", "not a whole .npy"),
         ("e.npy", b"<html>", "not a whole .npy"),
         ("e.safetensors", b"<html><body>", "not a safetensors file"),
-        ("e.pt", b"x", "in .npy or .safetensors are expected"),
+        ("e.pt", b"x", "in .npy or .safetensors is expected"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,7 @@
+"""`python -m lore_jax` is `lore-jax`."""
+
+import sys
+
+from lore_jax.cli import main
+
+sys.exit(main())

@@ -1,0 +1,185 @@
+"""The command line: `lore-jax COMMAND`, one frozen dataclass a command, its options generated from the fields.
+
+The table of commands is text, and a command's module is imported when it is chosen: `lore-jax --help` does not wait for
+JAX. Whatever goes wrong is one line on standard error and exit status 2; `--debug` shows where it happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import inspect
+import io
+import json
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+_COMMANDS = {
+    "demo": "fit, adapt and evaluate made-up people in seconds, to see what it looks like",
+    "prepare": "comparisons (JSONL, Parquet, Polis) and embeddings you have -> a cache",
+    "embed": "comparisons of texts (JSONL, Parquet) and a model's folder -> a cache",
+    "fit": "a cache -> a run: the basis, the seen users' weights, checkpoints; resumes",
+    "adapt": "a run and a cache of new users' comparisons -> their weights",
+    "evaluate": "how well a run predicts the choices held out from it, beside the controls",
+    "score": "a run, users and candidate responses -> scores, or each user's best",
+    "inspect": "what a cache, a run or a saved model holds, damaged parts included",
+    "report": "a run's results as figures and a page",
+}
+_COMMON = {
+    "--json": "print one JSON object, for machines",
+    "--debug": "show the traceback of an error",
+}
+
+
+class UsageError(Exception):
+    """The command line itself is wrong."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+
+    Returns:
+        The exit status: 0; 1 where `inspect` found damage; 2 for an error, said in one line; 130 when interrupted.
+
+    Example:
+        >>> main(["inspect", "cache"])
+        0
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    common = {name: name in arguments for name in _COMMON}
+    arguments = [argument for argument in arguments if argument not in _COMMON]
+    with _warnings_in_one_line():
+        try:
+            return _run(arguments, as_json=common["--json"])
+        except KeyboardInterrupt:
+            return 130
+        except BrokenPipeError:  # the reader of our output has seen enough, as in `lore-jax inspect cache | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except Exception as error:
+            if common["--debug"]:
+                traceback.print_exc()
+            print(f"lore-jax: {_in_one_line(error)}", file=sys.stderr)
+            return 2
+
+
+def _run(arguments: list[str], *, as_json: bool) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("lore-jax"))
+        return 0
+    name, *options = arguments
+    if name not in _COMMANDS:
+        raise UsageError(f"there is no command {name!r}{_suggestion(name, _COMMANDS)} See lore-jax --help")
+    command = importlib.import_module(f"lore_jax.commands.{name}")
+    config = _parse(name, command.Config, options)
+    if config is None:
+        return 0
+    result = command.run(config)
+    if as_json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        print("\n".join(command.lines(result)))
+    sys.stdout.flush()
+    return 1 if result.get("damaged") else 0
+
+
+def _parse(name: str, config: Any, options: list[str]) -> Any:
+    """The dataclass `config` made from options; None if help was asked for, and given."""
+    import tyro
+
+    known = {"--help", *_option_names(config)}
+    for option in options:
+        flag = option.split("=", 1)[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            hint = _suggestion(flag, known)
+            raise UsageError(f"{name} has no option {flag}{hint} See lore-jax {name} --help")
+    said = io.StringIO()
+    purpose = inspect.cleandoc(config.__doc__).split("Attributes:")[0].strip()
+    description = f"{purpose}\n\nEvery command takes {' and '.join(_COMMON)}."
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                config,
+                prog=f"lore-jax {name}",
+                description=description,
+                args=options,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            return None
+        # tyro draws a box with a title around several lines; the first sentence in it says what is wrong.
+        content = [line.strip("\u2502 ") for line in said.getvalue().splitlines() if line[:1] == "\u2502"]
+        text = re.split(r"For full helptext|Argument helptext|Got errors|\u2500\u2500", " ".join(content))[0].strip()
+        raise UsageError(f"{name}: {text} See lore-jax {name} --help") from None
+
+
+def _option_names(config: Any) -> Iterator[str]:
+    hints = {field.name: field for field in dataclasses.fields(config)}
+    for field in hints.values():
+        inner = field.default_factory if field.default_factory is not dataclasses.MISSING else type(field.default)
+        if dataclasses.is_dataclass(inner):
+            yield from _option_names(inner)
+        else:
+            yield "--" + field.name.replace("_", "-")
+
+
+def _suggestion(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f": is {near[0]} meant?" if near else "."
+
+
+def _help() -> str:
+    rows = [f"  {name:<10}{text}" for name, text in _COMMANDS.items()]
+    options = [f"  {name:<10}{text}" for name, text in {**_COMMON, "--version": "print the version"}.items()]
+    return "\n".join(
+        [
+            "usage: lore-jax COMMAND [OPTIONS]",
+            "",
+            "Reward models for people who disagree: a basis shared by everyone, a few weights for each user.",
+            "",
+            "commands (lore-jax COMMAND --help lists the options):",
+            *rows,
+            "",
+            "options of every command:",
+            *options,
+        ]
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, UsageError | ValueError | OSError):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error} (--debug shows where)"
+    return " ".join(text.split())
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    def show(message: Warning | str, *_: Any) -> None:
+        print(f"lore-jax: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    kept: Callable[..., Any] = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = kept
