@@ -1,0 +1,1 @@
+"""Experiments: one readable page each; run them as `python -m experiments.NAME`."""
