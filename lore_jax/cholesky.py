@@ -16,19 +16,19 @@ UNROLLED_UP_TO = 10  # n^3 / 6 operations are traced: 170 at size 10, 20,000 at 
 _LOST = 1e-6  # a pivot below this part of its diagonal entry is rounding in float32
 
 
-def cholesky(matrix: jax.Array, *, least: float = 0.0) -> jax.Array:
+def cholesky(matrix: jax.Array, *, least: jax.Array | None = None) -> jax.Array:
     """Lower Cholesky factor of symmetric positive-definite matrices.
 
     `A = L L'`, column by column: `L_jj = sqrt(A_jj - sum_k L_jk^2)`, `L_ij = (A_ij - sum_k L_ik L_jk) / L_jj`.
 
     Args:
         matrix: A, `[n, n, ...]`; only its lower triangle is read.
-        least: a number that no eigenvalue of A is below, if one is known (a prior's precision, for a Hessian); then no
-            pivot is below it either. Where rounding has left nothing of a pivot, it is taken to be this number and its
-            column to be 0: a large matrix plus a small prior keeps the prior where float32 has lost it.
+        least: D, `[n, ...]`, where A is known to be the diagonal D > 0 plus something positive semi-definite (a Hessian
+            with its prior's precision); then no pivot is below D's entry. Where rounding has left nothing of a pivot,
+            it is taken to be that entry and its column to be 0: a small D beside a large rest is not lost.
 
     Returns:
-        L, `[n, n, ...]`, zeros above the diagonal; NaN where A is NaN, or not positive definite and `least` 0.
+        L, `[n, n, ...]`, zeros above the diagonal; NaN where A is NaN, or is not positive definite and has no `least`.
 
     Example:
         >>> cholesky(4.0 * jnp.eye(2))[0, 0]
@@ -40,7 +40,7 @@ def cholesky(matrix: jax.Array, *, least: float = 0.0) -> jax.Array:
     lower = [[jnp.zeros_like(matrix[0, 0])] * n for _ in range(n)]
     for j in range(n):
         left = _minus_products(matrix[j, j], lower[j][:j], lower[j][:j])
-        lower[j][j], reciprocal = _pivot(left, matrix[j, j], least)
+        lower[j][j], reciprocal = _pivot(left, matrix[j, j], None if least is None else least[j])
         for i in range(j + 1, n):
             lower[i][j] = _minus_products(matrix[i, j], lower[i][:j], lower[j][:j]) * reciprocal
     return jnp.stack([jnp.stack(row) for row in lower])
@@ -96,9 +96,9 @@ def _minus_products(start: jax.Array, left: list[jax.Array], right: list[jax.Arr
     return start
 
 
-def _pivot(left: jax.Array, entry: jax.Array, least: float) -> tuple[jax.Array, jax.Array]:
+def _pivot(left: jax.Array, entry: jax.Array, least: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """`L_jj` from what is left of `A_jj`, and what to multiply the column below it with."""
-    if not least:
+    if least is None:
         diagonal = jnp.sqrt(left)
         return diagonal, 1.0 / diagonal
     diagonal = jnp.sqrt(jnp.maximum(left, least))
@@ -107,14 +107,14 @@ def _pivot(left: jax.Array, entry: jax.Array, least: float) -> tuple[jax.Array, 
     )  # a NaN compares as not lost: it stays visible
 
 
-def _rolled_cholesky(matrix: jax.Array, least: float) -> jax.Array:
+def _rolled_cholesky(matrix: jax.Array, least: jax.Array | None) -> jax.Array:
     """Column j of L, then its outer product off what remains of A: n steps of n x n numbers."""
     n = matrix.shape[0]
     index = jnp.arange(n).reshape(n, *[1] * (matrix.ndim - 2))
 
     def column(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         lower, left = state
-        diagonal, reciprocal = _pivot(left[j, j], matrix[j, j], least)
+        diagonal, reciprocal = _pivot(left[j, j], matrix[j, j], None if least is None else least[j])
         entries = jnp.where(index > j, left[:, j] * reciprocal[None], 0.0).at[j].set(diagonal)
         return lower.at[:, j].set(entries), left - entries[:, None] * entries[None, :]
 

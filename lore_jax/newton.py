@@ -96,7 +96,7 @@ def map_estimate(
     start = jnp.where(active[None], start, 0.0)  # without any evidence the mode is the population
     deviation, steps, _ = jax.lax.while_loop(not_done, step, (start, jnp.zeros(users, jnp.int32), active))
     gradient, hessian = _derivatives(features, weight, deviation, _margins(features, offset, deviation))
-    lower = cholesky(hessian, least=1.0)
+    lower = cholesky(hessian, least=jnp.ones_like(deviation))
     decrement = _decrement(gradient, solve(lower, gradient))
     return MapEstimate(
         deviation, inverse(lower), decrement <= _TOLERANCE, steps, jnp.sqrt(jnp.sum(gradient**2, axis=0))
@@ -120,7 +120,7 @@ def newton_step(
     """
     margin = _margins(features, offset, deviation)
     gradient, hessian = _derivatives(features, weight, deviation, margin)
-    lower = cholesky(hessian, least=1.0)
+    lower = cholesky(hessian, least=jnp.ones_like(deviation))
     direction = -solve(lower, gradient)
     along = _margins(features, jnp.zeros_like(offset), direction)
     rho = jnp.max(jnp.abs(along) * (weight > 0), axis=0, initial=1e-6)
