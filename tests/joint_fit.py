@@ -28,17 +28,17 @@ def differences(prefs):
     return table[prefs.chosen] - table[prefs.rejected]
 
 
-def run(fit, config, module, params, prefs, hyper, *, input_scale=1.0, devices=1, mapping="jit", steps=5, logits=None):
-    """Runs some steps of a fit; returns the state (NumPy, leading shard axis), the history, the data, the layout."""
+def run(fit, config, module, begin, start, prefs, hyper, *, input_scale=1.0, devices=1, mapping="jit", steps=5):
+    """Runs some steps of a fit; returns the state (NumPy, leading shard axis), the history, the data, the layout.
+
+    `begin((shared, by_user), data, hyper)` makes a shard's state from what all shards share and what each user has,
+    given as `start`: arrays of any shape, and arrays `[num_users, ...]`.
+    """
     devices = jax.devices()[:devices]
     data, layout = place(prefs, input_scale, devices)
-    start = (shard_copies(params, devices),)
-    if logits is not None:
-        start += (tuple(split(leaf, devices) for leaf in layout.spread(logits)),)
-        begin = lambda start, data, hyper: fit.init(config, *start, data)  # noqa: E731
-    else:
-        begin = lambda start, data, hyper: fit.init(config, *start, data, params["V"].shape[-1])  # noqa: E731
-    state = over_shards(begin, mapping)(start, data, hyper)
+    shared, by_user = start
+    spread = jax.tree.map(lambda values: tuple(split(leaf, devices) for leaf in layout.spread(values)), by_user)
+    state = over_shards(begin, mapping, donate=False)((shard_copies(shared, devices), spread), data, hyper)
     step = over_shards(functools.partial(fit.step, module=module, config=config), mapping)
     history = []
     for _ in range(steps):

@@ -56,6 +56,18 @@ def test_spread_and_collect_round_trip(count, shards, depth):
     np.testing.assert_array_equal(back, expected)
 
 
+@settings(max_examples=30, deadline=None)
+@given(count=counts, shards=st.integers(1, 9), depth=st.integers(0, 2))
+def test_values_of_pairs_stand_beside_their_pairs(count, shards, depth):
+    prefs = ragged(count)
+    buckets, layout = lay_out(prefs, shards)
+    factor = np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])[(0,) * (2 - depth)] if depth else np.array(1.0)
+    values = factor[..., None] * prefs.weight  # [..., pairs]
+    for bucket, leaf in zip(buckets, layout.spread_pairs(values), strict=True):
+        expected = np.multiply.outer(factor, bucket.weight)  # [..., shards, shots, users]
+        np.testing.assert_array_equal(leaf, np.moveaxis(expected, -3, 0))
+
+
 @pytest.mark.parametrize("shards", [1, 3, 8])
 def test_shards_get_like_work(shards):
     rng = np.random.default_rng(2)

@@ -14,9 +14,7 @@ from scipy.special import expit
 
 from lore_jax import population
 from lore_jax.basis import LinearBasis, MLPBasis
-from lore_jax.newton import map_estimate
 from lore_jax.population import PopulationConfig, PopulationHyper, PopulationState
-from lore_jax.sharding import over_shards, place
 
 RANK = 3
 CONFIG = PopulationConfig(steps=50, learning_rate=0.03)
@@ -29,12 +27,21 @@ def hyper_for(rank=RANK, *, terms=0.5, columns=None):
 
 
 def start(prefs, rank=RANK):
-    return {"V": 0.7 * np.asarray(jax.random.normal(jax.random.key(3), (prefs.dim, rank)))}
+    directions = 0.7 * np.asarray(jax.random.normal(jax.random.key(3), (prefs.dim, rank)))
+    return {"basis": {"V": directions}, "terms": np.zeros((prefs.num_responses, rank), np.float32)}
 
 
-def fit(prefs, config, params, hyper, module=None, **how):
-    module = LinearBasis(params["V"].shape[-1]) if module is None else module
-    return run(population, config, module, params, prefs, hyper, **how)
+def fit(prefs, config, params, hyper, module=None, *, modes=None, **how):
+    """Runs EM from given parameters and deviations."""
+    rank = len(hyper.columns) + 1
+    module = LinearBasis(rank) if module is None else module
+    modes = np.zeros((prefs.num_users, rank - 1), np.float32) if modes is None else modes.astype(np.float32)
+
+    def begin(start, data, hyper):
+        params, deviations = start
+        return PopulationState(params, population._adam(config).init(params), deviations)
+
+    return run(population, config, module, begin, (params, modes), prefs, hyper, **how)
 
 
 def by_user(state, layout):
@@ -62,18 +69,12 @@ def posterior(features, weight):
 def test_e_step_reaches_the_mode():
     prefs = problem()
     params = start(prefs)
-    state, _, data, layout = fit(prefs, STILL, params, hyper_for(terms=0.0), steps=6)
-    found, features = by_user(state, layout), differences(prefs) @ params["V"]
+    state, _, _, layout = fit(prefs, STILL, params, hyper_for(terms=0.0), steps=15)
+    found, features = by_user(state, layout), differences(prefs) @ params["basis"]["V"]
     for user in range(prefs.num_users):
         rows = prefs.user == user
         mode, _ = posterior(features[rows], prefs.weight[rows].astype(float))
         np.testing.assert_allclose(found[user], mode, atol=1e-5)
-    # The same solve as for a new user.
-    for bucket, deviation in zip(data.buckets, state.deviations, strict=True):
-        table = np.asarray(prefs.embeddings) @ params["V"]
-        along = np.moveaxis(table[bucket.chosen[0]] - table[bucket.rejected[0]], -1, 0)
-        estimate = map_estimate(along[1:], along[0], bucket.weight[0], jnp.zeros(deviation[0].shape))
-        np.testing.assert_allclose(deviation[0], estimate.deviation, atol=1e-4)
 
 
 def forward(basis, embeddings):
@@ -128,17 +129,12 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
     right = expit(features[:, 0] + np.sum(features[:, 1:] * mode[prefs.user], axis=1))
     fixed = mode, covariance, right * (1 - right)
 
-    # From the modes, the two Newton steps of the E step stay where they are.
-    data, layout = place(prefs, 1.0)
-    shard = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params)
-    adam = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], population._adam(STILL).init(params))
-    deviations = tuple(jnp.asarray(leaf, jnp.float32) for leaf in layout.spread(mode))
-    step = over_shards(functools.partial(population.step, module=module, config=STILL))
-    state, info = step(PopulationState(shard, adam, deviations), data, hyper)
-    gradient = jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64) / 0.1, optax.tree.get(state.optimiser, "mu"))
+    # From the modes, the E step stays where it is.
+    state, (info,), _, layout = fit(prefs, STILL, params, hyper, module, modes=mode, steps=1)
+    gradient = jax.tree.map(lambda leaf: np.float64(leaf[0]) / 0.1, optax.tree.get(state.optimiser, "mu"))
 
     loss, _ = objective(wide, prefs, hyper, fixed)
-    np.testing.assert_allclose(info["loss"][0], loss, rtol=1e-5)
+    np.testing.assert_allclose(info["loss"], loss, rtol=1e-5)
     np.testing.assert_allclose(by_user(state, layout), mode, atol=1e-5)
     for seed in range(5):
         along = jax.tree.map(np.random.default_rng(seed).normal, wide)  # any direction will do
@@ -154,37 +150,54 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
 
 
 @functools.cache
-def on_one_device():
-    return fit(problem(), CONFIG, start(problem()), hyper_for())
+def from_init(**how):
+    """EM as a whole, from where it starts by itself."""
+    prefs, hyper, module = problem(), hyper_for(), LinearBasis(RANK)
+
+    def begin(start, data, hyper):
+        return population.init(CONFIG, module, data, hyper, jax.random.wrap_key_data(start[0]))
+
+    start = jax.random.key_data(jax.random.key(5)), ()
+    return run(population, CONFIG, module, begin, start, prefs, hyper, **how)
 
 
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])
 def test_eight_devices_are_one(mapping):
-    prefs = problem()
-    one, history_of_one, _, layout_of_one = on_one_device()
-    eight, history, _, layout = fit(prefs, CONFIG, start(prefs), hyper_for(), devices=8, mapping=mapping)
-    chex.assert_trees_all_close(history, history_of_one, rtol=1e-4)
+    one, history_of_one, _, layout_of_one = from_init()
+    eight, history, _, layout = from_init(devices=8, mapping=mapping)
+    chex.assert_trees_all_close(history, history_of_one, rtol=1e-3)  # of five steps behind two iterative solves
     np.testing.assert_allclose(by_user(eight, layout), by_user(one, layout_of_one), atol=1e-3)
-    for name in ("basis", "terms"):
-        leaves = zip(jax.tree.leaves(eight.params[name]), jax.tree.leaves(one.params[name]), strict=True)
-        for many, single in leaves:
-            np.testing.assert_allclose(many, np.broadcast_to(single, many.shape), atol=1e-4)
+    for many, single in zip(jax.tree.leaves(eight.params), jax.tree.leaves(one.params), strict=True):
+        np.testing.assert_allclose(many, np.broadcast_to(single, many.shape), atol=1e-3)
 
 
 def test_masked_columns_are_a_smaller_rank():
     prefs = problem()
-    params = {"V": np.insert(start(prefs)["V"], 1, 3.0, axis=1)}
-    wide, history, _, layout = fit(prefs, CONFIG, params, hyper_for(4, columns=[0.0, 1.0, 1.0]))
-    narrow, expected, _, _ = on_one_device()
+    narrow, expected, _, layout = fit(prefs, CONFIG, start(prefs), hyper_for())
+    params = jax.tree.map(lambda leaf: np.insert(leaf, 1, 3.0, axis=1), start(prefs))
+    wide, history, _, _ = fit(prefs, CONFIG, params, hyper_for(4, columns=[0.0, 1.0, 1.0]))
     np.testing.assert_allclose([row["loss"] for row in history], [row["loss"] for row in expected], rtol=1e-5)
-    np.testing.assert_allclose(wide.params["basis"]["V"][0][:, [0, 2, 3]], narrow.params["basis"]["V"][0], atol=1e-5)
-    np.testing.assert_allclose(wide.params["terms"][0][:, [0, 2, 3]], narrow.params["terms"][0], atol=1e-5)
+    kept = jax.tree.map(lambda leaf: leaf[..., [0, 2, 3]], wide.params)
+    chex.assert_trees_all_close(kept, narrow.params, atol=1e-5)
     found = by_user(wide, layout)
     np.testing.assert_allclose(found[:, 1:], by_user(narrow, layout), atol=1e-4)
     assert not found[:, 0].any()
 
 
-def test_the_loss_falls():
-    prefs = problem()
-    _, history, _, _ = fit(prefs, CONFIG, start(prefs), hyper_for(), steps=50)
-    assert history[-1]["loss"] < history[0]["loss"] - 0.05
+def test_starts_at_bradley_terry_and_along_the_departures_from_it():
+    prefs, (state, _, _, _) = problem(), from_init(steps=0)
+    params = jax.tree.map(lambda leaf: leaf[0].astype(np.float64), state.params)
+    hyper = hyper_for()
+    features = features_of(params, prefs, hyper)
+    pull = prefs.weight * expit(-features[:, 0])
+    # The convex problem's optimality: the slope of the loss is that of the ridge.
+    slope = differences(prefs).T @ pull
+    np.testing.assert_allclose(slope, 2 * float(hyper.ridge_population) * params["basis"]["V"][:, 0], atol=1e-2)
+    # The directions span the leading eigenvectors of the users' scores, up to four rounds of subspace iteration.
+    scores = np.stack(
+        [(differences(prefs) * pull[:, None])[prefs.user == u].sum(axis=0) for u in range(prefs.num_users)]
+    )
+    values = np.linalg.eigvalsh(scores.T @ scores)
+    found = params["basis"]["V"][:, 1:] / np.linalg.norm(params["basis"]["V"][:, 1:], axis=0)
+    np.testing.assert_allclose(found.T @ found, np.eye(RANK - 1), atol=1e-5)
+    assert np.sum((scores @ found) ** 2) > 0.97 * values[1 - RANK :].sum()

@@ -47,7 +47,11 @@ def fit(prefs, config, params=None, logits=None, hyper=None, module=None, **how)
     hyper = hyper_for(prefs, logits.shape[1]) if hyper is None else hyper
     module = LinearBasis(logits.shape[1]) if module is None else module
     how = {"input_scale": config.input_scale, "steps": 10, **how}
-    state, history, data, layout = run(simplex, config, module, params, prefs, hyper, logits=logits, **how)
+
+    def begin(start, data, hyper):
+        return simplex.init(config, *start, data)
+
+    state, history, data, layout = run(simplex, config, module, begin, (params, logits), prefs, hyper, **how)
     return state, history, simplex.finish(state, data, layout, hyper, config=config)
 
 
