@@ -53,6 +53,10 @@ class Restored(NamedTuple):
     extra: dict[str, Any]
 
 
+class AllDamagedError(ValueError):
+    """There are checkpoints, and not one of them is whole."""
+
+
 class CheckpointStore:
     """The checkpoints of one folder; a context manager, because one writer at a time holds the folder's lock.
 
@@ -173,14 +177,16 @@ class CheckpointStore:
 
         Raises:
             FileNotFoundError: there is no checkpoint.
-            ValueError: every step is damaged; or the newest whole one is of another model (the message names the
-                leaves that differ) or of a newer format.
+            AllDamagedError: every step is damaged.
+            ValueError: the newest whole one is of another model (the message names the leaves that differ) or of a
+                newer format.
         """
         while True:
             steps = [step for step in self.steps() if step not in self._damaged]
             if not steps:
                 if self._damaged:
-                    raise ValueError(f"{self.path} holds damaged checkpoints only: {'; '.join(self._damaged.values())}")
+                    lines = "; ".join(self._damaged.values())
+                    raise AllDamagedError(f"{self.path} holds damaged checkpoints only: {lines}")
                 raise FileNotFoundError(f"{self.path} holds no checkpoint")
             try:
                 manifest = self._read_manifest(steps[-1])

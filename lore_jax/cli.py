@@ -7,7 +7,6 @@ JAX. Whatever goes wrong is one line on standard error and exit status 2; `--deb
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import difflib
 import importlib
 import inspect
@@ -102,12 +101,6 @@ def _parse(name: str, config: Any, options: list[str]) -> Any:
     """The dataclass `config` made from options; None if help was asked for, and given."""
     import tyro
 
-    known = {"--help", *_option_names(config)}
-    for option in options:
-        flag = option.split("=", 1)[0].replace("_", "-")
-        if flag.startswith("--") and flag not in known:
-            hint = _suggestion(flag, known)
-            raise UsageError(f"{name} has no option {flag}{hint} See lore-jax {name} --help")
     said = io.StringIO()
     purpose = inspect.cleandoc(config.__doc__).split("Attributes:")[0].strip()
     description = f"{purpose}\n\nEvery command takes {' and '.join(_COMMON)}."
@@ -118,25 +111,22 @@ def _parse(name: str, config: Any, options: list[str]) -> Any:
                 prog=f"lore-jax {name}",
                 description=description,
                 args=options,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as stop:
         if not stop.code:
             return None
-        # tyro draws a box with a title around several lines; the first sentence in it says what is wrong.
-        content = [line.strip("\u2502 ") for line in said.getvalue().splitlines() if line[:1] == "\u2502"]
-        text = re.split(r"For full helptext|Argument helptext|Got errors|\u2500\u2500", " ".join(content))[0].strip()
-        raise UsageError(f"{name}: {text} See lore-jax {name} --help") from None
+        raise UsageError(f"{name}: {_first_sentence(said.getvalue())} See lore-jax {name} --help") from None
 
 
-def _option_names(config: Any) -> Iterator[str]:
-    hints = {field.name: field for field in dataclasses.fields(config)}
-    for field in hints.values():
-        inner = field.default_factory if field.default_factory is not dataclasses.MISSING else type(field.default)
-        if dataclasses.is_dataclass(inner):
-            yield from _option_names(inner)
-        else:
-            yield "--" + field.name.replace("_", "-")
+def _first_sentence(box: str) -> str:
+    """What is wrong, out of the box that tyro draws around several lines of it, and what it thinks was meant."""
+    content = [line.strip("\u2502 ") for line in box.splitlines() if line[:1] == "\u2502"]
+    text = " ".join(content)
+    problem = re.split("\u2500\u2500|For full helptext|Argument helptext|Got errors", text)[0].strip()
+    # The options are indented by five blanks, their descriptions by more.
+    near = re.findall("\u2502 {1,5}(--[^ ]+)", box) if "Perhaps you meant" in text else []
+    return f"{problem}: is {' or '.join(near)} meant?" if near else f"{problem.rstrip('.')}."
 
 
 def _suggestion(word: str, known: Any) -> str:

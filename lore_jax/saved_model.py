@@ -19,7 +19,7 @@ from flax.traverse_util import unflatten_dict
 
 from lore_jax.adapt import Posterior
 from lore_jax.basis import LinearBasis, MLPBasis
-from lore_jax.checkpoint import CheckpointStore
+from lore_jax.checkpoint import CheckpointStore, Restored
 from lore_jax.model import Model, Population, ResponseTerms
 
 _BASES: dict[str, type[nn.Module]] = {basis.__name__: basis for basis in (LinearBasis, MLPBasis)}
@@ -28,7 +28,12 @@ _POSTERIOR = ("weights", "covariance", "shots", "converged", "steps", "grad_norm
 
 
 def save(
-    path: str | os.PathLike[str], model: Model, users: Posterior | None = None, *, overwrite: bool = False
+    path: str | os.PathLike[str],
+    model: Model,
+    users: Posterior | None = None,
+    *,
+    encoder: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Saves a model, and the posterior of its users with their names.
 
@@ -36,6 +41,7 @@ def save(
         path: the folder to make.
         model: a fitted model.
         users: what is known of its users, from `fit` or `adapt`.
+        encoder: what makes the embeddings it takes, as in a cache's manifest; kept for `saved_encoder`.
         overwrite: replace a model that is there: the old one is removed when the new one is on the disk.
 
     Raises:
@@ -53,7 +59,12 @@ def save(
         "input_scale": model.input_scale,
         "population": {"mean": model.population.mean, "factor": model.population.factor},
     }
-    extra = {"basis": _describe_basis(model.basis), "family": model.family, "temperature": model.temperature}
+    extra = {
+        "basis": _describe_basis(model.basis),
+        "family": model.family,
+        "temperature": model.temperature,
+        "encoder": None if encoder is None else dict(encoder),
+    }
     if model.terms is not None:
         state["terms"] = {name: getattr(model.terms, name) for name in _TERMS}
     if users is not None:
@@ -88,10 +99,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
         >>> model, users = load("model")
         >>> posterior = adapt(model, few_shot_prefs)
     """
-    with CheckpointStore(path, read_only=True) as store:
-        _, arrays, extra = store.restore()
-    if "basis" not in extra:
-        raise ValueError(f"{store.path} holds {', '.join(extra) or 'arrays'}, but no model")
+    _, arrays, extra = _restore(path)
     basis = _make_basis(extra["basis"])
     tree = unflatten_dict(arrays, sep="/")
     population, terms = jax.tree.map(jnp.asarray, (tree["population"], tree.get("terms")))
@@ -108,6 +116,24 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
         return model, None
     user_ids = extra["user_ids"]
     return model, Posterior(**tree["users"], user_ids=None if user_ids is None else np.array(user_ids, dtype=str))
+
+
+def saved_encoder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What makes the embeddings that a saved model takes, or None if `save` was not told.
+
+    Raises:
+        FileNotFoundError: there is no saved model.
+        ValueError: as `load`.
+    """
+    return _restore(path).extra["encoder"]
+
+
+def _restore(path: str | os.PathLike[str]) -> Restored:
+    with CheckpointStore(path, read_only=True) as store:
+        restored = store.restore()
+    if "basis" not in restored.extra:
+        raise ValueError(f"{store.path} holds {', '.join(restored.extra) or 'arrays'}, but no model")
+    return restored
 
 
 def _array(leaf: Any) -> Any:

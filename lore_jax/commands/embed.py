@@ -36,7 +36,7 @@ class Config:
     max_length: int | None = None
     batch_tokens: int | None = None
     model_parallel: int = 1
-    names: UserNames = dataclasses.field(default_factory=UserNames)
+    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(default_factory=UserNames)
     overwrite: bool = False
 
 

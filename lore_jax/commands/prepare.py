@@ -48,7 +48,7 @@ class Config:
     head: Path | None = None
     list_responses: Path | None = None
     dtype: Literal["float16", "bfloat16", "float32"] | None = None
-    names: UserNames = dataclasses.field(default_factory=UserNames)
+    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
     overwrite: bool = False
