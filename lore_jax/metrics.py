@@ -226,7 +226,9 @@ def bootstrap(
         ends = np.cumsum([0, *(len(split) for split in splits)])
         users = [np.arange(start, stop) for start, stop in itertools.pairwise(ends)]
     if [len(split) for split in splits] != [len(ids) for ids in users]:
-        raise ValueError(f"{[len(s) for s in splits]} values, {[len(u) for u in users]} users: one user a value is expected")
+        raise ValueError(
+            f"{[len(s) for s in splits]} values, {[len(u) for u in users]} users: one user a value is expected"
+        )
     known = [~np.isnan(split) for split in splits]
     values = [split[keep] for split, keep in zip(splits, known, strict=True) if keep.any()]
     names = [np.asarray(ids)[keep] for ids, keep in zip(users, known, strict=True) if keep.any()]
