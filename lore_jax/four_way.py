@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -146,7 +147,9 @@ def four_way(
             - not_in_fit,
             not_in_fit=not_in_fit,
         ),
-        digest=_digest(prefs, [*users.values()], [*in_fit.values(), *in_cells.values()]),
+        digest=split_digest(
+            [*users.values()], [prefs.take_pairs(part) for part in [*in_fit.values(), *in_cells.values()]]
+        ),
     )
 
 
@@ -158,12 +161,23 @@ def _in_fit(prefs: Preferences, unit: Unit, fit: np.ndarray) -> np.ndarray:
     return np.isin(prefs.chosen, seen) & np.isin(prefs.rejected, seen)
 
 
-def _digest(prefs: Preferences, users: list[np.ndarray], parts: list[np.ndarray]) -> str:
-    """Hashes who and what is where, each list behind its length; the order of the caller's pairs does not matter."""
-    columns = np.stack([prefs.user, prefs.prompt, prefs.chosen, prefs.rejected], axis=1)
+def split_digest(users: Sequence[np.ndarray], parts: Sequence[Preferences]) -> str:
+    """Hashes who and what is where, each list behind its length; the order of the caller's pairs does not matter.
+
+    Args:
+        users: ids of the users on each side.
+        parts: the pairs of each part, users, prompts and responses numbered in the same way everywhere.
+
+    Returns:
+        A sha256 in hexadecimal digits.
+
+    Example:
+        >>> split_digest([seen, unseen], [train, test])[:12]
+        'f3b1c7d20a94'
+    """
     lists = [np.array([len(users), len(parts)]), *users]
     for part in parts:
-        pairs = columns[part]
+        pairs = np.stack([part.user, part.prompt, part.chosen, part.rejected], axis=1)
         lists.append(pairs[np.lexsort(pairs.T)])
     digest = hashlib.sha256()
     for entries in lists:

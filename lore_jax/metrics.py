@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import betainc, ndtr, stdtrit
+
+_COUNTS_AT_A_TIME = 4_194_304  # of users in a draw: 32 MB
 
 
 class Interval(NamedTuple):
@@ -107,46 +112,147 @@ def calibration_floor(probability: np.ndarray, rng: np.random.Generator, bins: i
     Returns:
         The mean error over `draws` data sets simulated from the probabilities.
     """
-    confidence = np.maximum(probability, 1.0 - probability)
-    drawn = [np.where(rng.random(len(confidence)) < confidence, confidence, 1.0 - confidence) for _ in range(draws)]
-    return float(np.mean([expected_calibration_error(p, bins) for p in drawn]))
+    confidence = np.sort(np.maximum(probability, 1.0 - np.asarray(probability, np.float64)))
+    parts = np.array_split(confidence, max(1, min(bins, len(confidence))))
+    first = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    expected = np.add.reduceat(confidence, first)
+    errors = np.empty(draws)
+    for i in range(draws):
+        # Who is right is drawn; the confidences, and with them the bins, stay. At 1/2 both choices count one half.
+        right = np.where(confidence > 0.5, rng.random(len(confidence)) < confidence, 0.5)
+        errors[i] = np.abs(np.add.reduceat(right, first) - expected).sum() / len(confidence)
+    return float(errors.mean())
 
 
-def bootstrap_interval(
-    splits: list[np.ndarray], rng: np.random.Generator, *, level: float = 0.95, draws: int = 2000
-) -> Interval:
-    """Mean over splits of the mean over users, with a percentile interval from resampling both.
+def worst_share(values: np.ndarray, share: float = 0.1) -> float:
+    """Mean of the lowest `share` of the values `[users]`, at least one; NaN (a user without pairs) is left out.
 
-    Every draw takes as many splits as there are, with replacement, and in each of them as many users, with replacement:
-    the interval covers who was asked and what was held out. For a comparison of two methods pass their per-user
-    differences: the pairing removes what both share.
+    Args:
+        values: one number a user.
+        share: between 0 and 1.
+
+    Returns:
+        The mean over the worst-off users; NaN if there is nobody.
+
+    Example:
+        >>> worst_share(np.array([0.9, 0.5, 0.7]))
+        0.5
+    """
+    values = np.sort(values[~np.isnan(values)])
+    return float(values[: int(np.ceil(share * len(values)))].mean()) if len(values) else float("nan")
+
+
+def sign_test(wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Probability of at least as many wins, if wins and losses were equally likely: `P(X >= wins)`, one-sided and exact.
+
+    Args:
+        wins: pairs on which one method is right and the other wrong, `[users]`.
+        losses: pairs on which it is the other way round, `[users]`; pairs on which they agree do not count.
+
+    Returns:
+        `[users]`; 1 where there are no wins.
+
+    Example:
+        >>> sign_test(np.array([6, 3]), np.array([0, 3])).round(3)
+        array([0.016, 0.656])
+
+    Reference:
+        McNemar 1947, in its exact form.
+    """
+    wins, losses = np.asarray(wins), np.asarray(losses)
+    return np.where(wins > 0, betainc(np.maximum(wins, 1), losses + 1, 0.5), 1.0)
+
+
+class Bootstrap(NamedTuple):
+    """A mean over users and splits, in this data set and in data sets that might have been.
+
+    Attributes:
+        mean: the mean over splits of the mean over users.
+        draws: the same in each resampled data set, `[draws]`.
+        num_users: how many different users there are.
+    """
+
+    mean: float
+    draws: np.ndarray
+    num_users: int
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """The percentile interval; unbounded for a single user, of whom nothing follows for others.
+
+        Plain percentiles are too narrow for few users, as a normal interval with a standard deviation divided by n is:
+        they are taken further out by the factor by which Student's interval is wider than that one (Hesterberg 2015,
+        "What teachers should know about the bootstrap").
+        """
+        n = self.num_users
+        if n < 2:
+            return Interval(self.mean, -np.inf, np.inf) if n else Interval(np.nan, np.nan, np.nan)
+        reach = stdtrit(n - 1, 0.5 + level / 2.0) * np.sqrt(n / (n - 1))
+        low, high = np.quantile(self.draws, [ndtr(-reach), ndtr(reach)])
+        return Interval(self.mean, float(low), float(high))
+
+
+def bootstrap(
+    splits: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    *,
+    users: Sequence[np.ndarray] | None = None,
+    draws: int = 2000,
+) -> Bootstrap:
+    """Resamples users and splits.
+
+    Every draw takes as many users as there are, with replacement, and as many splits. A user drawn twice counts twice in
+    every split the user is in: somebody tested in several splits is one person, not several.
 
     Args:
         splits: one array of per-user values a split; NaN (a user without pairs) is left out.
         rng: where the resampling comes from.
-        level: the coverage, between 0 and 1.
+        users: who each value belongs to, one array of ids a split; None: everybody is in one split only.
         draws: how many times to resample.
 
     Returns:
-        The `Interval`, in the unit of the values; NaN when no split has a user.
+        The `Bootstrap`, in the unit of the values; NaN when no split has a user.
+
+    Raises:
+        ValueError: `users` has another shape than `splits`.
 
     Example:
-        >>> bootstrap_interval([np.ones(20)], np.random.default_rng(0))
+        >>> bootstrap([np.ones(20)], np.random.default_rng(0)).interval()
         Interval(mean=1.0, low=1.0, high=1.0)
 
     Reference:
-        Davison and Hinkley 1997, "Bootstrap methods and their application", section 3.8 (nested resampling).
+        Owen 2007, "The pigeonhole bootstrap" (users and splits are crossed, and both are resampled).
     """
-    values = [split[~np.isnan(split)] for split in splits]
-    values = [split for split in values if len(split)]
+    if users is None:
+        ends = np.cumsum([0, *(len(split) for split in splits)])
+        users = [np.arange(start, stop) for start, stop in itertools.pairwise(ends)]
+    if [len(split) for split in splits] != [len(ids) for ids in users]:
+        raise ValueError(
+            f"{[len(s) for s in splits]} values, {[len(u) for u in users]} users: one user a value is expected"
+        )
+    known = [~np.isnan(split) for split in splits]
+    values = [split[keep] for split, keep in zip(splits, known, strict=True) if keep.any()]
+    names = [np.asarray(ids)[keep] for ids, keep in zip(users, known, strict=True) if keep.any()]
     if not values:
-        return Interval(np.nan, np.nan, np.nan)
-    means = np.empty((len(values), draws))
-    for i, split in enumerate(values):
-        # Multinomial counts instead of gathered copies: the same distribution, and a matrix product.
-        counts = rng.multinomial(len(split), np.full(len(split), 1.0 / len(split)), size=draws)
-        means[i] = counts @ split / len(split)
-    chosen = rng.integers(len(values), size=(len(values), draws))
-    draw = means[chosen, np.broadcast_to(np.arange(draws), chosen.shape)].mean(axis=0)
-    low, high = np.quantile(draw, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return Interval(float(np.mean([split.mean() for split in values])), float(low), float(high))
+        return Bootstrap(np.nan, np.full(draws, np.nan), 0)
+    distinct, place = np.unique(np.concatenate(names), return_inverse=True)
+    num_users, num_splits = len(distinct), len(values)
+    # Who is in which split with which value, `[users, splits]`: drawing users is then a product with their counts.
+    column = np.repeat(np.arange(num_splits), [len(split) for split in values])
+    value, there = np.zeros((num_users, num_splits)), np.zeros((num_users, num_splits))
+    value[place, column], there[place, column] = np.concatenate(values), 1.0
+    means = np.empty(draws)
+    at_a_time = max(1, _COUNTS_AT_A_TIME // num_users)
+    for start in range(0, draws, at_a_time):
+        size = min(at_a_time, draws - start)
+        of_users, of_splits = _counts(num_users, size, rng), _counts(num_splits, size, rng)
+        drawn, sums = of_users @ there, of_users @ value
+        of_splits = np.where(drawn > 0, of_splits, 0)  # a small split may lose all of its users in a draw
+        weighted = (of_splits * sums / np.maximum(drawn, 1)).sum(axis=1)
+        means[start : start + size] = weighted / np.maximum(of_splits.sum(axis=1), 1)
+    return Bootstrap(float(np.mean([split.mean() for split in values])), means, num_users)
+
+
+def _counts(number: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of `number` things is among as many drawn with replacement, float64 `[draws, number]`."""
+    drawn = rng.integers(number, size=(draws, number)) + number * np.arange(draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=draws * number).reshape(draws, number).astype(np.float64)

@@ -26,13 +26,18 @@ class Margins(NamedTuple):
     variance: np.ndarray
 
     @property
+    def logit(self) -> np.ndarray:
+        """Logit of `probability`, `[pairs]`: the mean, drawn towards 0 by what is not known."""
+        return self.mean / np.sqrt(1.0 + np.pi / 8.0 * self.variance)
+
+    @property
     def probability(self) -> np.ndarray:
         """Probability of the recorded choice with the margin's uncertainty integrated, `[pairs]`.
 
         `E[sigmoid(z)] ~ sigmoid(mean / sqrt(1 + pi variance / 8))` for a Gaussian z (MacKay 1992, the probit
         approximation).
         """
-        return np.asarray(jax.nn.sigmoid(self.mean / np.sqrt(1.0 + np.pi / 8.0 * self.variance)))
+        return np.asarray(jax.nn.sigmoid(self.logit))
 
     def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends `[pairs]` between which the margin lies with probability `level`."""

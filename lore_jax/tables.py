@@ -1,0 +1,107 @@
+"""Tables of results in Markdown: methods and controls down, cells or shots across, every mean with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lore_jax.evaluate import OTHER_USER, SHUFFLED_USERS
+from lore_jax.metrics import Interval
+from lore_jax.results import Results, select
+from lore_jax.verdict import average
+
+Fields = Mapping[str, Any]
+
+
+def table(
+    results: Results, lines: Mapping[str, Fields], columns: Mapping[str, Fields], *, metric: str = "accuracy"
+) -> str:
+    """A Markdown table of averages with 95 % intervals.
+
+    Args:
+        results: from `make_results` or `read_results`.
+        lines: labels to the fields that a line's rows have. They win over a column's: the population is `shots=0` in
+            every column.
+        columns: labels to the fields that a column's rows have.
+        metric: "accuracy" (shown in points), "log_loss" (in nats) or "brier".
+
+    Returns:
+        The table; a cell without rows is empty, and so are lines without any.
+
+    Example:
+        >>> print(table(results, method_lines(results), four_way_columns(results, shots=20)))
+    """
+    head = ["", *columns]
+    body = []
+    for label, line in lines.items():
+        cells = []
+        for column in columns.values():
+            where = {**column, **line}
+            cells.append(
+                show(average(results, where, metric=metric).interval(), metric) if select(results, **where) else ""
+            )
+        if any(cells):
+            body.append([label, *cells])
+    return markdown([head, *body])
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Rows of text as an aligned Markdown table, the first one its head."""
+    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    return "\n".join([text[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *text[1:]])
+
+
+def show(interval: Interval, metric: str = "accuracy") -> str:
+    """A mean with its interval: accuracies in points, everything else as it is."""
+    if metric == "accuracy":
+        mean, low, high = (f"{100.0 * value:.1f}" for value in interval)
+    else:
+        mean, low, high = (f"{value:.3f}" for value in interval)
+    return f"{mean} ({low} to {high})"
+
+
+def method_lines(results: Results) -> dict[str, Fields]:
+    """A line for every method; where users differ in it, one for its population and for its controls too."""
+    lines: dict[str, Fields] = {}
+    for method in dict.fromkeys(row["method"] for row in results["rows"]):
+        own: Fields = {"method": method, "control": None}
+        if is_personal(results, method):
+            lines[f"{method}, 0 shots (population)"] = {**own, "shots": 0}
+        lines[method] = own
+        controls = dict.fromkeys(row["control"] for row in select(results, method=method))
+        for control, label in ((OTHER_USER, "another user's weights"), (SHUFFLED_USERS, "users shuffled")):
+            if control in controls and is_personal(results, method):
+                lines[f"{method}, {label}"] = {"method": method, "control": control}
+    return lines
+
+
+def is_personal(results: Results, method: str) -> bool:
+    """Whether a method predicts anything else after shots than without any."""
+    rows = select(results, method=method, control=None)
+    of_nobody = {_cell(row): row["per_user"]["log_loss"] for row in rows if row["shots"] == 0}
+    return any(row["per_user"]["log_loss"] != of_nobody.get(_cell(row)) for row in rows if row["shots"] != 0)
+
+
+def _cell(row: Any) -> tuple[Any, ...]:
+    return row["data"], row["split"], row["users"], row["units"]
+
+
+def four_way_columns(results: Results, *, shots: int = 20) -> dict[str, Fields]:
+    """Columns of the four-way table: seen users with all their pairs, unseen users after some shots."""
+    unit = results["splits"][0]["unit"]
+    columns: dict[str, Fields] = {}
+    for users in ("seen", "unseen"):
+        for units in ("seen", "unseen"):
+            if select(results, users=users, units=units):
+                label = f"{users} users" + (f" ({shots} shots)" if users == "unseen" else "") + f", {units} {unit}s"
+                columns[label] = {"users": users, "units": units, "shots": shots if users == "unseen" else None}
+    return columns
+
+
+def shots_columns(results: Results, *, units: str = "unseen") -> dict[str, Fields]:
+    """Columns of unseen users after each number of shots."""
+    counts = sorted({row["shots"] or 0 for row in select(results, users="unseen", units=units)})
+    return {f"{count} shots": {"users": "unseen", "units": units, "shots": count} for count in counts}
