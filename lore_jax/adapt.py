@@ -7,6 +7,7 @@ programs is the number of bucket lengths, whatever the population.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -53,7 +54,7 @@ class Posterior:
     def take(self, users: np.ndarray) -> Posterior:
         """The posterior of some users `[n]`, in the order given."""
         taken = jax.tree.map(lambda leaf: leaf[users], self)
-        return taken.replace(user_ids=None if self.user_ids is None else self.user_ids[users])
+        return dataclasses.replace(taken, user_ids=None if self.user_ids is None else self.user_ids[users])
 
 
 def population_posterior(model: Model, num_users: int, user_ids: np.ndarray | None = None) -> Posterior:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from lore_jax.fit_config import FitConfig, default_unit, make_basis
 from lore_jax.model import rms_row_norm
 from lore_jax.population import PopulationConfig, PopulationHyper
 from lore_jax.preferences import Preferences
+from lore_jax.sharding import Devices
 from lore_jax.simplex import SimplexHyper
 from lore_jax.sweep import GaussianPipeline, SimplexPipeline, SweepTable, fold_roles, sweep
 
@@ -28,7 +28,7 @@ Choice = dict[str, float]
 
 
 def choose(
-    prefs: Preferences, config: FitConfig, *, key: jax.Array, devices: Sequence[jax.Device] | None = None
+    prefs: Preferences, config: FitConfig, *, key: jax.Array, devices: Devices | None = None
 ) -> tuple[Choice, tuple[SweepTable, ...]]:
     """Rank, ridges and response terms: those given, the others by the mean log loss on held-out pairs.
 
@@ -60,7 +60,9 @@ def choose(
 def gaussian_hyper(choice: Choice, columns: int) -> PopulationHyper:
     """The traced hyper-parameters of a choice for a basis of `columns` columns; those beyond its rank are masked."""
     names = ("ridge_population", "ridge_deviation", "response_terms")
-    return PopulationHyper(*(jnp.float32(choice[name]) for name in names), _mask(choice["rank"], columns)[1:])
+    return PopulationHyper(
+        **{name: jnp.float32(choice[name]) for name in names}, columns=_mask(choice["rank"], columns)[1:]
+    )
 
 
 def simplex_hyper(choice: Choice, columns: int, head: np.ndarray | None) -> SimplexHyper:
@@ -69,7 +71,7 @@ def simplex_hyper(choice: Choice, columns: int, head: np.ndarray | None) -> Simp
 
 
 def _choose_gaussian(
-    prefs: Preferences, config: FitConfig, ranks: list[int], key: jax.Array, devices: Sequence[jax.Device] | None
+    prefs: Preferences, config: FitConfig, ranks: list[int], key: jax.Array, devices: Devices | None
 ) -> tuple[Choice, tuple[SweepTable, ...]]:
     def candidates(given: float | None, values: tuple[float, ...]) -> tuple[float, ...]:
         return values if given is None else (given,)
@@ -103,7 +105,7 @@ def _choose_gaussian(
 
 
 def _choose_simplex(
-    prefs: Preferences, config: FitConfig, ranks: list[int], key: jax.Array, devices: Sequence[jax.Device] | None
+    prefs: Preferences, config: FitConfig, ranks: list[int], key: jax.Array, devices: Devices | None
 ) -> tuple[Choice, tuple[SweepTable, ...]]:
     grid: list[Choice] = [{"rank": rank} for rank in ranks]
     if len(grid) == 1:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from lore_jax.fit_config import FitConfig, check, make_basis
 from lore_jax.layout import FitData
 from lore_jax.model import Model, Population, ResponseTerms, reference_head, response_keys, rms_row_norm
 from lore_jax.preferences import Preferences
-from lore_jax.sharding import Mapping, over_shards, place, shard_copies, split
+from lore_jax.sharding import Devices, Mapping, over_shards, place, shard_copies, split
 from lore_jax.sweep import SweepTable
 
 
@@ -60,7 +61,7 @@ def fit(
     config: FitConfig = FitConfig(),
     *,
     key: jax.Array,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
     mapping: Mapping = "jit",
 ) -> tuple[Model, Posterior, History]:
     """Fits the basis and everybody's weights together; rank and ridges are chosen on validation if not given.
@@ -114,7 +115,7 @@ def start(
     config: FitConfig,
     *,
     key: jax.Array,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
     mapping: Mapping = "jit",
 ) -> tuple[JointFit, Any]:
     """Chooses what is to be chosen and makes the state before the first step, for callers who run a fit in chunks.
@@ -170,7 +171,7 @@ def _first_state(module: Any, settings: population.PopulationConfig) -> Callable
 
 
 def _start_gaussian(
-    prefs: Preferences, config: FitConfig, choice: Choice, key: jax.Array, devices: list[jax.Device]
+    prefs: Preferences, config: FitConfig, choice: Choice, key: jax.Array, devices: Devices
 ) -> tuple[Any, ...]:
     rank = int(choice["rank"])
     module, hyper, scale = make_basis(config, rank), gaussian_hyper(choice, rank), rms_row_norm(prefs.embeddings)
@@ -195,7 +196,7 @@ def _start_gaussian(
 
 
 def _start_simplex(
-    prefs: Preferences, config: FitConfig, choice: Choice, key: jax.Array, devices: list[jax.Device]
+    prefs: Preferences, config: FitConfig, choice: Choice, key: jax.Array, devices: Devices
 ) -> tuple[Any, ...]:
     rank, settings = int(choice["rank"]), config.simplex
     module, hyper = make_basis(config, rank), simplex_hyper(choice, rank, prefs.head)
@@ -205,7 +206,8 @@ def _start_simplex(
     logits = layout.spread(simplex.draw_logits(settings, prefs.num_users, rank, key=key_logits))
 
     def begin(state: Any, data: FitData, hyper: simplex.SimplexHyper) -> simplex.SimplexState:
-        return simplex.init(settings, *state, data)
+        params, logits = state
+        return simplex.init(settings, params, logits, data)
 
     def finish(state: simplex.SimplexState) -> tuple[Model, Posterior]:
         found = simplex.finish(state, data, layout, hyper, config=settings)
@@ -220,7 +222,7 @@ def _start_simplex(
             settings.temperature,
         )
         users = population_posterior(model, prefs.num_users, prefs.user_ids)
-        return model, users.replace(weights=found.weights, shots=prefs.pairs_per_user().astype(np.int32))
+        return model, dataclasses.replace(users, weights=found.weights, shots=prefs.pairs_per_user().astype(np.int32))
 
     first = (shard_copies(params, devices), jax.tree.map(lambda leaf: split(leaf, devices), logits))
     state = over_shards(begin)(first, data, hyper)

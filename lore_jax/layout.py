@@ -9,6 +9,7 @@ beside the user's pairs, so no step moves anything between shards that grows wit
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import flax.struct
 import jax
@@ -30,9 +31,9 @@ class UserBucket:
         weight: how much each pair counts, float32; 0 for padding.
     """
 
-    chosen: jax.Array
-    rejected: jax.Array
-    weight: jax.Array
+    chosen: Any
+    rejected: Any
+    weight: Any
 
 
 @flax.struct.dataclass

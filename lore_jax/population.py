@@ -121,7 +121,7 @@ def init(
         basis = {"V": jnp.concatenate([start.direction[:, None], directions], axis=1)}
         terms = terms.at[:, 0].set(start.terms)
     else:
-        basis = module.init(key, data.embeddings[:1], data.input_scale)["params"]
+        basis: Any = module.init(key, data.embeddings[:1], data.input_scale)["params"]
         basis = {**basis, "V": basis["V"].at[:, 0].set(0.0)}
     params = {"basis": basis, "terms": terms}
     deviations = tuple(jnp.zeros((rank - 1, bucket.chosen.shape[-1])) for bucket in data.buckets)

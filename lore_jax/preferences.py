@@ -253,8 +253,9 @@ def from_dataframe(
         if name not in frame.columns:
             raise ValueError(f"column {name!r} is missing; the columns found are {list(map(str, frame.columns))}")
     for name in (user, prompt):
-        if name in frame.columns and frame[name].isna().any():
-            raise ValueError(f"column {name!r} is null in row {int(np.flatnonzero(frame[name].isna())[0])}")
+        null = np.flatnonzero(frame[name].isna()) if name in frame.columns else []
+        if len(null):
+            raise ValueError(f"column {name!r} is null in row {null[0]}")
     names, user_index = np.unique(frame[user].astype(str).to_numpy(), return_inverse=True)
     prompt_index = np.unique(frame[prompt].astype(str), return_inverse=True)[1] if prompt in frame.columns else None
     return from_arrays(

@@ -35,6 +35,7 @@ from lore_jax.preferences import Preferences
 from lore_jax.run_config import DECISIVE, RunConfig
 from lore_jax.run_folder import CHECKPOINTS, MANIFEST, METRICS, MODEL, RunFolder, begin_run, read_run, refuse_folder
 from lore_jax.saved_model import load, save
+from lore_jax.sharding import Devices
 
 
 class RunReport(NamedTuple):
@@ -157,7 +158,7 @@ def _advance(
     return first, step, state
 
 
-def _check(config: RunConfig) -> list[jax.Device]:
+def _check(config: RunConfig) -> Devices:
     for name in ("chunk", "checkpoint_seconds"):
         if getattr(config, name) < (name == "chunk"):
             raise ValueError(
@@ -176,7 +177,7 @@ def _split(prefs: Preferences, config: RunConfig, unit: Any) -> FourWay | None:
     return four_way(prefs, **options, unit=unit, seed=config.seed)
 
 
-def _start(train: Preferences, fit_config: FitConfig, config: RunConfig, devices: list[jax.Device]) -> tuple[Any, Any]:
+def _start(train: Preferences, fit_config: FitConfig, config: RunConfig, devices: Devices) -> tuple[Any, Any]:
     key = jax.random.key(config.seed)
     if fit_config.rank == 0:  # the reference head: nothing to run
         model, users, history = fit(train, fit_config, key=key)
@@ -185,7 +186,7 @@ def _start(train: Preferences, fit_config: FitConfig, config: RunConfig, devices
     return start(train, fit_config, key=key, devices=devices, mapping=config.mapping)
 
 
-def _about(config: RunConfig, unit: str, running: JointFit, devices: list[jax.Device]) -> dict[str, Any]:
+def _about(config: RunConfig, unit: str, running: JointFit, devices: Devices) -> dict[str, Any]:
     sweeps = [
         {
             "settings": table.settings,

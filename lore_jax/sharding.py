@@ -13,7 +13,7 @@ What crosses devices in a step is the gradient of the basis, dim x rank numbers,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from lore_jax.layout import FitData, Layout, lay_out
 from lore_jax.preferences import Preferences
 
 Mapping = Literal["jit", "pmap"]
+Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
 
 _AXIS = "data"
 _DATA_AXES = FitData(embeddings=None, input_scale=None, buckets=0)  # pyright: ignore[reportArgumentType]
@@ -65,9 +66,7 @@ def over_shards(function: Callable[..., Any], mapping: Mapping = "jit", *, donat
     return jax.jit(jax.vmap(function, in_axes=axes, axis_name=_AXIS), donate_argnums=donated)
 
 
-def place(
-    prefs: Preferences, input_scale: float, devices: Sequence[jax.Device] | None = None
-) -> tuple[FitData, Layout]:
+def place(prefs: Preferences, input_scale: float, devices: Devices | None = None) -> tuple[FitData, Layout]:
     """Lays out preferences for a joint fit and puts them on devices, one shard each.
 
     Args:
@@ -91,17 +90,17 @@ def place(
     return data, layout
 
 
-def split(array: Any, devices: Sequence[jax.Device]) -> jax.Array:
+def split(array: Any, devices: Devices) -> jax.Array:
     """Puts an array `[shards, ...]` on devices, one shard each."""
     return jax.device_put(array, _sharding(devices, PartitionSpec(_AXIS)))
 
 
-def replicate(array: Any, devices: Sequence[jax.Device]) -> jax.Array:
+def replicate(array: Any, devices: Devices) -> jax.Array:
     """Puts a whole array on every device."""
     return jax.device_put(array, _sharding(devices, PartitionSpec()))
 
 
-def shard_copies(tree: Any, devices: Sequence[jax.Device]) -> Any:
+def shard_copies(tree: Any, devices: Devices) -> Any:
     """A copy of every leaf for each shard, `[shards, ...]`, each on its device."""
 
     def copy(leaf: Any) -> jax.Array:
@@ -111,5 +110,5 @@ def shard_copies(tree: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.tree.map(copy, tree)
 
 
-def _sharding(devices: Sequence[jax.Device], spec: PartitionSpec) -> NamedSharding:
+def _sharding(devices: Devices, spec: PartitionSpec) -> NamedSharding:
     return NamedSharding(Mesh(np.array(devices), (_AXIS,)), spec)

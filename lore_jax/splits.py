@@ -222,11 +222,11 @@ def _units(prefs: Preferences, unit: Unit, *, own: bool) -> _Units:
 
 def _cut(units: _Units, held_out: np.ndarray) -> Cut:
     side = held_out[units.of_pair]
-    test, train = side.all(axis=1), ~side.any(axis=1)
+    test, train = np.asarray(side.all(axis=1)), np.asarray(~side.any(axis=1))
     # Prompts of both sides may share a response: it goes where most of its pairs are, and its other pairs straddle.
     votes = np.bincount(units.responses.ravel(), weights=np.repeat(test.astype(np.int8) - train.astype(np.int8), 2))
     in_test = votes[units.responses] > 0
-    test, train = test & in_test.all(axis=1), train & ~in_test.any(axis=1)
+    test, train = np.asarray(test & in_test.all(axis=1)), np.asarray(train & ~in_test.any(axis=1))
     return Cut(train, test, len(test) - int(test.sum()) - int(train.sum()))
 
 

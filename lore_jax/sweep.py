@@ -27,7 +27,7 @@ from lore_jax.interior_point import simplex_estimate
 from lore_jax.layout import FitData, UserBucket, features
 from lore_jax.newton import map_estimate, quadratic_form
 from lore_jax.preferences import Preferences
-from lore_jax.sharding import over_shards, place, split, total
+from lore_jax.sharding import Devices, over_shards, place, split, total
 from lore_jax.splits import Unit, Use, folds
 
 
@@ -203,7 +203,7 @@ def sweep(
     roles: dict[str, np.ndarray],
     *,
     key: jax.Array,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
     batch: int = 1,
 ) -> SweepTable:
     """Runs a pipeline for every setting of a grid on every fold, in one program.
@@ -256,7 +256,7 @@ def _program(pipeline: Pipeline, batch: int) -> Callable[..., Any]:
             fold = jax.tree.map(lambda leaf: leaf[run[1]], weights)
             parts = zip(data.buckets, fold, strict=True)
             buckets = tuple(UserBucket(bucket.chosen, bucket.rejected, roles.fit) for bucket, roles in parts)
-            predictions = zip(pipeline(data.replace(buckets=buckets), fold, hyper, key), fold, strict=True)
+            predictions = zip(pipeline(dataclasses.replace(data, buckets=buckets), fold, hyper, key), fold, strict=True)
             return [jnp.stack([jnp.sum(value * roles.test, axis=0) for value in p]) for p, roles in predictions]
 
         return jax.lax.map(one, runs, batch_size=batch)

@@ -27,7 +27,7 @@ def test_the_truth_is_true(users, dtype):
     # The root mean square margin is 1 / noise, over users and pairs.
     assert np.sqrt(np.mean(margin**2)) == pytest.approx(4.0, rel=0.1)
     np.testing.assert_allclose(
-        rewards(data.model, jnp.asarray(data.prefs.embeddings)),
+        rewards(data.model, jnp.asarray(data.prefs.embeddings)).table,
         np.asarray(data.prefs.embeddings, np.float32) @ data.basis,
         atol=2e-3 if dtype != "float32" else 1e-4,  # the type the model multiplies in
     )
