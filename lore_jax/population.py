@@ -20,9 +20,10 @@ M step. With m and S fixed, gradient steps on the expected negative log-likeliho
 
     mean over pairs [ softplus(-z) + s (1 - s) f' S_u f / 2 ] + (ridge_population |v_0|^2 + ridge_deviation |V|^2) / pairs,
 
-z taken at m_u, s = sigmoid(z), and |v|^2 over a column of the basis and its terms together. The covariance term is what
-remains of integrating d out: it charges a column for every user it is uncertain about, and so stops the basis from
-fitting each seen user's noise. (Maximising over d instead overfits or collapses, depending on the ridge.)
+z taken at m_u, s = sigmoid(z) held fixed in the second term (else its slope would reward confidence for its own sake), and
+|v|^2 over a column of the basis and its terms together. The covariance term is what remains of integrating d out: it
+charges a column for every user it is uncertain about, and so stops the basis from fitting each seen user's noise.
+(Maximising over d instead overfits or collapses, depending on the ridge.)
 
 The gradient goes through the table of rewards, so a step passes twice over the embeddings, whatever the number of pairs.
 """

@@ -7,7 +7,8 @@ over shards what everybody shares (the gradient of the basis, counts). Two mappi
   turns `total` into one all-reduce;
 - "pmap": the same function mapped over a leading device axis by `jax.pmap`.
 
-What crosses devices in a step is the gradient of the basis, dim x rank numbers, whatever the number of users and pairs.
+What crosses devices in a step is the gradient of what is shared: dim x rank numbers for the basis, and responses x rank
+where responses have terms of their own, whatever the number of users and pairs.
 """
 
 from __future__ import annotations
