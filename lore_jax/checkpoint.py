@@ -195,8 +195,9 @@ class CheckpointStore:
                 if steps[-1] not in self.steps():  # its writer removed it meanwhile, because newer ones are there
                     continue
                 self._damaged[steps[-1]] = str(error)
-                back = f"going back to step {steps[-2]}" if len(steps) > 1 else "no earlier step is there"
-                warnings.warn(f"step {steps[-1]} is damaged, {back}: {error}", RuntimeWarning, stacklevel=2)
+                if len(steps) > 1:  # else the error says it
+                    back = f"going back to step {steps[-2]}"
+                    warnings.warn(f"step {steps[-1]} is damaged, {back}: {error}", RuntimeWarning, stacklevel=2)
 
     def describe(self) -> list[dict[str, Any]]:
         """Says what is there, the newest step last; damaged steps too.

@@ -190,8 +190,8 @@ def _about(config: RunConfig, unit: str, running: JointFit, devices: Devices) ->
     sweeps = [
         {
             "settings": table.settings,
-            "loss": table.loss.tolist(),
-            "accuracy": table.accuracy.tolist(),
+            "loss": _numbers(table.loss),
+            "accuracy": _numbers(table.accuracy),
             "best": int(table.best),
         }
         for table in running.sweeps
@@ -204,6 +204,11 @@ def _about(config: RunConfig, unit: str, running: JointFit, devices: Devices) ->
         "validation": sweeps,
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
     }
+
+
+def _numbers(values: np.ndarray) -> list[Any]:
+    """Nested lists for JSON, which has no word for NaN: None stands for it."""
+    return np.where(np.isfinite(values), values.astype(object), None).tolist()
 
 
 def _decisive(config: RunConfig) -> dict[str, Any]:

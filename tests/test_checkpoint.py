@@ -19,7 +19,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lore_jax import checkpoint
-from lore_jax.checkpoint import CheckpointStore
+from lore_jax.checkpoint import AllDamagedError, CheckpointStore
 from lore_jax.files import canonical_json, seal
 
 EXTRA = {"loss": 0.25, "names": ["ann", "böb"], "nested": {"none": None}}
@@ -212,8 +212,10 @@ def test_nothing_but_damage(copy):
     for step in (3, 7):
         (copy / str(step) / "arrays" / "_METADATA").write_bytes(b"x")
     with (
-        pytest.warns(RuntimeWarning, match="is damaged"),
-        pytest.raises(ValueError, match=r"holds damaged checkpoints only: .*7/arrays/_METADATA.*3/arrays/_METADATA"),
+        pytest.warns(RuntimeWarning, match="step 7 is damaged, going back to step 3"),
+        pytest.raises(
+            AllDamagedError, match=r"holds damaged checkpoints only: .*7/arrays/_METADATA.*3/arrays/_METADATA"
+        ),
     ):
         restore(copy)
 
@@ -279,7 +281,7 @@ RESTORE = """
     import sys
     import jax, numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
-    from lore_jax.checkpoint import CheckpointStore
+    from lore_jax.checkpoint import AllDamagedError, CheckpointStore
     devices = int(sys.argv[2])
     assert len(jax.devices()) == devices
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
@@ -311,7 +313,7 @@ def run_python(code, *arguments, devices=1, check=True):
 DIE_WHILE_SAVING = """
     import os, signal, sys
     import numpy as np
-    from lore_jax.checkpoint import CheckpointStore
+    from lore_jax.checkpoint import AllDamagedError, CheckpointStore
 
     def save_and_die(folder, moment):
         with CheckpointStore(folder) as store:
@@ -363,7 +365,7 @@ def test_kill_minus_nine_at_many_moments_of_a_save(tmp_path):
 FULL_DISK = """
     import resource, sys
     import numpy as np
-    from lore_jax.checkpoint import CheckpointStore
+    from lore_jax.checkpoint import AllDamagedError, CheckpointStore
     with CheckpointStore(sys.argv[1]) as store:
         store.save(0, {"a": np.ones(10)})
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -388,7 +390,7 @@ TWO_PROCESSES = """
     import jax, numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
     jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, int(sys.argv[3]))
-    from lore_jax.checkpoint import CheckpointStore
+    from lore_jax.checkpoint import AllDamagedError, CheckpointStore
     mesh = Mesh(np.array(jax.devices()), ("data",))
     table = np.arange(80, dtype=np.float32).reshape(16, 5)
     split, whole = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
