@@ -104,7 +104,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if fields := getattr(value, "_fields", None):  # a named tuple
-        return {name: plain(entry) for name, entry in zip(fields, value, strict=True)}
+        return {name: plain(getattr(value, name)) for name in fields}
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return plain(np.asarray(value).tolist())
     if isinstance(value, list | tuple | set):
