@@ -66,9 +66,9 @@ def main() -> None:
     result: dict[str, Any] = {"accuracy": {}, "lost to the oracle": {}}
     print("unseen users, unseen prompts: accuracy in % (95 % interval), and points lost to the oracle at 10 shots")
     for name, by_shots in rows.items():
-        result["accuracy"][name] = {shots: metrics.bootstrap_interval(by_shots[shots], rng) for shots in SHOTS}
+        result["accuracy"][name] = {shots: metrics.bootstrap(by_shots[shots], rng).interval() for shots in SHOTS}
         lost = [oracle - own for oracle, own in zip(rows["oracle"][10], by_shots[10], strict=True)]
-        result["lost to the oracle"][name] = metrics.bootstrap_interval(lost, rng)
+        result["lost to the oracle"][name] = metrics.bootstrap(lost, rng).interval()
         cells = "  ".join(f"{shots}: {100 * result['accuracy'][name][shots].mean:.1f}" for shots in SHOTS)
         mean, low, high = (100 * value for value in result["lost to the oracle"][name])
         print(f"{name:10s} {cells}   lost {mean:.2f} ({low:.2f} to {high:.2f})")
