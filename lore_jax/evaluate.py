@@ -17,6 +17,7 @@ import numpy as np
 
 from lore_jax import metrics
 from lore_jax.adapt import Posterior, adapt
+from lore_jax.calibration import count_confidences
 from lore_jax.controls import derangement
 from lore_jax.four_way import FourWay
 from lore_jax.model import Model
@@ -31,7 +32,6 @@ Scorer = Callable[[Preferences, Preferences], Margins]
 """Shots and test pairs of the same users -> the margins of the test pairs. Without shots: what holds for anybody."""
 
 _SIGNIFICANT = 0.025  # of a user's one-sided sign test; by chance at most this share of the users falls below it
-_CONFIDENCES = np.linspace(0.5, 1.0, 101)  # edges of the bins in which calibration is counted
 
 
 class Method(NamedTuple):
@@ -84,8 +84,7 @@ class Row(TypedDict):
         better: users for whom it is right significantly more often than without shots (sign test at 2.5 %).
         worse: users for whom it is right significantly less often.
         per_user: `accuracy`, `log_loss`, `brier` of each user, NaN without test pairs; users as in the split.
-        calibration: sums over the pairs whose confidence falls into each of 100 bins between 1/2 and 1: `count`,
-            `confidence`, `right`.
+        calibration: sums over pairs in fine bins of confidence, from `calibration.count_confidences`.
     """
 
     data: str
@@ -239,17 +238,5 @@ def _measure(
         "better": int((metrics.sign_test(wins, losses) <= _SIGNIFICANT).sum()),
         "worse": int((metrics.sign_test(losses, wins) <= _SIGNIFICANT).sum()),
         "per_user": per_user,
-        "calibration": _count_calibration(probability),
-    }
-
-
-def _count_calibration(probability: np.ndarray) -> dict[str, np.ndarray]:
-    """Sums in bins of fixed edges, which add up over splits and data sets."""
-    confidence = np.maximum(probability, 1.0 - probability)
-    bins = len(_CONFIDENCES) - 1
-    place = np.clip(np.searchsorted(_CONFIDENCES, confidence, side="right") - 1, 0, bins - 1)
-    return {
-        "count": np.bincount(place, minlength=bins),
-        "confidence": np.bincount(place, confidence, minlength=bins),
-        "right": np.bincount(place, metrics.correct(probability - 0.5), minlength=bins),
+        "calibration": count_confidences(probability),
     }

@@ -103,8 +103,8 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):  # a named tuple
-        return plain(value._asdict())  # pyright: ignore[reportAttributeAccessIssue]
+    if fields := getattr(value, "_fields", None):  # a named tuple
+        return {name: plain(getattr(value, name)) for name in fields}
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return plain(np.asarray(value).tolist())
     if isinstance(value, list | tuple | set):

@@ -10,6 +10,7 @@ from scipy.stats import binom
 from lore_jax import metrics
 from lore_jax.adapt import population_posterior
 from lore_jax.basis import LinearBasis
+from lore_jax.calibration import count_confidences, pool
 from lore_jax.controls import derangement, shuffle_users
 from lore_jax.evaluate import OTHER_USER, Cell, Method, adapting, cells, evaluate
 from lore_jax.four_way import four_way
@@ -233,6 +234,17 @@ def test_calibration_floor_is_the_mean_error_of_simulated_choices():
         drawn = np.where(rng.random(len(probability)) < probability, probability, 1 - probability)
         errors.append(metrics.expected_calibration_error(drawn))
     np.testing.assert_allclose(metrics.calibration_floor(probability, rng, draws=300), np.mean(errors), rtol=0.03)
+
+
+def test_pooled_counts_give_the_calibration_of_all_pairs_together():
+    rng = np.random.default_rng(1)
+    parts = [np.clip(rng.beta(3, 2, 4000), 0.001, 0.999) for _ in range(3)]
+    pooled, together = pool([count_confidences(part) for part in parts]), np.concatenate(parts)
+    np.testing.assert_allclose(pooled.error, metrics.expected_calibration_error(together), atol=2e-3)
+    np.testing.assert_allclose(pooled.floor, metrics.calibration_floor(together, rng), rtol=0.1)
+    assert pooled.count.sum() == 12_000
+    assert pooled.count.min() > 0.7 * 12_000 / 15
+    assert np.isnan(pool([count_confidences(np.zeros(0))]).error)
 
 
 def test_results_survive_json_and_joining(tmp_path):
