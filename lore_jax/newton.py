@@ -20,6 +20,7 @@ the scale of the features, so one tolerance serves everybody.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -27,9 +28,10 @@ import jax.numpy as jnp
 
 from lore_jax.cholesky import cholesky, inverse, solve
 
-_LAST_STEP = 1e-2  # a step from this decrement lands near its square, provided that no margin moves by more than ...
-_LAST_MOVE = 1e-1  # ... this many logits
-_TOLERANCE = 1e-3  # posterior standard deviations
+# Newton decrements, in posterior standard deviations:
+_NEAR = 1e-2  # from here on convergence is quadratic
+_REACHED = 1e-4  # the mode
+_TOLERANCE = 1e-3  # what float32 leaves where features are huge
 
 
 class MapEstimate(NamedTuple):
@@ -80,32 +82,58 @@ def map_estimate(
         nothing = jnp.zeros(users)
         return MapEstimate(start, jnp.zeros((0, 0, *users)), nothing == 0, nothing.astype(jnp.int32), nothing)
 
-    def not_done(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        return jnp.any(state[2])
+    def not_done(state: _Search) -> jax.Array:
+        return jnp.any(state.active)
 
-    def step(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        deviation, steps, active = state
-        moved, _, decrement, rho = newton_step(features, offset, weight, deviation)
-        steps = steps + active
-        far = (decrement > _LAST_STEP) | (rho > _LAST_MOVE)
-        return jnp.where(active[None], moved, deviation), steps, active & far & (steps < max_steps)
+    def step(state: _Search) -> _Search:
+        found = newton_step(features, offset, weight, state.deviation)
+        # Near the mode the decrement falls quadratically until rounding stops it; then there is nothing left to gain.
+        stalled = (found.decrement < _NEAR) & (found.decrement > 0.5 * state.last.decrement)
+        going = state.active & (found.decrement > _REACHED) & ~stalled & (state.steps < max_steps)
+        last = jax.tree.map(functools.partial(jnp.where, state.active), found, state.last)
+        moved = jnp.where(going, found.deviation, state.deviation)
+        return _Search(moved, state.steps + going, going, last)
 
     # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so that a user's answer
-    # does not depend on who shares the chunk.
-    active = jnp.broadcast_to(jnp.sum(weight, axis=0) > 0, users)
-    start = jnp.where(active[None], start, 0.0)  # without any evidence the mode is the population
-    deviation, steps, _ = jax.lax.while_loop(not_done, step, (start, jnp.zeros(users, jnp.int32), active))
-    gradient, hessian = _derivatives(features, weight, deviation, _margins(features, offset, deviation))
-    lower = cholesky(hessian, least=jnp.ones_like(deviation))
-    decrement = _decrement(gradient, solve(lower, gradient))
+    # does not depend on who shares the chunk. The last evaluation is the one at the point returned: nothing is repeated.
+    evidence = jnp.broadcast_to(jnp.sum(weight, axis=0) > 0, users)
+    start = jnp.where(evidence, start, 0.0)  # without any evidence the mode is the population
+    shape = NewtonStep(start, jnp.zeros((k, k, *users)), *[jnp.full(users, jnp.inf)] * 3)
+    search = jax.lax.while_loop(not_done, step, _Search(start, jnp.zeros(users, jnp.int32), evidence | True, shape))
+    last = search.last
     return MapEstimate(
-        deviation, inverse(lower), decrement <= _TOLERANCE, steps, jnp.sqrt(jnp.sum(gradient**2, axis=0))
+        search.deviation, inverse(last.lower), last.decrement <= _TOLERANCE, search.steps, last.grad_norm
     )
+
+
+class NewtonStep(NamedTuple):
+    """A step and what is known where it starts; users, if any, in trailing axes.
+
+    Attributes:
+        deviation: where the step leads, `[k, ...]`.
+        lower: Cholesky factor of the Hessian where it starts, `[k, k, ...]`.
+        decrement: Newton decrement there, `[...]`.
+        grad_norm: norm of the gradient there, `[...]`.
+        rho: the largest change of a margin that a full step makes, in logits, `[...]`.
+    """
+
+    deviation: jax.Array
+    lower: jax.Array
+    decrement: jax.Array
+    grad_norm: jax.Array
+    rho: jax.Array
+
+
+class _Search(NamedTuple):
+    deviation: jax.Array
+    steps: jax.Array
+    active: jax.Array
+    last: NewtonStep
 
 
 def newton_step(
     features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+) -> NewtonStep:
     """One damped Newton step; the arguments are those of `map_estimate`.
 
     Args:
@@ -115,8 +143,7 @@ def newton_step(
         deviation: where to step from, `[k, ...]`.
 
     Returns:
-        The new deviation `[k, ...]`; the Cholesky factor of the Hessian at the old one `[k, k, ...]`; the Newton
-        decrement there `[...]`; the largest change of a margin that a full step makes, in logits `[...]`.
+        The step.
     """
     margin = _margins(features, offset, deviation)
     gradient, hessian = _derivatives(features, weight, deviation, margin)
@@ -127,7 +154,9 @@ def newton_step(
     pull = weight * jax.nn.sigmoid(-(margin + along))
     slope = jnp.sum((deviation + direction) * direction, axis=0) - jnp.sum(pull * along, axis=0)  # after a full step
     length = jnp.where((slope <= 0) | (rho <= 1), 1.0, jnp.log1p(rho) / rho)
-    return deviation + direction * length[None], lower, _decrement(gradient, -direction), rho
+    decrement = jnp.sqrt(jnp.maximum(-jnp.sum(gradient * direction, axis=0), 0.0))
+    grad_norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))
+    return NewtonStep(deviation + direction * length[None], lower, decrement, grad_norm, rho)
 
 
 def _derivatives(
@@ -139,10 +168,6 @@ def _derivatives(
     identity = jnp.eye(k).reshape(k, k, *[1] * (features.ndim - 2))
     gradient = deviation - jnp.sum(features * pull[None], axis=1)
     return gradient, identity + weighted_outer(features, pull * (1.0 - lost))
-
-
-def _decrement(gradient: jax.Array, solved: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.maximum(jnp.sum(gradient * solved, axis=0), 0.0))
 
 
 def _margins(features: jax.Array, offset: jax.Array, deviation: jax.Array) -> jax.Array:

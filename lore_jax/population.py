@@ -200,8 +200,8 @@ def _e_step(features: jax.Array, weight: jax.Array, deviation: jax.Array) -> tup
     if k == 0:
         return deviation, jnp.zeros((0, 0, users))
     # Warm-started, one Newton step a gradient step follows the mode; two gave the same fits at twice the cost.
-    deviation, lower, _, _ = newton_step(features[1:], features[0], weight, deviation)
-    return deviation, inverse(lower)
+    found = newton_step(features[1:], features[0], weight, deviation)
+    return found.deviation, inverse(found.lower)
 
 
 def _expected_loss(features: jax.Array, weight: jax.Array, deviation: jax.Array, covariance: jax.Array) -> jax.Array:
