@@ -75,19 +75,9 @@ def solve(lower: jax.Array, right: jax.Array) -> jax.Array:
 def inverse(lower: jax.Array) -> jax.Array:
     """The inverse of `L L'`, `[n, n, ...]` -> `[n, n, ...]`: a posterior covariance when `L L'` is a Hessian."""
     n = lower.shape[0]
-    columns = jnp.broadcast_to(jnp.eye(n, dtype=lower.dtype).reshape(n, n, *[1] * (lower.ndim - 2)), lower.shape)
-    if n > UNROLLED_UP_TO:
-        return jax.vmap(_rolled_solve, in_axes=(None, 1), out_axes=1)(lower, columns)
-    # M = L^-1 column by column, then M'M: a third of the operations of n substitutions.
-    reciprocal = [1.0 / lower[i, i] for i in range(n)]
-    m: list[list[jax.Array]] = [[columns[i, j] for j in range(n)] for i in range(n)]
-    for j in range(n):
-        m[j][j] = reciprocal[j]
-        for i in range(j + 1, n):
-            below = [lower[i, k] for k in range(j, i)]
-            m[i][j] = _minus_products(columns[i, j], below, [m[k][j] for k in range(j, i)]) * reciprocal[i]
-    half = [[sum(m[k][i] * m[k][j] for k in range(i, n)) for j in range(i + 1)] for i in range(n)]
-    return jnp.stack([jnp.stack([half[max(i, j)][min(i, j)] for j in range(n)]) for i in range(n)])
+    identity = jnp.eye(n, dtype=lower.dtype).reshape(n, n, *[1] * (lower.ndim - 2))
+    # All columns ride along like users: n^2 operations to compile, not n^3, which XLA needs seconds for at size 8.
+    return solve(lower[:, :, None], jnp.broadcast_to(identity, lower.shape))
 
 
 def _minus_products(start: jax.Array, left: list[jax.Array], right: list[jax.Array]) -> jax.Array:
