@@ -75,17 +75,9 @@ def solve(lower: jax.Array, right: jax.Array) -> jax.Array:
 def inverse(lower: jax.Array) -> jax.Array:
     """The inverse of `L L'`, `[n, n, ...]` -> `[n, n, ...]`: a posterior covariance when `L L'` is a Hessian."""
     n = lower.shape[0]
-    columns = jnp.broadcast_to(jnp.eye(n, dtype=lower.dtype).reshape(n, n, *[1] * (lower.ndim - 2)), lower.shape)
-    if n > UNROLLED_UP_TO:
-        return jax.vmap(_rolled_solve, in_axes=(None, 1), out_axes=1)(lower, columns)
-    # M = L^-1 row by row, for all columns at once, then M'M. Arrays, not scalars: it runs once a solve, and compiling
-    # n^3 / 2 scalar operations took longer than running them on a million users.
-    rows, left = [], columns
-    for i in range(n):
-        rows.append(left[0] / lower[i, i][None])
-        left = left[1:] - lower[i + 1 :, i][:, None] * rows[i][None]
-    half = jnp.stack(rows)
-    return jnp.sum(half[:, :, None] * half[:, None], axis=0)
+    identity = jnp.eye(n, dtype=lower.dtype).reshape(n, n, *[1] * (lower.ndim - 2))
+    # All columns ride along like users: n^2 operations to compile, not n^3, which XLA needs seconds for at size 8.
+    return solve(lower[:, :, None], jnp.broadcast_to(identity, lower.shape))
 
 
 def _minus_products(start: jax.Array, left: list[jax.Array], right: list[jax.Array]) -> jax.Array:

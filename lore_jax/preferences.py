@@ -16,9 +16,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-_ROWS_PER_CHECK = (
-    65_536  # rows of the table checked for NaN at a time, so that a memory-mapped table is never copied whole
-)
+_ROWS_PER_CHECK = 65_536  # rows checked for NaN at a time, so that a memory-mapped table is never copied whole
+_LARGEST_ID = int(np.iinfo(np.int32).max)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -195,10 +194,13 @@ def from_arrays(
     if user_ids is not None:
         user_ids = _check_user_ids(np.asarray(user_ids), num_users)
     if num_users is None:
-        num_users = len(user_ids) if user_ids is not None else int(columns["user"].max(initial=-1)) + 1
+        largest = int(columns["user"].max()) if pairs else -1
+        num_users = len(user_ids) if user_ids is not None else largest + 1
+    if num_users < 0:
+        raise ValueError(f"num_users is {num_users}: 0 or more is expected")
     _check_range("user", columns["user"], num_users, f"{num_users} users")
     if prompt is not None:
-        _refuse(columns["prompt"] < 0, "prompt is {} in pair {}: 0 or more is expected", columns["prompt"])
+        _check_range("prompt", columns["prompt"], _LARGEST_ID + 1, f"0 .. {_LARGEST_ID}")
     else:
         columns["prompt"] = np.zeros(pairs, np.int32)
     order = np.argsort(columns["user"], kind="stable")
@@ -312,18 +314,25 @@ def _check_range(name: str, values: np.ndarray, limit: int, what: str) -> None:
 
 
 def _check_user_ids(user_ids: np.ndarray, num_users: int | None) -> np.ndarray:
+    if user_ids.ndim != 1:
+        raise ValueError(f"user_ids has shape {user_ids.shape}: [num_users], one name a user, is expected")
     if num_users is not None and len(user_ids) != num_users:
         raise ValueError(f"user_ids has {len(user_ids)} names for {num_users} users: one name a user is expected")
     names, counts = np.unique(user_ids.astype(str), return_counts=True)
     if (counts > 1).any():
-        raise ValueError(f"user_ids holds {names[counts > 1][0]!r} {counts[counts > 1][0]} times: names must differ")
+        raise ValueError(
+            f"user_ids holds {str(names[counts > 1][0])!r} {counts[counts > 1][0]} times: names must differ"
+        )
     return user_ids.astype(str)
 
 
 def _check_weight(weight: Any, pairs: int) -> np.ndarray:
     if weight is None:
         return np.ones(pairs, np.float32)
-    array = np.asarray(weight, np.float32)
+    array = np.asarray(weight)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"weight has dtype {array.dtype}: numbers are expected")
+    array = array.astype(np.float32)
     if array.shape != (pairs,):
         raise ValueError(f"weight has shape {array.shape}: [{pairs}], one entry a pair, is expected")
     _refuse(~np.isfinite(array) | (array < 0), "weight is {} in pair {}: finite and 0 or more is expected", array)
@@ -334,6 +343,7 @@ def _check_head(head: Any, dim: int) -> np.ndarray | None:
     if head is None:
         return None
     array = np.asarray(jax.device_get(head), np.float32)
-    if array.shape != (dim,) or not np.isfinite(array).all():
-        raise ValueError(f"head has shape {array.shape}: [{dim}], as wide as the embeddings and finite, is expected")
+    if array.shape != (dim,):
+        raise ValueError(f"head has shape {array.shape}: [{dim}], as wide as the embeddings, is expected")
+    _refuse(~np.isfinite(array), "head holds {} in entry {}: not finite", array)
     return array
