@@ -33,6 +33,9 @@ _HOME = {
     "draw_shots": "splits",
     "load_cache": "cache",
     "CacheWriter": "cache",
+    "save": "saved_model",
+    "load": "saved_model",
+    "export_weights": "export",
 }
 
 __all__ = sorted(_HOME)

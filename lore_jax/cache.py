@@ -183,7 +183,12 @@ class CacheWriter:
                 if entry.name not in keep:
                     entry.unlink()
         self._partial.mkdir(exist_ok=True)
-        self._write_progress()
+        try:
+            self._write_progress()
+        except OSError:
+            if not self._shards:
+                shutil.rmtree(self._partial)
+            raise
 
     def append(self, rows: Any) -> None:
         """Adds rows to the table; whole shards go to the disk as they fill.

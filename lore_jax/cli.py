@@ -120,13 +120,26 @@ def _parse(name: str, config: Any, options: list[str]) -> Any:
 
 
 def _first_sentence(box: str) -> str:
-    """What is wrong, out of the box that tyro draws around several lines of it, and what it thinks was meant."""
-    content = [line.strip("\u2502 ") for line in box.splitlines() if line[:1] == "\u2502"]
-    text = " ".join(content)
-    problem = re.split("\u2500\u2500|For full helptext|Argument helptext|Got errors", text)[0].strip()
-    # The options are indented by five blanks, their descriptions by more.
-    near = re.findall("\u2502 {1,5}(--[^ ]+)", box) if "Perhaps you meant" in text else []
-    return f"{problem}: is {' or '.join(near)} meant?" if near else f"{problem.rstrip('.')}."
+    """What is wrong, out of what tyro draws around it: a title, parts with rules between them, the last one a hint."""
+    box = re.sub("\x1b\\[[0-9;]*m", "", box)  # colours
+    lines = [re.sub("^\u2502|\u2502$", "", line) for line in box.splitlines() if line[:1] not in "\u256d\u2570"]
+    parts: list[list[str]] = [[]]
+    for line in lines:
+        if re.fullmatch(" *[\u2500-]{5,} *", line):
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    if "\u256d" not in box:  # a terminal without Unicode: the title is a part of its own, not written into the frame
+        parts = parts[1:]
+    text = " ".join(" ".join(parts[0]).split())
+    problem = re.split("For full helptext|Argument helptext|Got errors", text)[0].strip()
+    # The options that tyro thinks of are indented less than their descriptions.
+    options = [line for part in parts[1:] for line in part if line.lstrip().startswith("--")]
+    depth = min((len(line) - len(line.lstrip()) for line in options), default=0)
+    near = [line.split()[0] for line in options if len(line) - len(line.lstrip()) == depth]
+    if "Perhaps you meant" in box and near:
+        return f"{problem}: is {' or '.join(near)} meant?"
+    return f"{problem.rstrip('.')}."
 
 
 def _suggestion(word: str, known: Any) -> str:

@@ -28,6 +28,7 @@ from lore_jax.cache import encoder_fingerprint, load_cache, read_manifest
 from lore_jax.files import canonical_json, damage, read_sealed, seal, write_file
 from lore_jax.four_way import FourWay
 from lore_jax.preferences import Preferences
+from lore_jax.splits import Use
 from lore_jax.tensorfile import map_tensor, write_tensors
 
 FORMAT_VERSION = 1
@@ -49,7 +50,7 @@ class Parts:
 
     train: Preferences
     shots: Preferences | None
-    tests: dict[tuple[str, str], Preferences]
+    tests: dict[tuple[Use, Use], Preferences]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +104,14 @@ class RunFolder:
         def part(name: str, users: str) -> Preferences:
             return prefs.take_pairs(place[arrays[name]]).take_users(arrays[f"users/{users}"])
 
-        names = [name.split("/") for name in split["parts"] if name.startswith("test/")]
-        return Parts(
-            train=part("train", "seen"),
-            shots=part("shots", "unseen"),
-            tests={(users, units): part(f"test/{users}/{units}", users) for _, users, units in names},
-        )
+        sides: tuple[Use, Use] = ("seen", "unseen")
+        tests: dict[tuple[Use, Use], Preferences] = {
+            (users, units): part(name, users)
+            for users in sides
+            for units in sides
+            if (name := f"test/{users}/{units}") in arrays
+        }
+        return Parts(train=part("train", "seen"), shots=part("shots", "unseen"), tests=tests)
 
 
 def read_run(path: str | os.PathLike[str]) -> RunFolder:

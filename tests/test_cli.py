@@ -1,15 +1,24 @@
 """The command line: help without waiting, one line for an error, results for people and for machines."""
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from small_run import QUICK_OPTIONS, write_small_cache
 
+from lore_jax.adapt import adapt
 from lore_jax.cache import load_cache, read_manifest, read_texts
 from lore_jax.cli import main
+from lore_jax.evaluate import Cell, evaluate, method
+from lore_jax.export import hash_user_ids
+from lore_jax.predict import score
+from lore_jax.results import read_results, select
+from lore_jax.run_folder import read_run
+from lore_jax.saved_model import load
 
 ROWS = [
     {"user_id": "ann", "prompt": "Colour?", "chosen": "Blue.", "rejected": "No.", "mood": "good"},
@@ -33,6 +42,11 @@ def run(capsys, *arguments, status=0):
     return said.out if status != 2 else said.err
 
 
+def run_python(*arguments):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=60)
+
+
 def write_polis(folder, comments, votes):
     folder.mkdir()
     pd.DataFrame(comments, columns=["comment-id", "moderated", "comment-body"]).to_csv(
@@ -46,7 +60,7 @@ def test_help_is_a_table_and_does_not_wait_for_jax(here):
     code = (
         "import sys, lore_jax.cli as cli; cli.main(['--help']); assert not {'jax', 'numpy', 'tyro'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = run_python("-c", code)
     assert done.returncode == 0, done.stderr
     for command in ["demo", "prepare", "embed", "fit", "adapt", "evaluate", "score", "inspect", "report"]:
         assert f"\n  {command}" in done.stdout
@@ -55,14 +69,14 @@ def test_help_is_a_table_and_does_not_wait_for_jax(here):
 @pytest.mark.parametrize("command", ["prepare", "embed", "inspect"])
 def test_help_of_light_commands_does_not_import_jax(command, here):
     code = f"import sys, lore_jax.cli as cli; cli.main(['{command}', '--help']); assert 'jax' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = run_python("-c", code)
     assert done.returncode == 0, done.stderr
     assert f"usage: lore-jax {command}" in done.stdout
     assert "--debug" in done.stdout
 
 
 def test_python_m_and_version(here):
-    done = subprocess.run([sys.executable, "-m", "lore_jax", "prepar"], capture_output=True, text=True, timeout=60)
+    done = run_python("-m", "lore_jax", "prepar")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "lore-jax: there is no command 'prepar': is prepare meant? See lore-jax --help\n"
 
@@ -151,3 +165,85 @@ def test_inspect_finds_damage_and_says_so_with_its_status(here, capsys):
     assert "  damaged: cache/pairs.safetensors is damaged" in run(capsys, "inspect", "cache", status=1)
     assert json.loads(run(capsys, "inspect", "cache", "--json", status=1))["damaged"]
     assert "no damage found" in run(capsys, "inspect", "cache", "--verify", "quick")
+
+
+def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_small_cache(tmp_path / "cache")
+    write_small_cache(tmp_path / "new", seed=0)  # the same responses: one table for everybody
+    out = run(capsys, "fit", "cache", "--out", "run", "--devices", "1", *QUICK_OPTIONS)
+    assert "step 25 of 25: loss" in out
+    assert "rank 2" in out
+    report = run(capsys, "inspect", "run")
+    assert "run: a run, finished" in report
+    assert "25 of 25 steps, checkpoints of 20, 25" in report
+    assert "no damage found" in report
+    # new users
+    out = run(capsys, "adapt", "run", "new", "--out", "adapted", "--export", "users.parquet", "--hash-ids")
+    assert "25 users adapted on 240 pairs, the median user on 10" in out
+    assert "1 users without pairs are the population" in out
+    exported = pd.read_parquet("users.parquet")
+    model, users = load("adapted")
+    expected = adapt(model, load_cache("new"))
+    np.testing.assert_allclose(users.weights, expected.weights)
+    np.testing.assert_array_equal(np.stack(exported["weights"]), users.weights)
+    assert exported["user_id"].tolist() == users.user_ids.tolist() == hash_user_ids(load_cache("new").user_ids).tolist()
+    # the best candidates of every user, in a file for people and in one for machines
+    run(capsys, "score", "adapted", "new", "--out", "best.jsonl", "--top-k", "2")
+    best = [json.loads(line) for line in (tmp_path / "best.jsonl").read_text().splitlines()]
+    scores = score(model, users, load_cache("new").embeddings)
+    assert [row["response"] for row in best[:2]] == np.argsort(-scores[0])[:2].tolist()
+    assert len(best) == 2 * 25
+    run(capsys, "score", "adapted", "new", "--out", "all.parquet", "--top-k", "None")
+    frame = pd.read_parquet("all.parquet")
+    assert len(frame) == 25 * 120
+    np.testing.assert_allclose(frame["score"][:120], -np.sort(-scores[0]), rtol=1e-5)
+    # how good it is
+    out = run(capsys, "evaluate", "run", "--shots", "0", "5", "--no-baselines")
+    assert "personalising helps" in out.lower()
+    assert "simplex, another user's weights" in out
+    results = read_results("run/results.json")
+    split = read_run("run").load_parts()
+    row = select(results, users="unseen", units="unseen", shots=5, control=None)[0]
+    method_row = evaluate(
+        {"simplex": method(*load("run/model"))},
+        [Cell("unseen", "unseen", split.shots, split.tests["unseen", "unseen"])],
+        shots=(5,),
+        seed=0,
+    )[0]
+    assert row["accuracy"] == pytest.approx(method_row["accuracy"], abs=1e-6)
+    summary = json.loads(run(capsys, "evaluate", "run", "--no-baselines", "--overwrite", "--json"))
+    assert summary["verdict"]["splits"] == 1
+    assert "evaluated: results.json" in run(capsys, "inspect", "run")
+    (tmp_path / "run" / "checkpoints" / "25" / "arrays" / "_METADATA").write_bytes(b"")
+    assert "25/arrays/_METADATA is truncated" in run(capsys, "inspect", "run", status=1)
+
+
+def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_small_cache(tmp_path / "cache")
+    run(capsys, "fit", "cache", "--out", "run", "--rank", "0", "--devices", "1", "--split.everything")
+    run(capsys, "inspect", "run")
+    # 3 users of the run and a stranger, on responses of the run and on a new one
+    prefs = load_cache("cache")
+    new = np.concatenate([prefs.embeddings, 2 * prefs.embeddings[:1]])
+    np.save("new.npy", new)
+    rows = [("user 0", 0, 4), ("user 1", 3, 120), ("user 1", 7, 120), ("user 2", 0, 8), ("stranger", 0, 1)]
+    lines = [json.dumps({"user_id": u, "chosen": c, "rejected": r, "prompt_id": 0}) for u, c, r in rows]
+    (tmp_path / "new.jsonl").write_text("\n".join(lines))
+    run(capsys, "prepare", "new.jsonl", "--embeddings", "new.npy", "--encoder", "synthetic", "--out", "test")
+    options = ["--test", "test", "--out", "test.json", "--no-baselines"]
+    run(capsys, "evaluate", "run", *options)
+    results = read_results("test.json")
+    counts = {row["units"]: row["num_pairs"] for row in select(results, shots=None, control=None)}
+    assert counts == {"seen": 2, "unseen": 2}
+    assert results["splits"][0]["dropped"] == {"pairs_of_strangers": 1}
+    right = np.array([new[c] @ prefs.head > new[r] @ prefs.head for _, c, r in rows])
+    (row,) = select(results, units="seen", shots=None, control=None)
+    assert row["per_user"]["accuracy"] == [float(right[0]), None, float(right[3])]
+
+
+def test_demo(capsys):
+    out = run(capsys, "demo", "--users", "40", "--pairs", "16", "--dim", "8", "--rank", "1")
+    assert "oracle" in out
+    assert "personalising helps" in out.lower()

@@ -51,7 +51,7 @@ def run(config: Config) -> dict[str, Any]:
         raise FileExistsError(f"{config.export} is there already: overwrite it explicitly or choose another file")
     users = adapt(loaded.model, prefs)
     if prefs.user_ids is not None:
-        users = users.replace(user_ids=np.array(config.names.apply(prefs.user_ids)))
+        users = dataclasses.replace(users, user_ids=np.array(config.names.apply(prefs.user_ids)))
     if config.out is not None:
         save(config.out, loaded.model, users, encoder=loaded.encoder, overwrite=config.overwrite)
     if config.export is not None:

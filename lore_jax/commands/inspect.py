@@ -31,6 +31,8 @@ def run(config: Config) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} does not exist: a cache, a run or a saved model is expected")
     if path.is_file():
         raise ValueError(f"{path} is a file: the folder of a cache, a run or a saved model is expected")
+    if (path / "run.json").exists():
+        return _describe_run(path)
     if path.is_dir() and any(entry.is_dir() and entry.name.isdecimal() for entry in path.iterdir()):
         return _describe_checkpoints(path)
     from lore_jax.cache import describe_cache
@@ -43,7 +45,8 @@ def run(config: Config) -> dict[str, Any]:
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The result for people."""
-    said = {"cache": _cache_lines, "model": _model_lines, "checkpoints": _checkpoint_lines}[result["kind"]](result)
+    kinds = {"cache": _cache_lines, "run": _run_lines, "model": _model_lines, "checkpoints": _checkpoint_lines}
+    said = kinds[result["kind"]](result)
     damaged = result["damaged"]
     said += [f"  damaged: {line}" for line in damaged[:_SHOWN]]
     if len(damaged) > _SHOWN:
@@ -65,6 +68,51 @@ def _describe_checkpoints(path: Path) -> dict[str, Any]:
     extra = newest["extra"]
     user_ids = extra.pop("user_ids", None)
     return {**report, "kind": "model", "arrays": newest["arrays"], **extra, "named_users": len(user_ids or [])}
+
+
+def _describe_run(path: Path) -> dict[str, Any]:
+    from lore_jax.files import damage
+    from lore_jax.run_folder import CHECKPOINTS, METRICS, MODEL, RESULTS, read_run
+
+    report: dict[str, Any] = {"kind": "run", "path": str(path), "damaged": []}
+    try:
+        run = read_run(path)
+    except ValueError as error:
+        return {**report, "damaged": [str(error)]}
+    manifest = run.manifest
+    report |= {name: manifest[name] for name in ("config", "choice", "data", "split", "devices", "versions", "steps")}
+    if manifest["split"] is not None and (line := damage(path, manifest["split"]["file"])):
+        report["damaged"].append(line)
+    for part in (CHECKPOINTS, MODEL):
+        if (path / part).is_dir():
+            described = _describe_checkpoints(path / part)
+            report[part] = described["steps"]
+            report["damaged"] += described["damaged"]
+    metrics = path / METRICS
+    steps_made = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
+    evaluated = (path / RESULTS).exists()
+    return {**report, "steps_made": steps_made, "finished": run.is_finished, "evaluated": evaluated}
+
+
+def _run_lines(result: dict[str, Any]) -> list[str]:
+    if "config" not in result:
+        return [f"{result['path']}: a run"]
+    data, split = result["data"], result["split"]
+    state = "finished" if result["finished"] else "not finished: `lore-jax fit --resume` goes on with it"
+    choice = ", ".join(f"{name} {value:g}" for name, value in result["choice"].items())
+    said = [
+        f"{result['path']}: a run, {state}",
+        f"  {result['config']['fit']['family']} weights: {choice}",
+        f"  of {data['cache']}: {data['responses']:,} responses, {data['pairs']:,} pairs by {data['users']:,} users",
+    ]
+    if split is not None:
+        parts = split["parts"]
+        said.append(
+            f"  {parts['train']:,} pairs of {parts['users/seen']:,} users fitted, {parts['users/unseen']:,} users kept out"
+        )
+    kept = f", checkpoints of {', '.join(map(str, result['checkpoints']))}" if result.get("checkpoints") else ""
+    said.append(f"  {result['steps_made']:,} of {result['steps']:,} steps{kept}")
+    return [*said, "  evaluated: results.json"] if result["evaluated"] else said
 
 
 def _cache_lines(result: dict[str, Any]) -> list[str]:

@@ -107,7 +107,10 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tu
     with writer, tqdm(total=count, desc=out.name, unit="row", disable=None) as bar:
         for start in range(0, count, _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, count))
-            writer.append(table.array[part if table.rows is None else table.rows[part]])
+            try:
+                writer.append(table.array[part if table.rows is None else table.rows[part]])
+            except ValueError as error:
+                raise ValueError(f"{config.embeddings or config.cache or 'the Polis table'}: {error}") from None
             bar.update(part.stop - part.start)
         folder = writer.finish(
             **source.columns,

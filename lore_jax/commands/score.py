@@ -41,6 +41,7 @@ def run(config: Config) -> dict[str, Any]:
     import numpy as np
 
     from lore_jax.commands.models import load_model, refuse_other_encoder
+    from lore_jax.model import input_width
     from lore_jax.predict import score
 
     if config.out.suffix not in (".parquet", ".jsonl"):
@@ -55,6 +56,10 @@ def run(config: Config) -> dict[str, Any]:
     if config.candidates.is_dir():
         refuse_other_encoder(loaded, config.candidates)
     table, texts = _candidates(config.candidates)
+    if table.shape[1] != input_width(loaded.model):
+        raise ValueError(
+            f"{config.candidates} has dim {table.shape[1]}, {config.model} was fitted on dim {input_width(loaded.model)}"
+        )
     users = loaded.users
     names = np.arange(users.num_users) if users.user_ids is None else users.user_ids
     columns: dict[str, list[Any]] = {"user_id": [], "prompt": [], "rank": [], "response": [], "score": []}

@@ -205,7 +205,9 @@ def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise ValueError(f"{path} is not a whole .npy file of numbers: {error}".splitlines()[0]) from None
+            # NumPy would advise to load it in a way that runs what it holds.
+            why = "" if "pickle" in str(error) else f": {str(error).splitlines()[0]}"
+            raise ValueError(f"{path} is not a whole .npy file of numbers{why}") from None
     elif path.suffix == ".safetensors":
         array = map_tensor(path, name if name in read_header(path) else None)
     else:
