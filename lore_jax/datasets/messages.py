@@ -68,10 +68,7 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
             raise ValueError(
                 f"{name} is a conversation that does not begin with the prompt and end with one reply to it"
             )
-        if _LIST_AS_TEXT.fullmatch(reply):
-            raise ValueError(f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected")
-        if not reply.strip():
-            raise ValueError(f"{name} is an empty reply")
+        check_reply(name, reply)
         replies[name] = reply
     if prompt is None:
         prompt = sides["chosen"][0]
@@ -81,12 +78,49 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
             raise ValueError("there is no prompt: neither a column of that name nor whole conversations")
         if isinstance(row.get("system"), str) and row["system"]:
             prompt = _with_system(row["system"], prompt)
-    _check_turns("prompt", prompt)
-    if prompt[-1].role != "user":
-        raise ValueError(f"prompt ends with the turn of {prompt[-1].role!r}: 'user' is expected")
+    check_prompt("prompt", prompt)
     if replies["chosen"] == replies["rejected"]:
         raise ValueError(f"chosen equals rejected ({_short(replies['chosen'])})")
     return Comparison(prompt, replies["chosen"], replies["rejected"])
+
+
+def parse_conversation(name: str, value: Any) -> tuple[tuple[Message, ...], str]:
+    """Reads a whole conversation: the prompt, and the reply that it ends with.
+
+    Args:
+        name: what the conversation is called in messages.
+        value: a list of `{"role": ..., "content": ...}`, the last of them the assistant's.
+
+    Returns:
+        The prompt, not empty, and the reply.
+
+    Raises:
+        ValueError: one line that begins with `name`.
+    """
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a list of messages is expected")
+    prompt, reply = _side(name, value)
+    if not prompt:
+        raise ValueError(f"{name} has no turn before the reply: a prompt is expected")
+    check_prompt(name, prompt)
+    check_reply(name, reply)
+    return prompt, reply
+
+
+def check_prompt(name: str, prompt: tuple[Message, ...]) -> None:
+    """Refuses a prompt whose turns are unknown or do not alternate up to the user's; the message begins with `name`."""
+    _check_turns(name, prompt)
+    if not prompt or prompt[-1].role != "user":
+        last = f"the turn of {prompt[-1].role!r}" if prompt else "nothing"
+        raise ValueError(f"{name} ends with {last}: 'user' is expected")
+
+
+def check_reply(name: str, reply: str) -> None:
+    """Refuses a reply that is empty, or a list rendered as text; the message begins with `name`."""
+    if _LIST_AS_TEXT.fullmatch(reply):
+        raise ValueError(f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected")
+    if not reply.strip():
+        raise ValueError(f"{name} is an empty reply")
 
 
 def kind_of(value: Any) -> str:
