@@ -20,7 +20,13 @@ _SUPPORTED = (
     "Llama, Mistral, Qwen2, Qwen3, Gemma2 (...Model, ...ForCausalLM, ...ForSequenceClassification), Gemma3 (text), "
     "Bert, Roberta, XLMRoberta (...Model, ...ForMaskedLM)"
 )
-_ACTIVATIONS = {"gelu": "gelu", "silu": "silu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "relu": "relu"}
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "silu": "silu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "relu": "relu",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +217,9 @@ def _read_layers(
     if config.get("layer_types"):
         slides = [layer == "sliding_attention" for layer in config["layer_types"]]
         if unknown := sorted(set(config["layer_types"]) - {"sliding_attention", "full_attention"}):
-            raise ValueError(f"{where} has layers of type {unknown[0]!r}: sliding_attention or full_attention is expected")
+            raise ValueError(
+                f"{where} has layers of type {unknown[0]!r}: sliding_attention or full_attention is expected"
+            )
     elif kind == "gemma2":
         slides = [layer % 2 == 0 for layer in range(layers)]
     elif kind == "gemma3_text":

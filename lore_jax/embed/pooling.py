@@ -60,7 +60,9 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
     modules_file = folder / "modules.json"
     if not modules_file.is_file():
         if not model.is_causal:
-            raise ValueError(f"{folder} does not say how to pool tokens: modules.json (sentence-transformers) is expected")
+            raise ValueError(
+                f"{folder} does not say how to pool tokens: modules.json (sentence-transformers) is expected"
+            )
         return Pooling("last_non_pad" if model.has_head else "last")
     modules = {str(one["type"]).rsplit(".", 1)[-1]: one.get("path", "") for one in _read(modules_file)}
     if unknown := sorted(set(modules) - {"Transformer", "Pooling", "Normalize"}):
@@ -80,11 +82,19 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
 
 def _kind(pooling: dict[str, Any], where: Path) -> Any:
     named = pooling.get("pooling_mode")
-    chosen = [named] if named else [
-        name.removeprefix("pooling_mode_") for name, on in pooling.items() if name.startswith("pooling_mode_") and on is True
-    ]
+    chosen = (
+        [named]
+        if named
+        else [
+            name.removeprefix("pooling_mode_")
+            for name, on in pooling.items()
+            if name.startswith("pooling_mode_") and on is True
+        ]
+    )
     if len(chosen) != 1 or chosen[0] not in _MODES:
-        raise ValueError(f"{where} pools by {' and '.join(map(str, chosen)) or 'nothing'}: one of mean, cls, lasttoken is expected")
+        raise ValueError(
+            f"{where} pools by {' and '.join(map(str, chosen)) or 'nothing'}: one of mean, cls, lasttoken is expected"
+        )
     return _MODES[chosen[0]]
 
 

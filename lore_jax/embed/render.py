@@ -90,7 +90,9 @@ def make_renderer(tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_l
     if not is_chat:
         return renderer
     if not tokenizer.has_chat_template:
-        raise ValueError("the model is a chat model and its tokenizer has no chat template: it cannot be told how to write")
+        raise ValueError(
+            "the model is a chat model and its tokenizer has no chat template: it cannot be told how to write"
+        )
     (ids,) = renderer.token_ids([renderer.text([Message("user", "A prompt.")], _PLACEHOLDER)])
     for first, second in zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True):
         if first == second and first in tokenizer.special_tokens:
@@ -127,7 +129,9 @@ def prepare(responses: Sequence[Response], renderer: Renderer, places: Sequence[
         for block in _blocks(replies):
             suspects: dict[int, str] = {}
             for prompt, numbers in block:
-                for number, text in zip(numbers, _checked(prompt, numbers, responses, renderer, places, forbidden), strict=True):
+                for number, text in zip(
+                    numbers, _checked(prompt, numbers, responses, renderer, places, forbidden), strict=True
+                ):
                     # A token is a byte or more: short texts need no counting.
                     if len(text.encode()) + _MARGIN > renderer.max_length:
                         suspects[number] = text
@@ -207,7 +211,9 @@ def _check_frame(text: str, reply: str, before: str, after: str) -> None:
     """Refuses a reply that the template writes in another way than the others to its prompt."""
     inner = text[len(before) : len(text) - len(after)]
     if not (text.startswith(before) and text.endswith(after) and inner.strip() == reply.strip()):
-        raise ValueError("the chat template writes this reply in another way than others: the two sides would differ in it")
+        raise ValueError(
+            "the chat template writes this reply in another way than others: the two sides would differ in it"
+        )
 
 
 def _cut(prompt: tuple[Message, ...], reply: str, renderer: Renderer) -> tuple[Message, ...]:

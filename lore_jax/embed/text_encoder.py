@@ -42,12 +42,14 @@ class EmbedConfig:
             say, at most 4096 for decoders.
         batch_tokens: tokens a device works on at a time; None: 2048 on a CPU, 16384 on an accelerator.
         model_parallel: how many devices share each matrix of a model that is too large for one.
+        store: number type of the table in a cache; None: that of the computation.
     """
 
     dtype: Literal["bfloat16", "float32"] | None = None
     max_length: int | None = None
     batch_tokens: int | None = None
     model_parallel: int = 1
+    store: Literal["float16", "bfloat16", "float32"] | None = None
 
 
 class Chunk(NamedTuple):

@@ -146,7 +146,11 @@ def test_encoder_equals_torch(name, kind, tmp_path):
     family, changes = ENCODERS[name]
     config = getattr(transformers, f"{family}Config")(**(ENCODER | changes))
     model = save(tmp_path, getattr(transformers, f"{family}Model")(config), torch.float32)
-    modules = [{"path": "", "type": "Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}, {"path": "", "type": "Normalize"}]
+    modules = [
+        {"path": "", "type": "Transformer"},
+        {"path": "1_Pooling", "type": "a.Pooling"},
+        {"path": "", "type": "Normalize"},
+    ]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": kind}))
