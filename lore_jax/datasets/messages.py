@@ -107,6 +107,28 @@ def parse_conversation(name: str, value: Any) -> tuple[tuple[Message, ...], str]
     return prompt, reply
 
 
+def parse_messages(name: str, value: Any) -> tuple[Message, ...]:
+    """Reads a list of `{"role": ..., "content": ...}`; the message of what it refuses begins with `name`."""
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a text or a list of messages is expected")
+    messages = []
+    for number, message in enumerate(value):
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise ValueError(
+                f"{name}: message {number} is {_short(message)}: an object with role and content is expected"
+            )
+        if message["role"] not in ("system", "user", "assistant"):
+            raise ValueError(
+                f"{name}: message {number} has role {message['role']!r}: system, user or assistant is expected"
+            )
+        if not isinstance(message["content"], str):
+            raise ValueError(
+                f"{name}: message {number} has a content that is {kind_of(message['content'])}, not a text"
+            )
+        messages.append(Message(message["role"], message["content"]))
+    return tuple(messages)
+
+
 def check_prompt(name: str, prompt: tuple[Message, ...]) -> None:
     """Refuses a prompt whose turns are unknown or do not alternate up to the user's; the message begins with `name`."""
     _check_turns(name, prompt)
@@ -144,7 +166,7 @@ def _prompt(row: Mapping[str, Any]) -> tuple[Message, ...] | None:
         if isinstance(row["chosen"], str):
             raise ValueError("prompt is null: a text or a list of messages is expected")
         return None
-    prompt = (Message("user", value),) if isinstance(value, str) else _messages("prompt", value)
+    prompt = (Message("user", value),) if isinstance(value, str) else parse_messages("prompt", value)
     if not prompt or not prompt[-1].content.strip():
         raise ValueError("prompt is empty")
     return _with_system(system, prompt) if system else prompt
@@ -154,32 +176,11 @@ def _side(name: str, value: Any) -> tuple[tuple[Message, ...], str]:
     """The conversation before the reply, empty if it is not repeated, and the reply."""
     if isinstance(value, str):
         return (), value
-    messages = _messages(name, value)
+    messages = parse_messages(name, value)
     if not messages or messages[-1].role != "assistant":
         last = f"the turn of {messages[-1].role!r}" if messages else "nothing"
         raise ValueError(f"{name} ends with {last}: a reply of 'assistant' is expected")
     return messages[:-1], messages[-1].content
-
-
-def _messages(name: str, value: Any) -> tuple[Message, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a text or a list of messages is expected")
-    messages = []
-    for number, message in enumerate(value):
-        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise ValueError(
-                f"{name}: message {number} is {_short(message)}: an object with role and content is expected"
-            )
-        if message["role"] not in ("system", "user", "assistant"):
-            raise ValueError(
-                f"{name}: message {number} has role {message['role']!r}: system, user or assistant is expected"
-            )
-        if not isinstance(message["content"], str):
-            raise ValueError(
-                f"{name}: message {number} has a content that is {kind_of(message['content'])}, not a text"
-            )
-        messages.append(Message(message["role"], message["content"]))
-    return tuple(messages)
 
 
 def _check_turns(name: str, messages: tuple[Message, ...]) -> None:

@@ -6,7 +6,7 @@ share, branches 1, 2, ... are the replies, each of which sees branch 0 and itsel
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ _QUERY_BLOCK = 512
 
 
 class PackedTokens(NamedTuple):
-    """Rows of tokens, every array int32 `[rows, length]`.
+    """Rows of tokens, every array int32 `[rows, length]`, NumPy or JAX.
 
     Attributes:
         token: the token's number in the vocabulary.
@@ -25,10 +25,10 @@ class PackedTokens(NamedTuple):
         branch: 0 for what an item's texts share, from 1 on for each text's own part.
     """
 
-    token: jax.Array
-    position: jax.Array
-    item: jax.Array
-    branch: jax.Array
+    token: Any
+    position: Any
+    item: Any
+    branch: Any
 
 
 def packed_attention(

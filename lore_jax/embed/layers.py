@@ -1,4 +1,4 @@
-"""Pieces that every transformer here is made of: where its parameters come from, matrix products, norms, activations."""
+"""What every transformer here is made of: a parameter's place in the files, products, norms, activations."""
 
 from __future__ import annotations
 

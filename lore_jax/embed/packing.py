@@ -1,7 +1,7 @@
 """Texts of many lengths into few shapes: rows that several texts share, and batches of rows.
 
-Padding every text to a bucket wastes tokens, and every bucket is a compilation. Here texts are packed end to end into rows
-of one length; only texts longer than that get rows of the next powers of two. Attention stays inside a text (see
+Padding every text to a bucket wastes tokens, and every bucket is a compilation. Here texts are packed end to end into
+rows of one length; only texts longer than that get rows of the next powers of two. Attention stays inside a text (see
 `attention.py`), so the result is that of the text alone. Replies to one prompt follow it in the same row and share it.
 """
 
@@ -161,7 +161,7 @@ def pack(items: Sequence[Item], *, row_length: int, batch_tokens: int, rows_mult
 
 
 def _split(rows: int, most: int, multiple: int) -> list[tuple[int, int, int]]:
-    """Cuts rows into batches of the largest size, a quarter of it, and so on: few shapes, and no empty rows to pay for."""
+    """Cuts rows into batches of the largest size, a quarter of it, and so on: few shapes, and few empty rows."""
     size, start, pieces = multiple * max(1, most // multiple), 0, []
     while start < rows:
         if rows - start >= size or size == multiple:

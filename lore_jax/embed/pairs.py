@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.cache import CacheWriter
-from lore_jax.datasets.rows import Response, TextPairs
-from lore_jax.embed.render import prepare
-from lore_jax.embed.text_encoder import EmbedConfig, TextEncoder, load_encoder, own_logits
-from lore_jax.embed.texts import embed_responses
+from lore_jax.datasets.messages import Message, parse_messages
+from lore_jax.datasets.rows import TextPairs
+from lore_jax.embed.render import Conversation, prepare
+from lore_jax.embed.text_encoder import EmbedConfig, TextEncoder, as_encoder, own_logits
+from lore_jax.embed.texts import embed_conversations
 from lore_jax.embed.weights import model_identity
 
 _ROWS_PER_SHARD = 4096  # the most rows that a killed run embeds again
@@ -31,14 +32,14 @@ class EmbedReport(NamedTuple):
         responses: the number of rows of the table.
         resumed_from: the row that the run went on from; 0: it began.
         cut_prompts: how many distinct prompts lost their beginning, because they were too long.
-        cut_responses: how many responses that concerns.
+        cut_replies: how many replies that concerns.
     """
 
     path: Path
     responses: int
     resumed_from: int
     cut_prompts: int
-    cut_responses: int
+    cut_replies: int
 
 
 def embed_pairs(
@@ -53,10 +54,10 @@ def embed_pairs(
 
     Args:
         pairs: the comparisons, as `read_text_pairs` reads them.
-        model: a Hugging Face folder: a reward model, whose score head becomes the cache's reference head, or an encoder.
-            Or what `load_encoder` made of it.
+        model: the folder of a reward model, whose score head becomes the cache's reference head, or of an encoder; or
+            what `load_encoder` made of it.
         out: the cache's folder, new or empty.
-        config: how to embed.
+        config: how to embed; only with a folder.
         overwrite: replace a cache that is there.
 
     Returns:
@@ -73,26 +74,25 @@ def embed_pairs(
         >>> embed_pairs(read_text_pairs("pairs.jsonl"), "Skywork-Reward-Llama-3.1-8B-v0.2", "cache")
         >>> prefs = load_cache("cache")
     """
-    config = EmbedConfig() if config is None else config
-    encoder = model if isinstance(model, TextEncoder) else load_encoder(model, config)
+    encoder = as_encoder(model, config)
     places = _places(pairs)
-    _refuse_different_prompts(pairs)
-    prepared = prepare(pairs.responses, encoder.renderer, places)
-    dtype = jnp.dtype(config.store or encoder.dtype)
+    conversations = _conversations(pairs, places)
+    prepared = prepare(conversations, encoder.renderer, places)
+    dtype = jnp.dtype(encoder.config.store or encoder.dtype)
     writer = CacheWriter(
         out,
         dim=encoder.model.dim,
         dtype=dtype,
         encoder=describe_encoder(encoder),
-        inputs=_digest(pairs.responses),
+        inputs=_digest(conversations),
         shard_bytes=_ROWS_PER_SHARD * encoder.model.dim * dtype.itemsize,
         overwrite=overwrite,
     )
     with writer:
         first = row = writer.rows_done
-        for table in embed_responses(prepared.responses, encoder, places, first=first):
+        for table in embed_conversations(prepared.conversations, encoder, places, first=first):
             if row == first and encoder.head is not None:
-                _check_head(encoder, prepared.responses[row : row + len(table)], table.astype(dtype), places[row:])
+                _check_head(encoder, prepared.conversations[row : row + len(table)], table.astype(dtype), places[row:])
             writer.append(table)
             row += len(table)
         path = writer.finish(
@@ -103,10 +103,10 @@ def embed_pairs(
             weight=pairs.weight,
             user_ids=pairs.user_ids,
             head=encoder.head,
-            texts=(([turn._asdict() for turn in response.prompt], response.reply) for response in pairs.responses),
+            texts=pairs.responses,
             extra=pairs.extra or None,
         )
-    return EmbedReport(path, len(pairs.responses), first, prepared.num_cut_prompts, prepared.num_cut_responses)
+    return EmbedReport(path, len(pairs.responses), first, prepared.num_cut_prompts, prepared.num_cut_replies)
 
 
 def describe_encoder(encoder: TextEncoder) -> dict[str, Any]:
@@ -135,32 +135,41 @@ def _places(pairs: TextPairs) -> list[str]:
     return places
 
 
-def _refuse_different_prompts(pairs: TextPairs) -> None:
+def _conversations(pairs: TextPairs, places: Sequence[str]) -> list[Conversation]:
+    """The responses in a form that can be compared; the two sides of a pair must answer the same prompt."""
+    conversations = []
+    prompts: dict[tuple[Message, ...], tuple[Message, ...]] = {}  # equal prompts become one object
+    for response, place in zip(pairs.responses, places, strict=True):
+        prompt = parse_messages(f"{place}: prompt", response.prompt)
+        conversations.append(Conversation(prompts.setdefault(prompt, prompt), response.reply))
     for number, (chosen, rejected) in enumerate(zip(pairs.chosen, pairs.rejected, strict=True)):
-        if pairs.responses[chosen].prompt != pairs.responses[rejected].prompt:
+        if conversations[chosen].prompt is not conversations[rejected].prompt:
             raise ValueError(
                 f"pair {number}: chosen and rejected answer different prompts: they may differ in the reply only"
             )
+    return conversations
 
 
-def _digest(responses: Sequence[Response]) -> str:
+def _digest(conversations: Sequence[Conversation]) -> str:
     digest = hashlib.sha256()
-    for response in responses:
-        digest.update(json.dumps(response).encode())
+    for conversation in conversations:
+        digest.update(json.dumps(conversation).encode())
     return digest.hexdigest()
 
 
-def _check_head(encoder: TextEncoder, responses: Sequence[Response], stored: np.ndarray, places: Sequence[str]) -> None:
+def _check_head(
+    encoder: TextEncoder, conversations: Sequence[Conversation], stored: np.ndarray, places: Sequence[str]
+) -> None:
     """Stops the run if the stored head times the stored embedding is not what the model itself answers.
 
-    The sample is run again text by text, so that packing, sharing, pooling and rounding are all looked at. Rounding errors
-    are about independent of the head: then they move a logit by a few eps of `|head| |embedding| / sqrt(dim)`, which is
-    also how large the logit of a wrong head, or of a wrong token, would be.
+    The sample is run again text by text, so that packing, sharing, pooling and rounding are all looked at. Rounding
+    errors are about independent of the head: they move a logit by a few eps of `|head| |embedding| / sqrt(dim)`, and a
+    wrong head, or a wrong token, by about all of that.
     """
     assert encoder.head is not None
     renderer = encoder.renderer
-    sample = np.unique(np.linspace(0, len(responses) - 1, _SAMPLE).astype(int))
-    texts = [renderer.text(responses[number].prompt, responses[number].reply) for number in sample]
+    sample = np.unique(np.linspace(0, len(conversations) - 1, _SAMPLE).astype(int))
+    texts = [renderer.text(*conversations[number]) for number in sample]
     own = own_logits(encoder, renderer.token_ids(texts))
     embeddings = stored[sample].astype(np.float32)
     computed = embeddings @ encoder.head
@@ -170,6 +179,6 @@ def _check_head(encoder: TextEncoder, responses: Sequence[Response], stored: np.
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"{places[sample[first]]}: head . embedding is {computed[first]:.4g}, the model's own logit is {own[first]:.4g}: "
-            "the embeddings would not be the model's"
+            f"{places[sample[first]]}: head . embedding is {computed[first]:.4g}, the model's own logit is "
+            f"{own[first]:.4g}: these are not the model's embeddings"
         )

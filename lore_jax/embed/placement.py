@@ -55,13 +55,9 @@ def place(model: Architecture, devices: Sequence[jax.Device] | None = None, mode
     """
     devices = jax.local_devices() if devices is None else devices
     if model_parallel < 1 or len(devices) % model_parallel:
-        raise ValueError(
-            f"model_parallel is {model_parallel}: a divisor of the number of devices, {len(devices)}, is expected"
-        )
+        raise ValueError(f"model_parallel is {model_parallel}: a divisor of the {len(devices)} devices is expected")
     heads = model.kv_heads if isinstance(model, Decoder) else model.heads
     if heads % model_parallel:
-        raise ValueError(
-            f"model_parallel is {model_parallel}: a divisor of the model's {heads} key and value heads is expected"
-        )
+        raise ValueError(f"model_parallel is {model_parallel}: a divisor of the model's {heads} key heads is expected")
     grid = np.array(devices).reshape(-1, model_parallel)
     return Placement(Mesh(grid, ("data", "model")))

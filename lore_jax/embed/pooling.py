@@ -1,7 +1,7 @@
 """From the hidden states of a text's tokens to its embedding, as the model's own files say.
 
-sentence-transformers folders say it in `modules.json` and `1_Pooling/config.json`. A reward model's score head reads the
-last token that is not padding.
+sentence-transformers folders say it in `modules.json` and `1_Pooling/config.json`. A reward model's score head reads
+the last token that is not padding.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
     modules_file = folder / "modules.json"
     if not modules_file.is_file():
         if not model.is_causal:
-            raise ValueError(
-                f"{folder} does not say how to pool tokens: modules.json (sentence-transformers) is expected"
-            )
+            raise ValueError(f"{folder} does not say how to pool tokens: a modules.json is expected")
         return Pooling("last_non_pad" if model.has_head else "last")
     modules = {str(one["type"]).rsplit(".", 1)[-1]: one.get("path", "") for one in _read(modules_file)}
     if unknown := sorted(set(modules) - {"Transformer", "Pooling", "Normalize"}):
@@ -92,9 +90,7 @@ def _kind(pooling: dict[str, Any], where: Path) -> Any:
         ]
     )
     if len(chosen) != 1 or chosen[0] not in _MODES:
-        raise ValueError(
-            f"{where} pools by {' and '.join(map(str, chosen)) or 'nothing'}: one of mean, cls, lasttoken is expected"
-        )
+        raise ValueError(f"{where} pools by {chosen}: one of mean, cls, lasttoken is expected")
     return _MODES[chosen[0]]
 
 

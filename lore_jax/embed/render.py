@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from lore_jax.datasets.messages import Message, check_prompt, check_reply
-from lore_jax.datasets.rows import Response
 from lore_jax.embed.tokenizer import TextTokenizer
 
 _BETWEEN_TURNS = "\n\n"  # for models without a chat template
@@ -53,22 +52,30 @@ class Renderer:
         return self.tokenizer.token_ids(texts, add_special_tokens=not self.is_chat)
 
 
-class Prepared(NamedTuple):
-    """Responses that can be embedded.
+class Conversation(NamedTuple):
+    """A prompt and the reply that is embedded with it.
 
     Attributes:
-        responses: as given, with the prompts of those that were too long cut.
-        num_cut_prompts: how many distinct prompts were cut.
-        num_cut_responses: how many responses that concerns.
+        prompt: the turns up to the reply; empty for a bare text.
+        reply: the reply.
     """
 
-    responses: list[Response]
+    prompt: tuple[Message, ...]
+    reply: str
+
+
+class Prepared(NamedTuple):
+    """Conversations that can be embedded.
+
+    Attributes:
+        conversations: as given, with the prompts of those that were too long cut.
+        num_cut_prompts: how many distinct prompts were cut.
+        num_cut_replies: how many replies that concerns.
+    """
+
+    conversations: list[Conversation]
     num_cut_prompts: int
-    num_cut_responses: int
-
-
-class _TooLong(ValueError):
-    """A reply leaves no room for its prompt."""
+    num_cut_replies: int
 
 
 def make_renderer(tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_length: int) -> Renderer:
@@ -89,9 +96,9 @@ def make_renderer(tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_l
     renderer = Renderer(tokenizer, is_chat, prefix, max_length)
     if not is_chat:
         return renderer
-    if not tokenizer.has_chat_template:
+    if tokenizer.chat_template is None:
         raise ValueError(
-            "the model is a chat model and its tokenizer has no chat template: it cannot be told how to write"
+            "the model is a chat model, but its tokenizer has no chat template to write conversations with"
         )
     (ids,) = renderer.token_ids([renderer.text([Message("user", "A prompt.")], _PLACEHOLDER)])
     for first, second in zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True):
@@ -101,54 +108,46 @@ def make_renderer(tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_l
     return renderer
 
 
-def prepare(responses: Sequence[Response], renderer: Renderer, places: Sequence[str]) -> Prepared:
-    """Checks every response before the first one is embedded, and cuts the prompts that are too long.
+def prepare(conversations: Sequence[Conversation], renderer: Renderer, places: Sequence[str]) -> Prepared:
+    """Checks every conversation before the first one is embedded, and cuts the prompts that are too long.
 
     Args:
-        responses: what to embed.
+        conversations: what to embed.
         renderer: how it is written.
-        places: what to call each response in messages.
+        places: what to call each conversation in messages.
 
     Returns:
-        The responses to embed, in the same order.
+        The conversations to embed, in the same order.
 
     Raises:
-        ValueError: a response that cannot be embedded honestly; the message names its place.
+        ValueError: a conversation that cannot be embedded honestly; the message names its place.
 
     Example:
-        >>> prepare(pairs.responses, encoder.renderer, places).num_cut_prompts
+        >>> prepare(conversations, encoder.renderer, places).num_cut_prompts
         0
     """
     replies: dict[tuple[Message, ...], list[int]] = {}
-    for number, response in enumerate(responses):
-        replies.setdefault(response.prompt, []).append(number)
+    for number, conversation in enumerate(conversations):
+        replies.setdefault(conversation.prompt, []).append(number)
     forbidden = re.compile("|".join(map(re.escape, renderer.tokenizer.special_tokens.values())) or r"(?!)")
-    prepared = list(responses)
-    cut_prompts = cut_responses = 0
-    with tqdm(total=len(responses), desc="checking texts", unit="text", leave=False, disable=None) as bar:
+    prepared = list(conversations)
+    cut_prompts = cut_replies = 0
+    with tqdm(total=len(conversations), desc="checking texts", unit="text", leave=False, disable=None) as bar:
         for block in _blocks(replies):
-            suspects: dict[int, str] = {}
+            texts = {}
             for prompt, numbers in block:
-                for number, text in zip(
-                    numbers, _checked(prompt, numbers, responses, renderer, places, forbidden), strict=True
-                ):
-                    # A token is a byte or more: short texts need no counting.
-                    if len(text.encode()) + _MARGIN > renderer.max_length:
-                        suspects[number] = text
-            lengths = dict(zip(suspects, map(len, renderer.token_ids(list(suspects.values()))), strict=True))
+                texts |= _checked_texts(prompt, numbers, conversations, renderer, places, forbidden)
+            lengths = _lengths(texts, renderer)
             for prompt, numbers in block:
-                longest = max(numbers, key=lambda number: lengths.get(number, 0))
-                if lengths.get(longest, 0) > renderer.max_length:
-                    try:
-                        shorter = _cut(prompt, responses[longest].reply, renderer)
-                    except _TooLong as error:
-                        raise ValueError(f"{places[longest]}: {error}") from None
+                longest = max(numbers, key=lengths.__getitem__)
+                if lengths[longest] > renderer.max_length:
+                    shorter = _cut(prompt, conversations[longest].reply, renderer, places[longest])
                     for number in numbers:
-                        prepared[number] = Response(shorter, responses[number].reply)
+                        prepared[number] = Conversation(shorter, conversations[number].reply)
                     cut_prompts += 1
-                    cut_responses += len(numbers)
+                    cut_replies += len(numbers)
                 bar.update(len(numbers))
-    return Prepared(prepared, cut_prompts, cut_responses)
+    return Prepared(prepared, cut_prompts, cut_replies)
 
 
 def _blocks(
@@ -166,18 +165,18 @@ def _blocks(
         yield block
 
 
-def _checked(
+def _checked_texts(
     prompt: tuple[Message, ...],
     numbers: Sequence[int],
-    responses: Sequence[Response],
+    conversations: Sequence[Conversation],
     renderer: Renderer,
     places: Sequence[str],
     forbidden: re.Pattern[str],
-) -> Iterator[str]:
+) -> dict[int, str]:
     """The rendered texts of all replies to a prompt, each of them checked."""
-    frame = None
+    texts, frame = {}, None
     for number in numbers:
-        reply = responses[number].reply
+        reply = conversations[number].reply
         try:
             for what, content in [*(("prompt", turn.content) for turn in prompt), ("reply", reply)]:
                 _check_content(what, content, forbidden)
@@ -187,11 +186,19 @@ def _checked(
                     check_prompt("prompt", prompt)
                 before, _, after = renderer.text(prompt, _PLACEHOLDER).rpartition(_PLACEHOLDER)
                 frame = before, after
-            text = renderer.text(prompt, reply)
-            _check_frame(text, reply, *frame)
+            texts[number] = renderer.text(prompt, reply)
+            _check_frame(texts[number], reply, *frame)
         except ValueError as error:
             raise ValueError(f"{places[number]}: {error}") from None
-        yield text
+    return texts
+
+
+def _lengths(texts: Mapping[int, str], renderer: Renderer) -> dict[int, int]:
+    """An upper bound of the number of tokens of each text, exact where that might be above the limit."""
+    lengths = {number: len(text.encode()) + _MARGIN for number, text in texts.items()}  # a token is a byte or more
+    long = [number for number, length in lengths.items() if length > renderer.max_length]
+    lengths.update(zip(long, map(len, renderer.token_ids([texts[number] for number in long])), strict=True))
+    return lengths
 
 
 def _check_content(what: str, content: str, forbidden: re.Pattern[str]) -> None:
@@ -203,7 +210,7 @@ def _check_content(what: str, content: str, forbidden: re.Pattern[str]) -> None:
         raise ValueError(f"{what} has a lone surrogate at character {error.start}: text in UTF-8 is expected") from None
     if match := forbidden.search(content):
         raise ValueError(
-            f"{what} holds the special token {match.group()!r} as text: written for a model already? Plain text is expected"
+            f"{what} holds the special token {match.group()!r} as text: text not yet written for a model is expected"
         )
 
 
@@ -211,12 +218,10 @@ def _check_frame(text: str, reply: str, before: str, after: str) -> None:
     """Refuses a reply that the template writes in another way than the others to its prompt."""
     inner = text[len(before) : len(text) - len(after)]
     if not (text.startswith(before) and text.endswith(after) and inner.strip() == reply.strip()):
-        raise ValueError(
-            "the chat template writes this reply in another way than others: the two sides would differ in it"
-        )
+        raise ValueError("the chat template writes this reply in another way than others: sides would differ in it")
 
 
-def _cut(prompt: tuple[Message, ...], reply: str, renderer: Renderer) -> tuple[Message, ...]:
+def _cut(prompt: tuple[Message, ...], reply: str, renderer: Renderer, place: str) -> tuple[Message, ...]:
     """The prompt without its beginning, so that the longest reply fits: first whole exchanges go, then words.
 
     The system turn stays: it is an instruction for the whole conversation, not its beginning.
@@ -231,13 +236,13 @@ def _cut(prompt: tuple[Message, ...], reply: str, renderer: Renderer) -> tuple[M
     while len(turns) > 1 and excess(turns) > 0:
         turns = turns[2:]
     while (over := excess(turns)) > 0:
-        starts = renderer.tokenizer.token_starts(turns[0].content) if turns else []
+        starts = [start for turn in turns for start in renderer.tokenizer.token_starts(turn.content)]
         start = next((start for start in starts[over:] if start > 0), None)  # several tokens may share one character
         if start is None:
             reply_length = len(renderer.tokenizer.token_ids([reply], add_special_tokens=False)[0])
-            raise _TooLong(
-                f"the reply has {reply_length} tokens, with its prompt too many for the limit of {renderer.max_length}, "
-                "and a reply is never cut"
+            raise ValueError(
+                f"{place}: the reply has {reply_length} tokens, with its prompt too many for {renderer.max_length}; "
+                "a reply is never cut"
             )
-        turns = (turns[0]._replace(content=turns[0].content[start:]), *turns[1:])
+        turns = tuple(turn._replace(content=turn.content[start:]) for turn in turns)
     return (*system, *turns)

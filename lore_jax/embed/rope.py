@@ -79,10 +79,10 @@ def read_rope(fields: Mapping[str, Any], theta: float, where: str) -> Rope:
         needed += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
     if missing := [name for name in needed if name not in fields]:
         raise ValueError(f"{where}: the rope type {kind!r} needs {', '.join(missing)}")
-    values = {name: float(fields[name]) for name in needed if name != "original_max_position_embeddings"}
-    if kind == "llama3":
-        values["original_length"] = int(fields["original_max_position_embeddings"])
-    return Rope(theta, kind, **values)
+    if kind == "linear":
+        return Rope(theta, kind, float(fields["factor"]))
+    factors = [float(fields[name]) for name in needed[:3]]
+    return Rope(theta, kind, *factors, original_length=int(fields[needed[3]]))
 
 
 def rotate(x: jax.Array, angle: jax.Array) -> jax.Array:

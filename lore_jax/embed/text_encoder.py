@@ -70,6 +70,7 @@ class TextEncoder:
 
     Attributes:
         folder: where it was loaded from.
+        config: how it was asked to embed.
         model: its architecture.
         params: its weights, on the devices.
         head: the score head of a reward model, float32 `[dim]`, or None.
@@ -80,6 +81,7 @@ class TextEncoder:
     """
 
     folder: Path
+    config: EmbedConfig
     model: Architecture
     params: Any
     head: np.ndarray | None
@@ -133,9 +135,17 @@ def load_encoder(
     if batch_tokens < 16:
         raise ValueError(f"batch_tokens is {batch_tokens}: 16 or more is expected")
     params, head = load_params(folder, model, placement, config.dtype)
-    return TextEncoder(
-        folder, model, params, head, renderer, pooling, placement, batch_tokens * placement.data_parallel
-    )
+    batch_tokens *= placement.data_parallel
+    return TextEncoder(folder, config, model, params, head, renderer, pooling, placement, batch_tokens)
+
+
+def as_encoder(model: str | os.PathLike[str] | TextEncoder, config: EmbedConfig | None) -> TextEncoder:
+    """The encoder itself, or the one loaded from a folder; only the latter is configured here."""
+    if not isinstance(model, TextEncoder):
+        return load_encoder(model, config)
+    if config is not None:
+        raise ValueError("config goes to load_encoder: this encoder is loaded already")
+    return model
 
 
 def _max_length(model: Architecture, pooling: Pooling, config: EmbedConfig) -> int:
@@ -159,7 +169,6 @@ def embed_chunks(encoder: TextEncoder, chunks: Iterable[Chunk]) -> Iterator[np.n
     Yields:
         The embeddings of each chunk, float32 `[texts, dim]`, in its order.
     """
-
     iterator = iter(chunks)
     tables: collections.deque[np.ndarray] = collections.deque()  # of chunks whose batches are not all done
     running: collections.deque[tuple[Batch, jax.Array, bool]] = collections.deque()
@@ -220,8 +229,9 @@ def _hidden(params: Any, tokens: PackedTokens, model: Architecture) -> jax.Array
     # Accelerators multiply float32 in a lower precision unless they are told not to.
     exact = params["embedding"].dtype == jnp.float32
     with jax.default_matmul_precision("float32") if exact else contextlib.nullcontext():
-        forward = decoder_hidden if isinstance(model, Decoder) else encoder_hidden
-        return forward(params, tokens, model)
+        if isinstance(model, Decoder):
+            return decoder_hidden(params, tokens, model)
+        return encoder_hidden(params, tokens, model)
 
 
 # Apart from the forward pass, because the number of texts in a row varies and must not compile that again.
@@ -238,6 +248,7 @@ def own_logits(encoder: TextEncoder, token_ids: Sequence[np.ndarray]) -> np.ndar
     Returns:
         float32 `[texts]`.
     """
+    assert encoder.head is not None
     logits = []
     for ids in token_ids:
         (batch,) = make_batches(encoder, Chunk([ids], [0]))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from lore_jax.datasets.messages import parse_conversation
-from lore_jax.datasets.rows import Response
-from lore_jax.embed.render import prepare
-from lore_jax.embed.text_encoder import Chunk, EmbedConfig, TextEncoder, embed_chunks, load_encoder
+from lore_jax.datasets.messages import kind_of, parse_conversation
+from lore_jax.embed.render import Conversation, prepare
+from lore_jax.embed.text_encoder import Chunk, EmbedConfig, TextEncoder, as_encoder, embed_chunks
 
 _BATCHES_PER_CHUNK = 16
 _CHARACTERS_PER_TOKEN = 4  # a guess, for the size of chunks only
@@ -20,7 +19,7 @@ _EXTRA_TOKENS = 8  # what a template adds, likewise
 
 
 def embed_texts(
-    texts: Sequence[str | Sequence[Mapping[str, str]]],
+    texts: Sequence[str | list[dict[str, str]]],
     model: str | os.PathLike[str] | TextEncoder,
     config: EmbedConfig | None = None,
 ) -> np.ndarray:
@@ -44,68 +43,65 @@ def embed_texts(
         >>> embed_texts(["Clean water for all.", "Lower the speed limit."], "all-MiniLM-L6-v2").shape
         (2, 384)
     """
-    if isinstance(model, TextEncoder):
-        if config is not None:
-            raise ValueError("config goes to load_encoder: this encoder is loaded already")
-        encoder = model
-    else:
-        encoder = load_encoder(model, config)
-    responses = [_response(number, text, encoder) for number, text in enumerate(texts)]
+    encoder = as_encoder(model, config)
+    conversations = [_conversation(number, text, encoder) for number, text in enumerate(texts)]
     places = [f"text {number}" for number in range(len(texts))]
     table = np.empty((len(texts), encoder.model.dim), np.float32)
-    prepared = prepare(responses, encoder.renderer, places)
+    prepared = prepare(conversations, encoder.renderer, places)
     done = 0
-    for rows in embed_responses(prepared.responses, encoder, places):
+    for rows in embed_conversations(prepared.conversations, encoder, places):
         table[done : done + len(rows)] = rows
         done += len(rows)
     return table
 
 
-def _response(number: int, text: Any, encoder: TextEncoder) -> Response:
+def _conversation(number: int, text: Any, encoder: TextEncoder) -> Conversation:
     """A text as a reply without a prompt, a conversation as a prompt and a reply."""
-    if not isinstance(text, str):
-        return Response(*parse_conversation(f"text {number}", text))
+    if not isinstance(text, str | list):
+        raise ValueError(f"text {number} is {kind_of(text)}: a text or a list of messages is expected")
+    if isinstance(text, list):
+        return Conversation(*parse_conversation(f"text {number}", text))
     if encoder.renderer.is_chat:
         raise ValueError(
             f"text {number} is a text: {encoder.model.name} reads conversations, lists of messages that end with the "
             "assistant's"
         )
-    return Response((), text)
+    return Conversation((), text)
 
 
-def embed_responses(
-    responses: Sequence[Response], encoder: TextEncoder, places: Sequence[str], *, first: int = 0
+def embed_conversations(
+    conversations: Sequence[Conversation], encoder: TextEncoder, places: Sequence[str], *, first: int = 0
 ) -> Iterator[np.ndarray]:
-    """Embeds prepared responses chunk by chunk, with a progress bar.
+    """Embeds prepared conversations chunk by chunk, with a progress bar.
 
-    The chunks depend on the responses alone, not on `first`: a run that goes on at any row repeats the computation that
-    it would have done in one go, bit by bit.
+    The chunks depend on the conversations alone, not on `first`: a run that goes on at any row repeats the computation
+    that it would have done in one go, bit by bit.
 
     Args:
-        responses: checked and cut by `prepare`.
+        conversations: checked and cut by `prepare`.
         encoder: the model.
-        places: what to call each response in messages.
+        places: what to call each conversation in messages.
         first: the row to begin with.
 
     Yields:
         The embeddings of the next rows, from `first` on, float32 `[rows, dim]`.
     """
-    spans = [span for span in _chunk_spans(responses, encoder.batch_tokens) if span.stop > first]
+    spans = [span for span in _chunk_spans(conversations, encoder.batch_tokens) if span.stop > first]
     tokens_of_chunks: list[int] = []
 
     def chunks() -> Iterator[Chunk]:
         renderer = encoder.renderer
         for span in spans:
-            part = responses[span.start : span.stop]
-            ids = renderer.token_ids([renderer.text(response.prompt, response.reply) for response in part])
+            part = conversations[span.start : span.stop]
+            ids = renderer.token_ids([renderer.text(conversation.prompt, conversation.reply) for conversation in part])
             for number, one in zip(span, ids, strict=True):
                 if len(one) > renderer.max_length:
                     raise ValueError(f"{places[number]} has {len(one)} tokens: the limit is {renderer.max_length}")
             tokens_of_chunks.append(sum(map(len, ids)))
             numbers: dict[Any, int] = {}
-            yield Chunk(ids, [numbers.setdefault(response.prompt, len(numbers)) for response in part])
+            yield Chunk(ids, [numbers.setdefault(conversation.prompt, len(numbers)) for conversation in part])
 
-    with tqdm(total=len(responses), initial=first, desc="embedding", unit="text", disable=None) as bar:
+    with tqdm(total=len(conversations), initial=first, desc="embedding", unit="text", disable=None) as bar:
         tokens = 0
         for number, (span, table) in enumerate(zip(spans, embed_chunks(encoder, chunks()), strict=True)):
             new = table[max(first - span.start, 0) :]
@@ -116,14 +112,14 @@ def embed_responses(
             yield new
 
 
-def _chunk_spans(responses: Sequence[Response], batch_tokens: int) -> Iterator[range]:
+def _chunk_spans(conversations: Sequence[Conversation], batch_tokens: int) -> Iterator[range]:
     """Cuts rows into chunks of about `_BATCHES_PER_CHUNK` batches: enough texts to pack them tightly."""
     start, tokens = 0, 0.0
-    for number, response in enumerate(responses):
-        characters = len(response.reply) + sum(len(turn.content) for turn in response.prompt)
+    for number, conversation in enumerate(conversations):
+        characters = len(conversation.reply) + sum(len(turn.content) for turn in conversation.prompt)
         tokens += characters / _CHARACTERS_PER_TOKEN + _EXTRA_TOKENS
         if tokens >= _BATCHES_PER_CHUNK * batch_tokens:
             yield range(start, number + 1)
             start, tokens = number + 1, 0.0
-    if start < len(responses):
-        yield range(start, len(responses))
+    if start < len(conversations):
+        yield range(start, len(conversations))

@@ -12,9 +12,15 @@ from typing import Any
 
 import numpy as np
 
-# Templates of the Llama 3 family print today's date into the system turn. The same text must give the same embedding
-# tomorrow, so every template is told this date, the one that Llama 3.1's prints by itself.
-_TEMPLATE_DATE = datetime.date(2024, 7, 26)
+# Some templates print today's date into the system turn (Llama 3.2, Mistral). The same text must give the same
+# embedding tomorrow, so every template is told this date, the one that Llama 3.1's prints by itself: as `date_string`,
+# which the Llama 3 family asks for first, and by a macro in place of the function that gives the others the time.
+_DATE = datetime.datetime(2024, 7, 26)
+_FIXED_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('%{code}', '{_DATE.strftime('%' + code)}')" for code in "aAbBdHIjmMpSyY")
+    + " }}{% endmacro %}"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,21 +30,19 @@ class TextTokenizer:
     Attributes:
         hugging_face: the fast tokenizer of transformers.
         special_tokens: number and text of the control tokens, which are recognised wherever they stand.
+        chat_template: how a conversation is written for the model, or None.
     """
 
     hugging_face: Any
     special_tokens: Mapping[int, str]
+    chat_template: str | None
 
     @property
-    def has_chat_template(self) -> bool:
-        """Whether the folder says how a conversation is written for the model."""
-        return bool(self.hugging_face.chat_template)
-
-    @property
-    def template_sha256(self) -> str:
-        """The digest of the chat template and of the date it is told."""
-        text = f"{_TEMPLATE_DATE.isoformat()}\n{self.hugging_face.chat_template}"
-        return hashlib.sha256(text.encode()).hexdigest()
+    def template_sha256(self) -> str | None:
+        """The digest of the chat template and of the date it is told, or None."""
+        if self.chat_template is None:
+            return None
+        return hashlib.sha256(f"{_DATE.isoformat()}\n{self.chat_template}".encode()).hexdigest()
 
     def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """A conversation as the chat template writes it.
@@ -51,9 +55,9 @@ class TextTokenizer:
         try:
             return self.hugging_face.apply_chat_template(
                 list(messages),
+                chat_template=f"{_FIXED_CLOCK}{self.chat_template}",
                 tokenize=False,
-                date_string=_TEMPLATE_DATE.strftime("%d %b %Y"),
-                strftime_now=_TEMPLATE_DATE.strftime,
+                date_string=_DATE.strftime("%d %b %Y"),
             )
         except jinja2.TemplateError as error:
             raise ValueError(f"the model's chat template refuses the conversation: {error}") from None
@@ -108,4 +112,5 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {first_line}") from None
     added = tokenizer.added_tokens_decoder.items()
-    return TextTokenizer(tokenizer, {number: token.content for number, token in added if token.special})
+    special = {number: token.content for number, token in added if token.special}
+    return TextTokenizer(tokenizer, special, tokenizer.get_chat_template() if tokenizer.chat_template else None)

@@ -27,6 +27,7 @@ def write_tokenizer(folder, template=TEMPLATE):
     )
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|start|>"]})
     tokenizer.chat_template = template
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
     return tokenizer
 
