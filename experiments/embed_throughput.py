@@ -8,6 +8,7 @@ counts for both. PyTorch is measured only where it is installed.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import time
@@ -34,7 +35,7 @@ def polis_texts(folder: Path) -> list[str]:
 
 def torch_encoder(folder: Path, batch: int) -> Callable[[Sequence[str]], np.ndarray]:
     """Mean pooling over the mask and unit norm, as sentence-transformers does for MiniLM."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
@@ -67,10 +68,8 @@ def measure(folder: Path, texts: Sequence[str], turns: int = 3) -> dict[str, Any
     """
     encoder = load_encoder(folder)
     runs: dict[str, Callable[[Sequence[str]], np.ndarray]] = {"jax": lambda some: embed_texts(some, encoder)}
-    try:
+    with contextlib.suppress(ImportError):
         runs |= {f"torch, batches of {batch}": torch_encoder(folder, batch) for batch in TORCH_BATCHES}
-    except ImportError:
-        pass
     tables = {name: run(texts) for name, run in runs.items()}  # compiles, and warms the caches
     seconds = dict.fromkeys(runs, float("inf"))
     for _ in range(turns):

@@ -8,6 +8,7 @@ rows of one length; only texts longer than that get rows of the next powers of t
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -64,13 +65,13 @@ class Batch(NamedTuple):
     text: np.ndarray
 
 
-def base_row_length(dim: int, batch_tokens: int) -> int:
-    """How long rows are when texts are short: attention over them costs about a twelfth of the matrix products.
+def usual_row_length(lengths: Sequence[int], batch_tokens: int) -> int:
+    """How long rows are for texts of these lengths: a power of two, two to four times their mean.
 
-    A token costs `24 dim^2` operations in a layer's products (12 weights per dim^2) and `4 length dim` in its
-    attention: `length = dim / 2` makes that one to twelve.
+    Longer rows would fill a little better, but attention, which compares all tokens of a row, would cost more.
     """
-    return min(1 << max(4, (dim // 2).bit_length() - 1), 1 << (batch_tokens.bit_length() - 1))
+    mean = sum(lengths) / max(len(lengths), 1)
+    return max(_SHORTEST_ROW, min(_power_of_two(math.ceil(2 * mean)), 1 << (batch_tokens.bit_length() - 1)))
 
 
 def make_items(
@@ -199,5 +200,5 @@ def _lay_out(rows: Sequence[Sequence[Item]], length: int, padded: int) -> Batch:
 
 
 def _power_of_two(number: int) -> int:
-    """The smallest power of two that is not smaller."""
-    return 1 << (number - 1).bit_length()
+    """The smallest power of two that is not smaller; 1 for 0."""
+    return 1 << max(number - 1, 0).bit_length()

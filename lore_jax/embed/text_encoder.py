@@ -19,7 +19,7 @@ from lore_jax.embed.architectures import Architecture, Decoder, read_architectur
 from lore_jax.embed.attention import PackedTokens
 from lore_jax.embed.decoder import decoder_hidden
 from lore_jax.embed.encoder import encoder_hidden
-from lore_jax.embed.packing import Batch, base_row_length, make_items, pack
+from lore_jax.embed.packing import Batch, make_items, pack, usual_row_length
 from lore_jax.embed.placement import Placement, place
 from lore_jax.embed.pooling import Pooling, pool, read_pooling
 from lore_jax.embed.render import Renderer, make_renderer
@@ -200,7 +200,7 @@ def embed_chunks(encoder: TextEncoder, chunks: Iterable[Chunk]) -> Iterator[np.n
 
 def make_batches(encoder: TextEncoder, chunk: Chunk) -> list[Batch]:
     """Lays a chunk's texts out in rows and batches."""
-    row_length = base_row_length(encoder.model.dim, encoder.batch_tokens)
+    row_length = usual_row_length([len(ids) for ids in chunk.token_ids], encoder.batch_tokens)
     pooling, pad_id = encoder.pooling, encoder.model.pad_id
     items = make_items(
         chunk.token_ids,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lore_jax.embed.attention import _visible
-from lore_jax.embed.packing import Item, Part, base_row_length, make_items, pack
+from lore_jax.embed.packing import Item, Part, make_items, pack, usual_row_length
 
 
 def last(ids):
@@ -96,6 +96,8 @@ def test_one_short_text_is_a_short_row():
     assert batch.tokens.token.shape == (1, 32)
 
 
-@pytest.mark.parametrize(("dim", "expected"), [(384, 128), (768, 256), (1024, 512), (4096, 2048), (8192, 2048)])
-def test_rows_are_half_as_long_as_the_model_is_wide(dim, expected):
-    assert base_row_length(dim, batch_tokens=2048) == expected
+@pytest.mark.parametrize(
+    ("lengths", "expected"), [([21] * 9, 64), ([300, 400], 1024), ([5], 16), ([1], 16), ([3000], 2048), ([], 16)]
+)
+def test_rows_hold_a_few_texts(lengths, expected):
+    assert usual_row_length(lengths, batch_tokens=2048) == expected

@@ -91,6 +91,12 @@ def test_the_manifest_says_what_made_it(comparisons, encoder, tmp_path):
     assert len(made_by["sha256"]) == len(made_by["template_sha256"]) == 64
 
 
+def test_bfloat16_agrees_with_its_own_head(comparisons, folder, tmp_path):
+    half = load_encoder(folder, EmbedConfig(dtype="bfloat16", batch_tokens=256), devices=ONE_DEVICE)
+    embed_pairs(comparisons, half, tmp_path / "cache")
+    assert load_cache(tmp_path / "cache").embeddings.dtype.name == "bfloat16"
+
+
 @pytest.mark.parametrize("store", ["float16", "bfloat16"])
 def test_the_table_is_stored_as_asked(comparisons, folder, encoder, store, tmp_path):
     other = load_encoder(folder, EmbedConfig(store=store, batch_tokens=256), devices=ONE_DEVICE)

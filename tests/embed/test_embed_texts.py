@@ -13,7 +13,7 @@ from folders import decoder_config, decoder_weights, write_reward_model
 from safetensors.numpy import load_file
 
 from lore_jax.embed import EmbedConfig, attention, embed_texts, load_encoder
-from lore_jax.embed.text_encoder import Chunk, embed_chunks
+from lore_jax.embed.text_encoder import Chunk, embed_chunks, make_batches
 
 POLIS = Path(os.environ.get("LORE_POLIS", Path(__file__).parents[3] / "shared" / "data" / "polis"))
 ONE_DEVICE = jax.devices()[:1]
@@ -115,10 +115,18 @@ def test_batches_of_another_size_change_nothing(reward_folder, reward):
 
 
 def test_sharing_a_prompt_changes_nothing_and_saves_tokens(reward):
-    ids = reward.renderer.token_ids([reward.renderer.tokenizer.render_chat(text) for text in many_conversations()])
+    texts = many_conversations()
+    ids = reward.renderer.token_ids([reward.renderer.tokenizer.render_chat(text) for text in texts])
     (shared,) = embed_chunks(reward, [Chunk(ids, [0] * len(ids))])
     (alone,) = embed_chunks(reward, [Chunk(ids, list(range(len(ids))))])
     np.testing.assert_allclose(shared, alone, atol=2e-5)
+
+    def tokens(group):
+        return sum((batch.tokens.item >= 0).sum() for batch in make_batches(reward, Chunk(ids, group)))
+
+    assert tokens(list(range(len(ids)))) == sum(map(len, ids))
+    by_prompt = [text[0]["content"] for text in texts]
+    assert tokens([by_prompt.index(prompt) for prompt in by_prompt]) < 0.9 * sum(map(len, ids))
 
 
 def test_long_rows_are_attended_in_blocks(reward, monkeypatch):
