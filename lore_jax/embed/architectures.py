@@ -155,7 +155,7 @@ def read_architecture(folder: Path) -> Architecture:
         raise ValueError(f"{where} is not JSON: {error}") from None
     names = config.get("architectures") or ["nothing"]
     kind = config.get("model_type")
-    if "auto_map" in config and kind not in _DECODERS + _ENCODERS:
+    if "auto_map" in config:  # also of a known family: the code may change what the model computes
         raise ValueError(f"{where} asks to run code from the folder, which is never done; supported: {_SUPPORTED}")
     try:
         if kind in _DECODERS and names[0].endswith(("Model", "ForCausalLM", "ForSequenceClassification")):
@@ -216,6 +216,8 @@ def _read_layers(
         window = None
     if config.get("layer_types"):
         slides = [layer == "sliding_attention" for layer in config["layer_types"]]
+        if len(slides) != layers:
+            raise ValueError(f"{where} gives the types of {len(slides)} layers, and has {layers}")
         if unknown := sorted(set(config["layer_types"]) - {"sliding_attention", "full_attention"}):
             raise ValueError(
                 f"{where} has layers of type {unknown[0]!r}: sliding_attention or full_attention is expected"

@@ -175,7 +175,7 @@ def _check_head(
     computed = embeddings @ encoder.head
     eps = max(float(jnp.finfo(stored.dtype).eps), float(jnp.finfo(encoder.dtype).eps))
     size = np.linalg.norm(encoder.head) * np.linalg.norm(embeddings, axis=1) / np.sqrt(encoder.model.dim)
-    wrong = ~(np.abs(computed - own) <= max(1e-3, 64 * eps) * size)
+    wrong = ~(np.abs(computed - own) <= max(1e-3, 16 * eps) * size)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise ValueError(

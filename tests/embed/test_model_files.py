@@ -136,7 +136,7 @@ DAMAGE = {
         "is for MambaForCausalLM .*supported: Llama, Mistral, Qwen2, Qwen3",
     ),
     "code in the folder": (
-        lambda f: change_config(f, auto_map={"AutoModel": "code.py"}, model_type="own"),
+        lambda f: change_config(f, auto_map={"AutoModel": "code.py"}),
         ValueError,
         "asks to run code from the folder, which is never done",
     ),
@@ -157,6 +157,11 @@ DAMAGE = {
     ),
     "unknown activation": (lambda f: change_config(f, hidden_act="quick"), ValueError, "activation 'quick'"),
     "attention bias": (lambda f: change_config(f, attention_bias=True), ValueError, "attention_bias"),
+    "layers left out": (
+        lambda f: change_config(f, layer_types=["full_attention"]),
+        ValueError,
+        "of 1 layers, and has 2",
+    ),
     "unknown layers": (lambda f: change_config(f, layer_types=["linear"] * 2), ValueError, "layers of type 'linear'"),
 }
 
