@@ -68,10 +68,7 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
             raise ValueError(
                 f"{name} is a conversation that does not begin with the prompt and end with one reply to it"
             )
-        if _LIST_AS_TEXT.fullmatch(reply):
-            raise ValueError(f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected")
-        if not reply.strip():
-            raise ValueError(f"{name} is an empty reply")
+        check_reply(name, reply)
         replies[name] = reply
     if prompt is None:
         prompt = sides["chosen"][0]
@@ -81,12 +78,71 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
             raise ValueError("there is no prompt: neither a column of that name nor whole conversations")
         if isinstance(row.get("system"), str) and row["system"]:
             prompt = _with_system(row["system"], prompt)
-    _check_turns("prompt", prompt)
-    if prompt[-1].role != "user":
-        raise ValueError(f"prompt ends with the turn of {prompt[-1].role!r}: 'user' is expected")
+    check_prompt("prompt", prompt)
     if replies["chosen"] == replies["rejected"]:
         raise ValueError(f"chosen equals rejected ({_short(replies['chosen'])})")
     return Comparison(prompt, replies["chosen"], replies["rejected"])
+
+
+def parse_conversation(name: str, value: Any) -> tuple[tuple[Message, ...], str]:
+    """Reads a whole conversation: the prompt, and the reply that it ends with.
+
+    Args:
+        name: what the conversation is called in messages.
+        value: a list of `{"role": ..., "content": ...}`, the last of them the assistant's.
+
+    Returns:
+        The prompt, not empty, and the reply.
+
+    Raises:
+        ValueError: one line that begins with `name`.
+    """
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a list of messages is expected")
+    prompt, reply = _side(name, value)
+    if not prompt:
+        raise ValueError(f"{name} has no turn before the reply: a prompt is expected")
+    check_prompt(name, prompt)
+    check_reply(name, reply)
+    return prompt, reply
+
+
+def parse_messages(name: str, value: Any) -> tuple[Message, ...]:
+    """Reads a list of `{"role": ..., "content": ...}`; the message of what it refuses begins with `name`."""
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a text or a list of messages is expected")
+    messages = []
+    for number, message in enumerate(value):
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise ValueError(
+                f"{name}: message {number} is {_short(message)}: an object with role and content is expected"
+            )
+        if message["role"] not in ("system", "user", "assistant"):
+            raise ValueError(
+                f"{name}: message {number} has role {message['role']!r}: system, user or assistant is expected"
+            )
+        if not isinstance(message["content"], str):
+            raise ValueError(
+                f"{name}: message {number} has a content that is {kind_of(message['content'])}, not a text"
+            )
+        messages.append(Message(message["role"], message["content"]))
+    return tuple(messages)
+
+
+def check_prompt(name: str, prompt: tuple[Message, ...]) -> None:
+    """Refuses a prompt whose turns are unknown or do not alternate up to the user's; the message begins with `name`."""
+    _check_turns(name, prompt)
+    if not prompt or prompt[-1].role != "user":
+        last = f"the turn of {prompt[-1].role!r}" if prompt else "nothing"
+        raise ValueError(f"{name} ends with {last}: 'user' is expected")
+
+
+def check_reply(name: str, reply: str) -> None:
+    """Refuses a reply that is empty, or a list rendered as text; the message begins with `name`."""
+    if _LIST_AS_TEXT.fullmatch(reply):
+        raise ValueError(f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected")
+    if not reply.strip():
+        raise ValueError(f"{name} is an empty reply")
 
 
 def kind_of(value: Any) -> str:
@@ -110,7 +166,7 @@ def _prompt(row: Mapping[str, Any]) -> tuple[Message, ...] | None:
         if isinstance(row["chosen"], str):
             raise ValueError("prompt is null: a text or a list of messages is expected")
         return None
-    prompt = (Message("user", value),) if isinstance(value, str) else _messages("prompt", value)
+    prompt = (Message("user", value),) if isinstance(value, str) else parse_messages("prompt", value)
     if not prompt or not prompt[-1].content.strip():
         raise ValueError("prompt is empty")
     return _with_system(system, prompt) if system else prompt
@@ -120,32 +176,11 @@ def _side(name: str, value: Any) -> tuple[tuple[Message, ...], str]:
     """The conversation before the reply, empty if it is not repeated, and the reply."""
     if isinstance(value, str):
         return (), value
-    messages = _messages(name, value)
+    messages = parse_messages(name, value)
     if not messages or messages[-1].role != "assistant":
         last = f"the turn of {messages[-1].role!r}" if messages else "nothing"
         raise ValueError(f"{name} ends with {last}: a reply of 'assistant' is expected")
     return messages[:-1], messages[-1].content
-
-
-def _messages(name: str, value: Any) -> tuple[Message, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a text or a list of messages is expected")
-    messages = []
-    for number, message in enumerate(value):
-        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise ValueError(
-                f"{name}: message {number} is {_short(message)}: an object with role and content is expected"
-            )
-        if message["role"] not in ("system", "user", "assistant"):
-            raise ValueError(
-                f"{name}: message {number} has role {message['role']!r}: system, user or assistant is expected"
-            )
-        if not isinstance(message["content"], str):
-            raise ValueError(
-                f"{name}: message {number} has a content that is {kind_of(message['content'])}, not a text"
-            )
-        messages.append(Message(message["role"], message["content"]))
-    return tuple(messages)
 
 
 def _check_turns(name: str, messages: tuple[Message, ...]) -> None:

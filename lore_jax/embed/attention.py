@@ -1,0 +1,101 @@
+"""Attention inside packed rows: several texts share a row of tokens and do not see each other.
+
+A row holds items one after the other. An item is a text, or a prompt with several replies to it: branch 0 is what they
+share, branches 1, 2, ... are the replies, each of which sees branch 0 and itself. A shared prompt is computed once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# Queries are taken in blocks, so that the logits of long rows never exist at once: [rows, heads, block, length].
+_QUERY_BLOCK = 512
+
+
+class PackedTokens(NamedTuple):
+    """Rows of tokens, every array int32 `[rows, length]`, NumPy or JAX.
+
+    Attributes:
+        token: the token's number in the vocabulary.
+        position: its place in its own text, from 0.
+        item: which item of the row it belongs to, from 0; -1 in the unused end of a row.
+        branch: 0 for what an item's texts share, from 1 on for each text's own part.
+    """
+
+    token: Any
+    position: Any
+    item: Any
+    branch: Any
+
+
+def packed_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    tokens: PackedTokens,
+    *,
+    causal: bool,
+    scale: float,
+    window: jax.Array | None = None,
+    softcap: float | None = None,
+) -> jax.Array:
+    """Attention of every token to the tokens of its own text.
+
+    Args:
+        query: `[rows, length, heads, head_dim]`.
+        key: `[rows, length, kv_heads, head_dim]`; each is used by `heads / kv_heads` query heads.
+        value: as `key`.
+        tokens: what stands where.
+        causal: a token sees only what comes before it.
+        scale: what the dot products are multiplied by.
+        window: how many tokens back a token sees, itself included; scalar. None: all.
+        softcap: logits become `softcap * tanh(logits / softcap)`. None: they stay.
+
+    Returns:
+        `[rows, length, heads, head_dim]`.
+    """
+    length = query.shape[1]
+    blocks = []
+    for start in range(0, length, _QUERY_BLOCK):
+        stop = min(start + _QUERY_BLOCK, length)
+        seen = stop if causal else length
+        mask = _visible(tokens, start, stop, seen, causal, window)
+        blocks.append(_attend(query[:, start:stop], key[:, :seen], value[:, :seen], mask, scale, softcap))
+    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
+
+
+def _visible(
+    tokens: PackedTokens, start: int, stop: int, seen: int, causal: bool, window: jax.Array | None
+) -> jax.Array:
+    """Which of the first `seen` tokens each token from `start` to `stop` sees, bool `[rows, 1, stop - start, seen]`."""
+
+    def pairs(array: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return array[:, start:stop, None], array[:, None, :seen]
+
+    item, other_item = pairs(tokens.item)
+    visible = item == other_item
+    if causal:
+        branch, other_branch = pairs(tokens.branch)
+        before = jnp.arange(start, stop)[:, None] >= jnp.arange(seen)[None, :]
+        visible &= ((other_branch == 0) | (other_branch == branch)) & before[None]
+    if window is not None:
+        position, other_position = pairs(tokens.position)
+        visible &= position - other_position < window
+    return visible[:, None]
+
+
+def _attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float, softcap: float | None
+) -> jax.Array:
+    if softcap is None:
+        return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
+    # Only Gemma 2 caps its logits, which the library's function cannot.
+    rows, queries, heads, head_dim = query.shape
+    grouped = query.reshape(rows, queries, key.shape[2], -1, head_dim)
+    logits = jnp.einsum("rqkgh,rskh->rkgqs", grouped, key, preferred_element_type=jnp.float32) * scale
+    logits = softcap * jnp.tanh(logits / softcap)
+    shares = jax.nn.softmax(jnp.where(mask[:, None], logits, -jnp.inf), axis=-1).astype(value.dtype)
+    return jnp.einsum("rkgqs,rskh->rqkgh", shares, value).reshape(rows, queries, heads, head_dim)

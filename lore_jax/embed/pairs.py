@@ -1,0 +1,184 @@
+"""Comparisons of texts to an embedding cache that `fit` takes: checked, resumable, with the reference head."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from lore_jax.cache import CacheWriter
+from lore_jax.datasets.messages import Message, parse_messages
+from lore_jax.datasets.rows import TextPairs
+from lore_jax.embed.render import Conversation, prepare
+from lore_jax.embed.text_encoder import EmbedConfig, TextEncoder, as_encoder, own_logits
+from lore_jax.embed.texts import embed_conversations
+from lore_jax.embed.weights import model_identity
+
+_ROWS_PER_SHARD = 4096  # the most rows that a killed run embeds again
+_SAMPLE = 8
+
+
+class EmbedReport(NamedTuple):
+    """What `embed_pairs` did.
+
+    Attributes:
+        path: the cache.
+        responses: the number of rows of the table.
+        resumed_from: the row that the run went on from; 0: it began.
+        cut_prompts: how many distinct prompts lost their beginning, because they were too long.
+        cut_replies: how many replies that concerns.
+    """
+
+    path: Path
+    responses: int
+    resumed_from: int
+    cut_prompts: int
+    cut_replies: int
+
+
+def embed_pairs(
+    pairs: TextPairs,
+    model: str | os.PathLike[str] | TextEncoder,
+    out: str | os.PathLike[str],
+    config: EmbedConfig | None = None,
+    *,
+    overwrite: bool = False,
+) -> EmbedReport:
+    """Embeds every distinct response of comparisons and writes a cache; the same call again resumes a killed one.
+
+    Args:
+        pairs: the comparisons, as `read_text_pairs` reads them.
+        model: the folder of a reward model, whose score head becomes the cache's reference head, or of an encoder; or
+            what `load_encoder` made of it.
+        out: the cache's folder, new or empty.
+        config: how to embed; only with a folder.
+        overwrite: replace a cache that is there.
+
+    Returns:
+        What was done, and how many prompts were cut.
+
+    Raises:
+        FileNotFoundError: the model's folder or a part of it is missing.
+        FileExistsError: `out` holds something else.
+        ValueError: the model is not supported; a response cannot be embedded honestly (the message names its pair); or
+            head . embedding is not the model's own logit. Nothing is finished, rows already done stay.
+        OSError: the disk refused; rows already done stay.
+
+    Example:
+        >>> embed_pairs(read_text_pairs("pairs.jsonl"), "Skywork-Reward-Llama-3.1-8B-v0.2", "cache")
+        >>> prefs = load_cache("cache")
+    """
+    encoder = as_encoder(model, config)
+    places = _places(pairs)
+    conversations = _conversations(pairs, places)
+    prepared = prepare(conversations, encoder.renderer, places)
+    dtype = jnp.dtype(encoder.config.store or encoder.dtype)
+    writer = CacheWriter(
+        out,
+        dim=encoder.model.dim,
+        dtype=dtype,
+        encoder=describe_encoder(encoder),
+        inputs=_digest(conversations),
+        shard_bytes=_ROWS_PER_SHARD * encoder.model.dim * dtype.itemsize,
+        overwrite=overwrite,
+    )
+    with writer:
+        first = row = writer.rows_done
+        for table in embed_conversations(prepared.conversations, encoder, places, first=first):
+            if row == first and encoder.head is not None:
+                _check_head(encoder, prepared.conversations[row : row + len(table)], table.astype(dtype), places[row:])
+            writer.append(table)
+            row += len(table)
+        path = writer.finish(
+            chosen=pairs.chosen,
+            rejected=pairs.rejected,
+            user=pairs.user,
+            prompt=pairs.prompt,
+            weight=pairs.weight,
+            user_ids=pairs.user_ids,
+            head=encoder.head,
+            texts=pairs.responses,
+            extra=pairs.extra or None,
+        )
+    return EmbedReport(path, len(pairs.responses), first, prepared.num_cut_prompts, prepared.num_cut_replies)
+
+
+def describe_encoder(encoder: TextEncoder) -> dict[str, Any]:
+    """What decides an embedding, for the cache's manifest."""
+    renderer, pooling = encoder.renderer, encoder.pooling
+    return {
+        **model_identity(encoder.folder),
+        "architecture": encoder.model.name,
+        "rendering": "chat template" if renderer.is_chat else "plain",
+        "template_sha256": renderer.tokenizer.template_sha256 if renderer.is_chat else None,
+        "prefix": renderer.prefix,
+        "pooling": pooling.kind,
+        "unit_norm": pooling.unit_norm,
+        "dtype": jnp.dtype(encoder.dtype).name,
+        "max_length": renderer.max_length,
+    }
+
+
+def _places(pairs: TextPairs) -> list[str]:
+    """What to call each response in messages: the first pair that has it."""
+    places = ["a response of no pair"] * len(pairs.responses)
+    for side in ("rejected", "chosen"):
+        column = getattr(pairs, side)
+        for number in range(len(column) - 1, -1, -1):
+            places[column[number]] = f"pair {number}, {side}"
+    return places
+
+
+def _conversations(pairs: TextPairs, places: Sequence[str]) -> list[Conversation]:
+    """The responses in a form that can be compared; the two sides of a pair must answer the same prompt."""
+    conversations = []
+    prompts: dict[tuple[Message, ...], tuple[Message, ...]] = {}  # equal prompts become one object
+    for response, place in zip(pairs.responses, places, strict=True):
+        prompt = parse_messages(f"{place}: prompt", response.prompt)
+        conversations.append(Conversation(prompts.setdefault(prompt, prompt), response.reply))
+    for number, (chosen, rejected) in enumerate(zip(pairs.chosen, pairs.rejected, strict=True)):
+        if conversations[chosen].prompt is not conversations[rejected].prompt:
+            raise ValueError(
+                f"pair {number}: chosen and rejected answer different prompts: they may differ in the reply only"
+            )
+    return conversations
+
+
+def _digest(conversations: Sequence[Conversation]) -> str:
+    digest = hashlib.sha256()
+    for conversation in conversations:
+        digest.update(json.dumps(conversation).encode())
+    return digest.hexdigest()
+
+
+def _check_head(
+    encoder: TextEncoder, conversations: Sequence[Conversation], stored: np.ndarray, places: Sequence[str]
+) -> None:
+    """Stops the run if the stored head times the stored embedding is not what the model itself answers.
+
+    The sample is run again text by text, so that packing, sharing, pooling and rounding are all looked at. Rounding
+    errors are about independent of the head: they move a logit by a few eps of `|head| |embedding| / sqrt(dim)`, and a
+    wrong head, or a wrong token, by about all of that.
+    """
+    assert encoder.head is not None
+    renderer = encoder.renderer
+    sample = np.unique(np.linspace(0, len(conversations) - 1, _SAMPLE).astype(int))
+    texts = [renderer.text(*conversations[number]) for number in sample]
+    own = own_logits(encoder, renderer.token_ids(texts))
+    embeddings = stored[sample].astype(np.float32)
+    computed = embeddings @ encoder.head
+    eps = max(float(jnp.finfo(stored.dtype).eps), float(jnp.finfo(encoder.dtype).eps))
+    size = np.linalg.norm(encoder.head) * np.linalg.norm(embeddings, axis=1) / np.sqrt(encoder.model.dim)
+    wrong = ~(np.abs(computed - own) <= max(1e-3, 16 * eps) * size)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"{places[sample[first]]}: head . embedding is {computed[first]:.4g}, the model's own logit is "
+            f"{own[first]:.4g}: these are not the model's embeddings"
+        )

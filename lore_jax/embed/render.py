@@ -1,0 +1,248 @@
+"""From a prompt and a reply to the text that is embedded: one function for chosen and rejected, checked to be blind.
+
+If chosen and rejected are written in different ways, a model learns the way and not the preference. So a prompt fixes a
+frame, the text before and after the reply; every reply must be found in its prompt's frame, and nothing else may
+change. A conversation that is too long loses its beginning, the same for all replies to it; a reply is never cut.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from lore_jax.datasets.messages import Message, check_prompt, check_reply
+from lore_jax.embed.tokenizer import TextTokenizer
+
+_BETWEEN_TURNS = "\n\n"  # for models without a chat template
+_PLACEHOLDER = "A reply."
+_TEXTS_PER_BLOCK = 1024
+_MARGIN = 8  # tokens that are not there as bytes of the text: at most a few special ones
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Renderer:
+    """How texts are written for one model.
+
+    Attributes:
+        tokenizer: the model's.
+        is_chat: conversations are written by the chat template; otherwise turns are joined by an empty line.
+        prefix: put in front of every text (some encoders ask for it); empty for chat models.
+        max_length: the longest text, in tokens.
+    """
+
+    tokenizer: TextTokenizer
+    is_chat: bool
+    prefix: str
+    max_length: int
+
+    def text(self, prompt: Sequence[Message], reply: str) -> str:
+        """The text of a response: chosen and rejected alike are written here and nowhere else."""
+        if self.is_chat:
+            turns = [*prompt, Message("assistant", reply)]
+            return self.tokenizer.render_chat([turn._asdict() for turn in turns])
+        return self.prefix + _BETWEEN_TURNS.join([*(turn.content for turn in prompt), reply])
+
+    def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The tokens of rendered texts; a chat template has written its special tokens already."""
+        return self.tokenizer.token_ids(texts, add_special_tokens=not self.is_chat)
+
+
+class Conversation(NamedTuple):
+    """A prompt and the reply that is embedded with it.
+
+    Attributes:
+        prompt: the turns up to the reply; empty for a bare text.
+        reply: the reply.
+    """
+
+    prompt: tuple[Message, ...]
+    reply: str
+
+
+class Prepared(NamedTuple):
+    """Conversations that can be embedded.
+
+    Attributes:
+        conversations: as given, with the prompts of those that were too long cut.
+        num_cut_prompts: how many distinct prompts were cut.
+        num_cut_replies: how many replies that concerns.
+    """
+
+    conversations: list[Conversation]
+    num_cut_prompts: int
+    num_cut_replies: int
+
+
+def make_renderer(tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_length: int) -> Renderer:
+    """The renderer of a model, its chat template checked once.
+
+    Args:
+        tokenizer: the model's.
+        is_chat: the model was trained on conversations.
+        prefix: put in front of every text.
+        max_length: the longest text, in tokens.
+
+    Returns:
+        The renderer.
+
+    Raises:
+        ValueError: a chat model without a template, or one whose template doubles a special token.
+    """
+    renderer = Renderer(tokenizer, is_chat, prefix, max_length)
+    if not is_chat:
+        return renderer
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            "the model is a chat model, but its tokenizer has no chat template to write conversations with"
+        )
+    (ids,) = renderer.token_ids([renderer.text([Message("user", "A prompt.")], _PLACEHOLDER)])
+    for first, second in zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True):
+        if first == second and first in tokenizer.special_tokens:
+            doubled = tokenizer.special_tokens[first]
+            raise ValueError(f"the chat template writes the special token {doubled!r} twice in a row")
+    return renderer
+
+
+def prepare(conversations: Sequence[Conversation], renderer: Renderer, places: Sequence[str]) -> Prepared:
+    """Checks every conversation before the first one is embedded, and cuts the prompts that are too long.
+
+    Args:
+        conversations: what to embed.
+        renderer: how it is written.
+        places: what to call each conversation in messages.
+
+    Returns:
+        The conversations to embed, in the same order.
+
+    Raises:
+        ValueError: a conversation that cannot be embedded honestly; the message names its place.
+
+    Example:
+        >>> prepare(conversations, encoder.renderer, places).num_cut_prompts
+        0
+    """
+    replies: dict[tuple[Message, ...], list[int]] = {}
+    for number, conversation in enumerate(conversations):
+        replies.setdefault(conversation.prompt, []).append(number)
+    forbidden = re.compile("|".join(map(re.escape, renderer.tokenizer.special_tokens.values())) or r"(?!)")
+    prepared = list(conversations)
+    cut_prompts = cut_replies = 0
+    with tqdm(total=len(conversations), desc="checking texts", unit="text", leave=False, disable=None) as bar:
+        for block in _blocks(replies):
+            texts = {}
+            for prompt, numbers in block:
+                texts |= _checked_texts(prompt, numbers, conversations, renderer, places, forbidden)
+            lengths = _lengths(texts, renderer)
+            for prompt, numbers in block:
+                longest = max(numbers, key=lengths.__getitem__)
+                if lengths[longest] > renderer.max_length:
+                    shorter = _cut(prompt, conversations[longest].reply, renderer, places[longest])
+                    for number in numbers:
+                        prepared[number] = Conversation(shorter, conversations[number].reply)
+                    cut_prompts += 1
+                    cut_replies += len(numbers)
+                bar.update(len(numbers))
+    return Prepared(prepared, cut_prompts, cut_replies)
+
+
+def _blocks(
+    replies: dict[tuple[Message, ...], list[int]],
+) -> Iterator[list[tuple[tuple[Message, ...], list[int]]]]:
+    """Prompts and their replies, about `_TEXTS_PER_BLOCK` replies at a time."""
+    block, texts = [], 0
+    for prompt, numbers in replies.items():
+        block.append((prompt, numbers))
+        texts += len(numbers)
+        if texts >= _TEXTS_PER_BLOCK:
+            yield block
+            block, texts = [], 0
+    if block:
+        yield block
+
+
+def _checked_texts(
+    prompt: tuple[Message, ...],
+    numbers: Sequence[int],
+    conversations: Sequence[Conversation],
+    renderer: Renderer,
+    places: Sequence[str],
+    forbidden: re.Pattern[str],
+) -> dict[int, str]:
+    """The rendered texts of all replies to a prompt, each of them checked."""
+    texts, frame = {}, None
+    for number in numbers:
+        reply = conversations[number].reply
+        try:
+            for what, content in [*(("prompt", turn.content) for turn in prompt), ("reply", reply)]:
+                _check_content(what, content, forbidden)
+            check_reply("reply", reply)
+            if frame is None:
+                if prompt or renderer.is_chat:
+                    check_prompt("prompt", prompt)
+                before, _, after = renderer.text(prompt, _PLACEHOLDER).rpartition(_PLACEHOLDER)
+                frame = before, after
+            texts[number] = renderer.text(prompt, reply)
+            _check_frame(texts[number], reply, *frame)
+        except ValueError as error:
+            raise ValueError(f"{places[number]}: {error}") from None
+    return texts
+
+
+def _lengths(texts: Mapping[int, str], renderer: Renderer) -> dict[int, int]:
+    """An upper bound of the number of tokens of each text, exact where that might be above the limit."""
+    lengths = {number: len(text.encode()) + _MARGIN for number, text in texts.items()}  # a token is a byte or more
+    long = [number for number, length in lengths.items() if length > renderer.max_length]
+    lengths.update(zip(long, map(len, renderer.token_ids([texts[number] for number in long])), strict=True))
+    return lengths
+
+
+def _check_content(what: str, content: str, forbidden: re.Pattern[str]) -> None:
+    if not isinstance(content, str):
+        raise ValueError(f"{what} is a {type(content).__name__}: a text is expected")
+    try:
+        content.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} has a lone surrogate at character {error.start}: text in UTF-8 is expected") from None
+    if match := forbidden.search(content):
+        raise ValueError(
+            f"{what} holds the special token {match.group()!r} as text: text not yet written for a model is expected"
+        )
+
+
+def _check_frame(text: str, reply: str, before: str, after: str) -> None:
+    """Refuses a reply that the template writes in another way than the others to its prompt."""
+    inner = text[len(before) : len(text) - len(after)]
+    if not (text.startswith(before) and text.endswith(after) and inner.strip() == reply.strip()):
+        raise ValueError("the chat template writes this reply in another way than others: sides would differ in it")
+
+
+def _cut(prompt: tuple[Message, ...], reply: str, renderer: Renderer, place: str) -> tuple[Message, ...]:
+    """The prompt without its beginning, so that the longest reply fits: first whole exchanges go, then words.
+
+    The system turn stays: it is an instruction for the whole conversation, not its beginning.
+    """
+    system = prompt[:1] if prompt and prompt[0].role == "system" else ()
+    turns = prompt[len(system) :]
+
+    def excess(turns: tuple[Message, ...]) -> int:
+        (ids,) = renderer.token_ids([renderer.text((*system, *turns), reply)])
+        return len(ids) - renderer.max_length
+
+    while len(turns) > 1 and excess(turns) > 0:
+        turns = turns[2:]
+    while (over := excess(turns)) > 0:
+        starts = [start for turn in turns for start in renderer.tokenizer.token_starts(turn.content)]
+        start = next((start for start in starts[over:] if start > 0), None)  # several tokens may share one character
+        if start is None:
+            reply_length = len(renderer.tokenizer.token_ids([reply], add_special_tokens=False)[0])
+            raise ValueError(
+                f"{place}: the reply has {reply_length} tokens, with its prompt too many for {renderer.max_length}; "
+                "a reply is never cut"
+            )
+        turns = tuple(turn._replace(content=turn.content[start:]) for turn in turns)
+    return (*system, *turns)

@@ -1,0 +1,116 @@
+"""The model's own tokenizer and chat template; the only file that imports transformers."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Some templates print today's date into the system turn (Llama 3.2, Mistral). The same text must give the same
+# embedding tomorrow, so every template is told this date, the one that Llama 3.1's prints by itself: as `date_string`,
+# which the Llama 3 family asks for first, and by a macro in place of the function that gives the others the time.
+_DATE = datetime.datetime(2024, 7, 26)
+_FIXED_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('%{code}', '{_DATE.strftime('%' + code)}')" for code in "aAbBdHIjmMpSyY")
+    + " }}{% endmacro %}"
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TextTokenizer:
+    """A tokenizer of the Hugging Face folder, with the few things that are asked of it.
+
+    Attributes:
+        hugging_face: the fast tokenizer of transformers.
+        special_tokens: number and text of the control tokens, which are recognised wherever they stand.
+        chat_template: how a conversation is written for the model, or None.
+    """
+
+    hugging_face: Any
+    special_tokens: Mapping[int, str]
+    chat_template: str | None
+
+    @property
+    def template_sha256(self) -> str | None:
+        """The digest of the chat template and of the date it is told, or None."""
+        if self.chat_template is None:
+            return None
+        return hashlib.sha256(f"{_DATE.isoformat()}\n{self.chat_template}".encode()).hexdigest()
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """A conversation as the chat template writes it.
+
+        Raises:
+            ValueError: the template refuses it (Gemma's, for one, knows no system turn).
+        """
+        import jinja2
+
+        try:
+            return self.hugging_face.apply_chat_template(
+                list(messages),
+                chat_template=f"{_FIXED_CLOCK}{self.chat_template}",
+                tokenize=False,
+                date_string=_DATE.strftime("%d %b %Y"),
+            )
+        except jinja2.TemplateError as error:
+            raise ValueError(f"the model's chat template refuses the conversation: {error}") from None
+
+    def token_ids(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[np.ndarray]:
+        """The tokens of each text, int32; never cut. Rendered conversations carry their special tokens already."""
+        if not texts:
+            return []
+        encoded = self.hugging_face(
+            list(texts),
+            add_special_tokens=add_special_tokens,
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return [np.array(ids, np.int32) for ids in encoded["input_ids"]]
+
+    def token_starts(self, text: str) -> list[int]:
+        """The place in the text, in characters, where each of its tokens begins."""
+        encoded = self.hugging_face(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [start for start, _ in encoded["offset_mapping"]]
+
+
+def load_tokenizer(folder: Path) -> TextTokenizer:
+    """Loads the tokenizer of a model's folder; code in the folder is never run.
+
+    Args:
+        folder: the model's folder, with tokenizer.json.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        FileNotFoundError: there is no tokenizer.json.
+        ValueError: it cannot be read.
+
+    Example:
+        >>> load_tokenizer(Path("all-MiniLM-L6-v2")).token_ids(["Hello"], add_special_tokens=True)
+        [array([ 101, 7592,  102], dtype=int32)]
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise FileNotFoundError(f"{folder} has no tokenizer.json: a folder with a fast tokenizer is expected")
+    # Otherwise importing transformers advises to install PyTorch, which is not needed here.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"the tokenizer in {folder} cannot be loaded: {first_line}") from None
+    added = tokenizer.added_tokens_decoder.items()
+    special = {number: token.content for number, token in added if token.special}
+    return TextTokenizer(tokenizer, special, tokenizer.get_chat_template() if tokenizer.chat_template else None)
