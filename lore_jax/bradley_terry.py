@@ -47,7 +47,7 @@ class BradleyTerryEstimate(NamedTuple):
 
 
 def bradley_terry(
-    data: FitData, ridge: jax.Array, response_terms: jax.Array, *, max_steps: int = 40
+    data: FitData, ridge: jax.Array, response_terms: jax.Array, *, max_steps: int = 100
 ) -> BradleyTerryEstimate:
     """Ridge Bradley-Terry on one shard's data, in concert with the other shards (`sharding.over_shards`).
 

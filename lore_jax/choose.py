@@ -19,7 +19,7 @@ from lore_jax.sweep import GaussianPipeline, SimplexPipeline, SweepTable, fold_r
 # Candidates, the most regularised first: that is how ties are broken.
 _SIMPLEX_RANKS = (1, 2, 5, 10)
 _GAUSSIAN_RANKS = (1, 9)
-_RIDGES_POPULATION = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
+_RIDGES_POPULATION = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 _RIDGES_DEVIATION = (100.0, 30.0, 10.0, 3.0, 1.0)
 _RESPONSE_TERMS = (0.0, 0.5, 1.0, 2.0)
 _QUICK = PopulationConfig(steps=60, learning_rate=0.1)  # ends within noise of the full fit; enough to choose by
@@ -111,7 +111,7 @@ def _choose_simplex(
     if len(grid) == 1:
         return grid[0], ()
     width = max(ranks)
-    pipeline = SimplexPipeline(make_basis(config, width), config.simplex)
+    pipeline = SimplexPipeline(make_basis(config, width), config.simplex, prefs.num_users)
     hypers = [simplex_hyper(choice, width, prefs.head) for choice in grid]
     roles = _roles(prefs, config, key)
     table = sweep(prefs, config.simplex.input_scale, pipeline, grid, hypers, roles, key=key, devices=devices)

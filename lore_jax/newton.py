@@ -131,9 +131,7 @@ class _Search(NamedTuple):
     last: NewtonStep
 
 
-def newton_step(
-    features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
-) -> NewtonStep:
+def newton_step(features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array) -> NewtonStep:
     """One damped Newton step; the arguments are those of `map_estimate`.
 
     Args:

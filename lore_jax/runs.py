@@ -208,7 +208,7 @@ def _about(config: RunConfig, unit: str, running: JointFit, devices: Devices) ->
 
 def _numbers(values: np.ndarray) -> list[Any]:
     """Nested lists for JSON, which has no word for NaN: None stands for it."""
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    return [_numbers(value) if np.ndim(value) else (float(value) if np.isfinite(value) else None) for value in values]
 
 
 def _decisive(config: RunConfig) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -11,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lore_jax.embed.architectures import Architecture, Decoder
 from lore_jax.embed.layers import Parameter
+from lore_jax.sharding import Devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Placement:
         return NamedSharding(self.mesh, PartitionSpec(*[None] * stacked, *axes))
 
 
-def place(model: Architecture, devices: Sequence[jax.Device] | None = None, model_parallel: int = 1) -> Placement:
+def place(model: Architecture, devices: Devices | None = None, model_parallel: int = 1) -> Placement:
     """Lays devices out for a model.
 
     Args:

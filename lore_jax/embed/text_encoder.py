@@ -25,6 +25,7 @@ from lore_jax.embed.pooling import Pooling, pool, read_pooling
 from lore_jax.embed.render import Renderer, make_renderer
 from lore_jax.embed.tokenizer import load_tokenizer
 from lore_jax.embed.weights import load_params
+from lore_jax.sharding import Devices
 
 _DECODER_LENGTH = 4096  # tokens; the models' own limits are far above what a conversation needs, and cost memory
 _BATCH_TOKENS = {"cpu": 2048}
@@ -97,7 +98,7 @@ class TextEncoder:
 
 
 def load_encoder(
-    folder: str | os.PathLike[str], config: EmbedConfig | None = None, *, devices: Sequence[jax.Device] | None = None
+    folder: str | os.PathLike[str], config: EmbedConfig | None = None, *, devices: Devices | None = None
 ) -> TextEncoder:
     """Loads a model from an ordinary Hugging Face folder (config.json, tokenizer.json, safetensors).
 
