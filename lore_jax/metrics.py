@@ -38,7 +38,8 @@ def correct(margin: np.ndarray) -> np.ndarray:
 
 def log_loss(margin: np.ndarray) -> np.ndarray:
     """Bradley-Terry loss of each pair in nats: `log(1 + exp(-z))`, float64 `[pairs]`."""
-    return np.logaddexp(0.0, -np.asarray(margin, np.float64))
+    with np.errstate(invalid="ignore"):  # a NaN stays NaN, in silence
+        return np.logaddexp(0.0, -np.asarray(margin, np.float64))
 
 
 def per_user_mean(values: np.ndarray, user: np.ndarray, num_users: int) -> np.ndarray:
