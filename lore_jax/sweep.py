@@ -222,8 +222,8 @@ def sweep(
     spread = {name: layout.spread_pairs(values) for name, values in roles.items()}
     weights = tuple(
         FoldWeights(
-            *(split(spread[name][b], devices) for name in ("fit", "shots", "test")),
-            split(np.repeat(ids[:, None], len(roles["test"]), axis=1), devices),
+            user=split(np.repeat(ids[:, None], len(roles["test"]), axis=1), devices),
+            **{name: split(values[b], devices) for name, values in spread.items()},
         )
         for b, ids in enumerate(layout.ids)
     )
