@@ -172,6 +172,8 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
         if start.num_users > prefs.num_users:
             raise ValueError(f"start has {start.num_users} users, the preferences have {prefs.num_users}")
         begin = np.concatenate([np.asarray(start.weights), begin[start.num_users :]])
+    # Only population and family matter from here on: models that differ in anything else share the compiled programs.
+    prior = model.replace(basis=None, params=None, input_scale=None, temperature=1.0, terms=None)
     pending = []
     for bucket in group_by_user(prefs):
         chunk = max(1, _PAIRS_PER_CHUNK // bucket.shots)
@@ -182,7 +184,7 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
             pairs = np.pad(bucket.first[at : at + chunk], padding) + np.minimum(ahead, np.pad(count, padding) - 1)
             weight = np.where(ahead < np.pad(count, padding), prefs.weight[pairs], 0.0).astype(np.float32)
             begin_chunk = np.pad(begin[users], (padding, (0, 0))).T
-            solved = _adapt_chunk(model, table, prefs.chosen[pairs], prefs.rejected[pairs], weight, begin_chunk)
+            solved = _adapt_chunk(prior, table, prefs.chosen[pairs], prefs.rejected[pairs], weight, begin_chunk)
             pending.append((users, solved))
     # One transfer at the end of each chunk's work, after all chunks have been queued.
     for users, solved in pending:

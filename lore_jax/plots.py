@@ -33,7 +33,7 @@ def save_figures(results: Results, folder: str | os.PathLike[str], *, note: str 
         note: said under each figure, for instance where the pairs come from.
 
     Returns:
-        The files written: `shots-UNITS.png`, `reliability-UNITS.png`, and `users.png` where there is a `plane`.
+        The files written: `shots-UNITS.png`, `reliability-UNITS.png`, and `users-DATA.png` for every plane.
 
     Raises:
         OSError: the disk refused.
@@ -44,8 +44,8 @@ def save_figures(results: Results, folder: str | os.PathLike[str], *, note: str 
     for units in dict.fromkeys(row["units"] for row in select(results, users="unseen")):
         drawn[f"shots-{units}"] = shots_figure(results, units=units)
         drawn[f"reliability-{units}"] = reliability_figure(results, units=units)
-    if results.get("plane"):
-        drawn["users"] = users_figure(results["plane"])
+    for data, plane in results["planes"].items():
+        drawn[f"users-{data}" if data else "users"] = users_figure(plane, data)
     for name, figure in drawn.items():
         if note:
             figure.supxlabel(note, fontsize=8, color="#555555")
@@ -150,17 +150,18 @@ def reliability_figure(
     return figure
 
 
-def users_figure(plane: Mapping[str, Any]) -> Figure:
+def users_figure(plane: Mapping[str, Any], data: str = "") -> Figure:
     """Users in the plane of the two strongest departures from the population.
 
     Args:
         plane: from `plane.user_plane`.
+        data: name of the data set, for the title.
 
     Returns:
         The figure; the population is the cross in the middle.
 
     Example:
-        >>> users_figure(read_results("run/results.json")["plane"]).savefig("users.png")
+        >>> users_figure(read_results("run/results.json")["planes"][""]).savefig("users.png")
     """
     figure, axes = _new_figure(width=6.4, height=5.4)
     many = sum(len(points) for points in plane["groups"].values())
@@ -173,7 +174,7 @@ def users_figure(plane: Mapping[str, Any]) -> Figure:
     first, second = (100.0 * share for share in plane["share"])
     axes.set_xlabel(f"first direction of departure, logits ({first:.0f} % of the departures)")
     axes.set_ylabel(f"second direction, logits ({second:.0f} %)")
-    axes.set_title("Users in the plane of their weights", loc="left", fontsize=11)
+    axes.set_title(f"Users in the plane of their weights{data and f': {data}'}", loc="left", fontsize=11)
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     return figure

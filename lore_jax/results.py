@@ -32,7 +32,14 @@ Results = dict[str, Any]
 
 
 def make_results(
-    rows: Sequence[Row], splits: Sequence[Mapping[str, Any]], *, name: str, config: Any, seed: int, **more: Any
+    rows: Sequence[Row],
+    splits: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    config: Any,
+    seed: int,
+    planes: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Results:
     """Puts everything about an evaluation into one JSON value.
 
@@ -42,7 +49,8 @@ def make_results(
         name: what was run.
         config: what it was run with: dataclasses, dictionaries, numbers.
         seed: the seed of it all.
-        **more: whatever else belongs to it (plane, verdict, fits ...).
+        planes: names of data sets to `plane.user_plane` of their users.
+        **more: whatever else belongs to it (the verdict, for instance).
 
     Returns:
         The results, plain lists and numbers; NaN is null.
@@ -58,6 +66,7 @@ def make_results(
         "machine": _machine(),
         "splits": list(splits),
         "rows": list(rows),
+        "planes": planes or {},
     }
     return plain({**content, **more})
 
@@ -147,7 +156,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Results of several splits or data sets as one: their rows and splits together, the rest from the first.
+    """Results of several splits or data sets as one: their rows, splits and planes together, the rest from the first.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -158,7 +167,9 @@ def join(parts: Sequence[Results]) -> Results:
     about = [(entry["data"], entry["split"], unit) for entry in splits for unit in entry["units"]]
     if twice := [key for key in about if about.count(key) > 1]:
         raise ValueError(f"split {twice[0][1]} of {twice[0][0]!r} ({twice[0][2]} units) is in two of the results")
-    return {**parts[0], "splits": splits, "rows": [row for part in parts for row in part["rows"]]}
+    planes = {name: plane for part in reversed(parts) for name, plane in part["planes"].items()}
+    rows = [row for part in parts for row in part["rows"]]
+    return {**parts[0], "splits": splits, "rows": rows, "planes": planes}
 
 
 def select(results: Results, **where: Any) -> list[Row]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from lore_jax.calibration import pool
 from lore_jax.evaluate import OTHER_USER, SHUFFLED_USERS
 from lore_jax.metrics import Interval
 from lore_jax.results import Results, select
 from lore_jax.verdict import average
+
+_MEASURES = ("accuracy", "worst_tenth", "log_loss", "brier")
+_COUNTS = ("better", "worse")
 
 Fields = Mapping[str, Any]
 
@@ -43,6 +49,59 @@ def table(
         if any(cells):
             body.append([label, *cells])
     return markdown([head, *body])
+
+
+def measures(results: Results, lines: Mapping[str, Fields], cell: Fields) -> str:
+    """A Markdown table of everything that is measured on one cell, averaged over splits and data sets.
+
+    Calibration is that of all pairs together; beside the error stands what a perfectly calibrated method with the same
+    confidences would score. Users who are better or worse off are counted by a sign test at 2.5 %, against the same method
+    without shots: by chance at most 2.5 % of the users are either.
+
+    Args:
+        results: from `make_results` or `read_results`.
+        lines: labels to the fields that a line's rows have.
+        cell: fields of the rows wanted: users, units, shots.
+
+    Returns:
+        The table, without lines that have no rows.
+
+    Example:
+        >>> print(measures(results, method_lines(results), {"users": "unseen", "units": "unseen", "shots": 20}))
+    """
+    out = [
+        [
+            "",
+            "accuracy, %",
+            "worst tenth, %",
+            "log loss, nats",
+            "Brier",
+            "calibration error (floor)",
+            "better off, %",
+            "worse off, %",
+        ]
+    ]
+    for label, line in lines.items():
+        rows = select(results, **{**cell, **line})
+        if not rows:
+            continue
+        mean = {name: float(np.mean([row[name] for row in rows])) for name in _MEASURES}
+        share = {
+            name: 100.0 * sum(row[name] for row in rows) / sum(row["num_users"] for row in rows) for name in _COUNTS
+        }
+        calibration = pool([row["calibration"] for row in rows])
+        out.append(
+            [
+                label,
+                f"{100 * mean['accuracy']:.1f}",
+                f"{100 * mean['worst_tenth']:.1f}",
+                f"{mean['log_loss']:.3f}",
+                f"{mean['brier']:.3f}",
+                f"{calibration.error:.3f} ({calibration.floor:.3f})",
+                *(f"{share[name]:.1f}" for name in _COUNTS),
+            ]
+        )
+    return markdown(out)
 
 
 def markdown(rows: list[list[str]]) -> str:

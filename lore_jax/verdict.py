@@ -159,11 +159,10 @@ def _rows(results: Results, where: Mapping[str, Any]) -> dict[tuple[str, int], R
 
 def _combine(results: Results, values: Mapping[tuple[str, int], tuple[Row, np.ndarray]], seed: int) -> Bootstrap:
     """Resamples users and splits within each data set, and averages over data sets."""
-    parts = []
+    parts, rng = [], np.random.default_rng(seed)
     for data in dict.fromkeys(name for name, _ in values):
         of_data = [entry for (name, _), entry in values.items() if name == data]
         ids = [users_of(results, row) for row, _ in of_data]
-        rng = np.random.default_rng(seed)
         parts.append(bootstrap([each for _, each in of_data], rng, users=ids, draws=_DRAWS))
     if len(parts) == 1:
         return parts[0]
