@@ -101,7 +101,6 @@ class CheckpointStore:
                 if not self._remote:
                     stack.enter_context(locked(Path(self.path).with_name(self.path.name + ".lock")))
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=None if self._read_only else self._keep,
                 # Only the holder of the lock may take a temporary folder for one that a killed process left.
                 cleanup_tmp_directories=not self._read_only,
                 read_only=self._read_only,
@@ -161,8 +160,17 @@ class CheckpointStore:
             raise
         if not saved:  # Orbax's way of refusing
             raise RuntimeError(f"{self.path}: Orbax did not save step {step}")
-        if not self._remote and jax.process_index() == 0:
-            list_files(Path(self.path) / str(step))
+        if jax.process_index() == 0:
+            if not self._remote:
+                list_files(Path(self.path) / str(step))
+            self._remove_old()
+
+    def _remove_old(self) -> None:
+        """Orbax would remove a step file by file; a process killed meanwhile would leave what looks like damage."""
+        for step in self.steps()[: -self._keep]:
+            doomed = self.path / f"{step}{_TEMPORARY}"  # a name that is cleaned up when a writer opens the folder
+            (self.path / str(step)).rename(doomed)
+            doomed.rmtree()
 
     def restore(self, target: Any = None) -> Restored:
         """Reads the newest undamaged step, with a warning for every damaged one that is passed over.
