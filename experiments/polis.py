@@ -159,15 +159,8 @@ def evaluate_part(votes: Votes, table: np.ndarray, asked: Protocol, test: Use, s
     methods = {name: method(model, users) for name, (model, users, _) in fitted.items()}
     rows = evaluate(methods, [of_unseen, of_seen], shots=asked.shots, seed=seed, **about)
 
-    # The control: the same pipeline, choices included, on pairs that are dealt out to the users at random.
-    shuffled = [
-        cell._replace(shots=shuffle_users(cell.shots, seed=seed), test=shuffle_users(cell.test, seed=seed + 1))
-        for cell in (of_unseen, of_seen)
-    ]
-    control, nobodies, history = lore.fit(shuffled[1].shots, asked.fits["gaussian"], key=key)
-    chosen[f"gaussian, {SHUFFLED_USERS}"] = history.choice
-    methods = {"gaussian": method(control, nobodies)}
-    rows += evaluate(methods, shuffled, shots=asked.shots, control=SHUFFLED_USERS, seed=seed, **about)
+    if split == 0:
+        rows += shuffled_control(asked, of_seen, of_unseen, chosen, seed=seed, **about)
 
     entry = describe_split(
         {"seen": np.asarray(train.user_ids), "unseen": np.asarray(shots.user_ids)},
@@ -181,6 +174,20 @@ def evaluate_part(votes: Votes, table: np.ndarray, asked: Protocol, test: Use, s
     model, users, _ = fitted["gaussian"]
     plane = user_plane(model, {"seen users": users, "unseen users": lore.adapt(model, shots)}, table)
     return make_results(rows, [entry], name="polis", config=asked, seed=seed, planes={votes.conversation: plane})
+
+
+def shuffled_control(
+    asked: Protocol, of_seen: Cell, of_unseen: Cell, chosen: dict[str, Any], *, seed: int, **about: Any
+) -> list[Any]:
+    """The control: the same pipeline, choices included, on pairs that are dealt out to the users at random."""
+    shuffled = [
+        cell._replace(shots=shuffle_users(cell.shots, seed=seed), test=shuffle_users(cell.test, seed=seed + 1))
+        for cell in (of_unseen, of_seen)
+    ]
+    model, users, history = lore.fit(shuffled[1].shots, asked.fits["gaussian"], key=jax.random.key(seed))
+    chosen[f"gaussian, {SHUFFLED_USERS}"] = history.choice
+    methods = {"gaussian": method(model, users)}
+    return evaluate(methods, shuffled, shots=asked.shots, control=SHUFFLED_USERS, seed=seed, **about)
 
 
 def with_best_paper(results: Results, shots: int) -> Results:

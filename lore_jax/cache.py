@@ -260,6 +260,7 @@ class CacheWriter:
         head: Any = None,
         texts: Iterable[tuple[Any, str]] | None = None,
         extra: Iterable[Mapping[str, Any]] | None = None,
+        note: str | None = None,
     ) -> Path:
         """Writes what is left of the table, the pairs and the manifest, and puts the folder in its place.
 
@@ -274,6 +275,7 @@ class CacheWriter:
             head: the reference head `[dim]`, or None.
             texts: (prompt, reply) of each response; a prompt is a string or a list of chat messages (dicts).
             extra: further columns of each pair, `pairs` JSON objects.
+            note: what must be said beside every number from these pairs.
 
         Returns:
             The folder.
@@ -320,6 +322,7 @@ class CacheWriter:
             "responses": responses,
             "pairs": prefs.num_pairs,
             "users": prefs.num_users,
+            "note": note,
             "shards": self._shards,
             "files": [{"name": name, **record._asdict()} for name, record in files.items()],
         }

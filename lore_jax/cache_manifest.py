@@ -114,7 +114,7 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
     Returns:
         `path`, `finished`, `damaged` (one line a damaged file, empty when all is well), `files` (name to bytes),
         `strangers` (files that the manifest does not name) and, as far as the manifest or the interrupted write says,
-        `format_version`, `encoder`, `fingerprint`, `dim`, `dtype`, `responses`, `pairs`, `users`, `shards`.
+        `format_version`, `encoder`, `fingerprint`, `dim`, `dtype`, `responses`, `pairs`, `users`, `note`, `shards`.
 
     Raises:
         FileNotFoundError: neither a cache nor an interrupted write is there.
@@ -140,7 +140,7 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
     records = [*content["shards"], *content.get("files", [])]
     report["damaged"] = [line for record in records if (line := damage(folder, record, verify))]
     report["strangers"] = sorted(set(files) - {record["name"] for record in records} - {MANIFEST, PROGRESS})
-    fields = ("format_version", "encoder", "dim", "dtype", "responses", "pairs", "users")
+    fields = ("format_version", "encoder", "dim", "dtype", "responses", "pairs", "users", "note")
     report |= {name: content[name] for name in fields if name in content}
     return report | {"fingerprint": encoder_fingerprint(content), "shards": len(content["shards"])}
 

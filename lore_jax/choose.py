@@ -19,9 +19,9 @@ from lore_jax.sweep import GaussianPipeline, SimplexPipeline, SweepTable, fold_r
 # Candidates, the most regularised first: that is how ties are broken.
 _SIMPLEX_RANKS = (1, 2, 5, 10)
 _GAUSSIAN_RANKS = (1, 9)
-_RIDGES_POPULATION = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
-_RIDGES_DEVIATION = (100.0, 30.0, 10.0, 3.0, 1.0)
-_RESPONSE_TERMS = (0.0, 0.5, 1.0, 2.0)
+_RIDGES_POPULATION = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+_RIDGES_DEVIATION = (30.0, 10.0, 3.0, 1.0)
+_RESPONSE_TERMS = (0.0, 1.0, 2.0)
 _QUICK = PopulationConfig(steps=60, learning_rate=0.1)  # ends within noise of the full fit; enough to choose by
 
 Choice = dict[str, float]

@@ -187,7 +187,7 @@ def begin_run(path: Path, cache: Path, split: FourWay | None, about: Mapping[str
             "cache": os.path.abspath(cache),
             "manifest_sha256": _digest(manifest),
             "fingerprint": encoder_fingerprint(manifest),
-            **{name: manifest[name] for name in ("encoder", "dim", "dtype", "responses", "pairs", "users")},
+            **{name: manifest[name] for name in ("encoder", "dim", "dtype", "responses", "pairs", "users", "note")},
         },
         "split": None if split is None else _write_split(path, split),
         **about,

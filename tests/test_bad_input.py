@@ -373,6 +373,19 @@ CASES = {
         lambda here: ["evaluate", here.damaged("run", "split.safetensors")],
         "split.safetensors is damaged",
     ),
+    "report of nothing": (
+        lambda here: ["report", here.copy("run"), "--out", "page"],
+        "run/results.json is not there: `lore-jax evaluate` makes them",
+    ),
+    "report of something else": (
+        lambda here: ["report", here.write("results.json", "[]"), "--out", "page"],
+        "results.json holds no results of format 1",
+    ),
+    # embed
+    "no model's folder": (
+        lambda here: ["embed", here.rows(GOOD), "--model", "nothing", "--out", "out"],
+        "nothing.*(missing|not|No)",
+    ),
     # inspect
     "inspect nothing": (lambda here: ["inspect", "nothing"], "nothing does not exist"),
     "inspect a file": (lambda here: ["inspect", here.write("file", "")], "file is a file"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ from small_run import QUICK_OPTIONS, write_small_cache
 from lore_jax.adapt import adapt
 from lore_jax.cache import load_cache, read_manifest, read_texts
 from lore_jax.cli import main
+from lore_jax.embed.pairs import EmbedReport
+from lore_jax.embed.text_encoder import EmbedConfig
 from lore_jax.evaluate import Cell, evaluate, method
 from lore_jax.export import hash_user_ids
 from lore_jax.predict import score
@@ -153,6 +156,7 @@ def test_polis_conversations(here, capsys):
     np.testing.assert_array_equal(prefs.chosen, [0, 3])
     np.testing.assert_array_equal(prefs.rejected, [1, 2])
     np.testing.assert_array_equal(prefs.prompt, [0, 1])
+    assert "not choices between a model's replies" in run(capsys, "inspect", "cache")
     assert list(read_texts("cache")) == [("one", "Trees."), ("one", "Cars."), ("two", "Trees."), ("two", "Cars.")]
 
 
@@ -215,6 +219,12 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     summary = json.loads(run(capsys, "evaluate", "run", "--no-baselines", "--overwrite", "--json"))
     assert summary["verdict"]["splits"] == 1
     assert "evaluated: results.json" in run(capsys, "inspect", "run")
+    run(capsys, "report", "run", "--out", "page", "--note", "Made-up people.")
+    page = (tmp_path / "page" / "report.md").read_text()
+    assert "Made-up people." in page
+    assert summary["verdict"]["sentence"] in page
+    for figure in re.findall(r"!\[.*\]\((.*)\)", page):
+        assert (tmp_path / "page" / figure).read_bytes().startswith(b"\x89PNG")
     (tmp_path / "run" / "checkpoints" / "25" / "arrays" / "_METADATA").write_bytes(b"")
     assert "25/arrays/_METADATA is truncated" in run(capsys, "inspect", "run", status=1)
 
@@ -241,6 +251,20 @@ def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
     right = np.array([new[c] @ prefs.head > new[r] @ prefs.head for _, c, r in rows])
     (row,) = select(results, units="seen", shots=None, control=None)
     assert row["per_user"]["accuracy"] == [float(right[0]), None, float(right[3])]
+
+
+def test_embed_passes_everything_on(here, capsys, monkeypatch):
+    def embed_pairs(pairs, model, out, config, *, overwrite):
+        assert (str(model), str(out), overwrite) == ("model", "cache", True)
+        assert config == EmbedConfig(store="float16", max_length=9)
+        assert pairs.user_ids == ["ann", "böb"]
+        return EmbedReport(out, len(pairs.responses), 2, 1, 3)
+
+    monkeypatch.setattr("lore_jax.embed.pairs.embed_pairs", embed_pairs)
+    options = ["--model", "model", "--out", "cache", "--store", "float16", "--max-length", "9", "--overwrite"]
+    out = run(capsys, "embed", "pairs.jsonl", *options)
+    for part in ("4 responses embedded", "4 pairs by 2 users", "went on from row 2", "1 prompts of 3 replies lost"):
+        assert part in out
 
 
 def test_demo(capsys):

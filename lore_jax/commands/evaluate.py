@@ -45,6 +45,7 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     """Evaluates, writes the results, and sums them up."""
+    from lore_jax.cache import read_manifest
     from lore_jax.commands.models import load_model
     from lore_jax.evaluate import evaluate
     from lore_jax.results import make_results, plain, write_results
@@ -68,6 +69,8 @@ def run(config: Config) -> dict[str, Any]:
     results = make_results(
         rows, [entry], name="evaluate", config=run.manifest["config"], seed=config.seed, run=run.manifest
     )
+    note = read_manifest(config.test)["note"] if config.test is not None else run.manifest["data"]["note"]
+    results["note"] = note
     results["verdict"] = said = plain(_verdict(results, next(iter(methods))))
     write_results(out, results)
     averages = [
@@ -75,13 +78,15 @@ def run(config: Config) -> dict[str, Any]:
         | {name: row[name] for name in ("accuracy", "log_loss", "brier")}
         for row in results["rows"]
     ]
-    return {"results": str(out), "verdict": said, "averages": averages, "table": _table(results, config.shots)}
+    shown = _table(results, config.shots)
+    return {"results": str(out), "verdict": said, "note": note, "averages": averages, "table": shown}
 
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The result for people."""
     said = [result["results"], "", *result["table"].splitlines(), ""]
-    return [*said, result["verdict"]["sentence"]] if result["verdict"] else said[:-1]
+    sentences = [result["verdict"]["sentence"] + "." if result["verdict"] else None, result["note"]]
+    return [*said, *(sentence for sentence in sentences if sentence)]
 
 
 def _what_to_test(

@@ -123,6 +123,8 @@ def _cache_lines(result: dict[str, Any]) -> list[str]:
         said.append(f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, by {model}")
     if "pairs" in result:
         said.append(f"  {result['pairs']:,} pairs by {result['users']:,} users")
+    if result.get("note"):
+        said.append(f"  {result['note']}")
     if result["strangers"]:
         said.append(f"  files that are no part of it: {', '.join(result['strangers'][:_SHOWN])}")
     return said

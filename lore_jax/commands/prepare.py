@@ -89,6 +89,7 @@ def run(config: Config) -> dict[str, Any]:
         "users_without_pairs": len(user_ids) - len(np.unique(source.columns["user"])),
         "prompts": len(np.unique(source.columns["prompt"])),
         **source.counts,
+        "note": source.note,
     }
 
 
@@ -118,6 +119,7 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tu
             head=head,
             texts=source.texts,
             extra=None if config.names.hash_ids else source.extra or None,
+            note=source.note,
         )
     return folder, dtype
 
@@ -139,11 +141,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         "replaced_votes": "votes replaced by a later one",
     }
     said += [f"  {result[name]:,} {text}" for name, text in words.items() if result.get(name)]
-    if "removed_statements" in result:
-        said.append(
-            "  pairs of agree and disagree votes on statements by people, not choices between a model's replies"
-        )
-    return said
+    return [*said, f"  {result['note']}"] if result["note"] else said
 
 
 def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, Any]:

@@ -16,13 +16,13 @@ class Config:
     Attributes:
         runs: evaluated runs, or results files; several are joined, their intervals over all splits.
         out: the folder of the page, new or empty.
-        note: said under each figure, for instance where the pairs come from.
+        note: said under each figure; by default what the cache says about its pairs.
         overwrite: replace a page that is there.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     out: Path
-    note: str = ""
+    note: str | None = None
     overwrite: bool = False
 
 
@@ -46,8 +46,9 @@ def run(config: Config) -> dict[str, Any]:
     if config.out.exists() and any(config.out.iterdir()) and not config.overwrite:
         raise FileExistsError(f"{config.out} is not empty: overwrite it explicitly or choose another folder")
     results = join(parts)
-    text = _page(results, config.note)
-    figures = [Path(figure) for figure in save_figures(results, config.out, note=config.note)]
+    note = config.note if config.note is not None else results.get("note") or ""
+    text = _page(results, note)
+    figures = save_figures(results, config.out, note=note)
     text += [f"![{figure.stem}]({figure.name})\n" for figure in figures]
     write_file(page, ["\n".join(text).encode()])
     return {"report": str(page), "figures": [str(figure) for figure in figures], "splits": len(results["splits"])}

@@ -18,6 +18,8 @@ from lore_jax.cache import load_cache, read_manifest, read_texts
 from lore_jax.datasets.polis import load_polis_embeddings, polis_pairs, read_polis
 from lore_jax.datasets.rows import TextPairs, holds_index_rows, load_embeddings, read_index_pairs, read_text_pairs
 
+_POLIS = "Pairs of agree and disagree votes of people on statements by people, not choices between a model's replies."
+
 Texts = list[tuple[Any, str]]
 
 
@@ -69,6 +71,7 @@ class Source(NamedTuple):
         texts: (prompt, reply) of each response, or None.
         extra: further columns of each pair, or empty.
         counts: what was repeated, replaced or left out.
+        note: what must be said beside every number from these pairs, or None.
     """
 
     columns: dict[str, Any]
@@ -77,6 +80,7 @@ class Source(NamedTuple):
     texts: Texts | None
     extra: list[dict[str, Any]]
     counts: dict[str, int]
+    note: str | None = None
 
 
 def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
@@ -168,7 +172,7 @@ def read_polis_source(folders: Sequence[Path], given: GivenEmbeddings, *, seed: 
         "replaced_votes": sum(votes.num_replaced for votes in conversations),
     }
     merged = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return Source(merged, user_ids, table, texts, [], counts)
+    return Source(merged, user_ids, table, texts, [], counts, _POLIS)
 
 
 def _array(source: Path, given: GivenEmbeddings) -> Table:
