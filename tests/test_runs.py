@@ -185,12 +185,8 @@ KILLED = """
 
 
 def test_killed_again_and_again_it_ends_the_same(cache, unbroken, tmp_path):
-<<<<<<< HEAD
-    env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": os.pathsep.join(sys.path)}
-=======
     # The flags of this process too: with another number of CPU devices sums are split in another way.
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
->>>>>>> runs
     steps = []
     for countdown in (9, 70, 110, 110):
         command = [sys.executable, "-c", textwrap.dedent(KILLED), cache, tmp_path / "run", countdown, tmp_path / "jit"]
