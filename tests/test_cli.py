@@ -241,9 +241,3 @@ def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
     right = np.array([new[c] @ prefs.head > new[r] @ prefs.head for _, c, r in rows])
     (row,) = select(results, units="seen", shots=None, control=None)
     assert row["per_user"]["accuracy"] == [float(right[0]), None, float(right[3])]
-
-
-def test_demo(capsys):
-    out = run(capsys, "demo", "--users", "40", "--pairs", "16", "--dim", "8", "--rank", "1")
-    assert "oracle" in out
-    assert "personalising helps" in out.lower()
