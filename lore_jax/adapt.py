@@ -184,7 +184,8 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
             pairs = np.pad(bucket.first[at : at + chunk], padding) + np.minimum(ahead, np.pad(count, padding) - 1)
             weight = np.where(ahead < np.pad(count, padding), prefs.weight[pairs], 0.0).astype(np.float32)
             begin_chunk = np.pad(begin[users], (padding, (0, 0))).T
-            solved = _adapt_chunk(prior, table, prefs.chosen[pairs], prefs.rejected[pairs], weight, begin_chunk)
+            features = _features(table, prefs.chosen[pairs], prefs.rejected[pairs])
+            solved = _adapt_chunk(prior, features, weight, begin_chunk)
             pending.append((users, solved))
     # One transfer at the end of each chunk's work, after all chunks have been queued.
     for users, solved in pending:
@@ -193,11 +194,17 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
     return out
 
 
+@jax.jit
+def _features(table: jax.Array, chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """`[responses, rank]` and rows `[shots, users]` -> `[shots, rank, users]`.
+
+    A program of its own, quick to compile: the solver's then serves tables of any number of responses.
+    """
+    return jnp.moveaxis(table[chosen] - table[rejected], 2, 1)
+
+
 @functools.partial(jax.jit, donate_argnames=("start",))
-def _adapt_chunk(
-    model: Model, table: jax.Array, chosen: jax.Array, rejected: jax.Array, weight: jax.Array, start: jax.Array
-) -> Posterior:
-    """`chosen`, `rejected`, `weight [shots, users]`, `start [rank, users]` -> a posterior with users in front."""
-    features = jnp.moveaxis(table[chosen] - table[rejected], 2, 1)
+def _adapt_chunk(model: Model, features: jax.Array, weight: jax.Array, start: jax.Array) -> Posterior:
+    """`features [shots, rank, users]`, `weight`, `start [rank, users]` -> a posterior with users in front."""
     solved = adapt_user(model, features, weight, start)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)

@@ -29,7 +29,6 @@ import jax.numpy as jnp
 from lore_jax.cholesky import cholesky, inverse, solve
 
 # Newton decrements, in posterior standard deviations:
-_NEAR = 1e-2  # from here on convergence is quadratic
 _REACHED = 1e-4  # the mode
 _TOLERANCE = 1e-3  # what float32 leaves where features are huge
 
@@ -88,10 +87,11 @@ def map_estimate(
     def step(state: _Search) -> _Search:
         found = newton_step(features, offset, weight, state.deviation)
         # Near the mode the decrement falls quadratically until rounding stops it; then there is nothing left to gain.
-        stalled = (found.decrement < _NEAR) & (found.decrement > 0.5 * state.last.decrement)
+        stalled = (found.decrement <= _TOLERANCE) & (found.decrement > 0.5 * state.last.decrement)
         going = state.active & (found.decrement > _REACHED) & ~stalled & (state.steps < max_steps)
         last = jax.tree.map(functools.partial(jnp.where, state.active), found, state.last)
-        moved = jnp.where(going, found.deviation, state.deviation)
+        lost = jnp.isnan(found.decrement)  # a NaN stays visible
+        moved = jnp.where(going | lost, found.deviation, state.deviation)
         return _Search(moved, state.steps + going, going, last)
 
     # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so that a user's answer
