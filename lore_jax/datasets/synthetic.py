@@ -173,6 +173,8 @@ def _correlated_head(
     """`rho v + sqrt(1 - rho^2) n`, where n's margins vary as much as v's and are uncorrelated with them, `[dim]`."""
     size = np.sqrt(spectrum @ direction**2)
     other = rng.standard_normal(len(direction))
+    if size == 0.0:  # camps that cancel each other out: there is nothing to be correlated with
+        return other
     other -= direction * (spectrum @ (direction * other)) / size**2
     other *= size / np.sqrt(spectrum @ other**2)
     return correlation * direction + np.sqrt(1.0 - correlation**2) * other
