@@ -13,23 +13,32 @@ from matplotlib.figure import Figure
 
 from lore_jax.calibration import pool
 from lore_jax.evaluate import OTHER_USER, SHUFFLED_USERS
+from lore_jax.metrics import Interval
 from lore_jax.results import Results, select
 from lore_jax.tables import is_personal
-from lore_jax.verdict import average
+from lore_jax.verdict import average, difference
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; the lines differ in markers too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 _MARKERS = "osD^vPX*"
+_DRAWN_BINS = 10  # of a reliability diagram; the error is measured with more
 _STYLE_OF_CONTROL = {OTHER_USER: (0, (1, 1.5)), SHUFFLED_USERS: (0, (4, 2))}
 _LABEL_OF_CONTROL = {OTHER_USER: "another user's weights", SHUFFLED_USERS: "users shuffled"}
 
 
-def save_figures(results: Results, folder: str | os.PathLike[str], *, note: str = "") -> list[Path]:
+def save_figures(
+    results: Results,
+    folder: str | os.PathLike[str],
+    *,
+    methods: Sequence[str] | None = None,
+    note: str = "",
+) -> list[Path]:
     """Draws every figure that the results have the numbers for.
 
     Args:
         results: from `make_results` or `read_results`.
         folder: where to; made if it is not there.
+        methods: which to draw; None: all.
         note: said under each figure, for instance where the pairs come from.
 
     Returns:
@@ -42,19 +51,23 @@ def save_figures(results: Results, folder: str | os.PathLike[str], *, note: str 
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Figure] = {}
     for units in dict.fromkeys(row["units"] for row in select(results, users="unseen")):
-        drawn[f"shots-{units}"] = shots_figure(results, units=units)
-        drawn[f"reliability-{units}"] = reliability_figure(results, units=units)
+        drawn[f"shots-{units}"] = shots_figure(results, units=units, methods=methods)
+        drawn[f"reliability-{units}"] = reliability_figure(results, units=units, methods=methods)
     for data, plane in results["planes"].items():
         drawn[f"users-{data}" if data else "users"] = users_figure(plane, data)
     for name, figure in drawn.items():
         if note:
-            figure.supxlabel(note, fontsize=8, color="#555555")
-        figure.savefig(folder / f"{name}.png", dpi=150)
+            # Below what the layout has arranged; the page grows by as much.
+            figure.text(0.01, -0.01, note, fontsize=8, color="#555555", va="top")
+        figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.1)
     return [folder / f"{name}.png" for name in drawn]
 
 
 def shots_figure(results: Results, *, units: str = "unseen", methods: Sequence[str] | None = None) -> Figure:
-    """Accuracy of unseen users against shots, with 95 % intervals; controls dotted in the colour of their method.
+    """Accuracy of unseen users against shots, and what is gained over no shots, user by user; 95 % intervals.
+
+    Dashed: methods that are the same for everybody. Dotted, in the colour of its method: the control with another user's
+    weights. Where control and method meet, nothing is personal.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -67,32 +80,50 @@ def shots_figure(results: Results, *, units: str = "unseen", methods: Sequence[s
     Example:
         >>> shots_figure(read_results("run/results.json")).savefig("shots.png")
     """
-    figure, axes = _new_figure(width=8.0)
+    figure = Figure(figsize=(10.0, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    ticks: set[int] = set()
+    right.axhline(0.0, color="#999999", linewidth=1)
     for i, method in enumerate(methods or _methods(results)):
         personal = is_personal(results, method)
-        controls = [None, *_STYLE_OF_CONTROL] if personal else [None]
-        for control in controls:
-            rows = select(results, method=method, control=control, users="unseen", units=units)
-            counts = sorted({row["shots"] or 0 for row in rows})
-            if not counts:
+        for control in (None, *_STYLE_OF_CONTROL) if personal else (None,):
+            cell: dict[str, Any] = {"method": method, "control": control, "users": "unseen", "units": units}
+            shots = sorted({row["shots"] or 0 for row in select(results, **cell)})
+            if not shots:
                 continue
-            where = {"method": method, "control": control, "users": "unseen", "units": units}
-            drawn = [average(results, {**where, "shots": count}).interval() for count in counts]
-            mean, low, high = 100.0 * np.array(drawn).T
+            ticks |= set(shots)
+            style: dict[str, Any] = {"color": _colour(i), "linestyle": _STYLE_OF_CONTROL.get(control or "", "-")}
+            if control is None and personal:
+                style |= {"marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
+            elif control is None:
+                style["linestyle"] = (0, (5, 2))
             label = method if control is None else f"{method}, {_LABEL_OF_CONTROL[control]}"
-            style: dict[str, Any] = {"color": _colour(i), "label": label, "linestyle": "-"}
-            if control is not None:
-                axes.plot(counts, mean, **{**style, "linestyle": _STYLE_OF_CONTROL[control]})
-            elif personal:
-                axes.plot(counts, mean, marker=_MARKERS[i % len(_MARKERS)], **style)
-                axes.fill_between(counts, low, high, color=_colour(i), alpha=0.15, linewidth=0)
-            else:
-                axes.plot(counts, mean, **{**style, "linestyle": (0, (8, 3))})
-    axes.set_xlabel("shots (comparisons by the unseen user)")
-    axes.set_ylabel("accuracy, macro over users, %")
-    axes.set_title(f"Unseen users, {units} {_units(results)}", loc="left", fontsize=11)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+            found = [average(results, {**cell, "shots": count}).interval() for count in shots]
+            _band(left, shots, found, label, shade=control is None and personal, **style)
+            if personal and control != SHUFFLED_USERS:
+                nobody = {**cell, "control": None, "shots": 0}
+                gained = [difference(results, {**cell, "shots": n}, nobody).interval() for n in shots if n]
+                found = [Interval(0.0, 0.0, 0.0), *gained]
+                _band(right, [0, *(n for n in shots if n)], found, None, shade=control is None, **style)
+    for axes in (left, right):
+        _tidy(axes)
+        axes.set_xticks(sorted(ticks))
+    left.set_ylabel("accuracy, macro over users, %")
+    right.set_ylabel("gained over 0 shots of the same method, points")
+    figure.suptitle(f"Unseen users, {units} {_units(results)}", x=0.01, ha="left", fontsize=11)
+    figure.supxlabel("shots (comparisons by the unseen user)", fontsize=10)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return figure
+
+
+def _band(
+    axes: Axes, shots: Sequence[int], found: Sequence[Interval], label: str | None, *, shade: bool, **style: Any
+) -> None:
+    """A line through means in points, and a band between the ends of their intervals."""
+    mean, low, high = 100.0 * np.array(found).T
+    axes.plot(shots, mean, label=label, **style)
+    if shade:
+        axes.fill_between(shots, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def reliability_figure(
@@ -119,11 +150,12 @@ def reliability_figure(
     above.plot([50, 100], [50, 100], color="#999999", linewidth=1, label="perfectly calibrated")
     for i, method in enumerate(methods or _methods(results)):
         rows = select(results, method=method, control=None, users="unseen", units=units, shots=shots)
-        found = pool([row["calibration"] for row in rows]) if rows else None
-        if found is None or not len(found.count):
+        counted = [row["calibration"] for row in rows]
+        if not rows or not len((found := pool(counted, bins=_DRAWN_BINS)).count):
             continue
         reach = 1.96 * np.sqrt(found.accuracy * (1.0 - found.accuracy) / found.count)
-        label = f"{method}: error {100 * found.error:.1f}, floor {100 * found.floor:.1f}"
+        measured = pool(counted)
+        label = f"{method}: error {100 * measured.error:.1f}, floor {100 * measured.floor:.1f}"
         style: dict[str, Any] = {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
         above.errorbar(
             100 * found.confidence,
@@ -134,8 +166,8 @@ def reliability_figure(
             elinewidth=0.8,
             **style,
         )
-        density = np.sum([np.asarray(row["calibration"]["count"], np.float64) for row in rows], axis=0)
-        density = density.reshape(40, -1).sum(axis=1)
+        density = np.sum([np.asarray(entry["count"], np.float64) for entry in counted], axis=0)
+        density = density.reshape(25, -1).sum(axis=1)
         edges = np.linspace(50, 100, len(density) + 1)
         below.stairs(100 * density / density.sum(), edges, color=_colour(i), linewidth=1.2)
     above.set_ylabel("accuracy, %")
@@ -163,7 +195,9 @@ def users_figure(plane: Mapping[str, Any], data: str = "") -> Figure:
     Example:
         >>> users_figure(read_results("run/results.json")["planes"][""]).savefig("users.png")
     """
-    figure, axes = _new_figure(width=6.4, height=5.4)
+    figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+    axes = figure.subplots()
+    _tidy(axes)
     many = sum(len(points) for points in plane["groups"].values())
     size = float(np.clip(6000.0 / max(many, 1), 4.0, 30.0))
     for i, (name, points) in enumerate(plane["groups"].items()):
@@ -178,13 +212,6 @@ def users_figure(plane: Mapping[str, Any], data: str = "") -> Figure:
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     return figure
-
-
-def _new_figure(*, width: float, height: float = 4.2) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    _tidy(axes)
-    return figure, axes
 
 
 def _tidy(axes: Axes) -> None:

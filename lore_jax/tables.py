@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,10 +122,18 @@ def show(interval: Interval, metric: str = "accuracy") -> str:
     return f"{mean} ({low} to {high})"
 
 
-def method_lines(results: Results) -> dict[str, Fields]:
-    """A line for every method; where users differ in it, one for its population and for its controls too."""
+def method_lines(results: Results, methods: Sequence[str] | None = None) -> dict[str, Fields]:
+    """A line for every method; where users differ in it, one for its population and for its controls too.
+
+    Args:
+        results: from `make_results` or `read_results`.
+        methods: which; None: all.
+
+    Returns:
+        Labels to fields, for `table` and `measures`.
+    """
     lines: dict[str, Fields] = {}
-    for method in dict.fromkeys(row["method"] for row in results["rows"]):
+    for method in methods or dict.fromkeys(row["method"] for row in results["rows"]):
         own: Fields = {"method": method, "control": None}
         if is_personal(results, method):
             lines[f"{method}, 0 shots (population)"] = {**own, "shots": 0}

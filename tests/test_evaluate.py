@@ -196,46 +196,6 @@ def test_gaining_as_much_from_others_is_no_evidence():
     assert said["sentence"].endswith("another user's weights do as well")
 
 
-def test_bootstrap_spread_is_that_of_the_mean():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=400)
-    drawn = metrics.bootstrap([values], rng)
-    np.testing.assert_allclose(drawn.draws.std(), values.std() / 20, rtol=0.1)
-    # The same people in five splits are no five times as many people.
-    again = metrics.bootstrap([values] * 5, rng, users=[np.arange(400)] * 5)
-    np.testing.assert_allclose(again.draws.std(), values.std() / 20, rtol=0.1)
-    apart = metrics.bootstrap([values] * 5, rng)
-    # Different people are; resampling the splits too errs on the wide side, by at most sqrt(2).
-    assert 0.95 < apart.draws.std() / (values.std() / np.sqrt(2000)) < 1.45
-    assert (drawn.num_users, again.num_users, apart.num_users) == (400, 400, 2000)
-
-
-def test_bootstrap_of_few_and_of_nobody():
-    rng = np.random.default_rng(0)
-    assert metrics.bootstrap([np.array([np.nan])], rng).num_users == 0
-    assert metrics.bootstrap([np.array([0.3])], rng).interval() == (0.3, -np.inf, np.inf)
-    values = np.array([0.1, np.nan, 0.2, 0.6, 0.3])
-    wide, plain_ = metrics.bootstrap([values], rng).interval(), np.nanstd(values) / 2
-    assert wide.high - wide.low > 2 * 1.96 * plain_
-    with pytest.raises(ValueError, match="one user a value"):
-        metrics.bootstrap([np.zeros(3)], rng, users=[np.zeros(2)])
-
-
-def test_sign_test_against_scipy():
-    wins, losses = np.meshgrid(np.arange(12), np.arange(12))
-    np.testing.assert_allclose(metrics.sign_test(wins, losses), binom.sf(wins - 1, wins + losses, 0.5), rtol=1e-9)
-
-
-def test_calibration_floor_is_the_mean_error_of_simulated_choices():
-    rng = np.random.default_rng(0)
-    probability = np.concatenate([rng.uniform(0.02, 0.98, 600), [0.5] * 40])
-    errors = []
-    for _ in range(300):
-        drawn = np.where(rng.random(len(probability)) < probability, probability, 1 - probability)
-        errors.append(metrics.expected_calibration_error(drawn))
-    np.testing.assert_allclose(metrics.calibration_floor(probability, rng, draws=300), np.mean(errors), rtol=0.03)
-
-
 def test_pooled_counts_give_the_calibration_of_all_pairs_together():
     rng = np.random.default_rng(1)
     parts = [np.clip(rng.beta(3, 2, 4000), 0.001, 0.999) for _ in range(3)]

@@ -1,0 +1,92 @@
+"""Figures from JSON alone: they appear, and what they draw is what the JSON says."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from lore_jax.evaluate import OTHER_USER, Cell, Method, evaluate
+from lore_jax.plots import reliability_figure, save_figures, shots_figure, users_figure
+from lore_jax.predict import Margins
+from lore_jax.preferences import from_arrays
+from lore_jax.results import describe_split, make_results, select
+
+USERS = 15
+
+
+def scorer(personal):
+    def score(shots, test):
+        sure = shots.pairs_per_user()[test.user] if personal else 1.0
+        return Margins(0.3 * sure * np.cos(test.row + 0.0).astype(np.float32), np.ones(test.num_pairs, np.float32))
+
+    return score
+
+
+@pytest.fixture(scope="module")
+def results():
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(20, size=12 * USERS)
+    prefs = from_arrays(
+        rng.normal(size=(20, 3)).astype(np.float32), chosen, (chosen + 1) % 20, np.repeat(np.arange(USERS), 12)
+    )
+    rows, entries = [], []
+    methods = {"personal": Method(scorer(True)), "ridge BT": Method(scorer(False))}
+    for split in range(2):
+        cell = Cell("unseen", "unseen", prefs, prefs)
+        rows += evaluate(methods, [cell], shots=(0, 2, 8), split=split, seed=split)
+        who = {"unseen": np.arange(USERS)}
+        entries.append(describe_split(who, units=("unseen",), unit="response", digest="0", split=split))
+    plane = {
+        "groups": {"seen users": rng.normal(size=(9, 2)), "unseen users": rng.normal(size=(4, 2))},
+        "share": [0.6, 0.2],
+    }
+    made = make_results(rows, entries, name="t", config={}, seed=0, planes={"here": plane})
+    return json.loads(json.dumps(made))
+
+
+def test_every_figure_appears(results, tmp_path):
+    files = save_figures(results, tmp_path / "figures", note="Where the pairs come from.")
+    assert sorted(path.name for path in files) == ["reliability-unseen.png", "shots-unseen.png", "users-here.png"]
+    for path in files:
+        data = path.read_bytes()
+        assert data[:8] == b"\x89PNG\r\n\x1a\n"
+        width, height = struct.unpack(">II", data[16:24])
+        assert min(width, height) > 400
+
+
+def test_curves_are_the_means_of_the_rows(results):
+    left, right = shots_figure(results).axes
+    lines = {line.get_label(): np.asarray(line.get_ydata()) for line in left.lines}
+    assert set(lines) == {"personal", "personal, another user's weights", "ridge BT"}
+
+    def mean(**where):
+        return 100 * np.mean([row["accuracy"] for row in select(results, **where)])
+
+    expected = [mean(method="personal", control=None, shots=shots) for shots in (0, 2, 8)]
+    np.testing.assert_allclose(lines["personal"], expected, rtol=1e-5)
+    control = [mean(method="personal", control=OTHER_USER, shots=shots) for shots in (2, 8)]
+    np.testing.assert_allclose(lines["personal, another user's weights"], control, rtol=1e-5)
+    gained = next(line.get_ydata() for line in right.lines if len(line.get_xdata()) == 3)
+    np.testing.assert_allclose(gained, np.array(expected) - expected[0], rtol=1e-4, atol=1e-4)
+    assert list(left.get_xticks()) == [0, 2, 8]
+
+
+def test_reliability_shows_all_pairs_of_all_splits(results):
+    above, below = reliability_figure(results, shots=7, methods=["personal"]).axes
+    assert above.get_title("left") == "Unseen users, unseen responses, 8 shots"
+    confidence, accuracy = (np.asarray(values) for values in above.lines[1].get_data())
+    assert (np.diff(confidence) > 0).all()
+    rows = select(results, method="personal", control=None, shots=8)
+    right, count = (sum(np.sum(row["calibration"][name]) for row in rows) for name in ("right", "count"))
+    assert count == 2 * 12 * USERS
+    np.testing.assert_allclose(np.average(accuracy), 100 * right / count, atol=5)
+    np.testing.assert_allclose(below.patches[0].get_data().values.sum(), 100)
+
+
+def test_users_and_the_population_are_in_the_plane(results):
+    (axes,) = users_figure(results["planes"]["here"], "here").axes
+    drawn = {points.get_label(): points.get_offsets() for points in axes.collections}
+    assert set(drawn) == {"seen users (9)", "unseen users (4)", "population"}
+    np.testing.assert_allclose(drawn["unseen users (4)"], results["planes"]["here"]["groups"]["unseen users"])
+    assert "60 %" in axes.get_xlabel()
