@@ -265,9 +265,3 @@ def test_embed_passes_everything_on(here, capsys, monkeypatch):
     out = run(capsys, "embed", "pairs.jsonl", *options)
     for part in ("4 responses embedded", "4 pairs by 2 users", "went on from row 2", "1 prompts of 3 replies lost"):
         assert part in out
-
-
-def test_demo(capsys):
-    out = run(capsys, "demo", "--users", "40", "--pairs", "16", "--dim", "8", "--rank", "1")
-    assert "oracle" in out
-    assert "personalising helps" in out.lower()
