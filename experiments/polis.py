@@ -135,7 +135,7 @@ def run(config: Config) -> Results:
     text = tables(results, names, config.tests, asked.shots[-2])
     write_results(config.out / "results.json", results)
     (config.out / "tables.md").write_text(text + "\n")
-    save_figures(results, config.out / "figures", note=NOTE)
+    save_figures(results, config.out / "figures", methods=(BEST_PAPER, "ridge BT", "gaussian"), note=NOTE)
     print(f"{text}\n\nSaved results.json, tables.md, parts and figures in {config.out}")
     return results
 
@@ -206,7 +206,8 @@ def with_best_paper(results: Results, shots: int) -> Results:
 
 def tables(results: Results, names: Sequence[str], tests: tuple[Use, ...], shots: int) -> str:
     """What the results say, in Markdown."""
-    lines = method_lines(results)
+    methods = [*dict.fromkeys(row["method"] for row in results["rows"] if row["method"] != "gaussian")]
+    lines = {name: of(name) for name in methods} | method_lines(results, ["gaussian"])
     out = [f"# Polis\n\n{NOTE} Accuracy in %, macro over users, with 95 % intervals (users and splits resampled)."]
     for test in tests:
         cell: dict[str, Any] = {"users": "unseen", "units": test, "shots": shots}

@@ -1,0 +1,41 @@
+"""Every experiment runs in --smoke mode, and a stopped one goes on."""
+
+import dataclasses
+
+import pytest
+
+from experiments import polis
+from lore_jax.results import read_results, select
+
+
+def test_polis(tmp_path, capsys, monkeypatch):
+    config = polis.Config(out=tmp_path / "run", smoke=True)
+    results = polis.run(config)
+    text = capsys.readouterr().out
+    assert (tmp_path / "run" / "tables.md").read_text().strip() in text
+    assert "agree/disagree votes" in text
+    assert read_results(tmp_path / "run" / "results.json") == results
+    assert {row["data"] for row in results["rows"]} == {"one", "two"}
+    assert {row["units"] for row in results["rows"]} == {"seen", "unseen"}
+    for control in (None, "other user", "shuffled users"):
+        assert select(results, method="gaussian", control=control, users="unseen", units="unseen", shots=5)
+    figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    assert {"shots-unseen.png", "shots-seen.png", "reliability-unseen.png", "users-one.png"} <= figures
+
+    # Parts that are there are not made again; a missing one is.
+    (tmp_path / "run" / "parts" / "two-seen-0.json").unlink()
+    made = []
+    evaluate_part = polis.evaluate_part
+    monkeypatch.setattr(polis, "evaluate_part", lambda *args, **kw: made.append(args[3]) or evaluate_part(*args, **kw))
+    again = polis.run(config)
+    assert made == ["seen"]
+    assert again["rows"] == results["rows"]
+
+    with pytest.raises(ValueError, match=r"one-unseen-0\.json was made with other settings"):
+        polis.run(dataclasses.replace(config, seed=1))
+
+
+def test_polis_without_data_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--data must name the folder"):
+        polis.run(polis.Config(out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
