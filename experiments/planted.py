@@ -2,11 +2,11 @@
 
     python -m experiments.planted --out RUN          (about 3 minutes on two CPU cores; --smoke: 30 s)
 
-Simplex users (the paper's own assumption): Dirichlet(0.1) weights on 5 planted columns, dim 64, 3,200 responses, 1,000 users
-of 45 pairs; 30 % of the users are unseen, and adapt to 10 pairs; 30 % of the prompts are unseen too and test. Choices are
-noisy, so that an oracle is not perfect either. Methods: the paper's objective at the planted rank and with ranks and
-steps as published; the population model with everything chosen on validation; the oracle, which has the planted basis and
-the same per-user solver. Everything is chosen without looking at the test.
+Simplex users (the paper's own assumption) at the paper's sizes: Dirichlet(0.1) weights on 5 planted columns, dim 64, 3,200
+responses, 1,000 seen users of 45 training pairs each, and 430 unseen users who adapt to a few pairs; 30 % of the prompts
+are new to everybody, and test. Choices are noisy, so that an oracle is not perfect either. Methods: the paper's objective,
+initialisation and steps at the planted rank; the population model and ridge Bradley-Terry with everything chosen on
+validation; the oracle, which has the planted basis and the same per-user solver.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from lore_jax import metrics
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 
 SHOTS = (0, 5, 10, 20)
-FULL = SyntheticConfig(num_users=1000, users="simplex", alpha=0.1, noise=0.25)
-SMOKE = dataclasses.replace(FULL, num_users=80, num_prompts=80)
+FULL = SyntheticConfig(num_users=1430, pairs_per_user=(64, 64), users="simplex", alpha=0.1, noise=0.25)
+SMOKE = dataclasses.replace(FULL, num_users=80, num_prompts=80, pairs_per_user=(30, 30))
 
 
 def accuracy(model: lore.Model, split: Any, shots: int, seed: int) -> np.ndarray:
