@@ -13,6 +13,11 @@ paper's objective is shown at four ranks and, generously, at the best of them *c
 
 Each (conversation, test, split) is one file in RUN/parts: a run that was stopped goes on where it was. RUN/results.json
 holds everything, RUN/tables.md the tables, RUN/figures what is drawn from the JSON.
+
+Time: on two CPU cores about a minute for the first split of each conversation and test, most of it compiling, and some
+10 s for each further one. Expected (San Juan land bank, unseen statements, unseen users, 20 shots, two splits): gaussian
+73.8, ridge BT 66.0, the paper's objective at its best rank 67.4; "Personalising helps: +10.2 points at 20 shots (95 %
+interval 6.9 to 13.8, 2 splits)".
 """
 
 from __future__ import annotations

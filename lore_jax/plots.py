@@ -208,7 +208,9 @@ def users_figure(plane: Mapping[str, Any], data: str = "") -> Figure:
     first, second = (100.0 * share for share in plane["share"])
     axes.set_xlabel(f"first direction of departure, logits ({first:.0f} % of the departures)")
     axes.set_ylabel(f"second direction, logits ({second:.0f} %)")
-    axes.set_title(f"Users in the plane of their weights{data and f': {data}'}", loc="left", fontsize=11)
+    axes.set_title(
+        "\n".join(["Users in the plane of their weights", *([data] if data else [])]), loc="left", fontsize=11
+    )
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
     return figure

@@ -11,7 +11,8 @@ The sentence says yes only if the personal weights beat, each with confidence,
 
 The second is what makes yes safe. A model whose population is fitted badly can gain from anybody's shots; but where
 users do not differ, a user's own weights and another's are exchangeable, so that (2) passes by chance with the
-probability the interval allows, one-sided, whatever the model.
+probability the interval allows, one-sided, whatever the model. (Simulated users who do not differ, the population's
+ridge set to 3,000 where 3 is right: the first alone says yes to 18 of 30 data sets, both together to none.)
 """
 
 from __future__ import annotations
