@@ -1,10 +1,11 @@
 """Splits, looked at from outside: sets of Python tuples, never the arrays the splits are made with."""
 
+import contextlib
 import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lore_jax import splits
@@ -69,12 +70,23 @@ def assert_known_units(prefs, cut, unit):
     assert unit == "response" or not train_prompts & test_prompts
 
 
+@contextlib.contextmanager
+def unlucky_draws_set_aside():
+    """Three responses a prompt: now and then no pair has both of its responses on the test side, which is refused."""
+    try:
+        yield
+    except ValueError as error:
+        assume("leaves no test pair" not in str(error))
+        raise
+
+
 @pytest.mark.parametrize("unit", ["prompt", "response"])
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), shared=st.sampled_from([0, 1, 6]), fraction=st.floats(0.2, 0.8))
 def test_no_leak(unit, seed, shared, fraction):
     prefs = random_preferences(seed, shared=shared)
-    assert_new_units(prefs, splits.hold_out_units(prefs, fraction, unit=unit, seed=seed), unit)
+    with unlucky_draws_set_aside():
+        assert_new_units(prefs, splits.hold_out_units(prefs, fraction, unit=unit, seed=seed), unit)
     assert_known_units(prefs, splits.hold_out_within_users(prefs, fraction, unit=unit, seed=seed), unit)
 
 
@@ -84,7 +96,8 @@ def test_no_leak(unit, seed, shared, fraction):
 @given(seed=st.integers(0, 2**31), shared=st.sampled_from([0, 6]), count=st.integers(2, 5))
 def test_folds_never_leak_and_test_everything_once(unit, use, check, seed, shared, count):
     prefs = random_preferences(seed, shared=shared, pairs=600)
-    cuts = splits.folds(prefs, count, use=use, unit=unit, seed=seed)
+    with unlucky_draws_set_aside():
+        cuts = splits.folds(prefs, count, use=use, unit=unit, seed=seed)
     assert len(cuts) == count
     for cut in cuts:
         check(prefs, cut, unit)
