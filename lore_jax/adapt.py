@@ -173,7 +173,7 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
             raise ValueError(f"start has {start.num_users} users, the preferences have {prefs.num_users}")
         begin = np.concatenate([np.asarray(start.weights), begin[start.num_users :]])
     # Only population and family matter from here on: models that differ in anything else share the compiled programs.
-    prior = model.replace(basis=None, params=None, input_scale=None, temperature=1.0, terms=None)
+    prior = dataclasses.replace(model, basis=None, params=None, input_scale=None, temperature=1.0, terms=None)
     pending = []
     for bucket in group_by_user(prefs):
         chunk = max(1, _PAIRS_PER_CHUNK // bucket.shots)
