@@ -3,8 +3,10 @@
 A LAPACK call per user is the slow part of a per-user Newton step on a CPU (and, batched over thousands of users inside
 a loop, was seen to hang on two cores), and a launch of tiny blocks on an accelerator. Here a "number" is an array of
 any shape `[...]`, one entry a user, so that every scalar formula is a contiguous vector operation over users. (A vmap
-would say the same, but its loops and broadcasts move the users' axis to the front, where nothing vectorises.) Small
-sizes are unrolled into such formulas; larger ones loop over columns.
+would say the same, but its loops and broadcasts move the users' axis to the front, where nothing vectorises.)
+
+Columns are looped over, not unrolled: XLA would fuse unrolled formulas into one loop that computes every entry anew
+from the start for each of its outputs, tens of times slower than this, and takes seconds to compile it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-UNROLLED_UP_TO = 10  # n^3 / 6 operations are traced: 170 at size 10, 20,000 at size 50, too many to compile
 _LOST = 1e-6  # a pivot below this part of its diagonal entry is rounding in float32
 
 
@@ -35,15 +36,22 @@ def cholesky(matrix: jax.Array, *, least: jax.Array | None = None) -> jax.Array:
         Array(2., dtype=float32)
     """
     n = matrix.shape[0]
-    if n > UNROLLED_UP_TO:
-        return _rolled_cholesky(matrix, least)
-    lower = [[jnp.zeros_like(matrix[0, 0])] * n for _ in range(n)]
-    for j in range(n):
-        left = _minus_products(matrix[j, j], lower[j][:j], lower[j][:j])
-        lower[j][j], reciprocal = _pivot(left, matrix[j, j], None if least is None else least[j])
-        for i in range(j + 1, n):
-            lower[i][j] = _minus_products(matrix[i, j], lower[i][:j], lower[j][:j]) * reciprocal
-    return jnp.stack([jnp.stack(row) for row in lower])
+    index = jnp.arange(n).reshape(n, *[1] * (matrix.ndim - 2))
+
+    def column(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        lower, left = state  # what is left of A when the outer products of the columns so far are taken off
+        pivot = left[j, j]
+        if least is None:
+            diagonal = jnp.sqrt(pivot)
+            reciprocal = 1.0 / diagonal
+        else:
+            diagonal = jnp.sqrt(jnp.maximum(pivot, least[j]))
+            # A NaN compares as not lost: it stays visible.
+            reciprocal = jnp.where(pivot < _LOST * matrix[j, j], 0.0, 1.0 / diagonal)
+        entries = jnp.where(index > j, left[:, j] * reciprocal[None], 0.0).at[j].set(diagonal)
+        return lower.at[:, j].set(entries), left - entries[:, None] * entries[None, :]
+
+    return jax.lax.fori_loop(0, n, column, (jnp.zeros_like(matrix), matrix))[0]
 
 
 def solve(lower: jax.Array, right: jax.Array) -> jax.Array:
@@ -61,58 +69,6 @@ def solve(lower: jax.Array, right: jax.Array) -> jax.Array:
         Array([0.25, 0.25], dtype=float32)
     """
     n = lower.shape[0]
-    if n > UNROLLED_UP_TO:
-        return _rolled_solve(lower, right)
-    reciprocal = [1.0 / lower[i, i] for i in range(n)]
-    x: list[jax.Array] = []
-    for i in range(n):
-        x.append(_minus_products(right[i], [lower[i, k] for k in range(i)], x) * reciprocal[i])
-    for i in reversed(range(n)):
-        x[i] = _minus_products(x[i], [lower[k, i] for k in range(i + 1, n)], x[i + 1 :]) * reciprocal[i]
-    return jnp.stack(x)
-
-
-def inverse(lower: jax.Array) -> jax.Array:
-    """The inverse of `L L'`, `[n, n, ...]` -> `[n, n, ...]`: a posterior covariance when `L L'` is a Hessian."""
-    n = lower.shape[0]
-    identity = jnp.eye(n, dtype=lower.dtype).reshape(n, n, *[1] * (lower.ndim - 2))
-    # All columns ride along like users: n^2 operations to compile, not n^3, which XLA needs seconds for at size 8.
-    return solve(lower[:, :, None], jnp.broadcast_to(identity, lower.shape))
-
-
-def _minus_products(start: jax.Array, left: list[jax.Array], right: list[jax.Array]) -> jax.Array:
-    for a, b in zip(left, right, strict=True):
-        start = start - a * b
-    return start
-
-
-def _pivot(left: jax.Array, entry: jax.Array, least: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """`L_jj` from what is left of `A_jj`, and what to multiply the column below it with."""
-    if least is None:
-        diagonal = jnp.sqrt(left)
-        return diagonal, 1.0 / diagonal
-    diagonal = jnp.sqrt(jnp.maximum(left, least))
-    return diagonal, jnp.where(
-        left < _LOST * entry, 0.0, 1.0 / diagonal
-    )  # a NaN compares as not lost: it stays visible
-
-
-def _rolled_cholesky(matrix: jax.Array, least: jax.Array | None) -> jax.Array:
-    """Column j of L, then its outer product off what remains of A: n steps of n x n numbers."""
-    n = matrix.shape[0]
-    index = jnp.arange(n).reshape(n, *[1] * (matrix.ndim - 2))
-
-    def column(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        lower, left = state
-        diagonal, reciprocal = _pivot(left[j, j], matrix[j, j], None if least is None else least[j])
-        entries = jnp.where(index > j, left[:, j] * reciprocal[None], 0.0).at[j].set(diagonal)
-        return lower.at[:, j].set(entries), left - entries[:, None] * entries[None, :]
-
-    return jax.lax.fori_loop(0, n, column, (jnp.zeros_like(matrix), matrix))[0]
-
-
-def _rolled_solve(lower: jax.Array, right: jax.Array) -> jax.Array:
-    n = lower.shape[0]
     index = jnp.arange(n).reshape(n, *[1] * (right.ndim - 1))
 
     def forward(i: jax.Array, b: jax.Array) -> jax.Array:
@@ -125,3 +81,10 @@ def _rolled_solve(lower: jax.Array, right: jax.Array) -> jax.Array:
         return jnp.where(index < i, b - lower[i] * x[None], b).at[i].set(x)
 
     return jax.lax.fori_loop(0, n, backward, jax.lax.fori_loop(0, n, forward, right))
+
+
+def inverse(lower: jax.Array) -> jax.Array:
+    """The inverse of `L L'`, `[n, n, ...]` -> `[n, n, ...]`: a posterior covariance when `L L'` is a Hessian."""
+    n = lower.shape[0]
+    identity = jnp.eye(n, dtype=lower.dtype).reshape(n, n, *[1] * (lower.ndim - 2))
+    return solve(lower[:, :, None], jnp.broadcast_to(identity, lower.shape))  # columns ride along like users

@@ -39,10 +39,11 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.cholesky import cholesky, solve
-from lore_jax.newton import weighted_outer
+from lore_jax.newton import combine, sums_over_pairs
 
-_TOLERANCE = 1e-6  # nats; more where float32 does not resolve the gap so finely, see `_Look.tolerance`
+_TOLERANCE = 1e-6  # nats; more where float32 does not resolve the gap so finely
 _TO_THE_WALL = 0.99  # share of the way to the nearest wall that one step may take
+_FIRST_SLACK = 0.25  # of the largest gradient there can be: about its spread at the centre of the simplex
 _CENTRING = 0.1  # each step aims at this share of the present w . s
 _LEAST_WEIGHT = 1e-12  # far below what a margin shows, far above where s / w overflows
 
@@ -63,26 +64,6 @@ class SimplexEstimate(NamedTuple):
     converged: jax.Array
     steps: jax.Array
     grad_norm: jax.Array
-
-
-class _Look(NamedTuple):
-    """What f looks like at some weights.
-
-    Attributes:
-        margin: `f_i . w`, `[shots, ...]`.
-        apart: `f_ik - f_i . w`, `[rank, shots, ...]`.
-        curvature: second derivative of the share of f of each pair in its margin, `[shots, ...]`.
-        gradient: of f, up to a number shared by all columns, `[rank, ...]`.
-        gap: the duality gap, `[...]`.
-        tolerance: the gap that counts as none: a millionth of a nat, or what float32 may have added to it, `[...]`.
-    """
-
-    margin: jax.Array
-    apart: jax.Array
-    curvature: jax.Array
-    gradient: jax.Array
-    gap: jax.Array
-    tolerance: jax.Array
 
 
 def simplex_estimate(features: jax.Array, weight: jax.Array, *, max_steps: int = 40) -> SimplexEstimate:
@@ -112,59 +93,77 @@ def simplex_estimate(features: jax.Array, weight: jax.Array, *, max_steps: int =
     share = weight / jnp.where(total > 0, total, 1.0)
     size = jnp.max(jnp.abs(features), axis=0)
 
-    def look(weights: jax.Array) -> _Look:
-        margin = jnp.sum(features * weights[:, None], axis=0)
+    def not_done(search: _Search) -> jax.Array:
+        return jnp.any(search.active)
+
+    def step(search: _Search) -> _Search:
+        weights, slack = search.weights, search.slack
+        margin = combine(features, weights)
         apart = features - margin[None]
         lost = jax.nn.sigmoid(-margin)
         pull = share * lost
-        gradient = -jnp.sum(apart * pull[None], axis=1)
-        gap = jnp.sum(weights * gradient, axis=0) - jnp.min(gradient, axis=0)
+        towards_chosen, hessian = sums_over_pairs(apart, pull, pull * (1.0 - lost))
+        gradient = -towards_chosen
+        mean_gradient = jnp.sum(weights * gradient, axis=0)
+        gap = mean_gradient - jnp.min(gradient, axis=0)
         # A term `pull |apart|` of the gradient is off by some units in the last place, and so is `pull`, because its
         # margin is a sum of terms as large as `size`.
         rounding = jnp.sum(pull * jnp.max(jnp.abs(apart), axis=0) * (1.0 + 0.25 * (1.0 - lost) * size), axis=0)
-        return _Look(margin, apart, pull * (1.0 - lost), gradient, gap, _TOLERANCE * jnp.maximum(rounding, 1.0))
+        tolerance = _TOLERANCE * jnp.maximum(rounding, 1.0)
+        grad_norm = jnp.sqrt(jnp.sum((weights * (gradient - mean_gradient[None])) ** 2, axis=0))
 
-    def not_done(state: tuple[jax.Array, ...]) -> jax.Array:
-        return jnp.any(state[3])
-
-    def step(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        weights, slack, steps, active = state
-        here = look(weights)
         mu = _CENTRING * jnp.mean(weights * slack, axis=0, keepdims=True)
-        hessian = weighted_outer(here.apart, here.curvature)
         lower = cholesky(_add_to_diagonal(hessian, slack / weights), least=slack / weights)
-        a = solve(lower, mu / weights - here.gradient)
+        a = solve(lower, mu / weights - gradient)
         b = solve(lower, jnp.ones_like(weights))
         towards = a - b * (jnp.sum(a, axis=0, keepdims=True) / jnp.sum(b, axis=0, keepdims=True))
         slack_towards = mu / weights - slack - (slack / weights) * towards
         room = jnp.minimum(_room(weights, towards), _room(slack, slack_towards))
-        along = jnp.sum(here.apart * towards[:, None], axis=0)
+        along = combine(apart, towards)
         rho = jnp.max(jnp.abs(along) * (share > 0), axis=0, initial=1e-6)
-        pull = share * jax.nn.sigmoid(-(here.margin + room[None] * along))
+        pull = share * jax.nn.sigmoid(-(margin + room[None] * along))
         slope = -jnp.sum(pull * along, axis=0) - jnp.sum(mu * towards / (weights + room[None] * towards), axis=0)
         length = jnp.where((slope <= 0) | (rho * room <= 1), room, jnp.minimum(jnp.log1p(rho) / rho, room))
         moved = jnp.maximum(weights + length[None] * towards, _LEAST_WEIGHT)
-        moved = moved / jnp.sum(moved, axis=0, keepdims=True)
-        there, steps = look(moved), steps + active
-        return (
-            jnp.where(active[None], moved, weights),
-            jnp.where(active[None], slack + length[None] * slack_towards, slack),
-            steps,
-            # Half of what is allowed: compiled outside the loop, the same gap may round differently.
-            active & (there.gap > 0.5 * there.tolerance) & (steps < max_steps),
+
+        going = search.active & (gap > tolerance) & (search.steps < max_steps)
+        return _Search(
+            weights=jnp.where(going[None], moved / jnp.sum(moved, axis=0, keepdims=True), weights),
+            slack=jnp.where(going[None], slack + length[None] * slack_towards, slack),
+            steps=search.steps + going,
+            active=going,
+            gap=jnp.where(search.active, gap, search.gap),
+            reached=jnp.where(search.active, gap <= tolerance, search.reached),
+            grad_norm=jnp.where(search.active, grad_norm, search.grad_norm),
         )
 
-    start = jnp.full((rank, *features.shape[2:]), 1.0 / rank)
-    here = look(start)
-    lowest = jnp.min(here.gradient, axis=0, keepdims=True)
-    slack = here.gradient - lowest + jnp.maximum(jnp.max(here.gradient, axis=0, keepdims=True) - lowest, 1e-12)
-    active = here.gap > here.tolerance
-    init = (start, slack, jnp.zeros(active.shape, jnp.int32), active)
-    weights, _, steps, _ = jax.lax.while_loop(not_done, step, init)
-    here = look(weights)
-    in_logits = weights * (here.gradient - jnp.sum(weights * here.gradient, axis=0, keepdims=True))
-    grad_norm = jnp.sqrt(jnp.sum(in_logits**2, axis=0))
-    return SimplexEstimate(weights, here.gap, here.gap <= here.tolerance, steps, grad_norm)
+    # The last evaluation is the one at the point returned, as in `newton.py`.
+    users = features.shape[2:]
+    found = jax.lax.while_loop(
+        not_done,
+        step,
+        _Search(
+            weights=jnp.full((rank, *users), 1.0 / rank),
+            slack=jnp.broadcast_to(jnp.maximum(_FIRST_SLACK * jnp.sum(share * size, axis=0), 1e-12), (rank, *users)),
+            steps=jnp.zeros(users, jnp.int32),
+            active=jnp.ones(users, bool),
+            gap=jnp.full(users, jnp.inf),
+            reached=jnp.zeros(users, bool),
+            grad_norm=jnp.full(users, jnp.inf),
+        ),
+    )
+    weights = jnp.where(jnp.isnan(found.gap)[None], jnp.nan, found.weights)  # a NaN stays visible
+    return SimplexEstimate(weights, found.gap, found.reached, found.steps, found.grad_norm)
+
+
+class _Search(NamedTuple):
+    weights: jax.Array
+    slack: jax.Array
+    steps: jax.Array
+    active: jax.Array
+    gap: jax.Array
+    reached: jax.Array
+    grad_norm: jax.Array
 
 
 def _add_to_diagonal(matrix: jax.Array, diagonal: jax.Array) -> jax.Array:

@@ -143,11 +143,15 @@ def newton_step(features: jax.Array, offset: jax.Array, weight: jax.Array, devia
     Returns:
         The step.
     """
-    margin = _margins(features, offset, deviation)
-    gradient, hessian = _derivatives(features, weight, deviation, margin)
-    lower = cholesky(hessian, least=jnp.ones_like(deviation))
+    margin = offset + combine(features, deviation)
+    lost = jax.nn.sigmoid(-margin)
+    pull = weight * lost
+    towards, curvature = sums_over_pairs(features, pull, pull * (1.0 - lost))
+    gradient = deviation - towards
+    k = len(features)
+    lower = cholesky(jnp.eye(k).reshape(k, k, *[1] * (features.ndim - 2)) + curvature, least=jnp.ones_like(deviation))
     direction = -solve(lower, gradient)
-    along = _margins(features, jnp.zeros_like(offset), direction)
+    along = combine(features, direction)
     rho = jnp.max(jnp.abs(along) * (weight > 0), axis=0, initial=1e-6)
     pull = weight * jax.nn.sigmoid(-(margin + along))
     slope = jnp.sum((deviation + direction) * direction, axis=0) - jnp.sum(pull * along, axis=0)  # after a full step
@@ -157,30 +161,35 @@ def newton_step(features: jax.Array, offset: jax.Array, weight: jax.Array, devia
     return NewtonStep(deviation + direction * length[None], lower, decrement, grad_norm, rho)
 
 
-def _derivatives(
-    features: jax.Array, weight: jax.Array, deviation: jax.Array, margin: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    k = features.shape[0]
-    lost = jax.nn.sigmoid(-margin)
-    pull = weight * lost
-    identity = jnp.eye(k).reshape(k, k, *[1] * (features.ndim - 2))
-    gradient = deviation - jnp.sum(features * pull[None], axis=1)
-    return gradient, identity + weighted_outer(features, pull * (1.0 - lost))
+def combine(features: jax.Array, weights: jax.Array) -> jax.Array:
+    """`f_i . w` of every pair: `[k, shots, ...]` and `[k, ...]` -> `[shots, ...]`."""
+    out = features[0] * weights[0][None]
+    for a in range(1, len(features)):  # a sum over the first axis would not vectorise over users
+        out = out + features[a] * weights[a][None]
+    return jax.lax.optimization_barrier(out)  # or XLA computes it anew for each of its users
 
 
-def _margins(features: jax.Array, offset: jax.Array, deviation: jax.Array) -> jax.Array:
-    return offset + jnp.sum(features * deviation[:, None], axis=0)
+def sums_over_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`sum_i pull_i f_i` and `sum_i curvature_i f_i f_i'`.
 
+    One pair of every user at a time: all intermediate results are vectors over users.
 
-def weighted_outer(features: jax.Array, curvature: jax.Array) -> jax.Array:
-    """`sum_i curvature_i f_i f_i'`: `[k, shots, ...]` and `[shots, ...]` -> `[k, k, ...]`.
+    Args:
+        features: f, `[k, shots, ...]`.
+        pull: `[shots, ...]`.
+        curvature: `[shots, ...]`.
 
-    One reduction over shots for each entry of the lower triangle, so that users stay in the trailing axis.
+    Returns:
+        The sums, `[k, ...]` and `[k, k, ...]`.
     """
-    k = features.shape[0]
-    scaled = [features[a] * curvature for a in range(k)]
-    lower = [[jnp.sum(scaled[a] * features[b], axis=0) for b in range(a + 1)] for a in range(k)]
-    return jnp.stack([jnp.stack([lower[max(a, b)][min(a, b)] for b in range(k)]) for a in range(k)])
+    pull, curvature = jax.lax.optimization_barrier((pull, curvature))
+
+    def add(i: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        f = features[:, i]
+        return sums[0] + f * pull[i][None], sums[1] + f[:, None] * (f * curvature[i][None])[None]
+
+    zero = jnp.zeros_like(features[:, 0])
+    return jax.lax.fori_loop(0, features.shape[1], add, (zero, zero[:, None] * zero[None]))
 
 
 def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:

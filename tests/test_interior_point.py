@@ -80,7 +80,8 @@ def test_against_scipy_and_the_gap_certifies(name):
         # The gap is a bound on the excess; scipy itself stops 1e-9 short, and float32 margins round by their size.
         assert excess <= float(found.gap[user]) + 1e-8 * max(1.0, scale)
         if bool(found.converged[user]):
-            assert excess <= 2e-6 * max(1.0, scale)
+            # A pair's pull is off by a quarter of the rounding of its margin, and multiplies another margin.
+            assert excess <= 2e-6 * max(1.0, 0.25 * scale**2)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -186,6 +187,7 @@ def test_a_nan_stays_visible_and_stays_with_its_user():
     found = solve(features, jnp.ones((10, 16)))
     assert not bool(found.converged[7])
     assert np.isnan(found.gap[7])
+    assert np.isnan(found.weights[:, 7]).all()
     others = np.delete(np.arange(16), 7)
     np.testing.assert_allclose(found.weights[:, others], clean.weights[:, others], atol=1e-5)
 

@@ -6,7 +6,7 @@ import scipy.optimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from lore_jax.newton import map_estimate, weighted_outer
+from lore_jax.newton import combine, map_estimate, sums_over_pairs
 
 solve = jax.jit(map_estimate)  # tests share shapes where they can: compiling takes longer than solving
 
@@ -244,9 +244,14 @@ def test_running_out_of_steps_is_told():
     assert (np.asarray(found.steps) == 1).all()
 
 
-def test_weighted_outer_against_einsum():
+@pytest.mark.parametrize("users", [(), (3,), (2, 5)])
+def test_sums_over_pairs_against_einsum(users):
     rng = np.random.default_rng(15)
-    features, curvature = rng.standard_normal((4, 7, 3)), rng.random((7, 3))
-    expected = np.einsum("asu,su,bsu->abu", features, curvature, features)
-    found = weighted_outer(jnp.asarray(features, jnp.float32), jnp.asarray(curvature, jnp.float32))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    features, weights = rng.standard_normal((4, 7, *users)), rng.standard_normal((4, *users))
+    pull, curvature = rng.random((7, *users)), rng.random((7, *users))
+    arrays = [jnp.asarray(x, jnp.float32) for x in (features, weights, pull, curvature)]
+    np.testing.assert_allclose(combine(*arrays[:2]), np.einsum("as...,a...->s...", features, weights), atol=1e-5)
+    gradient, hessian = sums_over_pairs(arrays[0], *arrays[2:])
+    np.testing.assert_allclose(gradient, np.einsum("as...,s...->a...", features, pull), atol=1e-5)
+    expected = np.einsum("as...,s...,bs...->ab...", features, curvature, features)
+    np.testing.assert_allclose(hessian, expected, atol=1e-5)
