@@ -16,6 +16,7 @@ _HOME = {
     "from_dataframe": "preferences",
     "FitConfig": "fit_config",
     "PAPER": "fit_config",
+    "PAPER_IN_BLOCKS": "fit_config",
     "RIDGE_BRADLEY_TERRY": "fit_config",
     "PopulationConfig": "population",
     "SimplexConfig": "simplex",

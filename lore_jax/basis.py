@@ -33,8 +33,10 @@ class LinearBasis(nn.Module):
         """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is its RMS row norm."""
         shape = (embeddings.shape[-1], self.rank)
         directions = self.param("V", nn.initializers.normal(self.init_scale), shape, jnp.float32)
-        # V is scaled, not the table: dim x rank numbers instead of a second copy of responses x dim.
-        return jnp.matmul(embeddings, directions / input_scale, preferred_element_type=jnp.float32)
+        # V is scaled, not the table: dim x rank numbers instead of a second copy of responses x dim. Behind the barrier the
+        # gradient is a product with V's transpose as its result; as [dim, rank] a CPU takes up to 25 times as long.
+        columns = jax.lax.optimization_barrier((directions / input_scale).T)
+        return jnp.einsum("...d,kd->...k", embeddings, columns, preferred_element_type=jnp.float32)
 
 
 class MLPBasis(nn.Module):

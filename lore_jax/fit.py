@@ -18,7 +18,7 @@ from lore_jax.fit_config import FitConfig, check, make_basis
 from lore_jax.layout import FitData
 from lore_jax.model import Model, Population, ResponseTerms, reference_head, response_keys, rms_row_norm
 from lore_jax.preferences import Preferences
-from lore_jax.sharding import Devices, Mapping, over_shards, place, shard_copies, split
+from lore_jax.sharding import Devices, Mapping, PlacedBlocks, over_shards, place, shard_copies, split
 from lore_jax.sweep import SweepTable
 
 
@@ -145,6 +145,8 @@ def start(
     step, finish, steps, state, data, hyper = begin(prefs, config, choice, key_init, devices)
 
     def advance(state: Any, steps: int) -> tuple[Any, dict[str, jax.Array]]:
+        if isinstance(data, PlacedBlocks):
+            return _pass_over_blocks(_one_step(*step, mapping), state, data, hyper, steps)
         state, info = _chunk(*step, steps, mapping)(state, data, hyper)
         return state, {name: values[0] for name, values in info.items()}  # the same on every shard
 
@@ -160,6 +162,28 @@ def _chunk(step: Callable[..., Any], module: Any, settings: Any, steps: int, map
         return jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=steps)
 
     return over_shards(run, mapping)
+
+
+@functools.cache
+def _one_step(step: Callable[..., Any], module: Any, settings: Any, mapping: Mapping) -> Callable[..., Any]:
+    return over_shards(functools.partial(step, module=module, config=settings), mapping)
+
+
+def _pass_over_blocks(
+    step: Callable[..., Any], state: simplex.SimplexState, blocks: PlacedBlocks, hyper: Any, steps: int
+) -> tuple[Any, dict[str, jax.Array]]:
+    """Steps on the blocks in turn, every epoch in another order, which the number of steps behind decides.
+
+    Steps are dispatched one by one: sliced out of one array inside a program, a block would be copied first.
+    """
+    taken, infos = simplex.steps_taken(state), []
+    epochs = {step // len(blocks) for step in range(taken, taken + steps)}
+    orders = {epoch: np.random.default_rng(epoch).permutation(len(blocks)) for epoch in epochs}
+    numbers = (int(orders[step // len(blocks)][step % len(blocks)]) for step in range(taken, taken + steps))
+    for data in blocks.in_turn(numbers):
+        state, info = step(state, data, hyper)
+        infos.append(info)
+    return state, {name: np.array([np.asarray(info[name])[0] for info in infos]) for name in infos[0]}
 
 
 @functools.cache
@@ -200,7 +224,13 @@ def _start_simplex(
 ) -> tuple[Any, ...]:
     rank, settings = int(choice["rank"]), config.simplex
     module, hyper = make_basis(config, rank), simplex_hyper(choice, rank, prefs.head)
-    data, layout = place(prefs, settings.input_scale, devices)
+    if settings.blocks > 1:
+        data = PlacedBlocks(prefs, settings.input_scale, devices, settings.blocks)
+        layout, first_data = data.layout, next(data.in_turn([0]))
+    else:
+        data, layout = place(prefs, settings.input_scale, devices)
+        first_data = data
+    has_pairs = np.bincount(prefs.user, prefs.weight, prefs.num_users) > 0
     key_basis, key_logits = jax.random.split(key)
     params = module.init(key_basis, jnp.zeros((1, prefs.dim)), settings.input_scale)["params"]
     logits = layout.spread(simplex.draw_logits(settings, prefs.num_users, rank, key=key_logits))
@@ -210,7 +240,7 @@ def _start_simplex(
         return simplex.init(settings, params, logits, data)
 
     def finish(state: simplex.SimplexState) -> tuple[Model, Posterior]:
-        found = simplex.finish(state, data, layout, hyper, config=settings)
+        found = simplex.finish(state, layout, has_pairs, hyper, config=settings)
         kept = len(found.columns)
         prior = Population(jnp.asarray(found.mean), jnp.zeros((kept, 0)))
         model = Model(
@@ -225,6 +255,6 @@ def _start_simplex(
         return model, dataclasses.replace(users, weights=found.weights, shots=prefs.pairs_per_user().astype(np.int32))
 
     first = (shard_copies(params, devices), jax.tree.map(lambda leaf: split(leaf, devices), logits))
-    state = over_shards(begin)(first, data, hyper)
+    state = over_shards(begin)(first, first_data, hyper)
     step = (simplex.step, module, settings)
     return step, finish, settings.steps, state, data, hyper

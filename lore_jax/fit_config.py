@@ -10,7 +10,7 @@ import flax.linen as nn
 from lore_jax.basis import LinearBasis, MLPBasis
 from lore_jax.population import PopulationConfig
 from lore_jax.preferences import Preferences
-from lore_jax.simplex import SimplexConfig
+from lore_jax.simplex import IN_BLOCKS, SimplexConfig
 from lore_jax.splits import Unit, Use
 
 
@@ -49,6 +49,7 @@ class FitConfig:
 
 
 PAPER = FitConfig(family="simplex", rank=5)  # the paper's objective, initialisation and optimiser, to the letter
+PAPER_IN_BLOCKS = FitConfig(family="simplex", rank=5, simplex=IN_BLOCKS)  # the paper's loss and accuracy, 25 times as fast
 RIDGE_BRADLEY_TERRY = FitConfig(rank=1, response_terms=0.0)  # one direction for everybody, its ridge chosen
 
 

@@ -44,11 +44,14 @@ class FitData:
         embeddings: the table, `[responses, dim]`, the same for every shard.
         input_scale: what the basis divides embeddings by.
         buckets: the pairs.
+        totals: None, or, if these are one of several blocks (`blocks.py`), for each bucket the weight of all pairs of each
+            user, in all blocks, divided by the number of blocks, `[shards, users]`.
     """
 
     embeddings: jax.Array
     input_scale: jax.Array
     buckets: tuple[UserBucket, ...]
+    totals: Any = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,12 +61,21 @@ class Layout:
     Attributes:
         num_users: the number of users, those without pairs included.
         ids: for each bucket the user ids, int32 `[shards, users]`; -1 for padding.
-        pairs: for each bucket where its pairs stand in the preferences, int32 `[shards, shots, users]`; -1 for padding.
+        first: position of each user's first pair in the preferences, int32 `[num_users]`.
+        count: number of pairs of each user, int32 `[num_users]`.
     """
 
     num_users: int
     ids: tuple[np.ndarray, ...]
-    pairs: tuple[np.ndarray, ...]
+    first: np.ndarray
+    count: np.ndarray
+
+    def pairs(self, bucket: int) -> np.ndarray:
+        """Where a bucket's pairs stand in the preferences, int32 `[shards, shots, users]`; -1 for padding."""
+        ids = self.ids[bucket]
+        count, first = np.where(ids >= 0, self.count[ids], 0), self.first[ids]
+        ahead = np.arange(count.max(), dtype=np.int32)[:, None]
+        return np.where(ahead < count[:, None], first[:, None] + ahead, np.int32(-1))
 
     def spread(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
         """Per-user values `[num_users, ...]` to the buckets, `[shards, ..., users]`; zeros for padding."""
@@ -73,7 +85,7 @@ class Layout:
     def spread_pairs(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
         """Per-pair values `[..., pairs]` to the buckets, `[shards, ..., shots, users]`; zeros for padding."""
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), values.dtype)], axis=-1)
-        return tuple(np.moveaxis(padded[..., pairs], -3, 0) for pairs in self.pairs)
+        return tuple(np.moveaxis(padded[..., self.pairs(b)], -3, 0) for b in range(len(self.ids)))
 
     def collect(self, buckets: tuple[jax.Array, ...], fill: np.ndarray) -> np.ndarray:
         """The inverse of `spread`: `[shards, ..., users]` to `[num_users, ...]`; `fill` for users without pairs."""
@@ -98,23 +110,37 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
         >>> buckets[0].chosen.shape  # [shards, shots, users]
         (8, 40, 125)
     """
-    buckets, ids, places = [], [], []
+    layout, buckets = deal(prefs, shards), []
+    for number in range(len(layout.ids)):
+        pairs = layout.pairs(number)
+        weight = np.where(pairs >= 0, prefs.weight[pairs], np.float32(0.0))
+        pairs = np.maximum(pairs, 0)
+        buckets.append(UserBucket(prefs.chosen[pairs], prefs.rejected[pairs], weight))
+    return tuple(buckets), layout
+
+
+def deal(prefs: Preferences, shards: int = 1) -> Layout:
+    """The layout of `lay_out` alone: who lives where, without anything of the size of the pairs.
+
+    Args:
+        prefs: the pairs to fit.
+        shards: how many parts.
+
+    Returns:
+        The layout.
+
+    Example:
+        >>> deal(prefs, shards=8).ids[0].shape  # [shards, users]
+        (8, 125)
+    """
+    count, ids = prefs.pairs_per_user().astype(np.int32), []
     for bucket in _merged(list(group_by_user(prefs))):
         by_length = np.argsort(-bucket.count, kind="stable")
         per_shard = _rounded(-(-len(by_length) // shards))
-        dealt = np.full(per_shard * shards, -1)
-        dealt[: len(by_length)] = by_length
-        dealt = dealt.reshape(per_shard, shards).T
-        there = dealt >= 0
-        count, first = np.where(there, bucket.count[dealt], 0), bucket.first[dealt]
-        ahead = np.arange(bucket.count.max())[:, None]
-        inside = ahead < count[:, None]
-        pairs = first[:, None] + np.where(inside, ahead, 0)
-        weight = np.where(inside, prefs.weight[pairs], 0.0).astype(np.float32)
-        buckets.append(UserBucket(prefs.chosen[pairs], prefs.rejected[pairs], weight))
-        ids.append(np.where(there, bucket.users[dealt], -1))
-        places.append(np.where(inside, pairs, -1))
-    return tuple(buckets), Layout(prefs.num_users, tuple(ids), tuple(places))
+        dealt = np.full(per_shard * shards, -1, np.int32)
+        dealt[: len(by_length)] = bucket.users[by_length]
+        ids.append(dealt.reshape(per_shard, shards).T)
+    return Layout(prefs.num_users, tuple(ids), (np.cumsum(count) - count).astype(np.int32), count)
 
 
 def _rounded(count: int) -> int:

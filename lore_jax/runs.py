@@ -30,7 +30,7 @@ from lore_jax.fit import JointFit, fit, start
 from lore_jax.fit_config import FitConfig, check, default_unit
 from lore_jax.fit_state import onto_devices, without_devices
 from lore_jax.four_way import FourWay, four_way
-from lore_jax.layout import Layout, lay_out
+from lore_jax.layout import Layout, deal
 from lore_jax.preferences import Preferences
 from lore_jax.run_config import DECISIVE, RunConfig
 from lore_jax.run_folder import CHECKPOINTS, MANIFEST, METRICS, MODEL, RunFolder, begin_run, read_run, refuse_folder
@@ -111,7 +111,7 @@ def run_fit(
             running, state = _start(train, dataclasses.replace(config.fit, unit=unit), config, devices)
             about = _about(config, unit, running, devices)
             run = begin_run(path, cache, split, about)
-        layout = lay_out(train, len(devices))[1]
+        layout = deal(train, len(devices))
         resumed_from, step, state = _advance(run, config, running, state, layout, stop)
         if step == running.steps:
             model, users = running.finish(state)

@@ -13,7 +13,7 @@ where responses have terms of their own, whatever the number of users and pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -21,14 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lore_jax.layout import FitData, Layout, lay_out
+from lore_jax.blocks import assign_blocks, lay_out_blocks
+from lore_jax.layout import FitData, Layout, deal, lay_out
 from lore_jax.preferences import Preferences
 
 Mapping = Literal["jit", "pmap"]
 Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
 
 _AXIS = "data"
-_DATA_AXES = FitData(embeddings=None, input_scale=None, buckets=0)  # pyright: ignore[reportArgumentType]
+_DATA_AXES = FitData(embeddings=None, input_scale=None, buckets=0, totals=0)  # pyright: ignore[reportArgumentType]
 
 
 def total(values: Any) -> Any:
@@ -89,6 +90,72 @@ def place(prefs: Preferences, input_scale: float, devices: Devices | None = None
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
     )
     return data, layout
+
+
+class PlacedBlocks:
+    """The blocks of a joint fit (`blocks.py`), on devices or on their way there.
+
+    A table that fits stays on the devices. One that does not passes through them: while a step works on one block the next
+    one is sent.
+
+    Args:
+        prefs: the pairs to fit.
+        input_scale: what the basis divides embeddings by.
+        devices: where to.
+        count: the most blocks to make.
+        resident: whether the table stays; None: if the device has room.
+
+    Example:
+        >>> blocks = PlacedBlocks(prefs, 1.0, jax.devices(), 40)
+        >>> for data in blocks.in_turn(range(len(blocks))):
+        ...     state, info = step(state, data, hyper)
+    """
+
+    def __init__(
+        self, prefs: Preferences, input_scale: float, devices: Devices, count: int, *, resident: bool | None = None
+    ) -> None:
+        self.layout = deal(prefs, len(devices))
+        self._table, self._devices = prefs.embeddings, devices
+        self._blocks = lay_out_blocks(prefs, self.layout, assign_blocks(prefs, count))
+        of_user = np.bincount(prefs.user, prefs.weight, prefs.num_users) / len(self)
+        totals = self.layout.spread(of_user.astype(np.float32))
+        self._totals = tuple(split(leaf, devices) for leaf in totals)
+        self._input_scale = replicate(np.float32(input_scale), devices)
+        resident = _has_room(devices[0], prefs.embeddings.nbytes) if resident is None else resident
+        self._placed = [self._place(number) for number in range(len(self))] if resident else None
+        if resident:
+            self._blocks = []
+
+    def __len__(self) -> int:
+        return len(self._blocks) or len(self._placed or [])
+
+    def _place(self, number: int) -> FitData:
+        block = self._blocks[number]
+        return FitData(
+            embeddings=replicate(self._table[block.rows], self._devices),
+            input_scale=self._input_scale,
+            buckets=jax.tree.map(lambda leaf: split(leaf, self._devices), block.buckets),
+            totals=self._totals,
+        )
+
+    def in_turn(self, numbers: Iterable[int]) -> Iterator[FitData]:
+        """The blocks of the given numbers, each on its devices by the time it is needed."""
+        if self._placed is not None:
+            yield from (self._placed[number] for number in numbers)
+            return
+        ahead = None
+        for number in numbers:
+            current, ahead = ahead, self._place(number)  # placing returns at once, the transfer goes on
+            if current is not None:
+                yield current
+        if ahead is not None:
+            yield ahead
+
+
+def _has_room(device: Any, size: int) -> bool:
+    """Whether `size` more bytes take at most half of what a device has left; a CPU takes arrays of the host as they are."""
+    stats = device.memory_stats() or {}
+    return size <= (stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)) / 2
 
 
 def split(array: Any, devices: Devices) -> jax.Array:

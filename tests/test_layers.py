@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "lore_jax"
 
 FLOORS = [
     "preferences losses metrics files tensorfile cholesky",
-    "splits four_way basis layout sharding cache cache_manifest cache_reader newton interior_point model calibration",
+    "splits four_way basis layout blocks sharding cache cache_manifest cache_reader newton interior_point model calibration",
     "datasets embed adapt predict",
     "simplex population bradley_terry spectral",
     "checkpoint saved_model export evaluate controls results verdict tables plane sweep",

@@ -51,8 +51,9 @@ def fit(prefs, config, params=None, logits=None, hyper=None, module=None, **how)
     def begin(start, data, hyper):
         return simplex.init(config, *start, data)
 
-    state, history, data, layout = run(simplex, config, module, begin, (params, logits), prefs, hyper, **how)
-    return state, history, simplex.finish(state, data, layout, hyper, config=config)
+    has_pairs = np.bincount(prefs.user, prefs.weight, prefs.num_users) > 0
+    state, history, _, layout = run(simplex, config, module, begin, (params, logits), prefs, hyper, **how)
+    return state, history, simplex.finish(state, layout, has_pairs, hyper, config=config)
 
 
 @functools.cache
@@ -140,6 +141,7 @@ def test_defaults_are_the_paper():
         "alternate": False,
         "anchor": 0.0,
         "prune": 0.0,
+        "blocks": 1,
     }
     assert LinearBasis(2).init_scale == 1.0
 

@@ -1,0 +1,122 @@
+"""Blocks: the table cut into parts that no pair crosses, for fits that take a step on every part.
+
+A pair ties its two responses together. Responses tied by any chain of pairs form a component (the replies to a prompt; a
+whole conversation, if everybody in it judges the same statements), and a block is a run of components in the order of the
+table. A step on one block reads the block's rows and nothing else: an epoch, one step on every block, passes over the
+table as often as a single step on all of it. A block small enough stays in a processor's cache between the two products of
+a step, and a table too large for a device's memory passes through it block by block.
+
+Users keep the places that `layout.py` gave them: a block is the same buckets of the same users with fewer shots. All blocks
+have the same shapes, hence one compiled program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from lore_jax.layout import Layout, UserBucket
+from lore_jax.preferences import Preferences
+
+_WASTE = 1.5  # times the rows in use: the most that blocks may read to spare the table a copy
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """A part of the table and all pairs within it, on the host.
+
+    Attributes:
+        rows: its rows of the table: a slice, so that nothing is copied, or row numbers int32 `[rows]` where the rows of
+            blocks lie between each other.
+        buckets: its pairs, `[shards, shots, users]`, rows counted within the block.
+    """
+
+    rows: Any
+    buckets: tuple[UserBucket, ...]
+
+
+def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
+    """Cuts the table into blocks of about equally many rows.
+
+    Args:
+        prefs: the pairs.
+        count: the most blocks to make; there are fewer where pairs tie many responses together.
+
+    Returns:
+        The block of each response, int32 `[responses]`, -1 for responses in no pair; no number is left out.
+
+    Example:
+        >>> assign_blocks(prefs, 40).max()
+        39
+    """
+    shape = (prefs.num_responses, prefs.num_responses)
+    ties = coo_array((np.ones(prefs.num_pairs, bool), (prefs.chosen, prefs.rejected)), shape)
+    component = connected_components(ties, directed=False)[1]
+    used = np.zeros(prefs.num_responses, bool)
+    used[prefs.chosen] = used[prefs.rejected] = True
+    # A component stands where its first row stands; blocks end where the rows counted so far pass a multiple of a share.
+    names, first, place = np.unique(component[used], return_index=True, return_inverse=True)
+    rows = np.bincount(place)
+    in_order = np.argsort(first)
+    middle = np.cumsum(rows[in_order]) - rows[in_order] / 2
+    of_component = np.empty(len(names), np.int64)
+    of_component[in_order] = middle * count // rows.sum()
+    block = np.full(prefs.num_responses, -1, np.int32)
+    block[used] = np.unique(of_component, return_inverse=True)[1][place]
+    return block
+
+
+def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> list[Block]:
+    """Lays the pairs out block by block.
+
+    Args:
+        prefs: the pairs to fit.
+        layout: where their users live.
+        block: the block of each response, from `assign_blocks`.
+
+    Returns:
+        The blocks, all of the same shapes.
+
+    Example:
+        >>> blocks = lay_out_blocks(prefs, layout, assign_blocks(prefs, 40))
+    """
+    rows, place = _rows_of(block)
+    # Pairs by user and, within a user, by block: those of user u in block b are `order[first[u, b] :][: count[u, b]]`.
+    cell = block[prefs.chosen] + len(rows) * prefs.user.astype(np.int64)
+    order = np.argsort(cell, kind="stable").astype(np.int32)
+    count = np.bincount(cell, minlength=prefs.num_users * len(rows)).astype(np.int32)
+    del cell
+    first = (np.cumsum(count) - count).reshape(prefs.num_users, -1)
+    count = count.reshape(prefs.num_users, -1)
+
+    def bucket(number: int, ids: np.ndarray) -> UserBucket:
+        ahead = np.arange(count[ids[ids >= 0]].max())[:, None]
+        inside = ahead < np.where(ids >= 0, count[ids, number], 0)[:, None]
+        pairs = order[np.where(inside, first[ids, number][:, None] + ahead, 0)]
+        weight = np.where(inside, prefs.weight[pairs], np.float32(0.0))
+        chosen, rejected = (np.where(inside, place[side[pairs]], 0) for side in (prefs.chosen, prefs.rejected))
+        return UserBucket(chosen, rejected, weight)
+
+    return [Block(part, tuple(bucket(number, ids) for ids in layout.ids)) for number, part in enumerate(rows)]
+
+
+def _rows_of(block: np.ndarray) -> tuple[list[Any], np.ndarray]:
+    """The rows of each block, equally many, and where each response stands in its block, int32 `[responses]`."""
+    responses = len(block)
+    used = np.argsort(block, kind="stable")[np.sum(block < 0) :]
+    size = np.bincount(block[used])
+    ends = np.cumsum(size)
+    low, high = np.minimum.reduceat(used, ends - size), np.maximum.reduceat(used, ends - size) + 1
+    length = int((high - low).max())
+    # Runs of the table, the shorter ones lengthened by rows of their neighbours, unless that reads many rows for nothing.
+    if length * len(size) <= _WASTE * len(used):
+        start = np.minimum(low, responses - length)
+        place = np.where(block >= 0, np.arange(responses) - start[block], 0)
+        return [slice(int(first), int(first) + length) for first in start], place.astype(np.int32)
+    place = np.zeros(responses, np.int32)
+    place[used] = np.arange(len(used)) - np.repeat(ends - size, size)
+    parts = [used[end - n : end] for n, end in zip(size, ends, strict=True)]
+    return [np.resize(part, size.max()) for part in parts], place
