@@ -24,6 +24,7 @@ from lore_jax.preferences import Preferences
 
 _WASTE = 1.5  # times the rows in use: the most that blocks may read to spare the table a copy
 
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
     """A part of the table and all pairs within it, on the host.

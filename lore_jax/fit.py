@@ -143,30 +143,36 @@ def start(
     choice, sweeps = choose(prefs, config, key=key_choice, devices=devices)
     begin = _start_simplex if config.family == "simplex" else _start_gaussian
     step, finish, steps, state, data, hyper = begin(prefs, config, choice, key_init, devices)
+    # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
+    state = jax.tree.map(lambda leaf: split(leaf, devices), state)
 
     def advance(state: Any, steps: int) -> tuple[Any, dict[str, jax.Array]]:
         if isinstance(data, PlacedBlocks):
-            return _pass_over_blocks(_one_step(*step, mapping), state, data, hyper, steps)
-        state, info = _chunk(*step, steps, mapping)(state, data, hyper)
+            return _pass_over_blocks(_one_step(*step, mapping, tuple(devices)), state, data, hyper, steps)
+        state, info = _chunk(*step, steps, mapping, tuple(devices))(state, data, hyper)
         return state, {name: values[0] for name, values in info.items()}  # the same on every shard
 
     return JointFit(advance, finish, steps, choice, sweeps), state
 
 
 @functools.cache
-def _chunk(step: Callable[..., Any], module: Any, settings: Any, steps: int, mapping: Mapping) -> Callable[..., Any]:
+def _chunk(
+    step: Callable[..., Any], module: Any, settings: Any, steps: int, mapping: Mapping, devices: tuple[Any, ...]
+) -> Callable[..., Any]:
     """A chunk of steps on all shards; cached, so that fits of one shape share a compiled program."""
 
     def run(state: Any, data: FitData, hyper: Any) -> tuple[Any, dict[str, jax.Array]]:
         one = functools.partial(step, module=module, config=settings)
         return jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=steps)
 
-    return over_shards(run, mapping)
+    return over_shards(run, mapping, devices=devices)
 
 
 @functools.cache
-def _one_step(step: Callable[..., Any], module: Any, settings: Any, mapping: Mapping) -> Callable[..., Any]:
-    return over_shards(functools.partial(step, module=module, config=settings), mapping)
+def _one_step(
+    step: Callable[..., Any], module: Any, settings: Any, mapping: Mapping, devices: tuple[Any, ...]
+) -> Callable[..., Any]:
+    return over_shards(functools.partial(step, module=module, config=settings), mapping, devices=devices)
 
 
 def _pass_over_blocks(

@@ -49,7 +49,9 @@ class FitConfig:
 
 
 PAPER = FitConfig(family="simplex", rank=5)  # the paper's objective, initialisation and optimiser, to the letter
-PAPER_IN_BLOCKS = FitConfig(family="simplex", rank=5, simplex=IN_BLOCKS)  # the paper's loss and accuracy, 25 times as fast
+PAPER_IN_BLOCKS = FitConfig(
+    family="simplex", rank=5, simplex=IN_BLOCKS
+)  # the paper's loss and accuracy, 25 times as fast
 RIDGE_BRADLEY_TERRY = FitConfig(rank=1, response_terms=0.0)  # one direction for everybody, its ridge chosen
 
 

@@ -42,7 +42,9 @@ def largest(value: jax.Array) -> jax.Array:
     return jax.lax.pmax(value, _AXIS)
 
 
-def over_shards(function: Callable[..., Any], mapping: Mapping = "jit", *, donate: bool = True) -> Callable[..., Any]:
+def over_shards(
+    function: Callable[..., Any], mapping: Mapping = "jit", *, donate: bool = True, devices: Devices | None = None
+) -> Callable[..., Any]:
     """Maps `function(state, data, hyper)`, written for one shard, over all shards.
 
     Args:
@@ -50,6 +52,8 @@ def over_shards(function: Callable[..., Any], mapping: Mapping = "jit", *, donat
             returns belongs to the shard.
         mapping: "jit" (`vmap` + `NamedSharding`) or "pmap".
         donate: whether the state's memory is reused for the result.
+        devices: where the shards are and the result shall be. A result left to the compiler may come back placed in other
+            words, for which the next call would compile once more.
 
     Returns:
         The mapped and jitted function: every leaf of the state and of the result has a leading shard axis.
@@ -65,7 +69,8 @@ def over_shards(function: Callable[..., Any], mapping: Mapping = "jit", *, donat
         return jax.pmap(function, axis_name=_AXIS, in_axes=axes, donate_argnums=donated)
     if mapping != "jit":
         raise ValueError(f"mapping is {mapping!r}: 'jit' or 'pmap' is expected")
-    return jax.jit(jax.vmap(function, in_axes=axes, axis_name=_AXIS), donate_argnums=donated)
+    placed = _sharding(devices, PartitionSpec(_AXIS)) if devices else None
+    return jax.jit(jax.vmap(function, in_axes=axes, axis_name=_AXIS), donate_argnums=donated, out_shardings=placed)
 
 
 def place(prefs: Preferences, input_scale: float, devices: Devices | None = None) -> tuple[FitData, Layout]:

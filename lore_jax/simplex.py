@@ -196,7 +196,7 @@ def _optimisers(config: SimplexConfig) -> tuple[optax.GradientTransformation, op
 
 def steps_taken(state: SimplexState) -> int:
     """How many steps a state of all shards has behind it."""
-    return int(np.asarray(state.optimiser[0][0].count.addressable_shards[0].data).item())
+    return int(np.ravel(state.optimiser[0][0].count.addressable_shards[0].data)[0])
 
 
 def weights_of(logits: jax.Array, columns: jax.Array) -> jax.Array:
@@ -349,7 +349,9 @@ def _shares(data: FitData, config: SimplexConfig) -> list[jax.Array]:
     if config.pooled:
         pairs = total(sum((jnp.sum(of_users) for of_users in totals), jnp.zeros(())))
         totals = [pairs[None]] * len(weights)
-    return [weight / jnp.where(of_users > 0, of_users, 1.0)[None] for weight, of_users in zip(weights, totals, strict=True)]
+    return [
+        weight / jnp.where(of_users > 0, of_users, 1.0)[None] for weight, of_users in zip(weights, totals, strict=True)
+    ]
 
 
 def _per_user_mean(weight: jax.Array) -> jax.Array:

@@ -119,14 +119,14 @@ class Transcription:
 class Adam:
     """Kingma and Ba 2015, algorithm 1."""
 
-    def __init__(self, rate):
-        self.rate, self.taken, self.first, self.second = rate, 0, 0.0, 0.0
+    def __init__(self, rate, squares=0.999):
+        self.rate, self.squares, self.taken, self.first, self.second = rate, squares, 0, 0.0, 0.0
 
     def __call__(self, values, gradient):
         self.taken += 1
         self.first = 0.9 * self.first + 0.1 * gradient
-        self.second = 0.999 * self.second + 0.001 * gradient**2
-        first, second = self.first / (1 - 0.9**self.taken), self.second / (1 - 0.999**self.taken)
+        self.second = self.squares * self.second + (1 - self.squares) * gradient**2
+        first, second = self.first / (1 - 0.9**self.taken), self.second / (1 - self.squares**self.taken)
         return values - self.rate * first / (np.sqrt(second) + 1e-8)
 
 
