@@ -164,6 +164,7 @@ class CheckpointStore:
             if not self._remote:
                 list_files(Path(self.path) / str(step))
             self._remove_old()
+        multihost_utils.sync_global_devices("saved")  # nobody looks at the folder while it is tidied
 
     def _remove_old(self) -> None:
         """Orbax would remove a step file by file; a process killed meanwhile would leave what looks like damage."""

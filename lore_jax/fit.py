@@ -18,7 +18,17 @@ from lore_jax.fit_config import FitConfig, check, make_basis
 from lore_jax.layout import FitData
 from lore_jax.model import Model, Population, ResponseTerms, reference_head, response_keys, rms_row_norm
 from lore_jax.preferences import Preferences
-from lore_jax.sharding import Devices, Mapping, PlacedBlocks, over_shards, place, shard_copies, split
+from lore_jax.sharding import (
+    Devices,
+    Mapping,
+    PlacedBlocks,
+    first_shard,
+    over_shards,
+    place,
+    replicate,
+    shard_copies,
+    split,
+)
 from lore_jax.sweep import SweepTable
 
 
@@ -145,12 +155,13 @@ def start(
     step, finish, steps, state, data, hyper = begin(prefs, config, choice, key_init, devices)
     # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
     state = jax.tree.map(lambda leaf: split(leaf, devices), state)
+    hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
 
     def advance(state: Any, steps: int) -> tuple[Any, dict[str, jax.Array]]:
         if isinstance(data, PlacedBlocks):
             return _pass_over_blocks(_one_step(*step, mapping, tuple(devices)), state, data, hyper, steps)
         state, info = _chunk(*step, steps, mapping, tuple(devices))(state, data, hyper)
-        return state, {name: values[0] for name, values in info.items()}  # the same on every shard
+        return state, {name: first_shard(values) for name, values in info.items()}
 
     return JointFit(advance, finish, steps, choice, sweeps), state
 
@@ -189,7 +200,7 @@ def _pass_over_blocks(
     for data in blocks.in_turn(numbers):
         state, info = step(state, data, hyper)
         infos.append(info)
-    return state, {name: np.array([np.asarray(info[name])[0] for info in infos]) for name in infos[0]}
+    return state, {name: np.array([first_shard(info[name]) for info in infos]) for name in infos[0]}
 
 
 @functools.cache
@@ -208,7 +219,7 @@ def _start_gaussian(
     data, _ = place(prefs, scale, devices)
 
     def finish(state: population.PopulationState) -> tuple[Model, Posterior]:
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state.params)
+        params = jax.tree.map(lambda leaf: jnp.asarray(first_shard(leaf)), state.params)
         terms = None
         if choice["response_terms"] > 0:
             values = jnp.asarray(choice["response_terms"] * params["terms"])

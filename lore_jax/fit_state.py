@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from lore_jax.layout import Layout
+from lore_jax.sharding import first_shard, on_host, put
 
 
 def without_devices(state: Any, layout: Layout) -> Any:
@@ -32,9 +33,9 @@ def without_devices(state: Any, layout: Layout) -> Any:
 
     def host(node: Any) -> np.ndarray:
         if not _is_buckets(node, layout):
-            return np.asarray(node[0])
+            return first_shard(node)
         zero = np.zeros(node[0].shape[1:-1], node[0].dtype)
-        return layout.collect(node, zero)
+        return layout.collect(tuple(on_host(leaf) for leaf in node), zero)
 
     return jax.tree.map(host, state, is_leaf=lambda node: _is_buckets(node, layout))
 
@@ -53,8 +54,8 @@ def onto_devices(kept: Any, like: Any, layout: Layout) -> Any:
 
     def place(node: Any, value: np.ndarray) -> Any:
         if _is_buckets(node, layout):
-            return tuple(jax.device_put(new, old.sharding) for old, new in zip(node, layout.spread(value), strict=True))
-        return jax.device_put(np.broadcast_to(value, node.shape), node.sharding)
+            return tuple(put(new, old.sharding) for old, new in zip(node, layout.spread(value), strict=True))
+        return put(np.broadcast_to(value, node.shape), node.sharding)
 
     return jax.tree.map(place, like, kept, is_leaf=lambda node: _is_buckets(node, layout))
 

@@ -40,7 +40,7 @@ class RunConfig:
         seed: seed of the split, of validation and of the initialisation.
         chunk: steps between two looks at the clock and at signals.
         checkpoint_seconds: the least time between two checkpoints.
-        devices: how many devices; None: all of this process.
+        devices: how many devices; None: all there are, those of other processes included.
         mapping: how the fit is mapped over them.
     """
 

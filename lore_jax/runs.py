@@ -3,6 +3,10 @@
 The fit advances in chunks of steps whose boundaries depend on the configuration alone. A checkpoint keeps the state
 after some chunk, free of devices; going on from it repeats the same programs on the same numbers. SIGTERM, which comes
 before a preemption, is heard at the end of a chunk.
+
+Processes joined by `jax.distributed` run a fit together, on all their devices: each calls `run_fit` with the same
+arguments, on a folder that all of them see. The first one writes, all save checkpoints together, and SIGTERM to any of
+them is heard by all.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from lore_jax.preferences import Preferences
 from lore_jax.run_config import DECISIVE, RunConfig
 from lore_jax.run_folder import CHECKPOINTS, MANIFEST, METRICS, MODEL, RunFolder, begin_run, read_run, refuse_folder
 from lore_jax.saved_model import load, save
-from lore_jax.sharding import Devices
+from lore_jax.sharding import Devices, any_process, is_first_process
 
 
 class RunReport(NamedTuple):
@@ -92,8 +96,10 @@ def run_fit(
     devices = _check(config)
     refuse_folder(path, resume=resume, overwrite=overwrite)
     with _one_writer(path), _hear_sigterm() as stop:
-        refuse_folder(path, resume=resume, overwrite=overwrite)  # again, now that nobody else writes
-        if resume and (path / MANIFEST).exists():
+        if is_first_process():
+            refuse_folder(path, resume=resume, overwrite=overwrite)  # again, now that nobody else writes
+        (goes_on,) = any_process(resume and (path / MANIFEST).exists())
+        if goes_on:
             run = read_run(path)
             _refuse_other_config(run, config)
             train = run.load_parts(cache).train
@@ -110,12 +116,16 @@ def run_fit(
             train = prefs if split is None else split.train
             running, state = _start(train, dataclasses.replace(config.fit, unit=unit), config, devices)
             about = _about(config, unit, running, devices)
-            run = begin_run(path, cache, split, about)
+            if is_first_process():
+                begin_run(path, cache, split, about)
+            any_process(False)
+            run = read_run(path)
         layout = deal(train, len(devices))
         resumed_from, step, state = _advance(run, config, running, state, layout, stop)
         if step == running.steps:
             model, users = running.finish(state)
             save(path / MODEL, model, users, encoder=run.manifest["data"]["encoder"], overwrite=True)
+        any_process(False)  # what the first process wrote is there for all
         return RunReport(run, resumed_from, step, running.steps, _last_loss(path))
 
 
@@ -136,21 +146,27 @@ def _advance(
         except AllDamagedError as error:
             warnings.warn(f"starting again from step 0: {error}", RuntimeWarning, stacklevel=3)
         first = saved_at = step
-        _cut_metrics(metrics, step)
+        if is_first_process():
+            _cut_metrics(metrics, step)
         saved = time.monotonic()
-        with tqdm(total=running.steps, initial=step, desc=run.path.name, unit="step", disable=None) as bar:
-            while step < running.steps and not stop.is_set():
+        quiet = None if is_first_process() else True
+        with tqdm(total=running.steps, initial=step, desc=run.path.name, unit="step", disable=quiet) as bar:
+            stopping, _ = any_process(stop.is_set(), False)
+            while step < running.steps and not stopping:
                 count = min(config.chunk - step % config.chunk, running.steps - step)
                 state, info = running.advance(state, count)
                 loss, grad_norm = np.asarray(info["loss"]), np.asarray(info["grad_norm"])
                 if not np.isfinite(loss).all():
                     bad = step + int(np.flatnonzero(~np.isfinite(loss))[0])
                     raise ValueError(f"the loss is {loss[bad - step]} at step {bad}: try a lower learning rate")
-                _append_metrics(metrics, step, loss, grad_norm)
+                if is_first_process():
+                    _append_metrics(metrics, step, loss, grad_norm)
                 step += count
                 bar.update(count)
                 bar.set_postfix(loss=f"{loss[-1]:.4f}", refresh=False)
-                if step == running.steps or time.monotonic() - saved >= config.checkpoint_seconds:
+                due = step == running.steps or time.monotonic() - saved >= config.checkpoint_seconds
+                stopping, due = any_process(stop.is_set(), due)
+                if due:
                     store.save(step, without_devices(state, layout))
                     saved, saved_at = time.monotonic(), step
         if saved_at != step:
@@ -164,7 +180,7 @@ def _check(config: RunConfig) -> Devices:
             raise ValueError(
                 f"{name} is {getattr(config, name)}: {'1' if name == 'chunk' else '0'} or more is expected"
             )
-    devices = jax.local_devices()
+    devices = jax.devices()
     if config.devices is not None and not 1 <= config.devices <= len(devices):
         raise ValueError(f"devices is {config.devices}: 1 to {len(devices)}, the devices there are, is expected")
     return devices[: config.devices]
@@ -266,7 +282,10 @@ def _last_loss(path: Path) -> float | None:
 
 @contextlib.contextmanager
 def _one_writer(path: Path) -> Iterator[None]:
-    """Holds the lock of a run; a run that fails before it has written anything leaves no folder."""
+    """Holds the lock of a run; a run that fails before it has written anything leaves no folder. The first process alone."""
+    if not is_first_process():
+        yield
+        return
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

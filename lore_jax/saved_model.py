@@ -137,7 +137,7 @@ def _restore(path: str | os.PathLike[str]) -> Restored:
 
 
 def _array(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    return leaf if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable else np.asarray(leaf)
 
 
 def _describe_basis(basis: nn.Module) -> dict[str, Any]:

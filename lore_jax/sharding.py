@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lore_jax.blocks import assign_blocks, lay_out_blocks
@@ -126,7 +126,7 @@ class PlacedBlocks:
         totals = self.layout.spread(of_user.astype(np.float32))
         self._totals = tuple(split(leaf, devices) for leaf in totals)
         self._input_scale = replicate(np.float32(input_scale), devices)
-        resident = _has_room(devices[0], prefs.embeddings.nbytes) if resident is None else resident
+        resident = _has_room(devices, prefs.embeddings.nbytes) if resident is None else resident
         self._placed = [self._place(number) for number in range(len(self))] if resident else None
         if resident:
             self._blocks = []
@@ -157,28 +157,62 @@ class PlacedBlocks:
             yield ahead
 
 
-def _has_room(device: Any, size: int) -> bool:
+def _has_room(devices: Devices, size: int) -> bool:
     """Whether `size` more bytes take at most half of what a device has left; a CPU takes arrays of the host as they are."""
-    stats = device.memory_stats() or {}
-    return size <= (stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)) / 2
+    here = next(device for device in devices if device.process_index == jax.process_index())
+    stats = here.memory_stats() or {}
+    (too_large,) = any_process(size > (stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)) / 2)
+    return not too_large
 
 
 def split(array: Any, devices: Devices) -> jax.Array:
-    """Puts an array `[shards, ...]` on devices, one shard each."""
-    return jax.device_put(array, _sharding(devices, PartitionSpec(_AXIS)))
+    """Puts an array `[shards, ...]` on devices, one shard each; of several processes each sends its own shards."""
+    return put(array, _sharding(devices, PartitionSpec(_AXIS)))
 
 
 def replicate(array: Any, devices: Devices) -> jax.Array:
     """Puts a whole array on every device."""
-    return jax.device_put(array, _sharding(devices, PartitionSpec()))
+    return put(array, _sharding(devices, PartitionSpec()))
+
+
+def put(array: Any, sharding: NamedSharding) -> jax.Array:
+    """`jax.device_put` that several processes may call together, each with the whole array and reading its own parts."""
+    if sharding.is_fully_addressable or (isinstance(array, jax.Array) and not array.is_fully_addressable):
+        return jax.device_put(array, sharding)
+    return jax.make_array_from_callback(np.shape(array), sharding, lambda index: np.asarray(array[index]))
+
+
+def on_host(array: Any) -> np.ndarray:
+    """A whole array, on every process."""
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
+
+
+def first_shard(array: jax.Array) -> np.ndarray:
+    """The first shard at hand of an array `[shards, ...]` that is the same in all of them."""
+    return np.asarray(array.addressable_shards[0].data)[0]
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes files."""
+    return jax.process_index() == 0
+
+
+def any_process(*flags: bool) -> tuple[bool, ...]:
+    """Which flags are set on any process: what all of them then act on. All must ask; none goes on before the others did."""
+    if jax.process_count() == 1:
+        return flags
+    gathered = multihost_utils.process_allgather(np.array(flags, bool))
+    return tuple(bool(flag) for flag in np.asarray(gathered).reshape(jax.process_count(), len(flags)).any(axis=0))
 
 
 def shard_copies(tree: Any, devices: Devices) -> Any:
     """A copy of every leaf for each shard, `[shards, ...]`, each on its device."""
 
     def copy(leaf: Any) -> jax.Array:
-        leaf = jnp.asarray(leaf)
-        return split(jnp.broadcast_to(leaf, (len(devices), *leaf.shape)), devices)
+        leaf = np.asarray(leaf)
+        return split(np.broadcast_to(leaf, (len(devices), *leaf.shape)), devices)
 
     return jax.tree.map(copy, tree)
 

@@ -33,7 +33,7 @@ import optax
 
 from lore_jax.layout import FitData, Layout, features
 from lore_jax.losses import anchor_penalty, anchor_schedule, bradley_terry_loss
-from lore_jax.sharding import total
+from lore_jax.sharding import first_shard, on_host, total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _optimisers(config: SimplexConfig) -> tuple[optax.GradientTransformation, op
 
 def steps_taken(state: SimplexState) -> int:
     """How many steps a state of all shards has behind it."""
-    return int(np.ravel(state.optimiser[0][0].count.addressable_shards[0].data)[0])
+    return int(first_shard(state.optimiser[0][0].count))
 
 
 def weights_of(logits: jax.Array, columns: jax.Array) -> jax.Array:
@@ -285,7 +285,7 @@ def finish(
     """
     columns = np.flatnonzero(np.asarray(hyper.columns) > 0)
     by_user = jax.vmap(weights_of, in_axes=(0, None))
-    in_buckets = tuple(by_user(logits, hyper.columns) for logits in state.logits)
+    in_buckets = tuple(by_user(on_host(logits), np.asarray(hyper.columns)) for logits in state.logits)
     weights = layout.collect(in_buckets, np.zeros(len(hyper.columns), np.float32))[:, columns]
     nobody = np.full((1, len(columns)), 1.0 / len(columns), np.float32)
     seen = weights[has_pairs] if has_pairs.any() else nobody
@@ -294,7 +294,7 @@ def finish(
     mean = seen.mean(axis=0)
     out = np.tile(mean, (layout.num_users, 1))
     out[has_pairs] = seen
-    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.params)
+    params = jax.tree.map(first_shard, state.params)
     return SimplexFit({**params, "V": params["V"][:, columns[kept]]}, out, columns[kept], mean)
 
 

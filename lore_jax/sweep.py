@@ -27,7 +27,7 @@ from lore_jax.interior_point import simplex_estimate
 from lore_jax.layout import FitData, UserBucket, features
 from lore_jax.newton import map_estimate, quadratic_form
 from lore_jax.preferences import Preferences
-from lore_jax.sharding import Devices, over_shards, place, split, total
+from lore_jax.sharding import Devices, on_host, over_shards, place, split, total
 from lore_jax.splits import Unit, Use, folds
 
 
@@ -232,7 +232,7 @@ def sweep(
     runs = [(setting, fold) for setting in range(len(grid)) for fold in range(count)]
 
     sums = _program(pipeline, batch)(weights, data, (stacked, jnp.array(runs, jnp.int32), key))
-    totals = layout.collect(tuple(sums), np.zeros((len(runs), 2)))  # [num_users, runs, 2]
+    totals = layout.collect(tuple(on_host(leaf) for leaf in sums), np.zeros((len(runs), 2)))  # [num_users, runs, 2]
     totals = totals.reshape(prefs.num_users, len(grid), count, 2)
     tested = np.stack([np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1)[:, None]
     means = np.divide(totals, tested[..., None], out=np.full(totals.shape, np.nan), where=tested[..., None] > 0)
