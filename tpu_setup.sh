@@ -11,8 +11,13 @@
 #
 #     gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all \
 #         --command='git clone REPOSITORY lore_jax; cd lore_jax && git pull && bash tpu_setup.sh'
+#
+# and a fit on all of its devices, the cache at the same path on every host and RUN in a folder that all of them see:
+#
 #     gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all \
-#         --command='cd lore_jax && .venv/bin/python -m experiments.polis --data DIR --out RUN'
+#         --command='cd lore_jax && .venv/bin/lore-jax fit CACHE --out RUN --resume --distributed'
+#
+# The same command goes on after a preemption: SIGTERM to any host writes a checkpoint and ends all of them.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -12,11 +12,14 @@ from joint_fit import problem
 
 from lore_jax import population, simplex
 from lore_jax.basis import LinearBasis
+from lore_jax.fit import _chunk, start
+from lore_jax.fit_config import FitConfig, make_basis
 from lore_jax.population import PopulationConfig, PopulationHyper
-from lore_jax.sharding import largest, over_shards, place, replicate, shard_copies, split, total
-from lore_jax.simplex import SimplexConfig, SimplexHyper
+from lore_jax.sharding import PlacedBlocks, largest, over_shards, place, replicate, shard_copies, split, total
+from lore_jax.simplex import IN_BLOCKS, SimplexConfig, SimplexHyper
 
 MAPPINGS = ["jit", "pmap"]
+PAPER = SimplexConfig()
 DIM, RANK, RESPONSES = 17, 3, 101
 MODULE = LinearBasis(RANK)
 COLLECTIVE = re.compile(
@@ -68,13 +71,17 @@ def test_unknown_mapping_is_refused():
         over_shards(lambda *_: 0, "xmap")
 
 
-def simplex_case(prefs, layout, devices):
+def simplex_case(prefs, layout, devices, config=PAPER):
     def begin(start, data, hyper):
-        return simplex.init(SimplexConfig(), *start, data)
+        return simplex.init(config, *start, data)
 
     logits = layout.spread(np.zeros((prefs.num_users, RANK), np.float32))
     start = shard_copies({"V": np.ones((DIM, RANK), np.float32)}, devices), logits
-    return begin, start, SimplexHyper(jnp.ones(RANK)), functools.partial(simplex.step, config=SimplexConfig())
+    return begin, start, SimplexHyper(jnp.ones(RANK)), functools.partial(simplex.step, config=config)
+
+
+def block_case(prefs, layout, devices):
+    return simplex_case(prefs, layout, devices, IN_BLOCKS)
 
 
 def population_case(prefs, layout, devices):
@@ -91,6 +98,8 @@ def sent(case, count, users, mapping):
     """How many numbers each collective operation of a compiled step moves."""
     prefs, devices = problem(users=users, responses=RESPONSES, dim=DIM), jax.devices()[:count]
     data, layout = place(prefs, 1.0, devices)
+    if case is block_case:
+        data = next(PlacedBlocks(prefs, 1.0, devices, 2).in_turn([0]))
     begin, start, hyper, step = case(prefs, layout, devices)
     shapes = jax.eval_shape(over_shards(begin), start, data, hyper)
     state = jax.tree.map(lambda leaf: split(np.zeros(leaf.shape, leaf.dtype), devices), shapes)
@@ -103,8 +112,8 @@ def sent(case, count, users, mapping):
 @pytest.mark.parametrize("mapping", MAPPINGS)
 @pytest.mark.parametrize(
     ("case", "shared"),
-    [(simplex_case, DIM * RANK), (population_case, (DIM + RESPONSES) * RANK)],
-    ids=["simplex", "population"],
+    [(simplex_case, DIM * RANK), (block_case, DIM * RANK), (population_case, (DIM + RESPONSES) * RANK)],
+    ids=["simplex", "simplex in blocks", "population"],
 )
 def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, shared, mapping):
     cases = [(2, 16), (8, 64)] if mapping == "pmap" else [(2, 16), (4, 16), (8, 64)]
@@ -113,3 +122,24 @@ def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, sha
         assert len(numbers) <= 2
     if mapping == "jit":
         assert sum(sent(case, 1, 16, mapping)) == 0  # a device alone has nobody to send to
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FitConfig(family="simplex", rank=2),
+        FitConfig(rank=2, ridge_population=1.0, ridge_deviation=1.0, response_terms=1.0),
+    ],
+    ids=["simplex", "population"],
+)
+def test_chunks_share_one_program_and_donate_the_state(config):
+    _chunk.cache_clear()
+    devices = jax.devices()[:4]
+    running, state = start(problem(), config, key=jax.random.key(0), devices=devices)
+    for _ in range(3):
+        before = jax.tree.leaves(state)
+        state, _ = running.advance(state, 2)
+        assert all(leaf.is_deleted() for leaf in before)
+    fit, settings = (simplex, config.simplex) if config.family == "simplex" else (population, config.population)
+    assert _chunk.cache_info().currsize == 1
+    assert _chunk(fit.step, make_basis(config, 2), settings, 2, "jit", tuple(devices))._cache_size() == 1

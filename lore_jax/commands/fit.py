@@ -31,6 +31,8 @@ class Config:
         checkpoint_seconds: the least time between two checkpoints.
         devices: how many devices; None: all.
         mapping: how the fit is mapped over devices.
+        distributed: the same command runs on other hosts too (of a TPU slice, or under Slurm or MPI), and they fit
+            together; the run's folder must be one that all of them see.
     """
 
     cache: Annotated[Path, tyro.conf.Positional]
@@ -44,10 +46,15 @@ class Config:
     checkpoint_seconds: float = RunConfig.checkpoint_seconds
     devices: int | None = RunConfig.devices
     mapping: Mapping = RunConfig.mapping
+    distributed: bool = False
 
 
 def run(config: Config) -> dict[str, Any]:
     """Runs the fit."""
+    if config.distributed:
+        import jax
+
+        jax.distributed.initialize()  # before anything looks at the devices
     from lore_jax.runs import run_fit
 
     names = [field.name for field in dataclasses.fields(RunConfig)]
