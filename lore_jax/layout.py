@@ -87,7 +87,7 @@ class Layout:
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), values.dtype)], axis=-1)
         return tuple(np.moveaxis(padded[..., self.pairs(b)], -3, 0) for b in range(len(self.ids)))
 
-    def collect(self, buckets: tuple[jax.Array, ...], fill: np.ndarray) -> np.ndarray:
+    def collect(self, buckets: tuple[Any, ...], fill: np.ndarray) -> np.ndarray:
         """The inverse of `spread`: `[shards, ..., users]` to `[num_users, ...]`; `fill` for users without pairs."""
         out = np.tile(np.asarray(fill), (self.num_users, *[1] * np.ndim(fill)))
         for ids, values in zip(self.ids, buckets, strict=True):

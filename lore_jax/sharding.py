@@ -203,8 +203,8 @@ def any_process(*flags: bool) -> tuple[bool, ...]:
     """Which flags are set on any process: what all of them then act on. All must ask; none goes on before the others did."""
     if jax.process_count() == 1:
         return flags
-    gathered = multihost_utils.process_allgather(np.array(flags, bool))
-    return tuple(bool(flag) for flag in np.asarray(gathered).reshape(jax.process_count(), len(flags)).any(axis=0))
+    gathered: Any = multihost_utils.process_allgather(np.array(flags, bool))
+    return tuple(bool(flag) for flag in gathered.reshape(jax.process_count(), len(flags)).any(axis=0))
 
 
 def shard_copies(tree: Any, devices: Devices) -> Any:

@@ -85,9 +85,9 @@ class SimplexConfig:
 LATER_VARIANT = SimplexConfig(
     steps=20_000, uniform_logits=True, pooled=True, alternate=True, anchor=1e4, prune=1e-2
 )  # as published after the paper, for PRISM
-IN_BLOCKS = SimplexConfig(steps=1600, learning_rate=1.0, blocks=40)  # 40 epochs to where the paper's 1,000 steps end
+IN_BLOCKS = SimplexConfig(steps=1600, learning_rate=1.25, blocks=40)  # 40 epochs to where the paper's 1,000 steps end
 
-# In blocks only. What was measured is flat around these: rates of 1 to 2, 30 to 40 epochs and 40 or 80 blocks all get there.
+# In blocks only; `experiments/README.md` has the measurements.
 _LOGITS_RATE = 0.2  # of V's: a user has a pair or two in a block, and their gradient is mostly noise
 _SQUARES = 0.99  # Adam forgets squares within a few epochs, because gradients shrink by orders of magnitude
 
@@ -285,7 +285,7 @@ def finish(
     """
     columns = np.flatnonzero(np.asarray(hyper.columns) > 0)
     by_user = jax.vmap(weights_of, in_axes=(0, None))
-    in_buckets = tuple(by_user(on_host(logits), np.asarray(hyper.columns)) for logits in state.logits)
+    in_buckets = tuple(by_user(jnp.asarray(on_host(logits)), jnp.asarray(np.asarray(hyper.columns))) for logits in state.logits)
     weights = layout.collect(in_buckets, np.zeros(len(hyper.columns), np.float32))[:, columns]
     nobody = np.full((1, len(columns)), 1.0 / len(columns), np.float32)
     seen = weights[has_pairs] if has_pairs.any() else nobody
