@@ -59,7 +59,7 @@ class JointFit(NamedTuple):
         sweeps: the validation tables.
     """
 
-    advance: Callable[[Any, int], tuple[Any, dict[str, jax.Array]]]
+    advance: Callable[[Any, int], tuple[Any, dict[str, np.ndarray]]]
     finish: Callable[[Any], tuple[Model, Posterior]]
     steps: int
     choice: Choice
@@ -157,7 +157,7 @@ def start(
     state = jax.tree.map(lambda leaf: split(leaf, devices), state)
     hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
 
-    def advance(state: Any, steps: int) -> tuple[Any, dict[str, jax.Array]]:
+    def advance(state: Any, steps: int) -> tuple[Any, dict[str, np.ndarray]]:
         if isinstance(data, PlacedBlocks):
             return _pass_over_blocks(_one_step(*step, mapping, tuple(devices)), state, data, hyper, steps)
         state, info = _chunk(*step, steps, mapping, tuple(devices))(state, data, hyper)
@@ -188,7 +188,7 @@ def _one_step(
 
 def _pass_over_blocks(
     step: Callable[..., Any], state: simplex.SimplexState, blocks: PlacedBlocks, hyper: Any, steps: int
-) -> tuple[Any, dict[str, jax.Array]]:
+) -> tuple[Any, dict[str, np.ndarray]]:
     """Steps on the blocks in turn, every epoch in another order, which the number of steps behind decides.
 
     Steps are dispatched one by one: sliced out of one array inside a program, a block would be copied first.
@@ -200,6 +200,8 @@ def _pass_over_blocks(
     for data in blocks.in_turn(numbers):
         state, info = step(state, data, hyper)
         infos.append(info)
+        if len(infos) > 2:  # else all blocks of a table that is streamed would be sent at once
+            infos[-3]["loss"].block_until_ready()
     return state, {name: np.array([first_shard(info[name]) for info in infos]) for name in infos[0]}
 
 

@@ -285,7 +285,9 @@ def finish(
     """
     columns = np.flatnonzero(np.asarray(hyper.columns) > 0)
     by_user = jax.vmap(weights_of, in_axes=(0, None))
-    in_buckets = tuple(by_user(jnp.asarray(on_host(logits)), jnp.asarray(np.asarray(hyper.columns))) for logits in state.logits)
+    in_buckets = tuple(
+        by_user(jnp.asarray(on_host(logits)), jnp.asarray(np.asarray(hyper.columns))) for logits in state.logits
+    )
     weights = layout.collect(in_buckets, np.zeros(len(hyper.columns), np.float32))[:, columns]
     nobody = np.full((1, len(columns)), 1.0 / len(columns), np.float32)
     seen = weights[has_pairs] if has_pairs.any() else nobody
