@@ -184,7 +184,7 @@ def put(array: Any, sharding: NamedSharding) -> jax.Array:
 
 def on_host(array: Any) -> np.ndarray:
     """A whole array, on every process."""
-    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable and not array.is_fully_replicated:
         array = multihost_utils.process_allgather(array, tiled=True)
     return np.asarray(array)
 
