@@ -13,6 +13,7 @@ have the same shapes, hence one compiled program.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from lore_jax.layout import Layout, UserBucket
 from lore_jax.preferences import Preferences
 
+_PAIRS_AT_A_TIME = 1_000_000
 _WASTE = 1.5  # times the rows in use: the most that blocks may read to spare the table a copy
 
 
@@ -53,8 +55,12 @@ def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
         >>> assign_blocks(prefs, 40).max()
         39
     """
+    # Each tie once: many users judge the same two responses.
+    ties = np.zeros(0, np.int64)
+    for part in _parts(prefs):
+        ties = np.union1d(ties, prefs.chosen[part] * np.int64(prefs.num_responses) + prefs.rejected[part])
     shape = (prefs.num_responses, prefs.num_responses)
-    ties = coo_array((np.ones(prefs.num_pairs, bool), (prefs.chosen, prefs.rejected)), shape)
+    ties = coo_array((np.ones(len(ties), bool), np.divmod(ties, prefs.num_responses)), shape)
     component = connected_components(ties, directed=False)[1]
     used = np.zeros(prefs.num_responses, bool)
     used[prefs.chosen] = used[prefs.rejected] = True
@@ -86,11 +92,15 @@ def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> lis
     """
     rows, place = _rows_of(block)
     # Pairs by user and, within a user, by block: those of user u in block b are `order[first[u, b] :][: count[u, b]]`.
-    cell = block[prefs.chosen] + len(rows) * prefs.user.astype(np.int64)
-    order = np.argsort(cell, kind="stable").astype(np.int32)
-    count = np.bincount(cell, minlength=prefs.num_users * len(rows)).astype(np.int32)
-    del cell
-    first = (np.cumsum(count) - count).reshape(prefs.num_users, -1)
+    order = np.empty(prefs.num_pairs, np.int32)
+    count = np.zeros(prefs.num_users * len(rows), np.int32)
+    for part in _parts(prefs):
+        cell = block[prefs.chosen[part]] + len(rows) * prefs.user[part].astype(np.int64)
+        order[part] = part.start + np.argsort(cell, kind="stable")
+        low = int(prefs.user[part.start]) * len(rows)
+        of_part = np.bincount(cell - low)
+        count[low : low + len(of_part)] += of_part.astype(np.int32)
+    first = (np.cumsum(count, dtype=np.int32) - count).reshape(prefs.num_users, -1)
     count = count.reshape(prefs.num_users, -1)
 
     def bucket(number: int, ids: np.ndarray) -> UserBucket:
@@ -102,6 +112,16 @@ def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> lis
         return UserBucket(chosen, rejected, weight)
 
     return [Block(part, tuple(bucket(number, ids) for ids in layout.ids)) for number, part in enumerate(rows)]
+
+
+def _parts(prefs: Preferences) -> Iterator[slice]:
+    """The pairs, about a million at a time and never a user in two parts, so that sorting them takes little memory."""
+    ends = np.cumsum(prefs.pairs_per_user())
+    start = 0
+    while start < prefs.num_pairs:
+        stop = int(ends[np.searchsorted(ends, min(start + _PAIRS_AT_A_TIME, prefs.num_pairs))])
+        yield slice(start, stop)
+        start = stop
 
 
 def _rows_of(block: np.ndarray) -> tuple[list[Any], np.ndarray]:

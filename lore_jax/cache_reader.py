@@ -61,6 +61,7 @@ def load_cache(
         num_users=manifest["users"],
         user_ids=json.loads((folder / USERS).read_bytes()) if USERS in names else None,
     )
+    del pairs  # pages of a map count as memory while it is there
     if rows is not None:
         inside = [(index >= start) & (index < stop) for index in (prefs.chosen, prefs.rejected)]
         prefs = prefs.take_pairs(inside[0] & inside[1])

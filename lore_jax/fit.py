@@ -200,7 +200,7 @@ def _pass_over_blocks(
     for data in blocks.in_turn(numbers):
         state, info = step(state, data, hyper)
         infos.append(info)
-        if len(infos) > 2:  # else all blocks of a table that is streamed would be sent at once
+        if blocks.streams and len(infos) > 2:  # else the whole table would be sent at once
             infos[-3]["loss"].block_until_ready()
     return state, {name: np.array([first_shard(info[name]) for info in infos]) for name in infos[0]}
 
@@ -249,7 +249,7 @@ def _start_simplex(
     else:
         data, layout = place(prefs, settings.input_scale, devices)
         first_data = data
-    has_pairs = np.bincount(prefs.user, prefs.weight, prefs.num_users) > 0
+    has_pairs = prefs.weight_per_user() > 0
     key_basis, key_logits = jax.random.split(key)
     params = module.init(key_basis, jnp.zeros((1, prefs.dim)), settings.input_scale)["params"]
     logits = layout.spread(simplex.draw_logits(settings, prefs.num_users, rank, key=key_logits))

@@ -65,7 +65,19 @@ class Preferences:
 
     def pairs_per_user(self) -> np.ndarray:
         """The number of pairs of each user, int64 `[num_users]`."""
-        return np.bincount(self.user, minlength=self.num_users)
+        return np.diff(self._first_pairs())
+
+    def weight_per_user(self) -> np.ndarray:
+        """The sum of each user's weights, float64 `[num_users]`."""
+        first, total = self._first_pairs(), np.zeros(self.num_users)
+        has_pairs = np.diff(first) > 0
+        if has_pairs.any():
+            total[has_pairs] = np.add.reduceat(self.weight, first[:-1][has_pairs], dtype=np.float64)
+        return total
+
+    def _first_pairs(self) -> np.ndarray:
+        """Where each user's pairs begin, and where the last ones end: pairs are sorted, so that none need be counted."""
+        return np.searchsorted(self.user, np.arange(self.num_users + 1, dtype=self.user.dtype))
 
     def take_pairs(self, keep: np.ndarray) -> Preferences:
         """The pairs in `keep` (a mask or row numbers `[n]`), sorted by user again; table and users stay as they are."""

@@ -122,7 +122,7 @@ class PlacedBlocks:
         self.layout = deal(prefs, len(devices))
         self._table, self._devices = prefs.embeddings, devices
         self._blocks = lay_out_blocks(prefs, self.layout, assign_blocks(prefs, count))
-        of_user = np.bincount(prefs.user, prefs.weight, prefs.num_users) / len(self)
+        of_user = prefs.weight_per_user() / len(self)
         totals = self.layout.spread(of_user.astype(np.float32))
         self._totals = tuple(split(leaf, devices) for leaf in totals)
         self._input_scale = replicate(np.float32(input_scale), devices)
@@ -130,6 +130,11 @@ class PlacedBlocks:
         self._placed = [self._place(number) for number in range(len(self))] if resident else None
         if resident:
             self._blocks = []
+
+    @property
+    def streams(self) -> bool:
+        """Whether the table passes through the devices instead of staying there."""
+        return self._placed is None
 
     def __len__(self) -> int:
         return len(self._blocks) or len(self._placed or [])

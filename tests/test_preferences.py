@@ -225,3 +225,15 @@ def test_bad_dataframes_are_refused(change, message):
     frame = pd.DataFrame({name: values for name, values in columns.items() if values is not None})
     with pytest.raises(ValueError, match=message):
         from_dataframe(frame, TABLE)
+
+
+def test_sums_per_user_count_everybody():
+    rng = np.random.default_rng(0)
+    user, weight = rng.choice([1, 2, 5], 40), rng.random(40).astype(np.float32)
+    prefs = from_arrays(
+        np.eye(3, dtype=np.float32), np.zeros(40, int), np.ones(40, int), user, weight=weight, num_users=7
+    )
+    np.testing.assert_array_equal(prefs.pairs_per_user(), np.bincount(user, minlength=7))
+    np.testing.assert_allclose(prefs.weight_per_user(), np.bincount(user, weight, 7), rtol=1e-6)
+    none = prefs.take_pairs(np.zeros(40, bool))
+    assert none.pairs_per_user().tolist() == none.weight_per_user().tolist() == [0] * 7
