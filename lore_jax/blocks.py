@@ -76,7 +76,7 @@ def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
     return block
 
 
-def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> list[Block]:
+def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> Iterator[Block]:
     """Lays the pairs out block by block.
 
     Args:
@@ -85,10 +85,11 @@ def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> lis
         block: the block of each response, from `assign_blocks`.
 
     Returns:
-        The blocks, all of the same shapes.
+        The blocks, all of the same shapes, each made when it is asked for.
 
     Example:
-        >>> blocks = lay_out_blocks(prefs, layout, assign_blocks(prefs, 40))
+        >>> for one in lay_out_blocks(prefs, layout, assign_blocks(prefs, 40)):
+        ...     buckets = one.buckets
     """
     rows, place = _rows_of(block)
     # Pairs by user and, within a user, by block: those of user u in block b are `order[first[u, b] :][: count[u, b]]`.
@@ -111,7 +112,7 @@ def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> lis
         chosen, rejected = (np.where(inside, place[side[pairs]], 0) for side in (prefs.chosen, prefs.rejected))
         return UserBucket(chosen, rejected, weight)
 
-    return [Block(part, tuple(bucket(number, ids) for ids in layout.ids)) for number, part in enumerate(rows)]
+    return (Block(part, tuple(bucket(number, ids) for ids in layout.ids)) for number, part in enumerate(rows))
 
 
 def _parts(prefs: Preferences) -> Iterator[slice]:

@@ -21,7 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lore_jax.blocks import assign_blocks, lay_out_blocks
+from lore_jax.blocks import Block, assign_blocks, lay_out_blocks
 from lore_jax.layout import FitData, Layout, deal, lay_out
 from lore_jax.preferences import Preferences
 
@@ -121,15 +121,16 @@ class PlacedBlocks:
     ) -> None:
         self.layout = deal(prefs, len(devices))
         self._table, self._devices = prefs.embeddings, devices
-        self._blocks = lay_out_blocks(prefs, self.layout, assign_blocks(prefs, count))
-        of_user = prefs.weight_per_user() / len(self)
+        block = assign_blocks(prefs, count)
+        self._count = int(block.max()) + 1
+        of_user = prefs.weight_per_user() / self._count
         totals = self.layout.spread(of_user.astype(np.float32))
         self._totals = tuple(split(leaf, devices) for leaf in totals)
         self._input_scale = replicate(np.float32(input_scale), devices)
         resident = _has_room(devices, prefs.embeddings.nbytes) if resident is None else resident
-        self._placed = [self._place(number) for number in range(len(self))] if resident else None
-        if resident:
-            self._blocks = []
+        blocks = lay_out_blocks(prefs, self.layout, block)
+        self._placed = [self._place(one) for one in blocks] if resident else None  # none stays on the host as well
+        self._blocks = list(blocks)
 
     @property
     def streams(self) -> bool:
@@ -137,10 +138,9 @@ class PlacedBlocks:
         return self._placed is None
 
     def __len__(self) -> int:
-        return len(self._blocks) or len(self._placed or [])
+        return self._count
 
-    def _place(self, number: int) -> FitData:
-        block = self._blocks[number]
+    def _place(self, block: Block) -> FitData:
         return FitData(
             embeddings=replicate(self._table[block.rows], self._devices),
             input_scale=self._input_scale,
@@ -155,7 +155,7 @@ class PlacedBlocks:
             return
         ahead = None
         for number in numbers:
-            current, ahead = ahead, self._place(number)  # placing returns at once, the transfer goes on
+            current, ahead = ahead, self._place(self._blocks[number])  # placing returns at once, the transfer goes on
             if current is not None:
                 yield current
         if ahead is not None:

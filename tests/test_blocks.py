@@ -75,7 +75,7 @@ def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
 def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
     layout, found = deal(prefs, shards), []
-    blocks = lay_out_blocks(prefs, layout, assign_blocks(prefs, 4))
+    blocks = list(lay_out_blocks(prefs, layout, assign_blocks(prefs, 4)))
     numbers = np.arange(prefs.num_responses)
     assert len({len(numbers[block.rows]) for block in blocks}) == 1
     assert len({tuple(bucket.chosen.shape for bucket in block.buckets) for block in blocks}) == 1
