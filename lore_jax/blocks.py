@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from lore_jax.layout import Layout, UserBucket
 from lore_jax.preferences import Preferences
 
-_PAIRS_AT_A_TIME = 1_000_000
+_PAIRS_AT_A_TIME = 200_000
 _WASTE = 1.5  # times the rows in use: the most that blocks may read to spare the table a copy
 
 
@@ -116,7 +116,7 @@ def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> Ite
 
 
 def _parts(prefs: Preferences) -> Iterator[slice]:
-    """The pairs, about a million at a time and never a user in two parts, so that sorting them takes little memory."""
+    """The pairs, some at a time and never a user in two parts, so that sorting them takes little memory."""
     ends = np.cumsum(prefs.pairs_per_user())
     start = 0
     while start < prefs.num_pairs:

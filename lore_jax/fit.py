@@ -243,13 +243,13 @@ def _start_simplex(
 ) -> tuple[Any, ...]:
     rank, settings = int(choice["rank"]), config.simplex
     module, hyper = make_basis(config, rank), simplex_hyper(choice, rank, prefs.head)
+    has_pairs = prefs.weight_per_user() > 0
     if settings.blocks > 1:
         data = PlacedBlocks(prefs, settings.input_scale, devices, settings.blocks)
         layout, first_data = data.layout, next(data.in_turn([0]))
     else:
         data, layout = place(prefs, settings.input_scale, devices)
         first_data = data
-    has_pairs = prefs.weight_per_user() > 0
     key_basis, key_logits = jax.random.split(key)
     params = module.init(key_basis, jnp.zeros((1, prefs.dim)), settings.input_scale)["params"]
     logits = layout.spread(simplex.draw_logits(settings, prefs.num_users, rank, key=key_logits))

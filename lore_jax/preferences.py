@@ -72,7 +72,7 @@ class Preferences:
         first, total = self._first_pairs(), np.zeros(self.num_users)
         has_pairs = np.diff(first) > 0
         if has_pairs.any():
-            total[has_pairs] = np.add.reduceat(self.weight, first[:-1][has_pairs], dtype=np.float64)
+            total[has_pairs] = np.add.reduceat(self.weight, first[:-1][has_pairs])
         return total
 
     def _first_pairs(self) -> np.ndarray:

@@ -194,9 +194,9 @@ def on_host(array: Any) -> np.ndarray:
     return np.asarray(array)
 
 
-def first_shard(array: jax.Array) -> np.ndarray:
+def first_shard(array: Any) -> np.ndarray:
     """The first shard at hand of an array `[shards, ...]` that is the same in all of them."""
-    return np.asarray(array.addressable_shards[0].data)[0]
+    return np.asarray(array.addressable_shards[0].data if isinstance(array, jax.Array) else array)[0]
 
 
 def is_first_process() -> bool:
