@@ -191,7 +191,7 @@ def _pass_over_blocks(
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """Steps on the blocks in turn, every epoch in another order, which the number of steps behind decides.
 
-    Steps are dispatched one by one: sliced out of one array inside a program, a block would be copied first.
+    Steps are dispatched one by one, each on a block of its own: on a CPU a view of the table, which nothing copies.
     """
     taken, infos = simplex.steps_taken(state), []
     epochs = {step // len(blocks) for step in range(taken, taken + steps)}
