@@ -219,7 +219,7 @@ def from_arrays(
     return Preferences(
         embeddings=embeddings,
         **{name: value[order].astype(np.int32) for name, value in columns.items()},
-        weight=_check_weight(weight, pairs)[order],
+        weight=_check_weight(weight, pairs, order),
         num_users=num_users,
         user_ids=user_ids,
         row=order.astype(np.int64),
@@ -338,9 +338,10 @@ def _check_user_ids(user_ids: np.ndarray, num_users: int | None) -> np.ndarray:
     return user_ids.astype(str)
 
 
-def _check_weight(weight: Any, pairs: int) -> np.ndarray:
+def _check_weight(weight: Any, pairs: int, order: np.ndarray) -> np.ndarray:
+    ones = np.broadcast_to(np.float32(1.0), pairs)  # takes no memory
     if weight is None:
-        return np.ones(pairs, np.float32)
+        return ones
     array = np.asarray(weight)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"weight has dtype {array.dtype}: numbers are expected")
@@ -348,7 +349,7 @@ def _check_weight(weight: Any, pairs: int) -> np.ndarray:
     if array.shape != (pairs,):
         raise ValueError(f"weight has shape {array.shape}: [{pairs}], one entry a pair, is expected")
     _refuse(~np.isfinite(array) | (array < 0), "weight is {} in pair {}: finite and 0 or more is expected", array)
-    return array
+    return ones if np.all(array == 1.0) else array[order]
 
 
 def _check_head(head: Any, dim: int) -> np.ndarray | None:
