@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,6 +27,7 @@ from lore_jax.preferences import Preferences, group_by_user
 # Times rank 8 in float32: half a megabyte of features, which stays in a core's cache. An accelerator takes the smallest
 # size that holds everybody.
 _PAIRS_PER_CHUNK = {"cpu": (2**14,), "accelerator": (2**14, 2**18, 2**22)}
+POSTERIOR_ARRAYS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 _PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost nothing
 
 
@@ -60,6 +62,14 @@ class Posterior:
         """The posterior of some users `[n]`, in the order given."""
         taken = jax.tree.map(lambda leaf: leaf[users], self)
         return dataclasses.replace(taken, user_ids=None if self.user_ids is None else self.user_ids[users])
+
+
+def join(parts: Sequence[Posterior]) -> Posterior:
+    """The posteriors of some users, and of those after them, as one; names only if all parts have some."""
+    arrays = {name: np.concatenate([np.asarray(getattr(part, name)) for part in parts]) for name in POSTERIOR_ARRAYS}
+    names = [part.user_ids for part in parts]
+    known = [own for own in names if own is not None]
+    return Posterior(**arrays, user_ids=np.concatenate(known) if len(known) == len(names) else None)
 
 
 def population_posterior(model: Model, num_users: int, user_ids: np.ndarray | None = None) -> Posterior:
@@ -238,7 +248,7 @@ def _unfilled(model: Model, num_users: int, user_ids: np.ndarray | None) -> Post
 
 def _fill(out: Posterior, users: np.ndarray, found: Posterior) -> None:
     """Writes the first `len(users)` rows of `found`."""
-    for name in ("weights", "covariance", "shots", "converged", "steps", "grad_norm"):
+    for name in POSTERIOR_ARRAYS:
         getattr(out, name)[users] = getattr(found, name)[: len(users)]
 
 

@@ -40,7 +40,9 @@ def cholesky(matrix: jax.Array, *, least: jax.Array | None = None) -> jax.Array:
     """
     above = jnp.zeros_like(matrix[0])
     columns = []
-    left = matrix  # what is left of A, from the panel's first row and column on, without the outer products of the columns
+    left = (
+        matrix  # what is left of A, from the panel's first row and column on, without the outer products of the columns
+    )
     for first in range(0, matrix.shape[0], _PANEL):
         panel: list[jax.Array] = []  # columns from the diagonal down
         for j in range(min(_PANEL, left.shape[0])):
@@ -60,7 +62,9 @@ def cholesky(matrix: jax.Array, *, least: jax.Array | None = None) -> jax.Array:
             panel.append(jax.lax.optimization_barrier(jnp.concatenate([diagonal[None], below])))
             columns.append(jax.lax.optimization_barrier(jnp.concatenate([above[:at], panel[-1]])))
         rest = [column[_PANEL - k :] for k, column in enumerate(panel)]
-        left = left[_PANEL:, _PANEL:] - sum((c[:, None] * c[None] for c in rest), jnp.zeros_like(left[_PANEL:, _PANEL:]))
+        left = left[_PANEL:, _PANEL:] - sum(
+            (c[:, None] * c[None] for c in rest), jnp.zeros_like(left[_PANEL:, _PANEL:])
+        )
         left = jax.lax.optimization_barrier(left)
     return jnp.stack(columns, axis=1)
 
