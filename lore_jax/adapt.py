@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.interior_point import simplex_estimate
-from lore_jax.layout import rounded
 from lore_jax.model import Model, Population, rewards
 from lore_jax.newton import map_estimate
 from lore_jax.preferences import Preferences, group_by_user
@@ -197,12 +196,9 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
         raise ValueError(f"start has {start.num_users} users, the preferences have {prefs.num_users}")
     # Only population and family matter from here on: models that differ in anything else share the compiled programs.
     prior = dataclasses.replace(model, basis=None, params=None, input_scale=None, temperature=1.0, terms=None)
-    if model.family == "gaussian":
-        table = _along_axes(model.population, table)
+    table = _along_axes(model.population, table) if model.family == "gaussian" else jnp.asarray(table)
+    platform = next(iter(table.devices())).platform
     out = _unfilled(model, prefs.num_users, prefs.user_ids)
-    silent = np.flatnonzero(prefs.pairs_per_user() == 0)
-    _fill(out, silent, population_posterior(model, len(silent)))
-    backend = jax.default_backend()
 
     def solve(users: np.ndarray, first: np.ndarray, count: np.ndarray, shots: int, chunk: int) -> None:
         padding = (0, chunk - len(users))  # every chunk has the same shape, so every chunk runs the same program
@@ -213,23 +209,44 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
         begin = None if start is None else _start_of(users, start, model, padding)
         _fill(out, users, jax.device_get(_adapt_chunk(prior, features, weight, begin)))
 
-    jobs = []
+    jobs, silent = [], np.ones(prefs.num_users, bool)
     for bucket in group_by_user(prefs):
-        shots = rounded(int(bucket.count.max()), digits=3)  # of few different lengths: each compiles a program
-        chunk = _chunk_size(shots, len(bucket.users), backend)
+        silent[bucket.users] = False
+        shots = _padded_length(int(bucket.count.max()))
+        chunk = _chunk_size(shots, len(bucket.users), platform)
         for at in range(0, len(bucket.users), chunk):
             part = slice(at, at + chunk)
             jobs.append((bucket.users[part], bucket.first[part], bucket.count[part], shots, chunk))
-    # A chunk is small for the sake of a core's cache, too small to be divided: cores get chunks of their own.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if backend == "cpu" else 2) as pool:
-        for _ in pool.map(lambda job: solve(*job), jobs):
+    users = np.flatnonzero(silent)
+    _fill(out, users, population_posterior(model, len(users)))
+    # A chunk is small for the sake of a core's cache, too small to be divided: cores get chunks of their own. On an
+    # accelerator the host prepares a chunk while another one is solved.
+    device = jax.config.jax_default_device  # a setting of the caller's thread
+
+    def work(job: tuple[Any, ...]) -> None:
+        with jax.default_device(device):
+            solve(*job)
+
+    with ThreadPoolExecutor(_cores() if platform == "cpu" else 2) as pool:
+        for _ in pool.map(work, jobs):
             pass
     return out
 
 
-def _chunk_size(shots: int, users: int, backend: str) -> int:
+def _cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _padded_length(shots: int) -> int:
+    """The next number with at most three binary digits: little padding, and few lengths, for each compiles a program."""
+    step = 1 << max(0, shots.bit_length() - 3)
+    return -(-shots // step) * step
+
+
+def _chunk_size(shots: int, users: int, platform: str) -> int:
     """How many users are solved together: as many as a CPU core's cache holds, on an accelerator many more."""
-    sizes = [max(1, pairs // shots) for pairs in _PAIRS_PER_CHUNK["cpu" if backend == "cpu" else "accelerator"]]
+    sizes = [max(1, pairs // shots) for pairs in _PAIRS_PER_CHUNK["cpu" if platform == "cpu" else "accelerator"]]
     return next((size for size in sizes if size >= users), sizes[-1])
 
 

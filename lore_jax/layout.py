@@ -101,7 +101,7 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
     buckets, ids, places = [], [], []
     for bucket in _merged(list(group_by_user(prefs))):
         by_length = np.argsort(-bucket.count, kind="stable")
-        per_shard = rounded(-(-len(by_length) // shards))
+        per_shard = _rounded(-(-len(by_length) // shards))
         dealt = np.full(per_shard * shards, -1)
         dealt[: len(by_length)] = by_length
         dealt = dealt.reshape(per_shard, shards).T
@@ -117,9 +117,9 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
     return tuple(buckets), Layout(prefs.num_users, tuple(ids), tuple(places))
 
 
-def rounded(count: int, digits: int = 4) -> int:
-    """The next count with at most so many binary digits: data of like size then share compiled programs."""
-    step = 1 << max(0, count.bit_length() - digits)
+def _rounded(count: int) -> int:
+    """The next count with at most four binary digits: splits of one data set then share compiled programs."""
+    step = 1 << max(0, count.bit_length() - 4)
     return -(-count // step) * step
 
 
