@@ -25,7 +25,7 @@ from lore_jax.preferences import Preferences, group_by_user
 
 # Times rank 8 in float32: half a megabyte of features, which stays in a core's cache. An accelerator takes the smallest
 # size that holds everybody.
-_PAIRS_PER_CHUNK = {"cpu": (2**14,), "accelerator": (2**14, 2**18, 2**22)}
+_PAIRS_PER_CHUNK = {"cpu": (2**12, 2**14), "accelerator": (2**14, 2**18, 2**22)}
 POSTERIOR_ARRAYS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 _PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost nothing
 
@@ -202,7 +202,7 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
 
     def solve(users: np.ndarray, first: np.ndarray, count: np.ndarray, shots: int, chunk: int) -> None:
         padding = (0, chunk - len(users))  # every chunk has the same shape, so every chunk runs the same program
-        ahead, count = np.arange(shots)[:, None], np.pad(count, padding)
+        ahead, count = np.arange(shots, dtype=np.int32)[:, None], np.pad(count, padding)
         pairs = np.pad(first, padding) + np.minimum(ahead, count - 1)
         weight = np.where(ahead < count, prefs.weight[pairs], np.float32(0.0))
         features = _features(table, prefs.chosen[pairs], prefs.rejected[pairs])
@@ -254,7 +254,7 @@ def _unfilled(model: Model, num_users: int, user_ids: np.ndarray | None) -> Post
     rank = model.rank
     return Posterior(
         weights=np.empty((num_users, rank), np.float32),
-        covariance=np.empty((num_users, rank, rank), np.float32),
+        covariance=np.zeros((num_users, rank, rank), np.float32),
         shots=np.empty(num_users, np.int32),
         converged=np.empty(num_users, bool),
         steps=np.empty(num_users, np.int32),
@@ -264,9 +264,10 @@ def _unfilled(model: Model, num_users: int, user_ids: np.ndarray | None) -> Post
 
 
 def _fill(out: Posterior, users: np.ndarray, found: Posterior) -> None:
-    """Writes the first `len(users)` rows of `found`."""
+    """Writes the first `len(users)` rows of whatever `found` has; where it is None, `out` keeps its zeros."""
     for name in POSTERIOR_ARRAYS:
-        getattr(out, name)[users] = getattr(found, name)[: len(users)]
+        if getattr(found, name) is not None:
+            getattr(out, name)[users] = getattr(found, name)[: len(users)]
 
 
 def _start_of(users: np.ndarray, start: Posterior, model: Model, padding: tuple[int, int]) -> np.ndarray:
@@ -297,4 +298,6 @@ def _features(table: jax.Array, chosen: jax.Array, rejected: jax.Array) -> jax.A
 def _adapt_chunk(model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None) -> Posterior:
     """`along [columns, shots, users]`, `weight`, `start [rank, users]` -> a posterior with users in front."""
     solved = _adapt_user(model, along, weight, start)
+    if model.family == "simplex":
+        solved = dataclasses.replace(solved, covariance=None)  # zeros, half of all that would be carried to the host
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)

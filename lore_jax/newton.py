@@ -20,7 +20,6 @@ the scale of the features, so one tolerance serves everybody.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -91,13 +90,12 @@ def map_estimate(
         # Near the mode the decrement falls quadratically until rounding stops it; then there is nothing left to gain.
         stalled = (found.decrement <= _TOLERANCE) & (found.decrement > 0.5 * state.last.decrement)
         going = state.active & (found.decrement > _REACHED) & ~stalled & (state.steps < max_steps)
-        last = jax.tree.map(functools.partial(jnp.where, state.active), found, state.last)
         lost = jnp.isnan(found.decrement)  # a NaN stays visible
         moved = jnp.where(going | lost, found.deviation, state.deviation)
-        return _Search(moved, state.steps + going, going, last)
+        return _Search(moved, state.steps + going, going, found)
 
     # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so that a user's answer
-    # does not depend on who shares the chunk. The last evaluation is the one at the point returned: nothing is repeated.
+    # does not depend on who shares the chunk. The last evaluation is the one at the point returned, of those frozen too.
     evidence = jnp.broadcast_to(jnp.sum(weight, axis=0) > 0, users)
     start = jnp.where(evidence, start, 0.0)  # without any evidence the mode is the population
     shape = NewtonStep(start, jnp.zeros((k, k, *users)), *[jnp.full(users, jnp.inf)] * 3)
