@@ -1,8 +1,8 @@
 """Adapting to users: weights and posterior of any number of users from a few comparisons each, the basis frozen.
 
 The basis is applied to the table once, `[responses, rank]`; after that nothing costs dim. Users are grouped by number of
-shots and solved in chunks of a fixed size, so that ragged users cost what their shots cost and the number of compiled
-programs is the number of bucket lengths, whatever the population.
+shots and solved in chunks of one of two sizes, so that ragged users cost what their shots cost and the number of compiled
+programs is at most twice the number of bucket lengths, whatever the population.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from lore_jax.model import Model, Population, rewards
 from lore_jax.newton import map_estimate
 from lore_jax.preferences import Preferences, group_by_user
 
-# Times rank 8 in float32: half a megabyte of features, which stays in a core's cache. An accelerator takes the smallest
-# size that holds everybody.
+# The smallest size that holds everybody, or the largest. 2^14 pairs times rank 8 in float32 are half a megabyte of features,
+# which stays in a core's cache; an accelerator wants more at once.
 _PAIRS_PER_CHUNK = {"cpu": (2**12, 2**14), "accelerator": (2**14, 2**18, 2**22)}
 POSTERIOR_ARRAYS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 _PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost nothing

@@ -201,12 +201,15 @@ def test_as_many_compilations_as_lengths_of_buckets():
     adapt(model, of([1, 2, 60]))  # lengths 1, 2, 64
     assert programs() == before + 3
     rng = np.random.default_rng(0)
-    for users in (3, 50, 700):
+    for users in (3, 50, 120):
         adapt(model, of([57, *rng.choice([0, 1, 2, 33, 64], users)], seed=users))
     adapt(gaussian_model(seed=6, columns=2), of([1, 57]))
     assert programs() == before + 3
     adapt(model, of([3]))
     assert programs() == before + 4
+    adapt(model, of(np.ones(5000, int)))  # many users come in larger chunks: one program more, whatever their number
+    adapt(model, of(np.ones(40_000, int)))
+    assert programs() == before + 5
 
 
 def test_a_bucket_is_padded_to_its_longest_user():
@@ -228,7 +231,7 @@ def test_a_bucket_is_padded_to_its_longest_user():
 
 def test_chunks_fit_the_backend():
     size = adapt_module._chunk_size
-    assert size(10, 5, "cpu") == size(10, 10**7, "cpu") == 1638
+    assert [size(10, users, "cpu") for users in (5, 500, 10**7)] == [409, 1638, 1638]
     assert [size(10, users, "gpu") for users in (5, 5_000, 10**7)] == [1638, 26214, 419430]
     assert size(10**6, 3, "cpu") == 1
 
