@@ -229,5 +229,5 @@ def _write_program(
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already: overwrite it explicitly or choose another file")
     program = jax.export.export(jax.jit(run), platforms=tuple(platforms))(*shapes)
-    write_file(path, [program.serialize()])
+    write_file(path, [bytes(program.serialize())])
     return path
