@@ -221,7 +221,7 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
     _fill(out, users, population_posterior(model, len(users)))
     # A chunk is small for the sake of a core's cache, too small to be divided: cores get chunks of their own. On an
     # accelerator the host prepares a chunk while another one is solved.
-    device = jax.config.jax_default_device  # a setting of the caller's thread
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]  (of the caller's thread)
 
     def work(job: tuple[Any, ...]) -> None:
         with jax.default_device(device):
