@@ -37,6 +37,9 @@ _HOME = {
     "save": "saved_model",
     "load": "saved_model",
     "export_weights": "export",
+    "export_adapt": "export",
+    "export_score": "export",
+    "adapt_cache": "stream",
 }
 
 __all__ = sorted(_HOME)

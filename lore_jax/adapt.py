@@ -1,14 +1,16 @@
 """Adapting to users: weights and posterior of any number of users from a few comparisons each, the basis frozen.
 
 The basis is applied to the table once, `[responses, rank]`; after that nothing costs dim. Users are grouped by number of
-shots and solved in chunks of a fixed size, so that ragged users cost what their shots cost and the number of compiled
-programs is the number of bucket lengths, whatever the population.
+shots and solved in chunks of one of two sizes, so that ragged users cost what their shots cost and the number of compiled
+programs is at most twice the number of bucket lengths, whatever the population.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import flax.struct
@@ -21,7 +23,11 @@ from lore_jax.model import Model, Population, rewards
 from lore_jax.newton import map_estimate
 from lore_jax.preferences import Preferences, group_by_user
 
-_PAIRS_PER_CHUNK = 16_384  # times rank 8 in float32: half a megabyte of features, which stays in a core's cache
+# The smallest size that holds everybody, or the largest. 2^14 pairs times rank 8 in float32 are half a megabyte of features,
+# which stays in a core's cache; an accelerator wants more at once.
+_PAIRS_PER_CHUNK = {"cpu": (2**12, 2**14), "accelerator": (2**14, 2**18, 2**22)}
+POSTERIOR_ARRAYS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
+_PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost nothing
 
 
 @flax.struct.dataclass
@@ -55,6 +61,14 @@ class Posterior:
         """The posterior of some users `[n]`, in the order given."""
         taken = jax.tree.map(lambda leaf: leaf[users], self)
         return dataclasses.replace(taken, user_ids=None if self.user_ids is None else self.user_ids[users])
+
+
+def join(parts: Sequence[Posterior]) -> Posterior:
+    """The posteriors of some users, and of those after them, as one; names only if all parts have some."""
+    arrays = {name: np.concatenate([np.asarray(getattr(part, name)) for part in parts]) for name in POSTERIOR_ARRAYS}
+    names = [part.user_ids for part in parts]
+    known = [own for own in names if own is not None]
+    return Posterior(**arrays, user_ids=np.concatenate(known) if len(known) == len(names) else None)
 
 
 def population_posterior(model: Model, num_users: int, user_ids: np.ndarray | None = None) -> Posterior:
@@ -109,22 +123,34 @@ def adapt_user(model: Model, features: jax.Array, weight: jax.Array, start: jax.
         Bose et al. 2025, arXiv 2504.14439, equation 5 (simplex).
     """
     by_column = jnp.moveaxis(features, 1, 0)
-    users = by_column.shape[2:]
+    if model.family == "gaussian":
+        by_column = jnp.tensordot(_axes(model.population).T, by_column, 1, precision=_PRECISE)
+    return _adapt_user(model, by_column, weight, start)
+
+
+def _axes(population: Population) -> jax.Array:
+    """Directions along which rewards are taken, `[rank, k + 1]`: the factor's columns, and the mean.
+
+    `w = mean + factor d` turns the prior into N(0, I): features along the factor's columns, along the mean as an offset.
+    """
+    return jnp.concatenate([population.factor, population.mean[:, None]], axis=1)
+
+
+def _adapt_user(model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None) -> Posterior:
+    """`adapt_user` of features `[columns, shots, ...]`, in the gaussian family along `_axes`."""
+    users = along.shape[2:]
     shots = jnp.sum(weight > 0, axis=0, dtype=jnp.int32)
     mean, factor = model.population.mean, model.population.factor
     prior_mean = jnp.broadcast_to(mean.reshape(-1, *[1] * len(users)), (mean.shape[0], *users))
     if model.family == "simplex":
-        found = simplex_estimate(by_column, weight)
+        found = simplex_estimate(along, weight)
         weights = jnp.where(shots > 0, found.weights, prior_mean)
         covariance = jnp.zeros((mean.shape[0], mean.shape[0], *users))
         return Posterior(weights, covariance, shots, found.converged, found.steps, found.grad_norm)
-    # w = mean + factor d turns the prior into N(0, I): features along the factor's columns, the mean as an offset.
-    along = jnp.tensordot(factor.T, by_column, 1)
-    offset = jnp.tensordot(mean, by_column, 1)
     deviation = jnp.zeros((factor.shape[1], *users)) if start is None else _deviation(model.population, start)
-    found = map_estimate(along, offset, weight, deviation)
-    covariance = jnp.einsum("ra,ab...,sb->rs...", factor, found.covariance, factor)
-    weights = prior_mean + jnp.tensordot(factor, found.deviation, 1)
+    found = map_estimate(along[:-1], along[-1], weight, deviation)
+    covariance = jnp.einsum("ra,ab...,sb->rs...", factor, found.covariance, factor, precision=_PRECISE)
+    weights = prior_mean + jnp.tensordot(factor, found.deviation, 1, precision=_PRECISE)
     return Posterior(weights, covariance, shots, found.converged, found.steps, found.grad_norm)
 
 
@@ -166,45 +192,112 @@ def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -
 
 def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: Posterior | None = None) -> Posterior:
     """The same as `adapt` for rewards already computed: `table [responses, rank]` from `rewards`."""
-    out = population_posterior(model, prefs.num_users, prefs.user_ids)
-    begin = out.weights
-    if start is not None:
-        if start.num_users > prefs.num_users:
-            raise ValueError(f"start has {start.num_users} users, the preferences have {prefs.num_users}")
-        begin = np.concatenate([np.asarray(start.weights), begin[start.num_users :]])
+    if start is not None and start.num_users > prefs.num_users:
+        raise ValueError(f"start has {start.num_users} users, the preferences have {prefs.num_users}")
     # Only population and family matter from here on: models that differ in anything else share the compiled programs.
     prior = dataclasses.replace(model, basis=None, params=None, input_scale=None, temperature=1.0, terms=None)
-    pending = []
+    table = _along_axes(model.population, table) if model.family == "gaussian" else jnp.asarray(table)
+    platform = next(iter(table.devices())).platform
+    out = _unfilled(model, prefs.num_users, prefs.user_ids)
+
+    def solve(users: np.ndarray, first: np.ndarray, count: np.ndarray, shots: int, chunk: int) -> None:
+        padding = (0, chunk - len(users))  # every chunk has the same shape, so every chunk runs the same program
+        ahead, count = np.arange(shots, dtype=np.int32)[:, None], np.pad(count, padding)
+        pairs = np.pad(first, padding) + np.minimum(ahead, count - 1)
+        weight = np.where(ahead < count, prefs.weight[pairs], np.float32(0.0))
+        features = _features(table, prefs.chosen[pairs], prefs.rejected[pairs])
+        begin = None if start is None else _start_of(users, start, model, padding)
+        _fill(out, users, jax.device_get(_adapt_chunk(prior, features, weight, begin)))
+
+    jobs, silent = [], np.ones(prefs.num_users, bool)
     for bucket in group_by_user(prefs):
-        chunk = max(1, _PAIRS_PER_CHUNK // bucket.shots)
-        ahead = np.arange(bucket.shots)[:, None]
+        silent[bucket.users] = False
+        shots = _padded_length(int(bucket.count.max()))
+        chunk = _chunk_size(shots, len(bucket.users), platform)
         for at in range(0, len(bucket.users), chunk):
-            users, count = bucket.users[at : at + chunk], bucket.count[at : at + chunk]
-            padding = (0, chunk - len(users))  # every chunk has the same shape, so every chunk runs the same program
-            pairs = np.pad(bucket.first[at : at + chunk], padding) + np.minimum(ahead, np.pad(count, padding) - 1)
-            weight = np.where(ahead < np.pad(count, padding), prefs.weight[pairs], 0.0).astype(np.float32)
-            begin_chunk = np.pad(begin[users], (padding, (0, 0))).T
-            features = _features(table, prefs.chosen[pairs], prefs.rejected[pairs])
-            solved = _adapt_chunk(prior, features, weight, begin_chunk)
-            pending.append((users, solved))
-    # One transfer at the end of each chunk's work, after all chunks have been queued.
-    for users, solved in pending:
-        for name in ("weights", "covariance", "shots", "converged", "steps", "grad_norm"):
-            getattr(out, name)[users] = np.asarray(getattr(solved, name))[: len(users)]
+            part = slice(at, at + chunk)
+            jobs.append((bucket.users[part], bucket.first[part], bucket.count[part], shots, chunk))
+    users = np.flatnonzero(silent)
+    _fill(out, users, population_posterior(model, len(users)))
+    # A chunk is small for the sake of a core's cache, too small to be divided: cores get chunks of their own. On an
+    # accelerator the host prepares a chunk while another one is solved.
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]  (of the caller's thread)
+
+    def work(job: tuple[Any, ...]) -> None:
+        with jax.default_device(device):
+            solve(*job)
+
+    with ThreadPoolExecutor(_cores() if platform == "cpu" else 2) as pool:
+        for _ in pool.map(work, jobs):
+            pass
     return out
+
+
+def _cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _padded_length(shots: int) -> int:
+    """The next number with at most three binary digits: little padding, and few lengths, for each compiles a program."""
+    step = 1 << max(0, shots.bit_length() - 3)
+    return -(-shots // step) * step
+
+
+def _chunk_size(shots: int, users: int, platform: str) -> int:
+    """How many users are solved together: as many as a CPU core's cache holds, on an accelerator many more."""
+    sizes = [max(1, pairs // shots) for pairs in _PAIRS_PER_CHUNK["cpu" if platform == "cpu" else "accelerator"]]
+    return next((size for size in sizes if size >= users), sizes[-1])
+
+
+def _unfilled(model: Model, num_users: int, user_ids: np.ndarray | None) -> Posterior:
+    rank = model.rank
+    return Posterior(
+        weights=np.empty((num_users, rank), np.float32),
+        covariance=np.zeros((num_users, rank, rank), np.float32),
+        shots=np.empty(num_users, np.int32),
+        converged=np.empty(num_users, bool),
+        steps=np.empty(num_users, np.int32),
+        grad_norm=np.empty(num_users, np.float32),
+        user_ids=user_ids,
+    )
+
+
+def _fill(out: Posterior, users: np.ndarray, found: Posterior) -> None:
+    """Writes the first `len(users)` rows of whatever `found` has; where it is None, `out` keeps its zeros."""
+    for name in POSTERIOR_ARRAYS:
+        if getattr(found, name) is not None:
+            getattr(out, name)[users] = getattr(found, name)[: len(users)]
+
+
+def _start_of(users: np.ndarray, start: Posterior, model: Model, padding: tuple[int, int]) -> np.ndarray:
+    """Where the users begin, `[rank, chunk]`: the population's mean for those who are not in `start`."""
+    mean = np.asarray(model.population.mean)
+    known = users < start.num_users
+    begin = np.tile(mean, (len(users), 1))
+    begin[known] = np.asarray(start.weights)[users[known]]
+    return np.pad(begin, (padding, (0, 0))).T
+
+
+@jax.jit
+def _along_axes(population: Population, table: jax.Array) -> jax.Array:
+    return jnp.matmul(table, _axes(population), precision=_PRECISE)
 
 
 @jax.jit
 def _features(table: jax.Array, chosen: jax.Array, rejected: jax.Array) -> jax.Array:
-    """`[responses, rank]` and rows `[shots, users]` -> `[shots, rank, users]`.
+    """`[responses, columns]` and rows `[shots, users]` -> `[columns, shots, users]`.
 
     A program of its own, quick to compile: the solver's then serves tables of any number of responses.
     """
-    return jnp.moveaxis(table[chosen] - table[rejected], 2, 1)
+    pairs = [table.at[rows].get(mode="promise_in_bounds") for rows in (chosen, rejected)]  # checked with the pairs
+    return jnp.moveaxis(pairs[0] - pairs[1], 2, 0)
 
 
-@functools.partial(jax.jit, donate_argnames=("start",))
-def _adapt_chunk(model: Model, features: jax.Array, weight: jax.Array, start: jax.Array) -> Posterior:
-    """`features [shots, rank, users]`, `weight`, `start [rank, users]` -> a posterior with users in front."""
-    solved = adapt_user(model, features, weight, start)
+@jax.jit
+def _adapt_chunk(model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None) -> Posterior:
+    """`along [columns, shots, users]`, `weight`, `start [rank, users]` -> a posterior with users in front."""
+    solved = _adapt_user(model, along, weight, start)
+    if model.family == "simplex":
+        solved = dataclasses.replace(solved, covariance=None)  # zeros, half of all that would be carried to the host
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)

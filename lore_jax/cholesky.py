@@ -5,8 +5,10 @@ a loop, was seen to hang on two cores), and a launch of tiny blocks on an accele
 any shape `[...]`, one entry a user, so that every scalar formula is a contiguous vector operation over users. (A vmap
 would say the same, but its loops and broadcasts move the users' axis to the front, where nothing vectorises.)
 
-Columns are looped over, not unrolled: XLA would fuse unrolled formulas into one loop that computes every entry anew
-from the start for each of its outputs, tens of times slower than this, and takes seconds to compile it.
+Left to itself XLA would fuse these formulas into one loop that computes every entry anew from the start for each of its
+outputs, tens of times slower than this, and takes seconds to compile it. So a factorisation is cut into columns by
+barriers: within a column sums are added up in registers, between columns everything is written down once. Substitutions
+are loops; a barrier after each of their short steps costs more than it saves.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 _LOST = 1e-6  # a pivot below this part of its diagonal entry is rounding in float32
+_PANEL = 4  # columns whose products are taken off the rest at once
 
 
 def cholesky(matrix: jax.Array, *, least: jax.Array | None = None) -> jax.Array:
@@ -35,23 +38,35 @@ def cholesky(matrix: jax.Array, *, least: jax.Array | None = None) -> jax.Array:
         >>> cholesky(4.0 * jnp.eye(2))[0, 0]
         Array(2., dtype=float32)
     """
-    n = matrix.shape[0]
-    index = jnp.arange(n).reshape(n, *[1] * (matrix.ndim - 2))
-
-    def column(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        lower, left = state  # what is left of A when the outer products of the columns so far are taken off
-        pivot = left[j, j]
-        if least is None:
-            diagonal = jnp.sqrt(pivot)
-            reciprocal = 1.0 / diagonal
-        else:
-            diagonal = jnp.sqrt(jnp.maximum(pivot, least[j]))
-            # A NaN compares as not lost: it stays visible.
-            reciprocal = jnp.where(pivot < _LOST * matrix[j, j], 0.0, 1.0 / diagonal)
-        entries = jnp.where(index > j, left[:, j] * reciprocal[None], 0.0).at[j].set(diagonal)
-        return lower.at[:, j].set(entries), left - entries[:, None] * entries[None, :]
-
-    return jax.lax.fori_loop(0, n, column, (jnp.zeros_like(matrix), matrix))[0]
+    above = jnp.zeros_like(matrix[0])
+    columns = []
+    left = (
+        matrix  # what is left of A, from the panel's first row and column on, without the outer products of the columns
+    )
+    for first in range(0, matrix.shape[0], _PANEL):
+        panel: list[jax.Array] = []  # columns from the diagonal down
+        for j in range(min(_PANEL, left.shape[0])):
+            entries = left[j:, j]
+            for k, column in enumerate(panel):
+                entries = entries - column[j - k :] * column[j - k][None]
+            entries = jax.lax.optimization_barrier(entries)
+            pivot, at = entries[0], first + j
+            if least is None:
+                diagonal = jax.lax.optimization_barrier(jnp.sqrt(pivot))
+                reciprocal = 1.0 / diagonal
+            else:
+                diagonal = jax.lax.optimization_barrier(jnp.sqrt(jnp.maximum(pivot, least[at])))
+                # A NaN compares as not lost: it stays visible.
+                reciprocal = jnp.where(pivot < _LOST * matrix[at, at], 0.0, 1.0 / diagonal)
+            below = entries[1:] * jax.lax.optimization_barrier(reciprocal)[None]
+            panel.append(jax.lax.optimization_barrier(jnp.concatenate([diagonal[None], below])))
+            columns.append(jax.lax.optimization_barrier(jnp.concatenate([above[:at], panel[-1]])))
+        rest = [column[_PANEL - k :] for k, column in enumerate(panel)]
+        left = left[_PANEL:, _PANEL:] - sum(
+            (c[:, None] * c[None] for c in rest), jnp.zeros_like(left[_PANEL:, _PANEL:])
+        )
+        left = jax.lax.optimization_barrier(left)
+    return jnp.stack(columns, axis=1)
 
 
 def solve(lower: jax.Array, right: jax.Array) -> jax.Array:

@@ -84,6 +84,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     name, *options = arguments
     if name not in _COMMANDS:
         raise UsageError(f"there is no command {name!r}{_suggestion(name, _COMMANDS)} See lore-jax --help")
+    _keep_compiled_programs()
     command = importlib.import_module(f"lore_jax.commands.{name}")
     config = _parse(name, command.Config, options)
     if config is None:
@@ -95,6 +96,16 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         print("\n".join(command.lines(result)))
     sys.stdout.flush()
     return 1 if result.get("damaged") else 0
+
+
+def _keep_compiled_programs() -> None:
+    """Lets JAX keep what it compiles, small programs too, for the next command; whatever the environment says wins."""
+    if "jax" in sys.modules:  # another program runs this command within itself, and has settings of its own
+        return
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(caches, "lore_jax", "programs"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 def _parse(name: str, config: Any, options: list[str]) -> Any:

@@ -16,6 +16,10 @@ Slopes decide, not losses: differences of float32 losses stall long before the g
 
 Stopping. The Newton decrement `sqrt(g' H^-1 g)` is the distance to the mode in posterior standard deviations, whatever
 the scale of the features, so one tolerance serves everybody.
+
+A step that changes no margin by more than rho changes the Hessian by a part of rho at most, and leaves a gradient that is
+such a part of the one before. Where rho is below a thousandth, and rho times the decrement is small enough, the step has
+arrived: nothing is evaluated again, and the covariance is that of where it started, the same to a thousandth.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ from lore_jax.cholesky import cholesky, inverse, solve
 _REACHED = 1e-4  # the mode
 _TOLERANCE = 1e-3  # what float32 leaves where features are huge
 
+_PAIRS_AT_A_TIME = 8
+
 
 class MapEstimate(NamedTuple):
     """Where Newton's method arrived; every field has the users, if any, in its trailing axes.
@@ -41,7 +47,7 @@ class MapEstimate(NamedTuple):
         covariance: the Laplace covariance of d, `[k, k, ...]`.
         converged: whether the mode is reached to a thousandth of a posterior standard deviation, `[...]`.
         steps: how many Newton steps were taken, int32 `[...]`.
-        grad_norm: Euclidean norm of the gradient of phi at `deviation`, `[...]`.
+        grad_norm: Euclidean norm of the gradient of phi at `deviation`, or an upper bound of it, `[...]`.
     """
 
     deviation: jax.Array
@@ -89,13 +95,16 @@ def map_estimate(
         # Near the mode the decrement falls quadratically until rounding stops it; then there is nothing left to gain.
         stalled = (found.decrement <= _TOLERANCE) & (found.decrement > 0.5 * state.last.decrement)
         going = state.active & (found.decrement > _REACHED) & ~stalled & (state.steps < max_steps)
-        last = jax.tree.map(functools.partial(jnp.where, state.active), found, state.last)
         lost = jnp.isnan(found.decrement)  # a NaN stays visible
         moved = jnp.where(going | lost, found.deviation, state.deviation)
-        return _Search(moved, state.steps + going, going, last)
+        arrives = going & (found.rho <= _TOLERANCE) & (found.rho * found.decrement <= _REACHED)
+        left = jnp.where(arrives, found.rho, 1.0)  # the part of it, at most, that this step leaves
+        found = found._replace(decrement=left * found.decrement, grad_norm=left * found.grad_norm)
+        last = jax.tree.map(functools.partial(jnp.where, state.active), found, state.last)
+        return _Search(moved, state.steps + going, going & ~arrives, last)
 
     # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so that a user's answer
-    # does not depend on who shares the chunk. The last evaluation is the one at the point returned: nothing is repeated.
+    # does not depend on who shares the chunk.
     evidence = jnp.broadcast_to(jnp.sum(weight, axis=0) > 0, users)
     start = jnp.where(evidence, start, 0.0)  # without any evidence the mode is the population
     shape = NewtonStep(start, jnp.zeros((k, k, *users)), *[jnp.full(users, jnp.inf)] * 3)
@@ -170,9 +179,10 @@ def combine(features: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def sums_over_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`sum_i pull_i f_i` and `sum_i curvature_i f_i f_i'`.
+    """`sum_i pull_i f_i`, and the lower triangle of `sum_i curvature_i f_i f_i'`.
 
-    One pair of every user at a time: all intermediate results are vectors over users.
+    Some pairs of every user at a time, and row by row of the triangle: the terms of a sum are added up in registers, and
+    whatever is kept are vectors over users. A pair at a time would write and read the whole matrix for every pair.
 
     Args:
         features: f, `[k, shots, ...]`.
@@ -180,16 +190,32 @@ def sums_over_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) 
         curvature: `[shots, ...]`.
 
     Returns:
-        The sums, `[k, ...]` and `[k, k, ...]`.
+        The sums, `[k, ...]` and `[k, k, ...]`; zeros above the diagonal.
     """
     pull, curvature = jax.lax.optimization_barrier((pull, curvature))
+    shots, block = features.shape[1], _PAIRS_AT_A_TIME
+    whole = 0 if shots < 2 * block else shots // block  # what a few pairs at a time would hardly loop over is unrolled
 
     def add(i: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        f = features[:, i]
-        return sums[0] + f * pull[i][None], sums[1] + f[:, None] * (f * curvature[i][None])[None]
+        parts = [jax.lax.dynamic_slice_in_dim(array, i * block, block, axis) for array, axis in arrays]
+        return jax.tree.map(jnp.add, sums, _sums_over_few_pairs(*parts))
 
-    zero = jnp.zeros_like(features[:, 0])
-    return jax.lax.fori_loop(0, features.shape[1], add, (zero, zero[:, None] * zero[None]))
+    arrays = ((features, 1), (pull, 0), (curvature, 0))
+    rest = slice(whole * block, None)
+    sums = _sums_over_few_pairs(features[:, rest], pull[rest], curvature[rest])
+    return jax.lax.fori_loop(0, whole, add, sums) if whole else sums
+
+
+def _sums_over_few_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
+    k, shots = features.shape[:2]
+    zero = jnp.zeros_like(features, shape=(k, *features.shape[2:]))
+    scaled = jax.lax.optimization_barrier(features * curvature[None])
+    towards = sum((features[:, i] * pull[i][None] for i in range(shots)), zero)
+    rows = []
+    for a in range(k):
+        row = sum((scaled[a, i][None] * features[: a + 1, i] for i in range(shots)), zero[: a + 1])
+        rows.append(jnp.concatenate([jax.lax.optimization_barrier(row), zero[a + 1 :]]))
+    return towards, jnp.stack(rows)
 
 
 def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:

@@ -17,14 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from lore_jax.adapt import Posterior
+from lore_jax.adapt import POSTERIOR_ARRAYS, Posterior
 from lore_jax.basis import LinearBasis, MLPBasis
 from lore_jax.checkpoint import CheckpointStore, Restored
 from lore_jax.model import Model, Population, ResponseTerms
 
 _BASES: dict[str, type[nn.Module]] = {basis.__name__: basis for basis in (LinearBasis, MLPBasis)}
 _TERMS = ("keys", "values", "variance")
-_POSTERIOR = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 
 
 def save(
@@ -68,7 +67,7 @@ def save(
     if model.terms is not None:
         state["terms"] = {name: getattr(model.terms, name) for name in _TERMS}
     if users is not None:
-        state["users"] = {name: getattr(users, name) for name in _POSTERIOR}
+        state["users"] = {name: getattr(users, name) for name in POSTERIOR_ARRAYS}
         extra["user_ids"] = None if users.user_ids is None else [str(name) for name in users.user_ids]
     with CheckpointStore(path, keep=1) as store:
         steps = store.steps()

@@ -1,5 +1,6 @@
 import dataclasses
 import importlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import scipy.optimize
 
 from lore_jax.adapt import adapt, adapt_rewards, adapt_user, population_posterior
 from lore_jax.basis import LinearBasis, MLPBasis
-from lore_jax.model import Model, Population, bradley_terry_model, rewards
+from lore_jax.model import Model, Population, apply_basis, bradley_terry_model, rewards
 from lore_jax.preferences import from_arrays
 from lore_jax.splits import draw_shots
 
@@ -90,7 +91,9 @@ def test_against_scipy_in_the_weights_themselves():
     "model", [gaussian_model(), gaussian_model(columns=2), simplex_model()], ids=["full", "thin", "simplex"]
 )
 def test_bucketed_equals_one_at_a_time(model, monkeypatch):
-    monkeypatch.setattr(adapt_module, "_PAIRS_PER_CHUNK", 32)  # buckets of several chunks, the last one not full
+    monkeypatch.setattr(
+        adapt_module, "_PAIRS_PER_CHUNK", {"cpu": (32,)}
+    )  # buckets of several chunks, the last one not full
     prefs = preferences(RAGGED * 4)
     posterior = adapt(model, prefs)
     features = features_of(model, prefs)
@@ -198,12 +201,54 @@ def test_as_many_compilations_as_lengths_of_buckets():
     adapt(model, of([1, 2, 60]))  # lengths 1, 2, 64
     assert programs() == before + 3
     rng = np.random.default_rng(0)
-    for users in (1, 50, 700):
-        adapt(model, of(rng.choice([0, 1, 2, 33, 64], users), seed=users))
-    adapt(gaussian_model(seed=6, columns=2), of([1, 50]))
+    for users in (3, 50, 120):
+        adapt(model, of([57, *rng.choice([0, 1, 2, 33, 64], users)], seed=users))
+    adapt(gaussian_model(seed=6, columns=2), of([1, 57]))
     assert programs() == before + 3
     adapt(model, of([3]))
     assert programs() == before + 4
+    adapt(model, of(np.ones(5000, int)))  # many users come in larger chunks: one program more, whatever their number
+    adapt(model, of(np.ones(40_000, int)))
+    assert programs() == before + 5
+
+
+def test_a_bucket_is_padded_to_its_longest_user():
+    lengths = []
+    solve = adapt_module._adapt_chunk
+
+    def seen(prior, along, weight, start):
+        lengths.append(weight.shape[0])
+        return solve(prior, along, weight, start)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapt_module, "_adapt_chunk", seen)
+        adapt(gaussian_model(), preferences([10, 9, 40, 3, 0]))
+    assert sorted(lengths) == [3, 10, 40]  # not 4, 16 and 64
+    padded = [adapt_module._padded_length(shots) for shots in range(1, 2000)]
+    assert all(shots <= length <= 1.25 * shots for shots, length in enumerate(padded, 1))
+    assert len(set(padded)) == 40  # four a factor of two
+
+
+def test_chunks_fit_the_backend():
+    size = adapt_module._chunk_size
+    assert [size(10, users, "cpu") for users in (5, 500, 10**7)] == [409, 1638, 1638]
+    assert [size(10, users, "gpu") for users in (5, 5_000, 10**7)] == [1638, 26214, 419430]
+    assert size(10**6, 3, "cpu") == 1
+
+
+def test_no_array_of_pairs_and_dim_exists():
+    dim, responses, users, shots = 97, 83, 29, 7  # numbers that name their axis in the compiled program
+    model = dataclasses.replace(gaussian_model(), params={"V": jnp.ones((dim, RANK))})
+
+    def whole(embeddings, chosen, rejected, weight):
+        table = apply_basis(model, embeddings)
+        return adapt_user(model, jnp.moveaxis(table[chosen] - table[rejected], -1, 1), weight)
+
+    index = jnp.zeros((shots, users), jnp.int32)
+    compiled = jax.jit(whole).lower(jnp.ones((responses, dim)), index, index, jnp.ones((shots, users))).compile()
+    shapes = {tuple(map(int, shape.split(","))) for shape in re.findall(r"f32\[([\d,]+)\]", compiled.as_text())}
+    of_dim = {tuple(sorted(set(shape) - {1, RANK})) for shape in shapes if dim in shape}
+    assert of_dim <= {(dim,), (responses, dim)}
 
 
 def test_a_user_with_a_nan_does_not_harm_the_others():

@@ -1,10 +1,11 @@
 """Every experiment runs in --smoke mode, and a stopped one goes on."""
 
 import dataclasses
+import json
 
 import pytest
 
-from experiments import polis
+from experiments import polis, throughput
 from lore_jax.results import read_results, select
 
 
@@ -39,3 +40,17 @@ def test_polis_without_data_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="--data must name the folder"):
         polis.run(polis.Config(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_throughput(tmp_path, capsys):
+    sections = ["fit", "distinct", "adapt", "users", "score", "memory"]
+    result = throughput.main(["--out", str(tmp_path), "--smoke", "--only", *sections])
+    assert json.loads((tmp_path / "throughput.json").read_text()) == json.loads(json.dumps(result))
+    assert (tmp_path / "throughput.md").read_text().strip() in capsys.readouterr().out
+    assert [name for name in sections if any(row["section"] == name for row in result["rows"])] == sections
+    for row in result["rows"]:
+        assert {"section", "work", "method", "note"} <= set(row)
+        assert row.get("seconds", row.get("bytes", 0)) > 0
+        assert "failed" not in row["note"]
+    ours = [row for row in result["rows"] if row["method"].startswith("lore_jax") and "seconds" in row]
+    assert {row["section"] for row in ours if row["ratio"] == 1.0} == set(sections) - {"memory"}

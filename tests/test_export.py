@@ -1,14 +1,22 @@
-"""Users as a Parquet table, read back by pandas."""
+"""Users as a Parquet table, read back by pandas; programs, run where the library is not."""
 
 import hashlib
 import hmac
+import subprocess
+import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
-from lore_jax.adapt import Posterior
-from lore_jax.export import export_weights, hash_user_ids
+from lore_jax.adapt import POSTERIOR_ARRAYS, Posterior, adapt
+from lore_jax.basis import LinearBasis
+from lore_jax.export import export_adapt, export_score, export_weights, hash_user_ids
+from lore_jax.model import Model, Population
+from lore_jax.predict import score
+from lore_jax.preferences import from_arrays
 
 
 def make_users(user_ids=("ann", "böb", "eve")):
@@ -60,3 +68,82 @@ def test_a_file_that_is_there_stays(tmp_path):
     assert len(pd.read_parquet(file)) == 3
     with pytest.raises(OSError, match=r"missing/users.parquet"):
         export_weights(tmp_path / "missing" / "users.parquet", make_users())
+
+
+def test_parts_are_written_one_after_the_other(tmp_path):
+    users, asked = make_users(), []
+
+    def parts():
+        for part in ([0, 1], [2]):
+            asked.append(part)
+            yield users.take(np.array(part))
+
+    file = export_weights(tmp_path / "users.parquet", parts())
+    expected = pd.read_parquet(export_weights(tmp_path / "whole.parquet", users))
+    pd.testing.assert_frame_equal(pd.read_parquet(file), expected)
+    assert pyarrow.parquet.ParquetFile(file).num_row_groups == len(asked) == 2
+    nameless = [part.take(np.arange(part.num_users)) for part in (make_users(None), make_users(None))]
+    frame = pd.read_parquet(export_weights(tmp_path / "numbers.parquet", iter(nameless)))
+    assert frame["user_id"].tolist() == list("012345")
+    with pytest.raises(ValueError, match="no parts of users"):
+        export_weights(tmp_path / "none.parquet", [])
+
+
+def test_a_part_that_fails_leaves_nothing_behind(tmp_path):
+    def parts():
+        yield make_users()
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        export_weights(tmp_path / "users.parquet", parts())
+    assert not list(tmp_path.iterdir())
+
+
+ELSEWHERE = """
+import sys
+import numpy as np
+sys.modules["lore_jax"] = None  # importing it fails
+import jax
+given = np.load("given.npz")
+programs = [jax.export.deserialize(bytearray(open(name, "rb").read())) for name in ("adapt", "score")]
+found = programs[0].call(given["table"], given["chosen"], given["rejected"], given["weight"])
+scores = programs[1].call(given["table"], found["weights"])
+np.savez("found.npz", scores=scores, **found)
+"""
+
+
+@pytest.mark.parametrize("family", ["gaussian", "simplex"])
+def test_programs_run_without_the_library(family, tmp_path):
+    rng = np.random.default_rng(0)
+    dim, rank, users, shots = 5, 3, 7, 4
+    prior = Population(jnp.full(rank, 1.0 / rank), jnp.eye(rank) if family == "gaussian" else jnp.zeros((rank, 0)))
+    params = {"V": jnp.asarray(rng.standard_normal((dim, rank)), jnp.float32)}
+    model = Model(LinearBasis(rank), params, jnp.float32(2.0), prior, family, 1.5)
+    table = rng.standard_normal((11, dim)).astype(np.float32)
+    chosen = rng.integers(11, size=(users, shots)).astype(np.int32)
+    rejected = ((chosen + rng.integers(1, 11, size=(users, shots))) % 11).astype(np.int32)
+    weight = (np.arange(shots) < rng.integers(0, shots + 1, size=(users, 1))).astype(np.float32)
+    np.savez(tmp_path / "given.npz", table=table, chosen=chosen, rejected=rejected, weight=weight)
+    export_adapt(tmp_path / "adapt", model, shots=shots)
+    export_score(tmp_path / "score", model)
+    subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=tmp_path, check=True, timeout=120)
+    found = np.load(tmp_path / "found.npz")
+    user = np.repeat(np.arange(users), shots)
+    prefs = from_arrays(table, chosen.ravel(), rejected.ravel(), user, weight=weight.ravel())
+    expected = adapt(model, prefs)
+    for name in POSTERIOR_ARRAYS:
+        if name not in ("steps", "grad_norm"):
+            np.testing.assert_allclose(found[name], getattr(expected, name), atol=1e-4)
+    np.testing.assert_allclose(found["scores"], score(model, expected, table), atol=1e-3)
+
+
+def test_a_program_that_is_there_stays(tmp_path):
+    prior = Population(jnp.ones(1), jnp.zeros((1, 0)))
+    model = Model(LinearBasis(1), {"V": jnp.ones((2, 1))}, jnp.float32(1.0), prior, "gaussian")
+    (tmp_path / "program").write_text("mine")
+    with pytest.raises(FileExistsError, match="is there already"):
+        export_score(tmp_path / "program", model)
+    with pytest.raises(ValueError, match="shots is 0"):
+        export_adapt(tmp_path / "other", model, shots=0)
+    export_score(tmp_path / "program", model, overwrite=True)
+    assert (tmp_path / "program").stat().st_size > 100

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from lore_jax.commands.options import UserNames
+
+if TYPE_CHECKING:
+    from lore_jax.adapt import Posterior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +23,10 @@ class Config:
     Attributes:
         model: a run, or a saved model.
         cache: the users' comparisons, over embeddings of the run's encoder.
-        out: the folder of the saved model with these users, which `score` takes; new or empty.
-        export: also write user ids, weights, variances and shots to this Parquet file.
+        out: the folder of the saved model with these users, which `score` takes; new or empty. It takes memory for all of
+            them.
+        export: write user ids, weights, variances and shots to this Parquet file, part by part: without `out` the number
+            of users is not limited by memory.
         names: user names, in what is written.
         overwrite: replace what is there.
     """
@@ -33,37 +40,57 @@ class Config:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Adapts, saves and says how it went."""
+    """Adapts, writes and says how it went."""
     import numpy as np
+    from tqdm import tqdm
 
-    from lore_jax.adapt import adapt
-    from lore_jax.cache import load_cache
+    from lore_jax.adapt import join
+    from lore_jax.cache import read_manifest
     from lore_jax.commands.models import load_model, refuse_other_encoder
     from lore_jax.export import export_weights
-    from lore_jax.saved_model import save
+    from lore_jax.stream import adapt_cache
 
     if config.out is None and config.export is None:
         raise ValueError("--out and --export are both missing: the users would be lost")
     loaded = load_model(config.model)
     refuse_other_encoder(loaded, config.cache)
-    prefs = load_cache(config.cache)
     if config.export is not None and config.export.exists() and not config.overwrite:
         raise FileExistsError(f"{config.export} is there already: overwrite it explicitly or choose another file")
-    users = adapt(loaded.model, prefs)
-    if prefs.user_ids is not None:
-        users = dataclasses.replace(users, user_ids=np.array(config.names.apply(prefs.user_ids)))
-    if config.out is not None:
-        save(config.out, loaded.model, users, encoder=loaded.encoder, overwrite=config.overwrite)
+    manifest = read_manifest(config.cache)
+    shots: list[np.ndarray] = []
+    kept: list[Posterior] = []  # a saved model has all of its users in one place; an export has not
+    not_converged = 0
+
+    def parts() -> Iterator[Posterior]:
+        nonlocal not_converged
+        with tqdm(total=manifest["users"], unit=" users", disable=None) as bar:
+            for users in adapt_cache(loaded.model, config.cache):
+                if users.user_ids is not None:
+                    users = dataclasses.replace(users, user_ids=np.array(config.names.apply(users.user_ids)))
+                shots.append(users.shots)
+                not_converged += int((~users.converged).sum())
+                if config.out is not None:
+                    kept.append(users)
+                yield users
+                bar.update(users.num_users)
+
     if config.export is not None:
-        export_weights(config.export, users, overwrite=config.overwrite)
+        export_weights(config.export, parts(), overwrite=config.overwrite)
+    else:
+        collections.deque(parts(), maxlen=0)
+    if config.out is not None:
+        from lore_jax.saved_model import save
+
+        save(config.out, loaded.model, join(kept), encoder=loaded.encoder, overwrite=config.overwrite)
+    of_users = np.concatenate(shots)
     return {
         "out": None if config.out is None else str(config.out),
         "export": None if config.export is None else str(config.export),
-        "users": users.num_users,
-        "users_without_pairs": int((users.shots == 0).sum()),
-        "pairs": prefs.num_pairs,
-        "median_shots": float(np.median(users.shots)) if users.num_users else 0.0,
-        "not_converged": int((~users.converged).sum()),
+        "users": len(of_users),
+        "users_without_pairs": int((of_users == 0).sum()),
+        "pairs": manifest["pairs"],
+        "median_shots": float(np.median(of_users)) if len(of_users) else 0.0,
+        "not_converged": not_converged,
     }
 
 

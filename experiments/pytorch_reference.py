@@ -1,0 +1,85 @@
+"""What lore_jax is timed against, in PyTorch, written from the mathematics: the published steps, and a vectorised one.
+
+The published joint fit takes the users in a Python loop: `x_u @ (V softmax(W)')_u / 100` for the differences x_u of the
+user's pairs, the mean of -log(sigmoid(.)), summed over users; one Adam on V and W. New users are fitted in the same way
+with V frozen. The vectorised step has the same loss and the same Adam, and a table of responses instead of differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+
+TEMPERATURE = 100.0
+Step = Callable[[], float]
+
+
+def _adam_step(optimiser: Any, loss_of: Callable[[], Any]) -> Step:
+    def step() -> float:
+        optimiser.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    return step
+
+
+def _differences(table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray) -> list[Any]:
+    cuts = np.flatnonzero(np.diff(user)) + 1
+    pairs = zip(np.split(chosen, cuts), np.split(rejected, cuts), strict=True)
+    return [torch.from_numpy(np.asarray(table[c] - table[r], np.float32)) for c, r in pairs]
+
+
+def published_fit(table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, rank: int) -> Step:
+    """One step of the published joint fit; every user has pairs, sorted by user."""
+    differences = _differences(table, chosen, rejected, user)
+    directions = torch.randn(table.shape[1], rank, requires_grad=True)
+    logits = torch.randn(len(differences), rank, requires_grad=True)
+
+    def loss() -> Any:
+        of_users = directions @ torch.softmax(logits, dim=1).T
+        total = torch.zeros(())
+        for number, x in enumerate(differences):
+            total = total - torch.log(torch.sigmoid(x @ of_users[:, number] / TEMPERATURE)).mean()
+        return total
+
+    return _adam_step(torch.optim.Adam([directions, logits], lr=0.5), loss)
+
+
+def vectorised_fit(table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, rank: int) -> Step:
+    """One step of the same fit over a table, all users at once."""
+    embeddings = torch.from_numpy(table)
+    rows = [torch.from_numpy(np.asarray(index, np.int64)) for index in (chosen, rejected, user)]
+    count = torch.bincount(rows[2])
+    directions = torch.randn(table.shape[1], rank, requires_grad=True)
+    logits = torch.randn(len(count), rank, requires_grad=True)
+
+    def loss() -> Any:
+        rewards = embeddings @ directions
+        weights = torch.softmax(logits, dim=1)[rows[2]]
+        margin = ((rewards[rows[0]] - rewards[rows[1]]) * weights).sum(1) / TEMPERATURE
+        return (torch.nn.functional.softplus(-margin) / count[rows[2]]).sum()
+
+    return _adam_step(torch.optim.Adam([directions, logits], lr=0.5), loss)
+
+
+def published_adapt(
+    table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, directions: np.ndarray
+) -> Step:
+    """One step of the published fit of new users, V frozen."""
+    differences = _differences(table, chosen, rejected, user)
+    frozen = torch.from_numpy(np.asarray(directions, np.float32))
+    logits = [torch.randn(directions.shape[1], requires_grad=True) for _ in differences]
+
+    def loss() -> Any:
+        total = torch.zeros(())
+        for x, own in zip(differences, logits, strict=True):
+            margin = x @ (frozen @ torch.softmax(own, dim=0)) / TEMPERATURE
+            total = total - torch.log(torch.sigmoid(margin)).mean()
+        return total
+
+    return _adam_step(torch.optim.Adam(logits, lr=0.1), loss)
