@@ -2,9 +2,9 @@
 
     python -m experiments.personalllm --data DIR --model REWARD_MODEL --out RUN [--paper]
 
-DIR holds the published files (`namkoong-lab/PersonalLLM`: 9,402 training and 1,000 test prompts of eight replies, CC BY 4.0);
-that name instead of DIR fetches them. REWARD_MODEL is the folder of a reward model, Skywork-Reward-Llama-3.1-8B-v0.2 in the
-paper. Embedding 83,216 replies is most of the work and is done once.
+DIR holds the published files (`namkoong-lab/PersonalLLM`: 9,402 training and 1,000 test prompts, eight replies each, CC BY
+4.0); that name instead of DIR fetches them. REWARD_MODEL is the folder of a reward model, in the paper
+Skywork-Reward-Llama-3.1-8B-v0.2. Embedding 83,216 replies is most of the work and is done once.
 
 Users' weights ~ Dirichlet(alpha), alpha .001, .01, .1: 1,000 take part in the fit with pairs on 45 training prompts, 1,000
 are adapted to from pairs on 9; all are tested on every test prompt. Training prompts with a text of the test are dropped.
@@ -33,11 +33,29 @@ from lore_jax.model import Model
 from lore_jax.preferences import Preferences, from_arrays
 from lore_jax.results import Results
 
-PAPER = {
-    "alpha 0.001": {"reference head": (78.4, 76.1), "BT": (86.3, 86.4), "VPL": (86.4, 86.5), "PAL": (85.0, 86.5), "LoRe": (94.3, 93.3)},
-    "alpha 0.01": {"reference head": (78.1, 77.8), "BT": (87.8, 87.2), "VPL": (93.9, 84.1), "PAL": (86.1, 87.1), "LoRe": (94.6, 93.6)},
-    "alpha 0.1": {"reference head": (82.7, 83.7), "BT": (93.2, 93.1), "VPL": (92.0, 92.8), "PAL": (91.7, 91.8), "LoRe": (96.0, 96.1)},
-}  # fmt: skip
+PAPER = {  # seen and unseen users, %
+    "alpha 0.001": {
+        "reference head": (78.4, 76.1),
+        "BT": (86.3, 86.4),
+        "VPL": (86.4, 86.5),
+        "PAL": (85.0, 86.5),
+        "LoRe": (94.3, 93.3),
+    },
+    "alpha 0.01": {
+        "reference head": (78.1, 77.8),
+        "BT": (87.8, 87.2),
+        "VPL": (93.9, 84.1),
+        "PAL": (86.1, 87.1),
+        "LoRe": (94.6, 93.6),
+    },
+    "alpha 0.1": {
+        "reference head": (82.7, 83.7),
+        "BT": (93.2, 93.1),
+        "VPL": (92.0, 92.8),
+        "PAL": (91.7, 91.8),
+        "LoRe": (96.0, 96.1),
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,11 @@
 
     python -m experiments.prism --data DIR --model REWARD_MODEL --out RUN [--paper]
 
-DIR holds `survey.jsonl` and `conversations.jsonl` of `HannahRoseKirk/prism-alignment`; that name instead of DIR fetches them.
-REWARD_MODEL is the folder of a reward model, Skywork-Reward-Llama-3.1-8B-v0.2 in the paper. People with 6 dialogues or more;
-a pair sets the chosen reply of a turn against each other one. Each person's dialogues are cut into training and test; unseen
-people are adapted to from 1, 2, 3 of their training dialogues, and all of them. Training pairs with a text of any test dialogue
-are dropped.
+DIR holds `survey.jsonl` and `conversations.jsonl` of `HannahRoseKirk/prism-alignment`; that name instead of DIR fetches
+them. REWARD_MODEL is the folder of a reward model, Skywork-Reward-Llama-3.1-8B-v0.2 in the paper. People with 6 dialogues or
+more; a pair sets the chosen reply of a turn against each other one. Each person's dialogues are cut into training and test;
+unseen people are adapted to from 1, 2, 3 of their training dialogues, and all of them. Training pairs with a text of any
+test dialogue are dropped.
 
 --paper: half of the people seen, half of each one's dialogues for the test, the paper's objective, 20 splits. --later: the
 variant published afterwards (anchor on the reference head, 20,000 alternating steps). Default: 30 % unseen people, 30 %

@@ -278,7 +278,9 @@ def _evaluate(
     for count in protocol.shots:
         given = unseen._replace(shots=draw_prompts(unseen.shots, count, seed=seed))
         found = evaluate(methods, [given], shots=(_ALL if count else 0,), control=control, seed=seed, **about)
-        rows += [{**row, "shots": count} for row in found]
+        for row in found:
+            row["shots"] = count
+        rows += found
     return rows
 
 

@@ -4,8 +4,8 @@
 
 DIR holds the comparisons of `openai/summarize_from_feedback`; that name instead of DIR fetches them. REWARD_MODEL is the
 folder of a reward model, Skywork-Reward-Llama-3.1-8B-v0.2 in the paper. Workers with 50 annotations or more, half of them
-seen: 100 or 150 training pairs each for the fit; the others are adapted to from 5 to 50 pairs. The published validation posts
-are the test of all of them, and training pairs with a text of the test are dropped.
+seen: 100 or 150 training pairs each for the fit; the others are adapted to from 5 to 50 pairs. The published validation
+posts are the test of all of them, and training pairs with a text of the test are dropped.
 
 --paper: the paper's objective, 20 splits of the workers, no validation. Default: the same data, with ridges and rank chosen
 by validation on held-out posts, controls, and 5 splits.
@@ -32,10 +32,22 @@ from lore_jax.preferences import Preferences
 from lore_jax.results import Results
 from lore_jax.splits import draw_shots, split_users
 
-PAPER = {
-    "TLDR-100": {"reference head": (56.3, 57.3), "BT": (60.0, 60.0), "VPL": (63.6, 62.1), "PAL": (64.1, 64.9), "LoRe": (65.0, 66.2)},
-    "TLDR-150": {"reference head": (56.3, 57.3), "BT": (63.2, 64.3), "VPL": (63.4, 62.7), "PAL": (64.4, 63.8), "LoRe": (66.2, 66.7)},
-}  # fmt: skip
+PAPER = {  # seen and unseen users, %
+    "TLDR-100": {
+        "reference head": (56.3, 57.3),
+        "BT": (60.0, 60.0),
+        "VPL": (63.6, 62.1),
+        "PAL": (64.1, 64.9),
+        "LoRe": (65.0, 66.2),
+    },
+    "TLDR-150": {
+        "reference head": (56.3, 57.3),
+        "BT": (63.2, 64.3),
+        "VPL": (63.4, 62.7),
+        "PAL": (64.4, 63.8),
+        "LoRe": (66.2, 66.7),
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ PersonalLLM. The ten columns share a common part, and the reference head is corr
 by simulation from the paper's BT (86.35 %) and reference head (77.25 %, seen and unseen users' mean) at alpha .001, before
 anything is fitted; the other alphas, and LoRe everywhere, then are what they are.
 
-Each part runs in a process of its own, whose peak memory is measured. Time, memory and what was found: experiments/README.md.
+Each part runs in a process of its own, whose peak memory is measured. What it took and found is in experiments/README.md.
 """
 
 from __future__ import annotations
@@ -189,9 +189,10 @@ def run_prism(config: Config) -> Results:
 
 def run_reddit_tldr(config: Config) -> Results:
     """40 workers who judge the same posts; half of the posts are the validation."""
+    each = config.scaled(4000, 300)
     planted = SyntheticConfig(
         num_users=40, num_prompts=config.scaled(15_000, 200), responses_per_prompt=6,
-        pairs_per_user=(config.scaled(4000, 300),) * 2, dim=config.dim, rank=4, noise=0.5,
+        pairs_per_user=(each, each), dim=config.dim, rank=4, noise=0.5,
         row_norm=np.sqrt(config.dim), dtype="bfloat16",
     )  # fmt: skip
     truth = synthetic(planted, seed=config.seed)

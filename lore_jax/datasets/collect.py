@@ -81,9 +81,9 @@ class PairCollector:
             check_reply("rejected", rejected)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
-        rows = (self._table.row(tuple(prompt), reply) for reply in (chosen, rejected))
-        number = self._users.setdefault(user, len(self._users)), self._units.setdefault(unit, len(self._units))
-        self._columns.append((*rows, *number))
+        best, other = (self._table.row(tuple(prompt), reply) for reply in (chosen, rejected))
+        who, where = self._users.setdefault(user, len(self._users)), self._units.setdefault(unit, len(self._units))
+        self._columns.append((best, other, who, where))
         self._extra.append(extra)
 
     def finish(self, what: str, users: dict[str, dict[str, Any]] | None = None) -> Published:
