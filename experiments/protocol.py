@@ -232,9 +232,9 @@ def evaluate_part(
     wanted = {name: config for name, config in protocol.fits.items() if config.rank != 0 or train.head is not None}
     fitted = {name: lore.fit(train, config, key=key) for name, config in wanted.items()}
     chosen = {name: history.choice for name, (_, _, history) in fitted.items()}
-    methods = {name: _method(model, users, drawn.train.embeddings) for name, (model, users, _) in fitted.items()}
+    methods = {name: projected(model, users, drawn.train.embeddings) for name, (model, users, _) in fitted.items()}
     for name, model in protocol.known.items():
-        methods[name] = _method(model, lore.adapt(model, drawn.train), drawn.train.embeddings)
+        methods[name] = projected(model, lore.adapt(model, drawn.train), drawn.train.embeddings)
     rows = _evaluate(protocol, methods, cells, None, seed, about)
     if "gaussian" in fitted and split == 0:
         shuffled = [
@@ -243,7 +243,7 @@ def evaluate_part(
         ]
         model, users, history = lore.fit(shuffled[1].shots.take_responses(), protocol.fits["gaussian"], key=key)
         chosen[f"gaussian, {SHUFFLED_USERS}"] = history.choice
-        control = {"gaussian": _method(model, users, drawn.train.embeddings)}
+        control = {"gaussian": projected(model, users, drawn.train.embeddings)}
         rows += _evaluate(protocol, control, shuffled, SHUFFLED_USERS, seed, about)
     entry = describe_split(
         drawn.names,
@@ -284,7 +284,7 @@ def _evaluate(
     return rows
 
 
-def _method(model: Model, users: Posterior, embeddings: Any) -> Method:
+def projected(model: Model, users: Posterior, embeddings: Any) -> Method:
     """A fitted model as a method whose basis is applied to the table once, and not again in every cell.
 
     The rewards become the table of the same model with the identity for a basis. A model with terms of the responses'
@@ -381,3 +381,19 @@ def _settings(options: Options) -> dict[str, Any]:
 def leak_free(texts: Texts | None, prefs: Preferences, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """The training pairs (and shots) that share no text with the test, bool `[pairs]`; None: made-up data without texts."""
     return train if texts is None else keep_apart(texts, prefs.chosen, prefs.rejected, train, test)
+
+
+def curves(path: Path, across: Sequence[int], series: Mapping[str, np.ndarray], label: str, note: str) -> None:
+    """Draws accuracies `[points, repetitions]` in %, their mean as a line and their range as a band."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, values) in enumerate(series.items()):
+        (line,) = axes.plot(across, values.mean(axis=1), marker="osD^vP"[number % 6], label=name)
+        axes.fill_between(
+            across, values.min(axis=1), values.max(axis=1), color=line.get_color(), alpha=0.15, linewidth=0
+        )
+    axes.set(xlabel=label, ylabel="accuracy, %", title=note)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
