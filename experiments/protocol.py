@@ -358,7 +358,7 @@ def report(protocol: Protocol, results: Results, tasks: Sequence[str], about: Ma
                 if other != "gaussian"
             ]
             out += [
-                results["verdicts"][task]["sentence"] + ".",
+                results["verdicts"][task]["sentence"].replace("shot", protocol.shots_are[:-1], 1) + ".",
                 f"Paired differences in points, unseen users, {given}:\n\n{markdown([['gaussian minus', ''], *gains])}",
                 f"All measures and the controls, unseen users, {given}:\n\n{measures(here, method_lines(here), cell)}",
             ]

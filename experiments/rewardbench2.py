@@ -6,8 +6,8 @@
 FITTED is a run of `lore-jax fit`, or a saved model; CACHE may be the one that an experiment on published data left in its
 OUT/cache. DIR holds `allenai/reward-bench-2` (1,865 prompts, six subsets); that name instead of DIR fetches it. REWARD_MODEL
 must be the one that embedded CACHE. Scored are the reference head, each column of the basis, and the population (what the
-model says of somebody it knows nothing about); a prompt is won if every correct reply is above every incorrect one. For Ties the
-published score also looks at margins, this one does not.
+model says of somebody it knows nothing about); a prompt is won if every correct reply is above every incorrect one. For Ties
+the published score also looks at margins, this one does not.
 
 Minutes on an accelerator, most of them for embedding 8,000 replies once. Ours: not run here, the data are not available.
 """
