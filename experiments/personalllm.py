@@ -98,7 +98,10 @@ def draw(data: PersonalLLM, prefs: Preferences, config: Config, alpha: float, se
     pairs = dataclasses.replace(pairs, embeddings=prefs.embeddings, head=prefs.head)
     users = [np.arange(len(weights))[group] for group in groups]
     parts = [pairs.take_pairs(part[pairs.row] == number).take_users(users[wanted[number][2]]) for number in range(4)]
-    names = {"seen": users[0], "unseen": users[1]}
+    # Nobody is simulated twice: users of other splits are other people, and the intervals must know it.
+    names = {
+        name: np.array([f"{seed}-{user}" for user in of]) for name, of in zip(("seen", "unseen"), users, strict=True)
+    }
     return Drawn(parts[0], parts[1], (parts[2], parts[3]), names, {"pairs that are ties": sum(one[4] for one in drawn)})
 
 

@@ -14,25 +14,22 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 import lore_jax as lore
+from experiments.scorers import as_published, projected
 from experiments.tiny_model import write_reward_model
-from lore_jax.adapt import Posterior
-from lore_jax.basis import LinearBasis
 from lore_jax.cache import load_cache, read_manifest, read_texts
 from lore_jax.controls import shuffle_users
 from lore_jax.datasets.leaks import Texts, keep_apart
 from lore_jax.datasets.rows import TextPairs
-from lore_jax.evaluate import SHUFFLED_USERS, Cell, Method, Row, evaluate, method
+from lore_jax.evaluate import SHUFFLED_USERS, Cell, Method, Row, evaluate
 from lore_jax.files import write_file
 from lore_jax.four_way import split_digest
-from lore_jax.model import Model, rewards
+from lore_jax.model import Model
 from lore_jax.plane import user_plane
 from lore_jax.plots import save_figures
-from lore_jax.predict import margins
 from lore_jax.preferences import Preferences
 from lore_jax.results import Results, describe_split, join, make_results, plain, read_results, write_results
 from lore_jax.splits import draw_prompts
@@ -233,6 +230,9 @@ def evaluate_part(
     fitted = {name: lore.fit(train, config, key=key) for name, config in wanted.items()}
     chosen = {name: history.choice for name, (_, _, history) in fitted.items()}
     methods = {name: projected(model, users, drawn.train.embeddings) for name, (model, users, _) in fitted.items()}
+    if options.paper:
+        model, users, _ = fitted["LoRe"]
+        methods["LoRe, weights by Adam"] = as_published(model, users, drawn.train.embeddings, seed)
     for name, model in protocol.known.items():
         methods[name] = projected(model, lore.adapt(model, drawn.train), drawn.train.embeddings)
     rows = _evaluate(protocol, methods, cells, None, seed, about)
@@ -282,29 +282,6 @@ def _evaluate(
             row["shots"] = count
         rows += found
     return rows
-
-
-def projected(model: Model, users: Posterior, embeddings: Any) -> Method:
-    """A fitted model as a method whose basis is applied to the table once, and not again in every cell.
-
-    The rewards become the table of the same model with the identity for a basis. A model with terms of the responses'
-    own is left as it is: what is not known of a response is no part of its rewards.
-    """
-    if model.terms is not None:
-        return method(model, users)
-    applied = rewards(model, embeddings).table
-    basis = LinearBasis(model.rank)
-    small = dataclasses.replace(
-        model, basis=basis, params={"V": jnp.eye(model.rank)}, input_scale=jnp.ones(()), temperature=1.0
-    )
-
-    def over(prefs: Preferences) -> Preferences:
-        return dataclasses.replace(prefs, embeddings=applied)
-
-    return Method(
-        lambda shots, test: margins(small, lore.adapt(small, over(shots)), over(test)),
-        lambda _, test: margins(small, users, over(test)),
-    )
 
 
 def of_task(results: Results, task: str) -> Results:

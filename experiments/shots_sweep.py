@@ -21,7 +21,8 @@ import tyro
 from tqdm import tqdm
 
 import lore_jax as lore
-from experiments.protocol import Options, fits, projected
+from experiments.protocol import Options, fits
+from experiments.scorers import projected
 from lore_jax.cache import load_cache, read_manifest
 from lore_jax.evaluate import cells, evaluate
 from lore_jax.files import write_file

@@ -82,7 +82,7 @@ def test_reddit_tldr_from_files_to_tables_and_resumed(tmp_path, monkeypatch, cap
 
 def test_prism_in_paper_mode_counts_shots_in_dialogues(tmp_path):
     results = prism.main(prism.Config(out=tmp_path / "run", smoke=True, paper=True))
-    text = check_outputs(tmp_path / "run", results, ["reference head", "BT", "LoRe"])
+    text = check_outputs(tmp_path / "run", results, ["reference head", "BT", "LoRe", "LoRe, weights by Adam"])
     assert "10 dialogues" in text
     assert "[71.0]" in text  # the paper's
     assert sorted({row["shots"] for row in select(results, users="unseen")}) == [0, 1, 10]
@@ -92,7 +92,7 @@ def test_prism_in_paper_mode_counts_shots_in_dialogues(tmp_path):
 
 def test_personalllm_in_paper_mode_prints_the_papers_numbers(tmp_path):
     results = personalllm.main(personalllm.Config(out=tmp_path / "run", smoke=True, paper=True))
-    text = check_outputs(tmp_path / "run", results, ["reference head", "BT", "LoRe"])
+    text = check_outputs(tmp_path / "run", results, ["reference head", "BT", "LoRe", "LoRe, weights by Adam"])
     assert "[93.6]" in text
     assert "| VPL (paper)" in text
     assert all(row["num_pairs"] <= 8 * 8 for row in results["rows"])
