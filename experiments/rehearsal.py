@@ -3,10 +3,10 @@
     python -m experiments.rehearsal --out RUN [--size 0.1] [--only personalllm] [--honest]
 
 Tables of the real shapes, dim 4096 in bf16: PersonalLLM 10,402 prompts x 8 replies with 10 reward columns, PRISM 1,300
-people and 27,000 pairs, Reddit TLDR 40 workers x 4,000 pairs; one split each, in paper mode or, with --honest, in the default
-one, whose validation on folds is dozens of fits more and meant for an accelerator. Embeddings
-are random with a power-law spectrum, users planted on them, so that the truth is known: its basis, adapted to users as the
-fitted ones are, stands in every table as "planted basis". --size scales users and prompts.
+people and 27,000 pairs, Reddit TLDR 40 workers x 4,000 pairs; one split each, in paper mode or, with --honest, in the
+default one, whose validation on folds is dozens of fits more and meant for an accelerator. Embeddings are random with a
+power-law spectrum, users planted on them, so that the truth is known: its basis, adapted to users as the fitted ones are,
+stands in every table as "planted basis". --size scales users and prompts.
 
 PersonalLLM. The ten columns share a common part, and the reference head is correlated with their mean. Both numbers are set
 by simulation from the paper's BT (86.35 %) and reference head (77.25 %, seen and unseen users' mean) at alpha .001, before
