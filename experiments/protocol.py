@@ -199,8 +199,9 @@ def run(
         parts.append(read_results(path))
         if parts[-1]["config"] != settings or parts[-1]["seed"] != seed:
             raise ValueError(f"{path} was made with other settings: remove it, or give another --out")
-    if options.smoke:
-        protocol = dataclasses.replace(protocol, note=f"MADE-UP DATA, FITS OF A FEW STEPS. {protocol.note}")
+    if options.smoke or protocol.known:
+        made_up = "MADE-UP DATA, FITS OF A FEW STEPS." if options.smoke else "MADE-UP DATA."
+        protocol = dataclasses.replace(protocol, note=f"{made_up} {protocol.note}")
     results = join(parts)
     results["seed"] = options.seed
     results["paper"] = [[*key, *value] for key, value in protocol.numbers.items()]

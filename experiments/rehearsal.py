@@ -196,7 +196,7 @@ def run_reddit_tldr(config: Config) -> Results:
     each = config.scaled(4000, 300)
     planted = SyntheticConfig(
         num_users=40, num_prompts=config.scaled(15_000, 200), responses_per_prompt=6,
-        pairs_per_user=(each, each), dim=config.dim, rank=4, noise=0.25,
+        pairs_per_user=(each, each), dim=config.dim, rank=4, noise=0.5,
         row_norm=np.sqrt(config.dim), dtype="bfloat16",
     )  # fmt: skip
     truth = synthetic(planted, seed=config.seed)
