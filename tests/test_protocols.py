@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 import lore_jax as lore
-from experiments import personalllm, prism, rank_sweep, reddit_tldr, rewardbench2, shots_sweep, smoke_data
+from experiments import personalllm, prism, rank_sweep, reddit_tldr, rehearsal, rewardbench2, shots_sweep, smoke_data
 from experiments.protocol import Options, embedded, fits
+from experiments.scorers import as_published, projected
 from lore_jax.basis import LinearBasis
 from lore_jax.cache import load_cache, read_texts
 from lore_jax.datasets.leaks import number_texts
 from lore_jax.datasets.prism import read_prism
 from lore_jax.datasets.reddit_tldr import read_reddit_tldr
+from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
+from lore_jax.evaluate import method
 from lore_jax.model import Population
 from lore_jax.preferences import from_arrays
 from lore_jax.results import read_results, select
@@ -252,3 +255,67 @@ def test_rewardbench2_scores_head_columns_and_population(cache, tmp_path):
     assert found["reference head"] == found["population"] == found["column 0"] != found["column 1"]
     assert set(found["column 1"]) == {"Factuality", "Math", "Ties", "average"}
     assert json.loads((out / "rewardbench2.json").read_text())["won"]["population"]["Math"] >= 0
+
+
+# Scorers
+
+
+def test_a_projected_method_says_what_the_model_says():
+    truth = synthetic(SyntheticConfig(num_users=12, num_prompts=20, dim=16, rank=3, users="simplex"), seed=0)
+    shots, test = lore.draw_shots(truth.prefs, 5, seed=0), lore.draw_shots(truth.prefs, 30, seed=1)
+    users = lore.adapt(truth.model, truth.prefs)
+    whole, small = method(truth.model, users), projected(truth.model, users, truth.prefs.embeddings)
+    for scorer in ("adapted", "fitted"):
+        expected, found = (getattr(of, scorer)(shots, test).mean for of in (whole, small))
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    by_adam = as_published(truth.model, users, truth.prefs.embeddings, 0)
+    agree = np.sign(by_adam.adapted(shots, test).mean) == np.sign(small.adapted(shots, test).mean)
+    assert agree.mean() > 0.9  # 500 steps come near the optimum
+    nobody = by_adam.adapted(lore.draw_shots(truth.prefs, 0, seed=0), test).mean
+    assert np.isfinite(nobody).all()
+    assert not np.allclose(nobody, small.adapted(lore.draw_shots(truth.prefs, 0, seed=0), test).mean)
+
+
+# The rehearsal
+
+
+def test_the_planted_columns_give_the_papers_numbers_for_bt_and_the_head():
+    share, rho = rehearsal.calibrate(prompts=4000, seed=0)
+    rng = np.random.default_rng(1)  # others than those it was solved on
+    common, own, other = rng.normal(size=(6000, 8, 1)), rng.normal(size=(6000, 8, 10)), rng.normal(size=(6000, 8))
+    columns = np.sqrt(share) * common + np.sqrt(1 - share) * own
+    mean = columns.mean(axis=2)
+    head = rho * mean / mean.std() + np.sqrt(1 - rho**2) * other
+    for scores, expected in ((mean, 0.8635), (head, 0.7725)):
+        right = []
+        for user in range(10):  # at alpha .001 a user is one of the columns
+            best, worst = columns[..., user].argmax(axis=1), columns[..., user].argmin(axis=1)
+            every = np.arange(len(columns))
+            right.append(scores[every, best] > scores[every, worst])
+        assert abs(np.mean(right) - expected) < 0.015
+
+
+def test_rehearsed_personalllm_finds_the_planted_columns(tmp_path):
+    config = rehearsal.Config(out=tmp_path, size=0.02, dim=24, alphas=(0.001,))
+    results = rehearsal.run_personalllm(config)
+    accuracy = {row["method"]: row["accuracy"] for row in select(results, users="unseen", shots=9, control=None)}
+    assert accuracy["planted basis"] > 0.97
+    assert accuracy["LoRe"] > accuracy["BT"] + 0.05
+    assert accuracy["BT"] > accuracy["reference head"]
+    assert "MADE-UP DATA." in (tmp_path / "tables.md").read_text()
+
+
+def test_rehearsed_prism_has_the_real_shapes(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(prism, "run_on", lambda prefs, *args, **kw: seen.append((prefs, kw["known"]["planted basis"])))
+    rehearsal.run_prism(rehearsal.Config(out=tmp_path, size=60 / 1300, dim=16))
+    ((prefs, truth),) = seen
+    assert prefs.num_users == 60
+    assert prefs.num_pairs == 60 * (6 * 3 + 3)  # 27,300 at full size
+    assert prefs.num_responses == 60 * 6 * 6
+    assert (prefs.prompt // 6 == prefs.user).all()
+    assert (prefs.chosen // 6 == prefs.prompt).all()
+    assert (prefs.rejected // 6 == prefs.prompt).all()
+    assert prefs.embeddings.dtype.name == "bfloat16"
+    right = lore.margins(truth, lore.adapt(truth, prefs), prefs).mean > 0
+    assert right.mean() > 0.75
