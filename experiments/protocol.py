@@ -227,6 +227,8 @@ def evaluate_part(
     ]
     key, about = jax.random.key(seed), {"data": task, "split": split}
     train = drawn.train.take_responses()
+    if jax.default_backend() == "cpu":  # which would convert a half-precision table before every product
+        train = dataclasses.replace(train, embeddings=np.asarray(train.embeddings, np.float32))
     wanted = {name: config for name, config in protocol.fits.items() if config.rank != 0 or train.head is not None}
     fitted = {name: lore.fit(train, config, key=key) for name, config in wanted.items()}
     chosen = {name: history.choice for name, (_, _, history) in fitted.items()}
