@@ -210,7 +210,9 @@ def test_a_cache_that_lost_a_text_is_refused(files, cache, monkeypatch):
 # Sweeps, on the caches that the experiments leave
 
 
-def test_rank_sweep_runs_all_ranks_in_one_program(cache, tmp_path):
+def test_rank_sweep_runs_all_ranks_in_one_program(cache, tmp_path, monkeypatch):
+    ridges = {"rank": 9, "ridge_population": 10.0, "ridge_deviation": 3.0, "response_terms": 0.0}
+    monkeypatch.setattr(rank_sweep, "choose", lambda *args, **kw: (ridges, ()))
     config = rank_sweep.Config(cache, tmp_path / "ranks", ranks=(1, 2, 4), splits=2, shots=4, steps=10)
     with jax.numpy_rank_promotion("allow"):  # the simplex pipeline of `sweep` divides [rank, users] by [users]
         found = rank_sweep.run(config)
