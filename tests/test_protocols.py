@@ -329,4 +329,4 @@ def test_rehearsed_prism_has_the_real_shapes(tmp_path, monkeypatch):
     assert (prefs.rejected // 6 == prefs.prompt).all()
     assert prefs.embeddings.dtype.name == "bfloat16"
     right = lore.margins(truth, lore.adapt(truth, prefs), prefs).mean > 0
-    assert right.mean() > 0.75
+    assert right.mean() > 0.7
