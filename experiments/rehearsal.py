@@ -163,7 +163,7 @@ def run_prism(config: Config) -> Results:
     people, dialogues = config.scaled(1300, 60), 6
     planted = SyntheticConfig(
         num_users=people, num_prompts=people * dialogues, responses_per_prompt=6, pairs_per_user=(0, 0), dim=config.dim,
-        rank=4, noise=0.5, row_norm=np.sqrt(config.dim), dtype="bfloat16",
+        rank=4, noise=0.25, row_norm=np.sqrt(config.dim), dtype="bfloat16",
     )  # fmt: skip
     truth = synthetic(planted, seed=config.seed)
     rng = np.random.default_rng(config.seed)
