@@ -103,6 +103,12 @@ class Preferences:
             **columns,
         )
 
+    def take_responses(self) -> Preferences:
+        """The same pairs over a table of the responses they compare, and no others: what a fit needs of a large table."""
+        rows, place = np.unique(np.concatenate([self.chosen, self.rejected]), return_inverse=True)
+        chosen, rejected = place.astype(np.int32).reshape(2, -1)
+        return dataclasses.replace(self, embeddings=self.embeddings[rows], chosen=chosen, rejected=rejected)
+
     def with_users(self, user: np.ndarray) -> Preferences:
         """The same pairs, made by other users: `user [pairs]` in `0 .. num_users - 1` (for shuffled controls)."""
         order = np.argsort(user, kind="stable")

@@ -178,6 +178,32 @@ def draw_shots(prefs: Preferences, shots: int, *, seed: int) -> Preferences:
     return prefs.take_pairs(_rank_within(prefs.user, np.random.default_rng(seed)) < shots)
 
 
+def draw_prompts(prefs: Preferences, prompts: int, *, seed: int) -> Preferences:
+    """All pairs on at most `prompts` random prompts of each user: shots counted in dialogues.
+
+    Draws of one seed are nested: the pairs on 1 prompt of a user are among those on 2.
+
+    Args:
+        prefs: any preferences.
+        prompts: the most prompts of a user, 0 or more.
+        seed: seed of the draw.
+
+    Returns:
+        The drawn pairs; table and users stay as they are.
+
+    Raises:
+        ValueError: `prompts` is negative.
+
+    Example:
+        >>> posterior = adapt(model, draw_prompts(prefs, 3, seed=0))
+    """
+    if prompts < 0:
+        raise ValueError(f"prompts is {prompts}: 0 or more is expected")
+    span = int(prefs.prompt.max(initial=0)) + 1
+    own, of_pair = np.unique(prefs.user.astype(np.int64) * span + prefs.prompt, return_inverse=True)
+    return prefs.take_pairs(_rank_within(own // span, np.random.default_rng(seed))[of_pair] < prompts)
+
+
 class _Units(NamedTuple):
     """The units of some preferences.
 

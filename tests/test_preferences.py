@@ -155,6 +155,17 @@ def sorted_rows(prefs):
     return [next(iter(rows(prefs.take_pairs(np.array([i]))))) for i in range(prefs.num_pairs)]
 
 
+def test_a_table_of_the_responses_in_use_alone():
+    prefs = random_preferences(3)
+    some = prefs.take_pairs(np.arange(0, prefs.num_pairs, 3))
+    small = some.take_responses()
+    assert small.num_responses == len({*some.chosen.tolist(), *some.rejected.tolist()}) < some.num_responses
+    for side in ("chosen", "rejected"):
+        expected, found = some.embeddings[getattr(some, side)], small.embeddings[getattr(small, side)]
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(small.row, some.row)
+
+
 def test_pairs_made_by_other_users():
     prefs = random_preferences(0)
     shuffled = np.random.default_rng(0).permutation(prefs.user)

@@ -193,6 +193,22 @@ def test_shots_are_nested_and_limited(seed):
         assert set(fewer.row) <= set(more.row)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_prompts_are_drawn_whole_and_nested(seed):
+    prefs = random_preferences(seed, users=20)
+    draws = [splits.draw_prompts(prefs, count, seed=seed) for count in (0, 1, 3, 10_000)]
+    of_user = [{(user, prompt) for user, prompt in zip(draw.user, draw.prompt, strict=True)} for draw in draws]
+    whole = set(zip(prefs.user, prefs.prompt, strict=True))
+    for count, draw, mine in zip((0, 1, 3, 10_000), draws, of_user, strict=True):
+        for user in range(20):
+            there = sum(one == user for one, _ in whole)
+            assert sum(one == user for one, _ in mine) == min(count, there)
+        inside = [pair in mine for pair in zip(prefs.user, prefs.prompt, strict=True)]
+        np.testing.assert_array_equal(np.sort(draw.row), np.sort(prefs.row[inside]))  # all pairs of what is drawn
+    assert of_user[0] <= of_user[1] <= of_user[2] <= of_user[3] == whole
+
+
 def test_every_pair_is_as_likely_to_be_a_shot():
     prefs = from_arrays(np.ones((9, 1), np.float32), range(8), range(1, 9), [0] * 5 + [1] * 3)
     count = np.zeros(8)
@@ -311,6 +327,7 @@ EMPTY = from_arrays(np.ones((4, 1), np.float32), [], [], [], num_users=3)
         (lambda: splits.folds(SINGLE, 2, use="new", unit="response", seed=0), "use is 'new': 'unseen' or 'seen'"),
         (lambda: splits.folds(DISJOINT, 4, unit="response", seed=0), "fold 0 of 4 over 4 responses leaves no test"),
         (lambda: splits.draw_shots(SINGLE, -1, seed=0), "shots is -1: 0 or more"),
+        (lambda: splits.draw_prompts(SINGLE, -1, seed=0), "prompts is -1: 0 or more"),
         (lambda: four_way(SINGLE, seed=0), "there are not 2 prompts"),
         (lambda: four_way(SINGLE, unit="response", min_train=1000, seed=0), "0 of 10 users have 1000 training pairs"),
         (lambda: four_way(SINGLE, unit="response", units=("seen", "new"), seed=0), r"units is \('seen', 'new'\)"),

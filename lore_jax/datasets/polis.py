@@ -10,7 +10,6 @@ every number.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from lore_jax.datasets.records import read_csv
 from lore_jax.preferences import Preferences, from_arrays
 from lore_jax.tensorfile import map_tensor
 
@@ -119,7 +119,7 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected")
     comments: dict[int, tuple[str, int]] = {}
-    for where, row in _read_csv(folder / "comments.csv", ("comment-id", "moderated", "comment-body")):
+    for where, row in read_csv(folder / "comments.csv", ("comment-id", "moderated", "comment-body")):
         comment, text = _integer(where, "comment-id", row), row["comment-body"]
         if comment in comments or not text.strip():
             raise ValueError(f"{where}: comment {comment} is {'there twice' if comment in comments else 'empty'}")
@@ -174,7 +174,7 @@ def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
         raise ValueError(f"{root} holds {', '.join(file.name for file in tables)}: one table is expected")
     table = map_tensor(tables[0], "embeddings")
     rows: dict[tuple[str, int], int] = {}
-    for where, row in _read_csv(root / "embeddings-rows.csv", ("conversation", "comment-id")):
+    for where, row in read_csv(root / "embeddings-rows.csv", ("conversation", "comment-id")):
         key = row["conversation"], _integer(where, "comment-id", row)
         if key in rows:
             raise ValueError(f"{where}: comment {key[1]} of {key[0]} is there twice")
@@ -320,38 +320,17 @@ def _preferences(votes: Votes, embeddings: Any, users: list[int], pairs: list[np
 
 
 def _long_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
-    for where, row in _read_csv(path, ("timestamp", "comment-id", "voter-id", "vote")):
+    for where, row in read_csv(path, ("timestamp", "comment-id", "voter-id", "vote")):
         voter, comment, time = (_integer(where, name, row) for name in ("voter-id", "comment-id", "timestamp"))
         yield where, voter, comment, time, _integer(where, "vote", row, (-1, 0, 1))
 
 
 def _wide_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
-    for where, row in _read_csv(path, ("participant",)):
+    for where, row in read_csv(path, ("participant",)):
         voter = _integer(where, "participant", row)
         for name, value in row.items():
             if value and name.isdecimal():
                 yield where, voter, int(name), 0, _integer(where, name, row, (-1, 0, 1))
-
-
-def _read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file as dicts, each with its place (`file line N`); the columns needed are checked."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing")
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header = next(reader, [])
-            if missing := [name for name in columns if name not in header]:
-                found = ", ".join(map(repr, header[:8])) or "nothing"
-                raise ValueError(f"{path}: column {missing[0]!r} is missing; found {found[:200]}")
-            for row in reader:
-                if len(row) != len(header):
-                    raise ValueError(f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
-                yield f"{path} line {reader.line_num}", dict(zip(header, row, strict=True))
-        except UnicodeDecodeError:
-            raise ValueError(f"{path} after line {reader.line_num}: not UTF-8 text") from None
-        except csv.Error as error:
-            raise ValueError(f"{path} line {reader.line_num}: {error}") from None
 
 
 def _integer(where: str, name: str, row: dict[str, str], allowed: tuple[int, ...] = ()) -> int:

@@ -13,14 +13,14 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from lore_jax.datasets.messages import Message, kind_of, parse_comparison
+from lore_jax.datasets.records import read_records
 from lore_jax.preferences import Preferences, from_arrays
 from lore_jax.tensorfile import map_tensor, read_header
 
@@ -37,6 +37,33 @@ class Response(NamedTuple):
 
     prompt: list[dict[str, str]]
     reply: str
+
+
+class ResponseTable:
+    """Numbers distinct (prompt, reply) in the order in which they come: equal texts share one row of the table.
+
+    Attributes:
+        responses: what to embed, row by row.
+
+    Example:
+        >>> table = ResponseTable()
+        >>> prompt = (Message("user", "Name a colour."),)
+        >>> [table.row(prompt, reply) for reply in ("Blue.", "Red.", "Blue.")]
+        [0, 1, 0]
+    """
+
+    def __init__(self) -> None:
+        self.responses: list[Response] = []
+        self._prompts: dict[tuple[Message, ...], list[dict[str, str]]] = {}  # one object for equal prompts, often long
+        self._number: dict[tuple[int, str], int] = {}
+
+    def row(self, prompt: tuple[Message, ...], reply: str) -> int:
+        """The row of a response, a new one if the table does not have it."""
+        turns = self._prompts.setdefault(prompt, [message._asdict() for message in prompt])
+        row = self._number.setdefault((id(turns), reply), len(self.responses))
+        if row == len(self.responses):
+            self.responses.append(Response(turns, reply))
+        return row
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,7 +125,7 @@ def holds_index_rows(path: str | os.PathLike[str]) -> bool:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no row.
     """
-    for _, row in _read_file(Path(path)):
+    for _, row in read_records(Path(path)):
         return type(row.get("chosen")) is int
     raise ValueError(f"{path} holds no rows: one comparison a row is expected")
 
@@ -121,24 +148,17 @@ def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
         >>> table = embed(pairs.responses)
         >>> prefs = pairs.preferences(table)
     """
-    prompts: dict[tuple[Message, ...], list[dict[str, str]]] = {}  # one object for equal prompts: they may be long
-    number: dict[tuple[int, str], int] = {}
-    responses: list[Response] = []
+    table = ResponseTable()
     extra: list[dict[str, Any]] = []
 
     def parse(row: Mapping[str, Any]) -> tuple[int, int, Any]:
         comparison = parse_comparison(row)
-        prompt = prompts.setdefault(comparison.prompt, [message._asdict() for message in comparison.prompt])
-        rows = []
-        for reply in (comparison.chosen, comparison.rejected):
-            rows.append(number.setdefault((id(prompt), reply), len(responses)))
-            if rows[-1] == len(responses):
-                responses.append(Response(prompt, reply))
+        chosen, rejected = (table.row(comparison.prompt, reply) for reply in (comparison.chosen, comparison.rejected))
         extra.append({name: value for name, value in row.items() if name not in _COLUMNS})
-        return rows[0], rows[1], id(prompt)
+        return chosen, rejected, comparison.prompt
 
     columns = _read_pairs(Path(path), parse)
-    return TextPairs(**columns, responses=responses, extra=extra if any(extra) else [])
+    return TextPairs(**columns, responses=table.responses, extra=extra if any(extra) else [])
 
 
 def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexPairs:
@@ -227,7 +247,7 @@ def _read_pairs(path: Path, parse: Callable[[Mapping[str, Any]], tuple[int, int,
     seen: set[tuple[int, int, int]] = set()
     chosen, rejected, user, prompt, weight = [], [], [], [], []
     has_prompt_id = None
-    for place, row in _read_file(path):
+    for place, row in read_records(path):
         try:
             _check_columns(row)
             one_chosen, one_rejected, one_prompt = parse(row)
@@ -277,53 +297,3 @@ def _name(column: str, value: Any) -> str:
         return str(value)
     what = "empty" if isinstance(value, str) else kind_of(value)
     raise ValueError(f"{column} is {what}: a text or an integer is expected")
-
-
-def _read_file(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a JSONL or Parquet file (told by its first bytes), each with its place."""
-    with open(path, "rb") as file:
-        beginning = file.read(4096)
-    if not beginning:
-        raise ValueError(f"{path} is empty: one comparison a row is expected")
-    yield from _read_parquet(path) if beginning.startswith(b"PAR1") else _read_jsonl(path)
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    size = path.stat().st_size
-    with open(path, "rb") as file, tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as bar:
-        for number, data in enumerate(file, start=1):
-            bar.update(len(data))
-            place = f"{path} line {number}"
-            try:
-                line = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{place}: byte {error.start} is not UTF-8 text") from None
-            if not line:
-                continue
-            if line.startswith("<"):
-                raise ValueError(f"{place}: {line[:40]!r} is HTML or XML, not JSONL: was an error page downloaded?")
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                what = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
-                raise ValueError(f"{place}: not a whole JSON object ({what}): {line[:40]!r}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{place}: {kind_of(row)}: one JSON object a line is expected")
-            yield place, row
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            number = 0
-            with tqdm(total=file.metadata.num_rows, desc=path.name, unit="row", disable=None) as bar:
-                for batch in file.iter_batches(batch_size=4096):
-                    for row in batch.to_pylist():
-                        yield f"{path} row {number} (counted from 0)", row
-                        number += 1
-                    bar.update(batch.num_rows)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None

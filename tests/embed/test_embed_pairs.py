@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from folders import write_reward_model
 
+from experiments.tiny_model import write_reward_model
 from lore_jax.cache import CacheWriter, load_cache, read_manifest, read_rows, read_texts
 from lore_jax.datasets.rows import Response, read_text_pairs
 from lore_jax.embed import EmbedConfig, embed_pairs, embed_texts, load_encoder, pairs, texts

@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from folders import decoder_config, decoder_weights, write_reward_model
 from safetensors.numpy import load_file
 
+from experiments.tiny_model import decoder_config, decoder_weights, write_reward_model
 from lore_jax.embed import EmbedConfig, attention, embed_texts, load_encoder
 from lore_jax.embed.text_encoder import Chunk, embed_chunks, make_batches
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from folders import write_tokenizer
 
+from experiments.tiny_model import write_tokenizer
 from lore_jax.embed.text_encoder import Chunk, EmbedConfig, embed_chunks, load_encoder, own_logits
 
 with warnings.catch_warnings():

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from folders import decoder_config, decoder_weights, write_reward_model, write_tokenizer
 from safetensors.numpy import load_file, save_file
 
+from experiments.tiny_model import decoder_config, decoder_weights, write_reward_model, write_tokenizer
 from lore_jax.embed.architectures import read_architecture
 from lore_jax.embed.placement import place
 from lore_jax.embed.pooling import Pooling, read_pooling

@@ -1,8 +1,8 @@
 """Rendering: both sides written alike, conversations cut from the left, every way to leak refused."""
 
 import pytest
-from folders import TEMPLATE, write_tokenizer
 
+from experiments.tiny_model import TEMPLATE, write_tokenizer
 from lore_jax.datasets.messages import Message
 from lore_jax.embed.render import Conversation, make_renderer, prepare
 from lore_jax.embed.tokenizer import load_tokenizer

@@ -1,0 +1,149 @@
+"""Accuracy against rank: every rank on every split in one compiled program for each family.
+
+    python -m experiments.rank_sweep CACHE --out RUN
+
+CACHE is an embedding cache: `lore-jax embed` and `prepare` make one, and the experiments on published data leave theirs in
+OUT/cache. On each split 30 % of the users and 30 % of the prompts are new; a rank is a mask of columns, so that ranks and
+splits are runs of one program, `--batch` of them at a time. The simplex family is the paper's objective; the gaussian one
+takes the ridges that validation chose on the first split, for all ranks. Seen users are adapted to from all of their
+training pairs, unseen users from `--shots`.
+
+Time: (ranks x splits x 2) fits of the largest rank, and one compilation a family. RUN/rank_sweep.json has every number,
+RUN/rank_sweep.md the table, RUN/rank_sweep.png the figure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import tyro
+
+import lore_jax as lore
+from experiments.protocol import curves
+from lore_jax.cache import load_cache, read_manifest
+from lore_jax.choose import Choice, choose, gaussian_hyper, simplex_hyper
+from lore_jax.files import write_file
+from lore_jax.fit_config import make_basis
+from lore_jax.model import rms_row_norm
+from lore_jax.preferences import Preferences
+from lore_jax.results import plain
+from lore_jax.splits import Unit, draw_shots, hold_out_units, split_users
+from lore_jax.sweep import GaussianPipeline, SimplexPipeline, sweep
+from lore_jax.tables import markdown
+
+WHO = ("seen users", "unseen users")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Accuracy on new prompts against the rank of the basis.
+
+    Attributes:
+        cache: the embedded comparisons.
+        out: where to write.
+        ranks: the ranks; the largest decides the memory.
+        splits: how many times users and prompts are split.
+        shots: pairs of an unseen user.
+        unit: what a split does not cut.
+        steps: Adam steps of the paper's objective.
+        scale: what raw embeddings are multiplied by for it.
+        batch: runs at a time.
+        seed: seed of everything.
+    """
+
+    cache: Annotated[Path, tyro.conf.Positional]
+    out: Path
+    ranks: tuple[int, ...] = (1, 2, 3, 5, 8, 10, 15, 20)
+    splits: int = 3
+    shots: int = 20
+    unit: Unit = "prompt"
+    steps: int = 1000
+    scale: float = 1.0
+    batch: int = 1
+    seed: int = 0
+
+
+def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
+    """What each pair does: runs 2s and 2s + 1 are split s, tested on seen and on unseen users; `[runs, pairs]`."""
+    parts: dict[str, list[np.ndarray]] = {"fit": [], "shots": [], "test": []}
+    for split in range(config.splits):
+        seed = config.seed + split
+        is_seen = np.isin(prefs.user, split_users(prefs.num_users, 0.3, seed=seed)[0])
+        cut = hold_out_units(prefs, 0.3, unit=config.unit, seed=seed)
+        place = np.flatnonzero(cut.train & ~is_seen)
+        drawn = draw_shots(
+            dataclasses.replace(prefs, row=np.arange(prefs.num_pairs)).take_pairs(place), config.shots, seed=seed
+        )
+        given = (cut.train & is_seen) | np.isin(np.arange(prefs.num_pairs), drawn.row)
+        for who in (is_seen, ~is_seen):
+            parts["fit"].append(prefs.weight * (cut.train & is_seen))
+            parts["shots"].append(prefs.weight * given)
+            parts["test"].append((cut.test & who).astype(np.float32))
+    return {name: np.stack(rows).astype(np.float32) for name, rows in parts.items()}
+
+
+def run(config: Config) -> dict[str, np.ndarray]:
+    """Accuracies of each family, `[ranks, splits, 2]`, in shares of 1."""
+    prefs = load_cache(config.cache)
+    work, ranks = roles(prefs, config), sorted(rank for rank in config.ranks if rank <= prefs.dim)
+    key, width = jax.random.key(config.seed), ranks[-1]
+    grid: list[Choice] = [{"rank": rank} for rank in ranks]
+    settings = lore.SimplexConfig(scale=config.scale, steps=config.steps)
+    paper = dataclasses.replace(lore.PAPER, simplex=settings)
+    simplex = SimplexPipeline(make_basis(paper, width), settings, prefs.num_users)
+    found = {}
+    hypers = [simplex_hyper({"rank": rank}, width, prefs.head) for rank in ranks]
+    found["LoRe, the paper's objective"] = sweep(
+        prefs, settings.input_scale, simplex, grid, hypers, work, key=key, batch=config.batch
+    )
+    first = prefs.take_pairs(work["fit"][0] > 0)
+    chosen, _ = choose(first.take_responses(), lore.FitConfig(rank=None, unit=config.unit, response_terms=0.0), key=key)
+    settings_of: list[Choice] = [{**chosen, "rank": rank} for rank in ranks]
+    gaussian = GaussianPipeline(make_basis(lore.FitConfig(), width), lore.PopulationConfig())
+    hypers = [gaussian_hyper(one, width) for one in settings_of]
+    found["gaussian"] = sweep(
+        prefs, rms_row_norm(prefs.embeddings), gaussian, settings_of, hypers, work, key=key, batch=config.batch
+    )
+    accuracy = {name: table.accuracy.reshape(len(ranks), config.splits, 2) for name, table in found.items()}
+    return report(config, ranks, accuracy, chosen)
+
+
+def report(config: Config, ranks: list[int], accuracy: dict[str, np.ndarray], chosen: Choice) -> dict[str, np.ndarray]:
+    """Writes the numbers, the table and the figure."""
+    columns = [f"rank {rank}" for rank in ranks]
+    lines, series = [["accuracy in %, mean (lowest to highest split)", *columns]], {}
+    for name, values in accuracy.items():
+        for number, who in enumerate(WHO):
+            one = 100 * values[:, :, number]
+            lines.append([f"{name}, {who}", *(f"{row.mean():.1f} ({row.min():.1f} to {row.max():.1f})" for row in one)])
+            series[f"{name}, {who}"] = one
+    text = f"# Accuracy against rank\n\n{markdown(lines)}\n\nRidges of the gaussian family: {chosen}."
+    config.out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "config": config,
+        "cache": read_manifest(config.cache)["encoder"],
+        "versions": {"jax": jax.__version__, "device": jax.devices()[0].device_kind},
+        "ranks": ranks,
+        "chosen": chosen,
+        "accuracy": accuracy,
+    }
+    write_file(config.out / "rank_sweep.json", [json.dumps(plain(content)).encode()])
+    write_file(config.out / "rank_sweep.md", [text.encode(), b"\n"])
+    curves(
+        config.out / "rank_sweep.png",
+        ranks,
+        series,
+        "rank of the basis",
+        f"{config.splits} splits; band: lowest to highest",
+    )
+    print(text)
+    return accuracy
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Config, description=Config.__doc__))

@@ -1,0 +1,138 @@
+"""Accuracy against shots: every method on the same draws of the same users' comparisons.
+
+    python -m experiments.shots_sweep CACHE --out RUN
+
+CACHE is an embedding cache: `lore-jax embed` and `prepare` make one, and the experiments on published data leave theirs in
+OUT/cache. On each split 30 % of the users and 30 % of the prompts are new. Everything is fitted once a split; then shots are
+drawn `--draws` times, and every method adapts to the same ones. The paper's few-shot curves have 20 draws.
+
+A split is one file in RUN/parts: a run that was stopped goes on where it was. RUN/results.json, tables.md and figures as in
+the other experiments; a draw is a data set of its own there, and draws count equally.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import tyro
+from tqdm import tqdm
+
+import lore_jax as lore
+from experiments.protocol import Options, fits
+from experiments.scorers import projected
+from lore_jax.cache import load_cache, read_manifest
+from lore_jax.evaluate import cells, evaluate
+from lore_jax.files import write_file
+from lore_jax.plots import save_figures
+from lore_jax.preferences import Preferences
+from lore_jax.results import Results, describe_split, join, make_results, plain, read_results, write_results
+from lore_jax.splits import Unit
+from lore_jax.tables import shots_columns, table
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Accuracy of unseen users on new prompts against the number of their comparisons.
+
+    Attributes:
+        cache: the embedded comparisons.
+        out: where to write.
+        shots: numbers of comparisons.
+        draws: how many times they are drawn.
+        splits: how many times users and prompts are split.
+        unit: what a split does not cut.
+        min_train: users with fewer pairs to draw from are dropped.
+        rank: columns of the basis in the paper's objective.
+        scale: what raw embeddings are multiplied by for it.
+        seed: seed of everything.
+        smoke: fits of a few steps.
+    """
+
+    cache: Annotated[Path, tyro.conf.Positional]
+    out: Path
+    shots: tuple[int, ...] = (0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
+    draws: int = 20
+    splits: int = 3
+    unit: Unit = "prompt"
+    min_train: int = 1
+    rank: int = 10
+    scale: float = 1.0
+    seed: int = 0
+    smoke: bool = False
+
+
+def part(prefs: Preferences, config: Config, split: int) -> Results:
+    """One split: fit once, adapt to every draw."""
+    seed = config.seed + split
+    drawn = lore.four_way(prefs, unit=config.unit, units=("unseen",), min_train=config.min_train, seed=seed)
+    asked = fits(Options(out=config.out, rank=config.rank, scale=config.scale, smoke=config.smoke))
+    train = drawn.train.take_responses()
+    methods, chosen = {}, {}
+    for name, of in asked.items():
+        if of.rank == 0 and train.head is None:
+            continue
+        own = of if name == "LoRe" or of.rank == 0 else dataclasses.replace(of, unit=config.unit)
+        model, users, history = lore.fit(train, own, key=jax.random.key(seed))
+        methods[name], chosen[name] = projected(model, users, prefs.embeddings), history.choice
+    unseen = [cell for cell in cells(drawn) if cell.users == "unseen"]
+    rows, entries = [], []
+    for draw in range(config.draws):
+        about = {"data": f"draw {draw}", "split": split}
+        rows += evaluate(methods, unseen, shots=config.shots, seed=seed + 1000 * draw, **about)
+        entries.append(
+            describe_split(
+                {"unseen": drawn.unseen_users},
+                units=("unseen",),
+                unit=config.unit,
+                digest=drawn.digest,
+                chosen=chosen,
+                dropped=drawn.dropped,
+                **about,
+            )
+        )
+    return make_results(rows, entries, name="shots", config=settings(config), seed=seed)
+
+
+def settings(config: Config) -> dict[str, object]:
+    """What changes a part's numbers."""
+    values = {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in ("cache", "out", "splits", "seed")
+    }
+    return plain({**values, "encoder": read_manifest(config.cache)["encoder"]})
+
+
+def run(config: Config) -> Results:
+    """All splits, then the tables."""
+    prefs, folder, asked, parts = load_cache(config.cache), config.out / "parts", settings(config), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in tqdm(range(config.splits), desc="splits", disable=None):
+        path = folder / f"{split}.json"
+        if not path.exists():
+            write_results(path, part(prefs, config, split))
+        parts.append(read_results(path))
+        if parts[-1]["config"] != asked or parts[-1]["seed"] != config.seed + split:
+            raise ValueError(f"{path} was made with other settings: remove it, or give another --out")
+    results = join(parts)
+    methods = dict.fromkeys(row["method"] for row in results["rows"])
+    lines = {name: {"method": name, "control": None} for name in methods}
+    lines |= {
+        f"{name}, another user's weights": {"method": name, "control": "other user"} for name in ("LoRe", "gaussian")
+    }
+    text = (
+        "# Accuracy against shots\n\nUnseen users, unseen units, accuracy in % with 95 % intervals (users and splits "
+        f"resampled); {config.draws} draws, the same for every method.\n\n{table(results, lines, shots_columns(results))}"
+    )
+    write_results(config.out / "results.json", results)
+    write_file(config.out / "tables.md", [text.encode(), b"\n"])
+    save_figures(results, config.out / "figures")
+    print(text)
+    return results
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Config, description=Config.__doc__))

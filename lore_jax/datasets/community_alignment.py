@@ -1,0 +1,108 @@
+"""Community Alignment: annotators of five countries, four candidate replies a turn (Zhang et al. 2025, Meta).
+
+A row is a conversation of up to four turns: `conversation_id`, `annotator_id`, `assigned_lang`, and for each of first,
+second, third and fourth `X_turn_prompt`, `X_turn_response_a` to `_d`, `X_turn_preferred_response` ("response_a"). A user is
+an annotator; a pair sets the preferred reply against each other one. Opening prompts are shared by many annotators, so the
+unit that splits must not cut is the opening prompt.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from lore_jax.datasets.collect import PairCollector, Published
+from lore_jax.datasets.hub import Home, locate
+from lore_jax.datasets.messages import Message
+from lore_jax.datasets.records import a_text, data_files, read_records, require_columns
+
+HOME = Home("facebook/community-alignment-dataset", ("*.csv", "data/*.csv"))
+
+_TURNS = ("first", "second", "third", "fourth")
+_LETTERS = "abcd"
+_COLUMNS = (
+    "conversation_id",
+    "annotator_id",
+    "first_turn_prompt",
+    *(f"first_turn_response_{letter}" for letter in _LETTERS),
+    "first_turn_preferred_response",
+)
+_ABOUT = ("annotator_age", "annotator_gender", "annotator_education_level", "annotator_political", "annotator_country")
+_END_OF_TEXT = "<|end_of_text|>"  # stands at the end of some replies, as the models wrote it
+
+
+def read_community_alignment(data: str | os.PathLike[str], *, language: str | None = None) -> Published:
+    """Reads conversations.
+
+    Args:
+        data: a folder with the published CSV (or the same as Parquet or by `datasets`), such a file, or
+            `facebook/community-alignment-dataset` to fetch it. Of a full and a filtered file the filtered one is read.
+        language: only conversations of one `assigned_lang`, "en" for instance; None: all.
+
+    Returns:
+        The pairs. Columns: `conversation`, `turn`, `language`. `users` holds what annotators said about themselves.
+
+    Raises:
+        FileNotFoundError: there are no such files.
+        ValueError: a row is not what it should be; the message names its place.
+
+    Example:
+        >>> published = read_community_alignment("community-alignment-dataset", language="en")
+    """
+    pairs = PairCollector()
+    users: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
+    for file in _filtered(data_files(locate(data, HOME))):
+        for place, row in read_records(file):
+            require_columns(place, row, _COLUMNS)
+            if language is not None and row.get("assigned_lang") != language:
+                pairs.counts["conversations in other languages"] += 1
+                continue
+            name = str(row["conversation_id"])
+            if name in seen:
+                pairs.counts["conversations dropped: duplicated"] += 1
+                continue
+            seen.add(name)
+            pairs.counts["conversations"] += 1
+            user = str(row["annotator_id"])
+            users.setdefault(user, {about: row.get(about) for about in _ABOUT})
+            _add(pairs, place, user, name, row)
+    return pairs.finish(str(data), users)
+
+
+def _add(pairs: PairCollector, place: str, user: str, name: str, row: dict[str, Any]) -> None:
+    prompt: list[Message] = []
+    opening = _cell(row.get("first_turn_prompt"))
+    for number, turn in enumerate(_TURNS):
+        text, choice = (_cell(row.get(f"{turn}_turn_{column}")) for column in ("prompt", "preferred_response"))
+        if not text and not choice:
+            return
+        letter = re.fullmatch(r"(?:response_)?([a-d])", choice)
+        if choice and letter is None:
+            raise ValueError(
+                f"{place}: {turn}_turn_preferred_response is {choice!r}: response_a to response_d is expected"
+            )
+        replies = {key: _cell(row.get(f"{turn}_turn_response_{key}")) for key in _LETTERS}
+        if not text or letter is None or not replies[letter[1]]:
+            pairs.counts["conversations cut: a turn without a prompt or a preferred reply"] += 1
+            return
+        chosen = a_text(place, f"{turn}_turn_response_{letter[1]}", replies.pop(letter[1]))
+        prompt.append(Message("user", text))
+        rejected = [reply for reply in replies.values() if reply]
+        if not rejected:
+            pairs.counts["turns without a rejected reply"] += 1
+        for other in rejected:
+            about = {"conversation": name, "turn": number, "language": row.get("assigned_lang")}
+            pairs.add(place, user, opening, prompt, chosen, other, **about)
+        prompt.append(Message("assistant", chosen))
+
+
+def _cell(value: Any) -> str:
+    """A cell as text; missing ones are empty (CSV) or null (Parquet)."""
+    return value.removesuffix(_END_OF_TEXT).strip() if isinstance(value, str) else ""
+
+
+def _filtered(files: list[Path]) -> list[Path]:
+    return [file for file in files if "filtered" in file.name] or files

@@ -1,0 +1,148 @@
+"""PRISM: people of many countries in dialogues with language models, replies scored in every turn (Kirk et al. 2024).
+
+`conversations.jsonl` has one dialogue a row: `conversation_id`, `user_id`, `conversation_history`, a list of turns with
+`turn`, `role` ("user" or "model"), `content`, and for a model's reply `score` (1 to 100) and `if_chosen`. The dialogue goes
+on from the chosen reply. `survey.jsonl` has one person a row, by `user_id`. A pair sets the chosen reply of a turn against
+each other reply of that turn; the unit that splits must not cut is the dialogue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lore_jax.datasets.collect import PairCollector, Published
+from lore_jax.datasets.hub import Home, locate
+from lore_jax.datasets.messages import Message, kind_of
+from lore_jax.datasets.records import a_text, data_files, read_records, require_columns
+
+HOME = Home("HannahRoseKirk/prism-alignment", ("survey.jsonl", "conversations.jsonl"))
+
+_COLUMNS = ("conversation_id", "user_id", "conversation_history")
+_ABOUT = ("age", "gender", "education", "english_proficiency")
+
+
+class _Reply(NamedTuple):
+    text: str
+    score: float | None
+    chosen: bool
+
+
+class _Turn(NamedTuple):
+    place: str
+    user: str
+    replies: list[_Reply]
+
+
+def read_prism(data: str | os.PathLike[str]) -> Published:
+    """Reads dialogues and, where it is there, the survey.
+
+    A turn whose chosen reply is missing ends its dialogue, because nobody knows what it went on from; that, turns without
+    a rejected reply, and replies equal to the chosen one are counted.
+
+    Args:
+        data: a folder with `conversations.jsonl` and `survey.jsonl` (or the same as Parquet or by `datasets`), or
+            `HannahRoseKirk/prism-alignment` to fetch them.
+
+    Returns:
+        The pairs. Columns: `dialogue`, `turn`, `chosen_score`, `rejected_score`. `users` holds age, gender, education,
+        English proficiency, and the region of residence of the people who have pairs.
+
+    Raises:
+        FileNotFoundError: there are no dialogues.
+        ValueError: a row is not what it should be; the message names its place.
+
+    Example:
+        >>> published = read_prism("prism-alignment")
+        >>> published.users["user0"]["gender"]
+        'Female'
+    """
+    root = locate(data, HOME)
+    pairs = PairCollector()
+    seen: dict[str, str] = {}
+    for file in data_files(root, "" if root.is_file() else "conversations"):
+        for place, row in read_records(file):
+            require_columns(place, row, _COLUMNS)
+            name = a_text(place, "conversation_id", row["conversation_id"])
+            content = json.dumps(row["conversation_history"], sort_keys=True, default=str)
+            if name in seen:
+                if seen[name] != content:
+                    raise ValueError(f"{place}: conversation_id {name!r} is there twice, with different histories")
+                pairs.counts["dialogues dropped: duplicated"] += 1
+                continue
+            seen[name] = content
+            pairs.counts["dialogues"] += 1
+            _add(pairs, name, a_text(place, "user_id", row["user_id"]), _turns(place, row["conversation_history"]))
+    return pairs.finish(str(data), _read_survey(root))
+
+
+def _add(pairs: PairCollector, name: str, user: str, turns: Iterator[_Turn]) -> None:
+    prompt: list[Message] = []
+    for number, turn in enumerate(turns):
+        texts = {reply.text for reply in turn.replies if reply.chosen}
+        if not turn.user or len(texts) != 1 or "" in texts:
+            pairs.counts["dialogues cut: a turn without one prompt and one chosen reply"] += 1
+            return
+        prompt.append(Message("user", turn.user))
+        chosen = next(reply for reply in turn.replies if reply.chosen)
+        rejected = [reply for reply in turn.replies if not reply.chosen]
+        if not rejected:
+            pairs.counts["turns without a rejected reply"] += 1
+        for other in rejected:
+            if chosen.score is not None and chosen.score == other.score and chosen.text != other.text:
+                pairs.counts["pairs of equal scores, kept"] += 1
+            scores = {"chosen_score": chosen.score, "rejected_score": other.score}
+            pairs.add(turn.place, user, name, prompt, chosen.text, other.text, dialogue=name, turn=number, **scores)
+        prompt.append(Message("assistant", chosen.text))
+
+
+def _turns(place: str, history: Any) -> Iterator[_Turn]:
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise ValueError(f"{place}: conversation_history is {kind_of(history)}: a list of turns is expected")
+    turns: dict[int, list[dict[str, Any]]] = {}
+    for entry in history:
+        require_columns(f"{place}, conversation_history", entry, ("turn", "role", "content"))
+        if type(entry["turn"]) is not int or entry["role"] not in ("user", "model"):
+            raise ValueError(
+                f"{place}: a turn has number {entry['turn']!r} and role {entry['role']!r}: an integer, and user or model, "
+                "are expected"
+            )
+        turns.setdefault(entry["turn"], []).append(entry)
+    for number in sorted(turns):
+        where = f"{place}, turn {number}"
+        users = [
+            a_text(where, "content", entry["content"], empty=True) for entry in turns[number] if entry["role"] == "user"
+        ]
+        if len(users) != 1:
+            raise ValueError(f"{where}: {len(users)} messages of the user: one is expected")
+        yield _Turn(where, users[0], [_reply(where, entry) for entry in turns[number] if entry["role"] == "model"])
+
+
+def _reply(place: str, entry: dict[str, Any]) -> _Reply:
+    require_columns(f"{place}, a model's reply", entry, ("content", "if_chosen"))
+    if type(entry["if_chosen"]) is not bool:
+        raise ValueError(f"{place}: if_chosen is {kind_of(entry['if_chosen'])}: true or false is expected")
+    score = entry.get("score")
+    if score is not None and (type(score) not in (int, float) or not 0 <= score <= 100):
+        raise ValueError(f"{place}: score is {score!r}: a number from 1 to 100 is expected")
+    return _Reply(a_text(place, "content", entry["content"], empty=True), score, entry["if_chosen"])
+
+
+def _read_survey(root: Path) -> dict[str, dict[str, Any]]:
+    """What people said about themselves; empty without a survey."""
+    try:
+        files = [] if root.is_file() else data_files(root, "survey")
+    except FileNotFoundError:
+        files = []
+    users: dict[str, dict[str, Any]] = {}
+    for file in files:
+        for place, row in read_records(file):
+            require_columns(place, row, ("user_id",))
+            location = row.get("location")
+            region = location.get("reside_region") if isinstance(location, dict) else None
+            about = {name: row.get(name) for name in _ABOUT}
+            users[a_text(place, "user_id", row["user_id"])] = {**about, "region": region}
+    return users
