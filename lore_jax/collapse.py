@@ -117,9 +117,9 @@ def _warnings(of: Collapse) -> list[str]:
 def collapse_lines(found: Any) -> list[str]:
     """What `Collapse` says, for people; `found` is its fields as a dictionary, from JSON for instance."""
     said = [
-        f"users add {found['departure']:.2f} logits to rewards of {found['shared']:.2f} that they share",
+        f"users of the fit add {found['departure']:.2f} logits to rewards of {found['shared']:.2f} that all share",
         f"effective rank of the disagreement {found['effective_rank']:.1f} of {found['directions']}, "
-        f"{100 * found['same_users']:.0f} % of the users like the population",
+        f"{100 * found['same_users']:.0f} % of the users no different from the population",
     ]
     if found["between"] is not None:
         said.append(

@@ -23,6 +23,7 @@ from lore_jax.verdict import average, difference
 # Okabe and Ito's colours, told apart with every kind of colour vision; the lines differ in markers too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 _MARKERS = "osD^vPX*"
+Panel = Literal["accuracy", "gained"]  # of the figure of shots
 _PANEL = (5.2, 4.6)  # inches of a figure of one panel, its legend below: readable on a telephone too
 _DRAWN_BINS = 10  # of a reliability diagram; the error is measured with more
 _STYLE_OF_CONTROL = {OTHER_USER: (0, (1, 1.5)), SHUFFLED_USERS: (0, (4, 2))}
@@ -72,7 +73,7 @@ def shots_figure(
     *,
     units: str = "unseen",
     methods: Sequence[str] | None = None,
-    panels: Sequence[Literal["accuracy", "gained"]] = ("accuracy", "gained"),
+    panels: Sequence[Panel] = ("accuracy", "gained"),
 ) -> Figure:
     """Accuracy of unseen users against shots, and what is gained over no shots, user by user; 95 % intervals.
 
@@ -181,7 +182,7 @@ def reliability_figure(
         above.errorbar(
             100 * found.confidence,
             100 * found.accuracy,
-            100 * np.stack([found.accuracy - low, high - found.accuracy]),
+            100 * np.maximum([found.accuracy - low, high - found.accuracy], 0.0),
             label=label,
             linewidth=1.2,
             elinewidth=0.8,
@@ -243,7 +244,7 @@ def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
     if len(shares) == 1:
         edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins=24)
         for i, (name, scores) in enumerate(groups.items()):
-            axes.hist(scores[:, 0], edges, color=_colour(i), alpha=0.6, label=labels[name])
+            axes.hist(scores[:, 0], edges.tolist(), color=_colour(i), alpha=0.6, label=labels[name])
         axes.axvline(0.0, color="black", linewidth=1.6, label="population")
         axes.set_ylabel("users")
     else:

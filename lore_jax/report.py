@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from lore_jax.collapse import collapse_lines
-from lore_jax.evaluate import OTHER_USER, Row
-from lore_jax.plots import inline, reliability_figure, shots_figure, users_figure
+from lore_jax.evaluate import OTHER_USER, SHUFFLED_USERS, Row
+from lore_jax.plots import Panel, inline, reliability_figure, shots_figure, users_figure
 from lore_jax.report_style import POLICY, STYLE
 from lore_jax.results import Results, select
 from lore_jax.tables import (
@@ -29,8 +29,9 @@ from lore_jax.tables import (
 )
 from lore_jax.verdict import verdict
 
+_PANELS: dict[Panel, str] = {"accuracy": "Accuracy", "gained": "What shots add, user by user"}
 _SHOTS = 20  # where there is a choice, what happens after so many
-_BARS = 40  # of the histogram of users along an axis
+_BARS, _REACH = 40, 3.5  # of the histogram of users along an axis, in standard deviations; its ends hold what is beyond
 
 
 def page(results: Results, *, note: str = "") -> str:
@@ -112,17 +113,15 @@ def _head(results: Results, main: str, names: str, note: str, shots: int) -> lis
     if said:
         of, users, units = said[0]
         about: Fields = {"method": main, "users": users, "units": units, "control": None}
-        rows, nobody = select(results, **about, shots=of["shots"]), select(results, **about, shots=0)
+        now, before = (_percents(select(results, **about, shots=count)) for count in (of["shots"], 0))
         when = "all their pairs" if of["shots"] is None else f"{of['shots']} shots"
         out += [
             "<section class='cards'>",
-            _card("accuracy", _percent(rows, "accuracy"), f"after {when}; {_percent(nobody, 'accuracy')} without"),
-            _card(
-                "worst tenth of the users", _percent(rows, "worst_tenth"), f"{_percent(nobody, 'worst_tenth')} without"
-            ),
+            _card(f"accuracy, {users} users", now["accuracy"], f"after {when}; {before['accuracy']} without"),
+            _card("worst tenth of the users", now["worst_tenth"], f"{before['worst_tenth']} without"),
             *(
                 _card(
-                    f"users {name} off",
+                    f"users significantly {name} off",
                     f"{of[name]:,}",
                     f"of {of['users']:,}; by chance at most {0.025 * of['users']:.0f}",
                 )
@@ -133,8 +132,9 @@ def _head(results: Results, main: str, names: str, note: str, shots: int) -> lis
     return out
 
 
-def _percent(rows: Sequence[Row], name: str) -> str:
-    return f"{100 * float(np.mean([row[name] for row in rows])):.1f} %"
+def _percents(rows: Sequence[Row]) -> dict[str, str]:
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in ("accuracy", "worst_tenth")}
+    return {name: f"{100 * value:.1f}\u00a0%" for name, value in mean.items()}
 
 
 def _card(label: str, value: str, more: str) -> str:
@@ -143,11 +143,18 @@ def _card(label: str, value: str, more: str) -> str:
 
 def _accuracy(results: Results, main: str, shots: int) -> list[str]:
     lines = method_lines(results)
+    told = {
+        OTHER_USER: "each user scored with another user's weights",
+        SHUFFLED_USERS: "everything with users shuffled",
+    }
+    present = [text for control, text in told.items() if select(results, control=control)]
+    controls = f" Controls: {'; '.join(present)}." if present else ""
+    # The hardest question first: on a telephone the last columns are out of sight.
+    columns = dict(reversed(four_way_columns(results, shots=shots).items()))
     out = [
         "<section><h2>Accuracy of every method</h2>",
-        "<p>Percent of the test pairs, averaged over users, with 95 % intervals over users and splits. Controls: each user "
-        "scored with another user's weights, and everything done again with the users shuffled.</p>",
-        _table(table_cells(results, lines, four_way_columns(results, shots=shots)), main),
+        f"<p>Percent of the test pairs, averaged over users, with 95 % intervals over users and splits.{controls}</p>",
+        _table(table_cells(results, lines, columns), main),
     ]
     for units in ("unseen", "seen"):
         cell: Fields = {"users": "unseen", "units": units, "shots": shots}
@@ -171,7 +178,7 @@ def _curves(results: Results) -> list[str]:
         if len(columns) < 2:
             continue
         out.append(f"<section><h2>New users after some shots: {units} {_unit(results)}</h2><div class='figures'>")
-        for panel, what in (("accuracy", "Accuracy"), ("gained", "What shots add, user by user")):
+        for panel, what in _PANELS.items():
             uri = inline(shots_figure(results, units=units, panels=[panel]))
             out.append(_figure(uri, f"{what}; band: 95 % interval."))
         out += ["</div><details><summary>The same as a table</summary>"]
@@ -214,15 +221,17 @@ def _understanding(data: str, described: Mapping[str, Any]) -> list[str]:
         prompts = {end.get("prompt") for axis in described["axes"] for side in ("high", "low") for end in axis[side]}
         for k, axis in enumerate(described["axes"]):
             out += _axis(k, axis, described["groups"], name_prompts=len(prompts) > 1)
-        out.append("<h3>Where users lie</h3><div class='figures'>")
-        out.append(
-            _figure(inline(users_figure(described)), "Each point a user; the cross is the population.") + "</div>"
-        )
+    out.append("<div class='figures'>")
+    if described["axes"]:
+        figure = _figure(inline(users_figure(described)), "Each point a user; the cross is the population.")
+        out += ["<div><h3>Where users lie</h3>", figure, "</div>"]
     if "collapse" in described:
-        out += ["<h3>How much of the fit is in use</h3><ul class='plain'>"]
+        out += ["<div><h3>How much of the fit is in use</h3><ul class='plain'>"]
         for line in collapse_lines(described["collapse"]):
-            out.append(f"<li{' class=warning' if line.startswith('warning') else ''}>{escape(line)}</li>")
-        out.append("</ul>")
+            kind = " class='warning'" if line.startswith("warning") else ""
+            out.append(f"<li{kind}>{escape(line)}</li>")
+        out.append("</ul></div>")
+    out.append("</div>")
     return [*out, "</section>"]
 
 
@@ -234,7 +243,7 @@ def _axis(k: int, axis: Mapping[str, Any], groups: Mapping[str, Any], *, name_pr
         _histogram(np.array([user[k] for users in groups.values() for user in users], np.float64)),
         "<div class='ends'>",
     ]
-    for side, label in (("low", "\u2190 Users on this side prefer"), ("high", "Users on this side prefer \u2192")):
+    for side, label in (("low", "\u2190 Users on this side favour"), ("high", "Users on this side favour \u2192")):
         items = [_end(end, name_prompts) for end in axis[side]] or ["<li>nothing</li>"]
         out.append(f"<div class='{side}'><h4>{label}</h4><ul>{''.join(items)}</ul></div>")
     return [*out, "</div></article>"]
@@ -248,8 +257,7 @@ def _end(end: Mapping[str, Any], name_prompt: bool) -> str:
 
 def _histogram(scores: np.ndarray) -> str:
     """How many users stand where along an axis; the population is the line."""
-    reach = max(3.0, float(np.ceil(np.abs(scores).max(initial=0.0))))
-    count, _ = np.histogram(scores, bins=_BARS, range=(-reach, reach))
+    count, _ = np.histogram(np.clip(scores, -_REACH, _REACH), bins=_BARS, range=(-_REACH, _REACH))
     heights = 40.0 * count / max(1, count.max())
     bars = "".join(
         f'<rect x="{10 * i}" y="{40 - height:.1f}" width="9" height="{height:.1f}"/>'

@@ -47,6 +47,8 @@ summary { cursor: pointer; color: var(--blue); }
 .histogram rect { fill: #9ec9e2; }
 .histogram line { stroke: var(--ink); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
 .ends { display: grid; grid-template-columns: 1fr 1fr; gap: 10px 32px; }
+.plain li { padding: 6px 0; border-top: 1px solid var(--line); }
+.plain li:first-letter { text-transform: uppercase; }
 .ends ul, .plain { list-style: none; margin: 0; padding: 0; }
 .ends .high h4 { text-align: right; }
 .ends li { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 2px 14px; padding: 6px 0;

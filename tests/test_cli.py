@@ -225,7 +225,10 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     assert html.escape(summary["verdict"]["sentence"]) in page
     assert "Axis 1" in page
     described = read_results("run/results.json")["axes"]["cache"]
-    assert {name: len(scores) for name, scores in described["groups"].items()} == {"seen users": 17, "unseen users": 7}
+    assert {name: len(scores) for name, scores in described["groups"].items()} == {
+        "seen users": split.train.num_users,
+        "unseen users": split.shots.num_users,
+    }
     assert f"effective rank of the disagreement {described['collapse']['effective_rank']:.1f} of 1" in page
     assert "effective rank of the disagreement" in run(capsys, "inspect", "run")
     (tmp_path / "run" / "checkpoints" / "25" / "arrays" / "_METADATA").write_bytes(b"")
