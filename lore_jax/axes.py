@@ -1,16 +1,17 @@
-"""Axes of disagreement: the directions in which users depart from the population, turned so that they can be named.
+"""Axes of disagreement: the directions in which users differ from one another, turned so that they can be named.
 
-A user's weights have no meaning of their own: V A and A^-1 w are the same model. What has one is the user's departure in
-rewards, over the responses of a table,
+A user's weights have no meaning of their own: V A and A^-1 w are the same model. What has one is what the user adds to the
+rewards of a table's responses, beyond the average user,
 
-    D[u, j] = (w_u - mean) . t_j,      t_j = R(e_j) less the average over the responses to the same prompt.
+    D[u, j] = (w_u - average w) . t_j,      t_j = R(e_j) less the average over the responses to the same prompt.
 
 Only rewards of responses to one prompt are ever compared, so what a user adds to all of them alike is no opinion; with it
-taken out, the variance over responses is, up to a factor of two, that of the reward differences of all pairs. And the
-population, not the average of the users at hand, is the origin: a user of whom nothing is known lies on it.
+taken out, the variance over responses is, up to a factor of two, that of the reward differences of all pairs. The origin is
+the average of the users at hand, not the population a user starts from: what all of them add to the population is shared,
+and no disagreement. Where the population lies is told beside it; far from the origin, the fit has not learned it well.
 
 The principal axes of D are those of a small matrix. With the covariance C = T'T / n = L L' of the rewards over responses,
-the rows of (w_u - mean) L have the lengths of the rows of D (over sqrt n), and its singular value decomposition gives the
+the rows of (w_u - average w) L have the lengths of the rows of D (over sqrt n); its singular value decomposition gives the
 users' coordinates, the shares, and through T L^-T the responses'; D itself, users x responses, is never formed.
 
 Principal axes are orthogonal mixtures. *Varimax* (Kaiser 1958) rotates the strongest so that each response loads on few:
@@ -43,15 +44,19 @@ class Axes(NamedTuple):
             `[responses, axes]`; NaN for responses left out.
         scores: where users lie, in standard deviations (mean square 1 over all users given), `[users, axes]`.
         share: the share of the disagreement each axis explains, `[axes]`; what is missing to 1 was left out.
-        spectrum: mean square over users and responses of each principal axis, all of them, logits squared, `[rank]`.
-        shared: root mean square of the population's own rewards over responses, in logits.
+        population: where the population lies on them, in the same unit, `[axes]`.
+        spectrum: mean square of D of each principal axis, all of them, logits squared, `[rank]`.
+        shared: root mean square of the average user's rewards over responses, in logits.
+        offset: root mean square, over responses, of what the average user adds to the population, in logits.
     """
 
     loadings: np.ndarray
     scores: np.ndarray
     share: np.ndarray
+    population: np.ndarray
     spectrum: np.ndarray
     shared: float
+    offset: float
 
 
 def prompts_of_responses(prefs: Preferences) -> np.ndarray:
@@ -65,7 +70,7 @@ def prompts_of_responses(prefs: Preferences) -> np.ndarray:
 def axes(
     model: Model, weights: np.ndarray, embeddings: Any, *, prompt: np.ndarray | None = None, most: int = 4
 ) -> Axes:
-    """The axes along which users' rewards depart from the population's.
+    """The axes along which users' rewards differ.
 
     Args:
         model: a fitted model.
@@ -86,15 +91,16 @@ def axes(
         Kaiser 1958, "The varimax criterion for analytic rotation in factor analysis", Psychometrika 23.
     """
     centred, used = _centred_rewards(model, embeddings, prompt)
-    mean = np.asarray(model.population.mean, np.float64)
+    weights, mean = np.asarray(weights, np.float64), np.asarray(model.population.mean, np.float64)
+    average = weights.mean(axis=0) if len(weights) else mean
     values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    away = (np.asarray(weights, np.float64) - mean) @ root
+    away, population = (weights - average) @ root, (mean - average) @ root
     users, sizes, directions = np.linalg.svd(away / np.sqrt(max(1, len(away))), full_matrices=False)
     spectrum = sizes**2
     total = float(spectrum.sum())
+    shared, offset = float(np.linalg.norm(average @ root)), float(np.linalg.norm(population))
     # Below this, what differs is the rounding of float32.
-    shared = float(np.sqrt(np.mean((centred @ mean) ** 2))) if len(centred) else 0.0
     keep = 0 if total <= 1e-12 * (shared**2 or 1.0) else min(most, int((spectrum >= _LEAST_SHARE * total).sum()))
     # T L^-T v has mean square 1 over responses; columns along which rewards do not vary have no part in it.
     varies = values > 1e-12 * values.max(initial=0.0)
@@ -108,7 +114,8 @@ def axes(
     sign = np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(axis=0)[None], axis=0)[0]) if keep else 1.0
     out = np.full((len(used), keep), np.nan)
     out[used] = (loadings * sign)[:, order]
-    return Axes(out, (scores * sign)[:, order], share[order], spectrum, shared)
+    place = (directions[:keep] @ population / sizes[:keep]) @ rotation * sign
+    return Axes(out, (scores * sign)[:, order], share[order], place[order], spectrum, shared, offset)
 
 
 def reward_spread(model: Model, embeddings: Any, *, prompt: np.ndarray | None = None) -> np.ndarray:
@@ -184,8 +191,8 @@ def describe_axes(
 
     Returns:
         `axes`: for each, `share` and the `high` and `low` ends, each a list of `response` (the row) and `loading`, the
-        strongest first; `groups`: names to scores `[users, axes]`, at most 2,000 users of each; `departure` and `shared`:
-        root mean square, over responses, of what users depart by and of the population's own rewards, in logits.
+        strongest first; `groups`: names to scores `[users, axes]`, at most 2,000 users of each; `population`: its scores
+        `[axes]`; `disagreement`: root mean square of D, and `shared`: of the average user's rewards, in logits.
 
     Example:
         >>> describe_axes(model, {"seen users": users}, prefs.embeddings)["axes"][0]["share"]
@@ -206,7 +213,8 @@ def describe_axes(
             for share, loading in zip(found.share, found.loadings.T, strict=True)
         ],
         "groups": {name: of[_evenly(len(of))].tolist() for name, of in scores},
-        "departure": float(np.sqrt(found.spectrum.sum())),
+        "population": found.population.tolist(),
+        "disagreement": float(np.sqrt(found.spectrum.sum())),
         "shared": found.shared,
     }
 

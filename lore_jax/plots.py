@@ -226,7 +226,7 @@ def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
         data: name of the data set, for the title.
 
     Returns:
-        The figure; the population is at the origin.
+        The figure; the origin is the average user, the cross the population.
 
     Example:
         >>> users_figure(read_results("run/results.json")["axes"][""]).savefig("users.png")
@@ -245,14 +245,16 @@ def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
         edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins=24)
         for i, (name, scores) in enumerate(groups.items()):
             axes.hist(scores[:, 0], edges.tolist(), color=_colour(i), alpha=0.6, label=labels[name])
-        axes.axvline(0.0, color="black", linewidth=1.6, label="population")
+        axes.axvline(described["population"][0], color="black", linewidth=1.6, label="population")
         axes.set_ylabel("users")
     else:
         for i, (name, scores) in enumerate(groups.items()):
             x, y = scores[:, :2].T
             style: dict[str, Any] = {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)]}
             axes.scatter(x, y, s=size, alpha=0.65, linewidths=0, label=labels[name], **style)
-        axes.scatter([0], [0], s=140, color="black", marker="+", linewidths=1.6, label="population", zorder=3)
+        axes.scatter(
+            *described["population"][:2], s=140, color="black", marker="+", linewidths=1.6, label="population", zorder=3
+        )
         axes.set_ylabel(f"axis 2 ({shares[1]:.0f} %), standard deviations")
         axes.set_aspect("equal", adjustable="datalim")
     if data:

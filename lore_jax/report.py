@@ -213,17 +213,20 @@ def _understanding(data: str, described: Mapping[str, Any]) -> list[str]:
         out.append("<p>Users do not differ: there is no axis of disagreement.</p>")
     else:
         out.append(
-            f"<p>What users add to the rewards that all share ({described['departure']:.2f} logits, beside "
+            f"<p>What each user adds to the rewards that all share ({described['disagreement']:.2f} logits, beside "
             f"{described['shared']:.2f} that are shared), split into axes that are uncorrelated over users and turned so "
             "that each is about few responses (varimax). The number beside a response: what a user one standard "
             "deviation along the axis adds to its reward, in logits.</p>"
         )
         prompts = {end.get("prompt") for axis in described["axes"] for side in ("high", "low") for end in axis[side]}
         for k, axis in enumerate(described["axes"]):
-            out += _axis(k, axis, described["groups"], name_prompts=len(prompts) > 1)
+            out += _axis(k, axis, described["groups"], described["population"][k], name_prompts=len(prompts) > 1)
     out.append("<div class='figures'>")
     if described["axes"]:
-        figure = _figure(inline(users_figure(described)), "Each point a user; the cross is the population.")
+        caption = (
+            "Each point a user, the average user in the middle. The cross: the population, where users start from."
+        )
+        figure = _figure(inline(users_figure(described)), caption)
         out += ["<div><h3>Where users lie</h3>", figure, "</div>"]
     if "collapse" in described:
         out += ["<div><h3>How much of the fit is in use</h3><ul class='plain'>"]
@@ -235,12 +238,14 @@ def _understanding(data: str, described: Mapping[str, Any]) -> list[str]:
     return [*out, "</section>"]
 
 
-def _axis(k: int, axis: Mapping[str, Any], groups: Mapping[str, Any], *, name_prompts: bool) -> list[str]:
+def _axis(
+    k: int, axis: Mapping[str, Any], groups: Mapping[str, Any], population: float, *, name_prompts: bool
+) -> list[str]:
     share = 100.0 * axis["share"]
     out = [
         f"<article class='axis'><h3>Axis {k + 1} <span class='share'>{share:.0f} % of the disagreement</span></h3>",
         f"<div class='bar'><div style='width:{min(share, 100.0):.1f}%'></div></div>",
-        _histogram(np.array([user[k] for users in groups.values() for user in users], np.float64)),
+        _histogram(np.array([user[k] for users in groups.values() for user in users], np.float64), population),
         "<div class='ends'>",
     ]
     for side, label in (("low", "\u2190 Users on this side favour"), ("high", "Users on this side favour \u2192")):
@@ -255,7 +260,7 @@ def _end(end: Mapping[str, Any], name_prompt: bool) -> str:
     return f"<li>{prompt}<span class='text'>{text}</span><span class='loading'>{abs(end['loading']):.2f}</span></li>"
 
 
-def _histogram(scores: np.ndarray) -> str:
+def _histogram(scores: np.ndarray, population: float) -> str:
     """How many users stand where along an axis; the population is the line."""
     count, _ = np.histogram(np.clip(scores, -_REACH, _REACH), bins=_BARS, range=(-_REACH, _REACH))
     heights = 40.0 * count / max(1, count.max())
@@ -264,11 +269,11 @@ def _histogram(scores: np.ndarray) -> str:
         for i, height in enumerate(heights)
         if height
     )
-    middle = 5 * _BARS
+    line = 5 * _BARS * (1.0 + float(np.clip(population / _REACH, -0.99, 0.99)))
     return (
         f'<svg class="histogram" viewBox="0 0 {10 * _BARS} 40" preserveAspectRatio="none" role="img" '
         f'aria-label="where users lie along the axis"><g>{bars}</g>'
-        f'<line x1="{middle}" x2="{middle}" y1="0" y2="40"/></svg>'
+        f'<line x1="{line:.1f}" x2="{line:.1f}" y1="0" y2="40"/></svg>'
     )
 
 

@@ -26,13 +26,13 @@ def planted(seed=0, *, users=30, responses=50, dim=6, rank=4):
     return model, (mean + rng.normal(size=(users, rank))).astype(np.float32), table
 
 
-def departures(model, weights, table, prompt=None):
-    """D itself, users x responses, which the library never forms; centred within prompts by brute force."""
+def disagreement(model, weights, table, prompt=None):
+    """D itself, users x responses, which the library never forms; centred over users and within prompts."""
     rewards = np.asarray(table, np.float64) @ np.asarray(model.params["V"], np.float64)
     for one in [None] if prompt is None else np.unique(prompt):
         rows = slice(None) if one is None else prompt == one
         rewards[rows] -= rewards[rows].mean(axis=0)
-    return (weights.astype(np.float64) - np.asarray(model.population.mean, np.float64)) @ rewards.T
+    return (weights.astype(np.float64) - weights.mean(axis=0, dtype=np.float64)) @ rewards.T
 
 
 @pytest.mark.parametrize("prompts", [None, 7])
@@ -40,7 +40,7 @@ def test_the_spectrum_is_that_of_the_dense_matrix(prompts):
     model, weights, table = planted()
     prompt = None if prompts is None else np.arange(50, dtype=np.int32) % prompts
     found = axes(model, weights, table, prompt=prompt)
-    dense = departures(model, weights, table, prompt)
+    dense = disagreement(model, weights, table, prompt)
     left, sizes, right = np.linalg.svd(dense, full_matrices=False)
     np.testing.assert_allclose(found.spectrum, sizes[:4] ** 2 / dense.size, rtol=1e-4)
     # All four are kept here: scores times loadings are the matrix, and varimax turns the best approximation of it.
@@ -59,7 +59,7 @@ def test_the_share_is_that_of_the_variance_of_reward_differences():
     model, weights, table = planted()
     prompt = np.arange(50) % 5
     found = axes(model, weights, table, prompt=prompt.astype(np.int32), most=1)
-    dense = departures(model, weights, table)
+    dense = disagreement(model, weights, table)
     same = prompt[:, None] == prompt
     margins = (dense[:, :, None] - dense[:, None, :])[:, same]
     fitted = found.scores @ found.loadings.T
@@ -79,6 +79,18 @@ def test_axes_do_not_depend_on_how_the_basis_is_written():
     np.testing.assert_allclose(one.loadings, two.loadings, atol=2e-3)
     np.testing.assert_allclose(one.scores, two.scores, atol=2e-3)
     np.testing.assert_allclose(one.shared, two.shared, rtol=1e-3)
+
+
+def test_where_the_population_lies():
+    model, weights, table = planted()
+    found = axes(model, weights, table)
+    rewards = table.astype(np.float64) @ np.asarray(model.params["V"], np.float64)
+    rewards -= rewards.mean(axis=0)
+    average, mean = weights.mean(axis=0), np.asarray(model.population.mean)
+    # One more user who is the population lies where it does: the axes' loadings are what a score of 1 adds.
+    np.testing.assert_allclose(found.loadings @ found.population, rewards @ (mean - average), atol=1e-4)
+    np.testing.assert_allclose(found.offset, np.sqrt(np.mean((rewards @ (mean - average)) ** 2)), rtol=1e-4)
+    np.testing.assert_allclose(found.shared, np.sqrt(np.mean((rewards @ average) ** 2)), rtol=1e-4)
 
 
 def criterion(loadings):
@@ -112,8 +124,7 @@ def test_varimax_finds_planted_simple_axes_and_no_rotation_near_it_is_better():
 
 def test_nobody_differs_nothing_to_turn_and_no_users():
     model, weights, table = planted()
-    mean = np.asarray(model.population.mean)
-    for who in (np.tile(mean, (5, 1)), weights[:0]):
+    for who in (np.tile(weights[:1], (5, 1)), weights[:0]):
         found = axes(model, who, table)
         assert found.loadings.shape == (50, 0)
         assert found.scores.shape == (len(who), 0)
@@ -148,4 +159,4 @@ def test_ends_carry_texts_and_responses_outside_every_pair_are_left_out():
                 "text": f"response {row}",
                 "loading": loading[row],
             }
-    np.testing.assert_allclose(said["departure"] ** 2, found.spectrum.sum())
+    np.testing.assert_allclose(said["disagreement"] ** 2, found.spectrum.sum())

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_axes import departures, planted
+from test_axes import disagreement, planted
 
 from lore_jax.adapt import population_posterior
 from lore_jax.collapse import collapse, collapse_lines
@@ -21,14 +21,14 @@ def test_a_healthy_fit():
     assert found.warnings == []
     assert found.dead_columns == []
     assert found.directions == 4
-    dense = departures(model, weights, table)
-    np.testing.assert_allclose(found.departure, np.sqrt(np.mean(dense**2)), rtol=1e-4)
+    dense = disagreement(model, weights, table)
+    np.testing.assert_allclose(found.disagreement, np.sqrt(np.mean(dense**2)), rtol=1e-4)
     share = np.linalg.eigvalsh(dense.T @ dense)
     np.testing.assert_allclose(found.effective_rank, share.sum() ** 2 / (share**2).sum(), rtol=1e-4)
     # Drawn from the prior: all of its variance lies between users, and population_posterior knows nothing of anybody.
     np.testing.assert_allclose(found.between, 1.0, atol=0.1)
     np.testing.assert_allclose(found.within, 1.0, atol=1e-6)
-    assert len(collapse_lines(found._asdict())) == 3
+    assert len(collapse_lines(found._asdict())) == 4
 
 
 def one_column(weights):
@@ -63,6 +63,15 @@ def test_planted_collapse(spoil, origin, warning, effective):
     assert any(warning in line for line in collapse_lines(found._asdict()))
 
 
+def test_what_all_share_belongs_into_the_population():
+    model, weights, table = planted(users=400)
+    apart = weights + np.float32([1.0, 0.0, 0.0, 0.0])
+    (warning,) = collapse(model, posterior(model, apart), table).warnings
+    assert warning.startswith("the average user adds ")
+    # A handful of users may lie anywhere.
+    assert collapse(model, posterior(model, apart[:5]), table).warnings == []
+
+
 def test_a_dead_column_of_rewards():
     model, weights, table = planted()
     model = dataclasses.replace(model, params={"V": model.params["V"].at[:, 1].set(0.0)})
@@ -76,5 +85,5 @@ def test_bradley_terry_has_nothing_to_collapse():
     model = dataclasses.replace(model, population=Population(np.ones(1, np.float32), np.zeros((1, 0), np.float32)))
     found = collapse(model, population_posterior(model, 5), table)
     assert (found.warnings, found.directions, found.effective_rank, found.between) == ([], 0, 0.0, None)
-    assert found.same_users == 1.0
+    assert (found.same_users, found.offset) == (1.0, 0.0)
     assert found.shared > 0

@@ -40,6 +40,7 @@ def results():
     axes = {
         "groups": {"seen users": rng.normal(size=(9, 3)), "unseen users": rng.normal(size=(4, 3))},
         "axes": [{"share": share, "high": [], "low": []} for share in (0.6, 0.2, 0.1)],
+        "population": [0.5, -0.25, 0.0],
     }
     made = make_results(
         rows,
@@ -97,12 +98,13 @@ def test_users_and_the_population_are_on_the_map(results):
     drawn = {points.get_label(): points.get_offsets() for points in axes.collections}
     assert set(drawn) == {"seen users (9)", "unseen users (4)", "population"}
     np.testing.assert_allclose(drawn["unseen users (4)"], np.array(described["groups"]["unseen users"])[:, :2])
+    np.testing.assert_allclose(drawn["population"], [[0.5, -0.25]])
     assert "60 %" in axes.get_xlabel()
 
 
 def test_one_axis_is_a_histogram():
     groups = {"seen users": [[-1.0], [0.5], [2.0]], "unseen users": [[0.0]]}
-    (axes,) = users_figure({"groups": groups, "axes": [{"share": 1.0}]}, "$not maths$").axes
+    (axes,) = users_figure({"groups": groups, "axes": [{"share": 1.0}], "population": [0.5]}, "$not maths$").axes
     assert sum(patch.get_height() for patch in axes.patches) == 4
     assert axes.get_ylabel() == "users"
     assert inline(axes.figure).startswith("data:image/png;base64,")

@@ -54,10 +54,11 @@ def full(results):  # noqa: F811
         },
         {"share": 0.2, "high": [], "low": [{"response": 7, "loading": -0.1}]},
     ]
-    collapse = {"departure": 0.5, "shared": 1.0, "effective_rank": 1.3, "directions": 4, "same_users": 0.0}
-    collapse |= {"between": 0.6, "within": 0.4, "warnings": ["column 3 of 4 adds nothing to rewards"]}
+    collapse = {"disagreement": 0.5, "shared": 1.0, "effective_rank": 1.3, "directions": 4, "same_users": 0.0}
+    collapse |= {"offset": 0.1, "between": 0.6, "within": 0.4, "warnings": ["column 3 of 4 adds nothing to rewards"]}
     groups = {ATTACK: np.random.default_rng(0).normal(size=(9, 2)).tolist()}
-    made["axes"] = {ATTACK: {"axes": axes, "groups": groups, "departure": 0.5, "shared": 1.0, "collapse": collapse}}
+    of = {"axes": axes, "groups": groups, "population": [0.5, -9.0], "disagreement": 0.5, "shared": 1.0}
+    made["axes"] = {ATTACK: {**of, "collapse": collapse}}
     for entry in [*made["splits"], *made["rows"]]:
         entry["data"] = ATTACK
     made["config"] = {ATTACK: {"inner": ATTACK}}
@@ -110,7 +111,7 @@ def test_a_page_without_axes_and_of_several_splits(results):  # noqa: F811
     assert "Axis" not in text
     nobody = {
         **bare,
-        "axes": {"": {"axes": [], "groups": {"seen users": [[]] * USERS}, "departure": 0.0, "shared": 1.0}},
+        "axes": {"": {"axes": [], "groups": {"seen users": [[]] * USERS}, "disagreement": 0.0, "shared": 1.0}},
     }
     assert "Users do not differ" in page(nobody)
     with pytest.raises(ValueError, match="nothing to report"):

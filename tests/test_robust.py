@@ -176,7 +176,7 @@ def test_it_ends_and_nothing_is_nan(case, family):
     # What is said about the fit is no NaN either.
     prompt = prompts_of_responses(prefs)
     said = collapse(model, users, prefs.embeddings, prompt=prompt)
-    assert np.isfinite([said.shared, said.departure, said.effective_rank, said.same_users, *said.columns]).all()
+    assert np.isfinite([said.shared, said.disagreement, said.effective_rank, said.same_users, *said.columns]).all()
     found = axes(model, users.weights, prefs.embeddings, prompt=prompt)
     assert np.isfinite(found.loadings[prompt >= 0]).all()
     assert np.isfinite(found.scores).all()
@@ -195,7 +195,7 @@ def test_everybody_agrees_is_learned_and_stays_finite():
     assert np.abs(sure.mean).max() < 20
     # A user who agrees with everybody is the population: what is shared explains the pairs.
     shared = collapse(model, users, prefs.embeddings)
-    assert shared.departure < shared.shared
+    assert shared.disagreement < shared.shared
 
 
 def test_a_pair_given_twice_counts_twice():
