@@ -34,7 +34,7 @@ import tyro
 from tqdm import tqdm
 
 import lore_jax as lore
-from lore_jax.axes import describe_axes
+from lore_jax.axes import describe_axes, with_texts
 from lore_jax.controls import shuffle_users
 from lore_jax.datasets.polis import Votes, load_polis_embeddings, polis_preferences, read_polis
 from lore_jax.evaluate import SHUFFLED_USERS, Cell, evaluate, method
@@ -178,6 +178,7 @@ def evaluate_part(votes: Votes, table: np.ndarray, asked: Protocol, test: Use, s
     )
     model, users, _ = fitted["gaussian"]
     axes = describe_axes(model, {"seen users": users, "unseen users": lore.adapt(model, shots)}, table)
+    axes = with_texts(axes, ((votes.conversation, text) for text in votes.texts))
     return make_results(rows, [entry], name="polis", config=asked, seed=seed, axes={votes.conversation: axes})
 
 

@@ -20,9 +20,7 @@ from lore_jax.model import Model
 
 _DEAD = 0.01  # of the strongest column: what adds less to rewards is out of use
 _SAME = 0.01  # of the average user's rewards: users who add less to them are no different
-_OFFSET = (
-    0.5  # of the disagreement: an average user farther than this from the population is not what was learned of it
-)
+_OFFSET = 0.5  # of the disagreement: an average user farther from the population than this was not learned as such
 _ONE_DIRECTION = 1.05  # an effective rank below it is one direction, whatever the rank
 
 

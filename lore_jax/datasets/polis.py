@@ -1,33 +1,81 @@
-"""Polis conversations as preferences: votes of real people on short statements become pairs.
+"""Polis conversations: votes of real people on short statements, as published in the Polis open data.
 
-A user is one voter of one conversation, a response is a statement, and a pair sets a statement the user agreed with
-against one the user disagreed with. All statements answer one prompt, the conversation; the unit that splits must not cut
-is therefore the response. Statements of one text are one response, the first of them, so that no split can put a text on
-both of its sides. These are agree/disagree votes on statements written by people, not choices between replies of a model:
-say so beside every number.
+A conversation is a folder with `comments.csv` and `votes.csv` (or, where that was not published, the wide
+`participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. A user is one voter of one
+conversation, a response is a statement, and a pair sets a statement the user agreed with against one the user disagreed
+with. All statements answer one prompt, the conversation; the unit that splits must not cut is therefore the response.
+Statements of one text are one response, the first of them: no split can put a text on both of its sides.
+These are agree/disagree votes on statements written by people, not choices between replies of a model: say so beside
+every number.
 """
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lore_jax.datasets.polis_files import PolisEmbeddings, Votes, load_polis_embeddings, read_polis
 from lore_jax.preferences import Preferences, from_arrays
+from lore_jax.tensorfile import map_tensor
 
-__all__ = [
-    "PolisEmbeddings",
-    "PolisSplit",
-    "Votes",
-    "load_polis_embeddings",
-    "polis_pairs",
-    "polis_preferences",
-    "read_polis",
-]
-
+_REMOVED = -1  # `moderated`: 1 accepted, 0 never looked at, -1 removed by a moderator
 _TEST_FRACTION = {"unseen": 0.30, "seen": 0.25}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Votes:
+    """One conversation: its statements without those that moderators removed, and each voter's last vote on each.
+
+    Attributes:
+        conversation: the folder's name.
+        comment_ids: the statements' numbers in the published files, int64 `[statements]`, ascending.
+        texts: the statements.
+        moderated: 1 accepted or 0 never looked at, int8 `[statements]`.
+        voter_ids: the voters' numbers in the published files, int64 `[voters]`, ascending.
+        voter: who voted, an index into `voter_ids`, int32 `[votes]`, ascending.
+        statement: on what, an index into `comment_ids`, int32 `[votes]`.
+        vote: 1 agree, -1 disagree, 0 pass, int8 `[votes]`.
+        num_removed: how many statements moderators removed.
+        num_replaced: how many votes a later vote of the same voter on the same statement replaced.
+    """
+
+    conversation: str
+    comment_ids: np.ndarray
+    texts: list[str]
+    moderated: np.ndarray
+    voter_ids: np.ndarray
+    voter: np.ndarray
+    statement: np.ndarray
+    vote: np.ndarray
+    num_removed: int
+    num_replaced: int
+
+
+class PolisEmbeddings(NamedTuple):
+    """Embedded statements of several conversations.
+
+    Attributes:
+        table: one row a statement, `[rows, dim]`.
+        rows: `(conversation, comment id)` to the row.
+    """
+
+    table: np.ndarray
+    rows: dict[tuple[str, int], int]
+
+    def of(self, votes: Votes) -> np.ndarray:
+        """The rows of one conversation's statements in the order of `votes.comment_ids`, `[statements, dim]`."""
+        try:
+            return np.asarray(
+                self.table[[self.rows[votes.conversation, int(comment)] for comment in votes.comment_ids]]
+            )
+        except KeyError as error:
+            conversation, comment = error.args[0]
+            raise ValueError(f"no embedding of comment {comment} of {conversation}") from None
 
 
 class PolisSplit(NamedTuple):
@@ -46,6 +94,97 @@ class PolisSplit(NamedTuple):
     num_dropped_users: int
     num_straddling: int
     num_inside: int
+
+
+def read_polis(folder: str | os.PathLike[str]) -> Votes:
+    """Reads one conversation.
+
+    The last vote of a voter on a statement counts (the later time stamp; the later line where they are equal).
+
+    Args:
+        folder: a folder with `comments.csv` and either `votes.csv` or `participants-votes.csv`.
+
+    Returns:
+        The votes.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is not what Polis publishes; the message names file, line and column.
+
+    Example:
+        >>> votes = read_polis("data/polis/scoop-hivemind.freshwater")
+        >>> len(votes.texts), len(votes.voter_ids)
+        (51, 117)
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected")
+    comments: dict[int, tuple[str, int]] = {}
+    for where, row in _read_csv(folder / "comments.csv", ("comment-id", "moderated", "comment-body")):
+        comment, text = _integer(where, "comment-id", row), row["comment-body"]
+        if comment in comments or not text.strip():
+            raise ValueError(f"{where}: comment {comment} is {'there twice' if comment in comments else 'empty'}")
+        comments[comment] = text, _integer(where, "moderated", row, (-1, 0, 1))
+    wide = not (folder / "votes.csv").exists()
+    ballots = _wide_votes(folder / "participants-votes.csv") if wide else _long_votes(folder / "votes.csv")
+    last: dict[tuple[int, int], tuple[int, int]] = {}
+    num_votes = 0
+    for where, voter, comment, time, vote in ballots:
+        if comment not in comments:
+            raise ValueError(f"{where}: a vote on comment {comment}, which comments.csv does not have")
+        num_votes += 1
+        if time >= last.get((voter, comment), (time, 0))[0]:
+            last[voter, comment] = time, vote
+    kept = {comment: value for comment, value in sorted(comments.items()) if value[1] != _REMOVED}
+    triplets = [(voter, comment, vote) for (voter, comment), (_, vote) in sorted(last.items()) if comment in kept]
+    voters, on, vote = (np.array(triplets, np.int64).reshape(-1, 3).T) if triplets else np.zeros((3, 0), np.int64)
+    comment_ids = np.array(list(kept), np.int64)
+    voter_ids = np.array(sorted({voter for voter, _ in last}), np.int64)
+    return Votes(
+        conversation=folder.resolve().name,
+        comment_ids=comment_ids,
+        texts=[text for text, _ in kept.values()],
+        moderated=np.array([moderated for _, moderated in kept.values()], np.int8),
+        voter_ids=voter_ids,
+        voter=np.searchsorted(voter_ids, voters).astype(np.int32),
+        statement=np.searchsorted(comment_ids, on).astype(np.int32),
+        vote=vote.astype(np.int8),
+        num_removed=len(comments) - len(kept),
+        num_replaced=num_votes - len(last),
+    )
+
+
+def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
+    """Loads embeddings of the statements: the one `embeddings*.safetensors` of a folder and its `embeddings-rows.csv`.
+
+    Args:
+        root: the folder that holds the conversations' folders.
+
+    Returns:
+        The table, memory-mapped, and where each statement stands in it.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: there are several such files, or row numbers and table disagree.
+    """
+    root = Path(root)
+    tables = sorted(root.glob("embeddings*.safetensors"))
+    if not tables:
+        raise FileNotFoundError(f"{root} holds no embeddings*.safetensors")
+    if len(tables) > 1:
+        raise ValueError(f"{root} holds {', '.join(file.name for file in tables)}: one table is expected")
+    table = map_tensor(tables[0], "embeddings")
+    rows: dict[tuple[str, int], int] = {}
+    for where, row in _read_csv(root / "embeddings-rows.csv", ("conversation", "comment-id")):
+        key = row["conversation"], _integer(where, "comment-id", row)
+        if key in rows:
+            raise ValueError(f"{where}: comment {key[1]} of {key[0]} is there twice")
+        rows[key] = len(rows)
+    if len(rows) != table.shape[0]:
+        raise ValueError(
+            f"{root / 'embeddings-rows.csv'} names {len(rows)} rows, {tables[0].name} has {table.shape[0]}"
+        )
+    return PolisEmbeddings(table, rows)
 
 
 def polis_preferences(
@@ -188,3 +327,48 @@ def _preferences(votes: Votes, embeddings: Any, users: list[int], pairs: list[np
         np.repeat(np.arange(len(users)), [len(of_user) for of_user in pairs]),
         user_ids=[f"{votes.conversation}/{votes.voter_ids[user]}" for user in users],
     )
+
+
+def _long_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    for where, row in _read_csv(path, ("timestamp", "comment-id", "voter-id", "vote")):
+        voter, comment, time = (_integer(where, name, row) for name in ("voter-id", "comment-id", "timestamp"))
+        yield where, voter, comment, time, _integer(where, "vote", row, (-1, 0, 1))
+
+
+def _wide_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    for where, row in _read_csv(path, ("participant",)):
+        voter = _integer(where, "participant", row)
+        for name, value in row.items():
+            if value and name.isdecimal():
+                yield where, voter, int(name), 0, _integer(where, name, row, (-1, 0, 1))
+
+
+def _read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file as dicts, each with its place (`file line N`); the columns needed are checked."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            if missing := [name for name in columns if name not in header]:
+                found = ", ".join(map(repr, header[:8])) or "nothing"
+                raise ValueError(f"{path}: column {missing[0]!r} is missing; found {found[:200]}")
+            for row in reader:
+                if len(row) != len(header):
+                    raise ValueError(f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
+                yield f"{path} line {reader.line_num}", dict(zip(header, row, strict=True))
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} after line {reader.line_num}: not UTF-8 text") from None
+        except csv.Error as error:
+            raise ValueError(f"{path} line {reader.line_num}: {error}") from None
+
+
+def _integer(where: str, name: str, row: dict[str, str], allowed: tuple[int, ...] = ()) -> int:
+    try:
+        value = int(row[name])
+    except ValueError:
+        raise ValueError(f"{where}: {name} is {row[name]!r}: a whole number is expected") from None
+    if allowed and value not in allowed:
+        raise ValueError(f"{where}: {name} is {value}: {' or '.join(map(str, allowed))} is expected")
+    return value
