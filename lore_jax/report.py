@@ -216,8 +216,8 @@ def _understanding(data: str, described: Mapping[str, Any]) -> list[str]:
             f"<p>What each user adds to the rewards that all share ({described['disagreement']:.2f} logits, beside "
             f"{described['shared']:.2f} that are shared), split into axes that are uncorrelated over users and turned so "
             "that each is about few responses (varimax). The number beside a response: what a user one standard "
-            "deviation along the axis adds to its reward, in logits. Bars: how many users lie where; the line among them: the "
-            "population, where a user of whom nothing is known stands.</p>"
+            "deviation along the axis adds to its reward, in logits. Bars: how many users lie where; the line among them: "
+            "the population, where a user of whom nothing is known stands.</p>"
         )
         prompts = {end.get("prompt") for axis in described["axes"] for side in ("high", "low") for end in axis[side]}
         for k, axis in enumerate(described["axes"]):
