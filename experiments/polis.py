@@ -34,11 +34,11 @@ import tyro
 from tqdm import tqdm
 
 import lore_jax as lore
+from lore_jax.axes import describe_axes, with_texts
 from lore_jax.controls import shuffle_users
 from lore_jax.datasets.polis import Votes, load_polis_embeddings, polis_preferences, read_polis
 from lore_jax.evaluate import SHUFFLED_USERS, Cell, evaluate, method
 from lore_jax.four_way import split_digest
-from lore_jax.plane import user_plane
 from lore_jax.plots import save_figures
 from lore_jax.results import Results, describe_split, join, make_results, plain, read_results, select, write_results
 from lore_jax.splits import Use, split_users
@@ -177,8 +177,9 @@ def evaluate_part(votes: Votes, table: np.ndarray, asked: Protocol, test: Use, s
         **about,
     )
     model, users, _ = fitted["gaussian"]
-    plane = user_plane(model, {"seen users": users, "unseen users": lore.adapt(model, shots)}, table)
-    return make_results(rows, [entry], name="polis", config=asked, seed=seed, planes={votes.conversation: plane})
+    axes = describe_axes(model, {"seen users": users, "unseen users": lore.adapt(model, shots)}, table)
+    axes = with_texts(axes, ((votes.conversation, text) for text in votes.texts))
+    return make_results(rows, [entry], name="polis", config=asked, seed=seed, axes={votes.conversation: axes})
 
 
 def shuffled_control(

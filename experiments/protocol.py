@@ -20,6 +20,7 @@ from tqdm import tqdm
 import lore_jax as lore
 from experiments.scorers import as_published, projected
 from experiments.tiny_model import write_reward_model
+from lore_jax.axes import describe_axes, prompts_of_responses
 from lore_jax.cache import load_cache, read_manifest, read_texts
 from lore_jax.controls import shuffle_users
 from lore_jax.datasets.leaks import Texts, keep_apart
@@ -28,7 +29,6 @@ from lore_jax.evaluate import SHUFFLED_USERS, Cell, Method, Row, evaluate
 from lore_jax.files import write_file
 from lore_jax.four_way import split_digest
 from lore_jax.model import Model
-from lore_jax.plane import user_plane
 from lore_jax.plots import save_figures
 from lore_jax.preferences import Preferences
 from lore_jax.results import Results, describe_split, join, make_results, plain, read_results, write_results
@@ -257,12 +257,12 @@ def evaluate_part(
         dropped=drawn.dropped,
         **about,
     )
-    planes = {}
+    axes = {}
     if "gaussian" in fitted:
         model, users, _ = fitted["gaussian"]
         groups = {"seen users": users, "unseen users": lore.adapt(model, drawn.shots)}
-        planes[task] = user_plane(model, groups, train.embeddings)
-    return make_results(rows, [entry], name=protocol.name, config=settings, seed=seed, planes=planes)
+        axes[task] = describe_axes(model, groups, train.embeddings, prompt=prompts_of_responses(train))
+    return make_results(rows, [entry], name=protocol.name, config=settings, seed=seed, axes=axes)
 
 
 def _evaluate(

@@ -29,7 +29,7 @@ _COMMANDS = {
     "evaluate": "how well a run predicts the choices held out from it, beside the controls",
     "score": "a run, users and candidate responses -> scores, or each user's best",
     "inspect": "what a cache, a run or a saved model holds, damaged parts included",
-    "report": "a run's results as figures and a page",
+    "report": "a run's results as one page of HTML",
 }
 _COMMON = {
     "--json": "print one JSON object, for machines",

@@ -15,13 +15,13 @@ import jax
 from tqdm import tqdm
 
 from lore_jax.adapt import adapt
+from lore_jax.axes import describe_axes, prompts_of_responses
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluate import OTHER_USER, Method, adapting, cells, evaluate, method
 from lore_jax.fit import fit
 from lore_jax.fit_config import FitConfig
 from lore_jax.four_way import four_way
 from lore_jax.model import reference_head
-from lore_jax.plane import user_plane
 from lore_jax.plots import save_figures
 from lore_jax.results import describe_split, make_results, write_results
 from lore_jax.tables import four_way_columns, table
@@ -114,7 +114,8 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     rows = evaluate(methods, cells(split), shots=_SHOTS, seed=config.seed)
 
     model, users, _ = fitted["gaussian"]
-    plane = user_plane(model, {"seen users": users, "unseen users": adapt(model, split.shots)}, truth.prefs.embeddings)
+    groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
+    axes = describe_axes(model, groups, truth.prefs.embeddings, prompt=prompts_of_responses(truth.prefs))
     entry = describe_split(
         {"seen": split.seen_users, "unseen": split.unseen_users},
         units=("seen", "unseen"),
@@ -123,7 +124,7 @@ def demo(config: DemoConfig) -> dict[str, Any]:
         dropped=split.dropped,
         chosen={name: history.choice for name, (_, _, history) in fitted.items()},
     )
-    results = make_results(rows, [entry], name="demo", config=config, seed=config.seed, planes={"": plane})
+    results = make_results(rows, [entry], name="demo", config=config, seed=config.seed, axes={"": axes})
     results["verdict"] = verdict(results, "gaussian", shots=_SHOTS[-1])
     write_results(config.out / "results.json", results)
     figures = save_figures(results, config.out, note="Simulated users: everything about them is known.")

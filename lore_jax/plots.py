@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +23,8 @@ from lore_jax.verdict import average, difference
 # Okabe and Ito's colours, told apart with every kind of colour vision; the lines differ in markers too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 _MARKERS = "osD^vPX*"
+Panel = Literal["accuracy", "gained"]  # of the figure of shots
+_PANEL = (5.2, 4.6)  # inches of a figure of one panel, its legend below: readable on a telephone too
 _DRAWN_BINS = 10  # of a reliability diagram; the error is measured with more
 _STYLE_OF_CONTROL = {OTHER_USER: (0, (1, 1.5)), SHUFFLED_USERS: (0, (4, 2))}
 _LABEL_OF_CONTROL = {OTHER_USER: "another user's weights", SHUFFLED_USERS: "users shuffled"}
@@ -42,7 +46,7 @@ def save_figures(
         note: said under each figure, for instance where the pairs come from.
 
     Returns:
-        The files written: `shots-UNITS.png`, `reliability-UNITS.png`, and `users-DATA.png` for every plane.
+        The files written: `shots-UNITS.png`, `reliability-UNITS.png`, and `users-DATA.png` where users differ.
 
     Raises:
         OSError: the disk refused.
@@ -53,8 +57,9 @@ def save_figures(
     for units in dict.fromkeys(row["units"] for row in select(results, users="unseen")):
         drawn[f"shots-{units}"] = shots_figure(results, units=units, methods=methods)
         drawn[f"reliability-{units}"] = reliability_figure(results, units=units, methods=methods)
-    for data, plane in results["planes"].items():
-        drawn[f"users-{data}" if data else "users"] = users_figure(plane, data)
+    for data, described in results.get("axes", {}).items():
+        if described["axes"]:
+            drawn[f"users-{data}" if data else "users"] = users_figure(described, data)
     for name, figure in drawn.items():
         if note:
             # Below what the layout has arranged; the page grows by as much.
@@ -63,7 +68,13 @@ def save_figures(
     return [folder / f"{name}.png" for name in drawn]
 
 
-def shots_figure(results: Results, *, units: str = "unseen", methods: Sequence[str] | None = None) -> Figure:
+def shots_figure(
+    results: Results,
+    *,
+    units: str = "unseen",
+    methods: Sequence[str] | None = None,
+    panels: Sequence[Panel] = ("accuracy", "gained"),
+) -> Figure:
     """Accuracy of unseen users against shots, and what is gained over no shots, user by user; 95 % intervals.
 
     Dashed: methods that are the same for everybody. Dotted, in the colour of its method: the control with another user's
@@ -73,6 +84,7 @@ def shots_figure(results: Results, *, units: str = "unseen", methods: Sequence[s
         results: from `make_results` or `read_results`.
         units: "unseen" or "seen".
         methods: which to draw; None: all.
+        panels: accuracy, what is gained, or both side by side.
 
     Returns:
         The figure.
@@ -80,10 +92,13 @@ def shots_figure(results: Results, *, units: str = "unseen", methods: Sequence[s
     Example:
         >>> shots_figure(read_results("run/results.json")).savefig("shots.png")
     """
-    figure = Figure(figsize=(10.0, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    both = len(panels) > 1
+    figure = Figure(figsize=(10.0, 4.6) if both else _PANEL, layout="constrained")
+    axes = dict(zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True))
+    left, right = axes.get("accuracy"), axes.get("gained")
     ticks: set[int] = set()
-    right.axhline(0.0, color="#999999", linewidth=1)
+    if right is not None:
+        right.axhline(0.0, color="#999999", linewidth=1)
     for i, method in enumerate(methods or _methods(results)):
         personal = is_personal(results, method)
         for control in (None, *_STYLE_OF_CONTROL) if personal else (None,):
@@ -98,26 +113,33 @@ def shots_figure(results: Results, *, units: str = "unseen", methods: Sequence[s
             elif control is None:
                 style["linestyle"] = (0, (5, 2))
             label = method if control is None else f"{method}, {_LABEL_OF_CONTROL[control]}"
-            found = [average(results, {**cell, "shots": count}).interval() for count in shots]
-            _band(left, shots, found, label, shade=control is None and personal, **style)
-            if personal and control != SHUFFLED_USERS:
+            if left is not None:
+                found = [average(results, {**cell, "shots": count}).interval() for count in shots]
+                _band(left, shots, found, label, shade=control is None and personal, **style)
+            if right is not None and personal and control != SHUFFLED_USERS:
                 nobody = {**cell, "control": None, "shots": 0}
                 gained = [difference(results, {**cell, "shots": n}, nobody).interval() for n in shots if n]
                 found = [Interval(0.0, 0.0, 0.0), *gained]
-                _band(right, [0, *(n for n in shots if n)], found, None, shade=control is None, **style)
-    for axes in (left, right):
-        _tidy(axes)
-        axes.set_xticks(sorted(ticks))
-    left.set_ylabel("accuracy, macro over users, %")
-    right.set_ylabel("gained over 0 shots of the same method, points")
-    figure.suptitle(f"Unseen users, {units} {_units(results)}", x=0.01, ha="left", fontsize=11)
-    figure.supxlabel("shots (comparisons by the unseen user)", fontsize=10)
-    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+                _band(right, [0, *(n for n in shots if n)], found, label, shade=control is None, **style)
+    for panel in axes.values():
+        _tidy(panel)
+        panel.set_xticks(sorted(ticks))
+        panel.set_xlabel("shots (comparisons by the unseen user)")
+    if left is not None:
+        left.set_ylabel("accuracy, macro over users, %")
+    if right is not None:
+        right.set_ylabel("gained over 0 shots of the same method, points")
+    if both:
+        figure.suptitle(f"Unseen users, {units} {_units(results)}", x=0.01, ha="left", fontsize=11)
+    handles, labels = next(iter(axes.values())).get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside right center" if both else "outside lower center", frameon=False, fontsize=9
+    )
     return figure
 
 
 def _band(
-    axes: Axes, shots: Sequence[int], found: Sequence[Interval], label: str | None, *, shade: bool, **style: Any
+    axes: Axes, shots: Sequence[int], found: Sequence[Interval], label: str, *, shade: bool, **style: Any
 ) -> None:
     """A line through means in points, and a band between the ends of their intervals."""
     mean, low, high = 100.0 * np.array(found).T
@@ -145,7 +167,7 @@ def reliability_figure(
     """
     counts = sorted({row["shots"] or 0 for row in select(results, users="unseen", units=units)})
     shots = min(counts, key=lambda count: abs(count - shots))
-    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
+    figure = Figure(figsize=(_PANEL[0], 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([50, 100], [50, 100], color="#999999", linewidth=1, label="perfectly calibrated")
     for i, method in enumerate(methods or _methods(results)):
@@ -153,14 +175,14 @@ def reliability_figure(
         counted = [row["calibration"] for row in rows]
         if not rows or not len((found := pool(counted, bins=_DRAWN_BINS)).count):
             continue
-        reach = 1.96 * np.sqrt(found.accuracy * (1.0 - found.accuracy) / found.count)
+        low, high = _wilson(found.accuracy, found.count)
         measured = pool(counted)
         label = f"{method}: error {100 * measured.error:.1f}, floor {100 * measured.floor:.1f}"
         style: dict[str, Any] = {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
         above.errorbar(
             100 * found.confidence,
             100 * found.accuracy,
-            100 * reach,
+            100 * np.maximum([found.accuracy - low, high - found.accuracy], 0.0),
             label=label,
             linewidth=1.2,
             elinewidth=0.8,
@@ -172,8 +194,15 @@ def reliability_figure(
         below.stairs(100 * density / density.sum(), edges, color=_colour(i), linewidth=1.2)
     above.set_ylabel("accuracy, %")
     above.set_title(f"Unseen users, {units} {_units(results)}, {shots} shots", loc="left", fontsize=11)
-    above.legend(
-        loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, title="calibration, in points"
+    handles, labels = above.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        frameon=False,
+        fontsize=9,
+        title="calibration, in points",
+        title_fontsize=9,
     )
     below.set_xlabel("confidence, %")
     below.set_ylabel("pairs, %")
@@ -182,38 +211,63 @@ def reliability_figure(
     return figure
 
 
-def users_figure(plane: Mapping[str, Any], data: str = "") -> Figure:
-    """Users in the plane of the two strongest departures from the population.
+def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % interval of a share (Wilson 1927), which stay between 0 and 1 and are apart at 0 and 1."""
+    z2 = 1.96**2 / count
+    middle, reach = share + z2 / 2.0, np.sqrt(z2 * (share * (1.0 - share) + z2 / 4.0))
+    return (middle - reach) / (1.0 + z2), (middle + reach) / (1.0 + z2)
+
+
+def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
+    """Users on the two strongest axes of disagreement; on the only one, how many stand where.
 
     Args:
-        plane: from `plane.user_plane`.
+        described: from `describe_axes`, with at least one axis.
         data: name of the data set, for the title.
 
     Returns:
-        The figure; the population is the cross in the middle.
+        The figure; the origin is the average user, the cross the population.
 
     Example:
-        >>> users_figure(read_results("run/results.json")["planes"][""]).savefig("users.png")
+        >>> users_figure(read_results("run/results.json")["axes"][""]).savefig("users.png")
     """
-    figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+    figure = Figure(figsize=(_PANEL[0], 5.2), layout="constrained")
     axes = figure.subplots()
     _tidy(axes)
-    many = sum(len(points) for points in plane["groups"].values())
-    size = float(np.clip(6000.0 / max(many, 1), 4.0, 30.0))
-    for i, (name, points) in enumerate(plane["groups"].items()):
-        x, y = np.array(points, np.float64).reshape(-1, 2).T
-        label = f"{name} ({len(x):,})"
-        axes.scatter(x, y, s=size, color=_colour(i), alpha=0.65, linewidths=0, marker=_MARKERS[i % 8], label=label)
-    axes.scatter([0], [0], s=140, color="black", marker="+", linewidths=1.6, label="population", zorder=3)
-    first, second = (100.0 * share for share in plane["share"])
-    axes.set_xlabel(f"first direction of departure, logits ({first:.0f} % of the departures)")
-    axes.set_ylabel(f"second direction, logits ({second:.0f} %)")
-    axes.set_title(
-        "\n".join(["Users in the plane of their weights", *([data] if data else [])]), loc="left", fontsize=11
-    )
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    shares = [100.0 * axis["share"] for axis in described["axes"]]
+    groups = {
+        name: np.array(scores, np.float64).reshape(-1, len(shares)) for name, scores in described["groups"].items()
+    }
+    size = float(np.clip(6000.0 / max(sum(map(len, groups.values())), 1), 4.0, 30.0))
+    labels = {name: f"{name} ({len(scores):,})" for name, scores in groups.items()}
+    axes.set_xlabel(f"axis 1 ({shares[0]:.0f} % of the disagreement), standard deviations")
+    if len(shares) == 1:
+        edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins=24)
+        for i, (name, scores) in enumerate(groups.items()):
+            axes.hist(scores[:, 0], edges.tolist(), color=_colour(i), alpha=0.6, label=labels[name])
+        axes.axvline(described["population"][0], color="black", linewidth=1.6, label="population")
+        axes.set_ylabel("users")
+    else:
+        for i, (name, scores) in enumerate(groups.items()):
+            x, y = scores[:, :2].T
+            style: dict[str, Any] = {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)]}
+            axes.scatter(x, y, s=size, alpha=0.65, linewidths=0, label=labels[name], **style)
+        axes.scatter(
+            *described["population"][:2], s=140, color="black", marker="+", linewidths=1.6, label="population", zorder=3
+        )
+        axes.set_ylabel(f"axis 2 ({shares[1]:.0f} %), standard deviations")
+        axes.set_aspect("equal", adjustable="datalim")
+    if data:
+        axes.set_title(data, loc="left", fontsize=11, parse_math=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
+
+
+def inline(figure: Figure) -> str:
+    """A figure as a data URI (PNG), to stand in a page without a file of its own."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", pad_inches=0.08)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _tidy(axes: Axes) -> None:

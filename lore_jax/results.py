@@ -38,7 +38,7 @@ def make_results(
     name: str,
     config: Any,
     seed: int,
-    planes: Mapping[str, Any] | None = None,
+    axes: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Results:
     """Puts everything about an evaluation into one JSON value.
@@ -49,7 +49,7 @@ def make_results(
         name: what was run.
         config: what it was run with: dataclasses, dictionaries, numbers.
         seed: the seed of it all.
-        planes: names of data sets to `plane.user_plane` of their users.
+        axes: names of data sets to `describe_axes` of a fit, `collapse` beside it if it was looked at.
         **more: whatever else belongs to it (the verdict, for instance).
 
     Returns:
@@ -66,7 +66,7 @@ def make_results(
         "machine": _machine(),
         "splits": list(splits),
         "rows": list(rows),
-        "planes": planes or {},
+        "axes": axes or {},
     }
     return plain({**content, **more})
 
@@ -156,7 +156,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Results of several splits or data sets as one: their rows, splits and planes together, the rest from the first.
+    """Results of several splits or data sets as one: their rows, splits and axes together, the rest from the first.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -167,9 +167,9 @@ def join(parts: Sequence[Results]) -> Results:
     about = [(entry["data"], entry["split"], unit) for entry in splits for unit in entry["units"]]
     if twice := [key for key in about if about.count(key) > 1]:
         raise ValueError(f"split {twice[0][1]} of {twice[0][0]!r} ({twice[0][2]} units) is in two of the results")
-    planes = {name: plane for part in reversed(parts) for name, plane in part["planes"].items()}
+    axes = {name: of for part in reversed(parts) for name, of in part.get("axes", {}).items()}
     rows = [row for part in parts for row in part["rows"]]
-    return {**parts[0], "splits": splits, "rows": rows, "planes": planes}
+    return {**parts[0], "splits": splits, "rows": rows, "axes": axes}
 
 
 def select(results: Results, **where: Any) -> list[Row]:

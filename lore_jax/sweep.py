@@ -150,7 +150,7 @@ class SimplexPipeline:
             worst = -1.0 - jnp.max(jnp.abs(of_pairs))
             found = simplex_estimate(jnp.where(hyper.columns[:, None, None] > 0, of_pairs, worst), roles.shots)
             weights = found.weights * hyper.columns[:, None]  # all of it, but for users without shots
-            weights = weights / jnp.sum(weights, axis=0)
+            weights = weights / jnp.sum(weights, axis=0)[None]
             out.append(_predict(jnp.sum(of_pairs * weights[:, None], axis=0)))
         return out
 

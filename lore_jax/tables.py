@@ -1,4 +1,4 @@
-"""Tables of results in Markdown: methods and controls down, cells or shots across, every mean with its interval."""
+"""Tables of results: methods and controls down, cells or shots across, every mean with its interval; in Markdown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,33 @@ _MEASURES = ("accuracy", "worst_tenth", "log_loss", "brier")
 _COUNTS = ("better", "worse")
 
 Fields = Mapping[str, Any]
+Cells = list[list[str]]  # of a table, its head first
 
 
 def table(
     results: Results, lines: Mapping[str, Fields], columns: Mapping[str, Fields], *, metric: str = "accuracy"
 ) -> str:
-    """A Markdown table of averages with 95 % intervals.
+    """The same as `table_cells`, in Markdown.
+
+    Example:
+        >>> print(table(results, method_lines(results), four_way_columns(results, shots=20)))
+    """
+    return markdown(table_cells(results, lines, columns, metric=metric))
+
+
+def measures(results: Results, lines: Mapping[str, Fields], cell: Fields) -> str:
+    """The same as `measures_cells`, in Markdown.
+
+    Example:
+        >>> print(measures(results, method_lines(results), {"users": "unseen", "units": "unseen", "shots": 20}))
+    """
+    return markdown(measures_cells(results, lines, cell))
+
+
+def table_cells(
+    results: Results, lines: Mapping[str, Fields], columns: Mapping[str, Fields], *, metric: str = "accuracy"
+) -> Cells:
+    """A table of averages with 95 % intervals.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -32,10 +53,7 @@ def table(
         metric: "accuracy" (shown in points), "log_loss" (in nats) or "brier".
 
     Returns:
-        The table; a cell without rows is empty, and so are lines without any.
-
-    Example:
-        >>> print(table(results, method_lines(results), four_way_columns(results, shots=20)))
+        The cells, the head first; a cell without rows is empty, and lines without any are left out.
     """
     head = ["", *columns]
     body = []
@@ -48,11 +66,11 @@ def table(
             )
         if any(cells):
             body.append([label, *cells])
-    return markdown([head, *body])
+    return [head, *body]
 
 
-def measures(results: Results, lines: Mapping[str, Fields], cell: Fields) -> str:
-    """A Markdown table of everything that is measured on one cell, averaged over splits and data sets.
+def measures_cells(results: Results, lines: Mapping[str, Fields], cell: Fields) -> Cells:
+    """A table of everything that is measured on one cell, averaged over splits and data sets.
 
     Calibration is that of all pairs together; beside the error stands what a perfectly calibrated method with the same
     confidences would score. Users who are better or worse off are counted by a sign test at 2.5 %, against the same method
@@ -64,10 +82,7 @@ def measures(results: Results, lines: Mapping[str, Fields], cell: Fields) -> str
         cell: fields of the rows wanted: users, units, shots.
 
     Returns:
-        The table, without lines that have no rows.
-
-    Example:
-        >>> print(measures(results, method_lines(results), {"users": "unseen", "units": "unseen", "shots": 20}))
+        The cells, the head first, without lines that have no rows.
     """
     out = [
         [
@@ -101,10 +116,10 @@ def measures(results: Results, lines: Mapping[str, Fields], cell: Fields) -> str
                 *(f"{share[name]:.1f}" for name in _COUNTS),
             ]
         )
-    return markdown(out)
+    return out
 
 
-def markdown(rows: list[list[str]]) -> str:
+def markdown(rows: Cells) -> str:
     """Rows of text as an aligned Markdown table, the first one its head."""
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
     text = [

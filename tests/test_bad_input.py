@@ -374,12 +374,20 @@ CASES = {
         "split.safetensors is damaged",
     ),
     "report of nothing": (
-        lambda here: ["report", here.copy("run"), "--out", "page"],
+        lambda here: ["report", here.copy("run"), "--out", "page.html"],
         "run/results.json is not there: `lore-jax evaluate` makes them",
     ),
     "report of something else": (
-        lambda here: ["report", here.write("results.json", "[]"), "--out", "page"],
+        lambda here: ["report", here.write("results.json", "[]"), "--out", "page.html"],
         "results.json holds no results of format 1",
+    ),
+    "report into a folder": (
+        lambda here: ["report", here.copy("run"), "--out", "page"],
+        "--out is page: the name of an .html file",
+    ),
+    "report over something": (
+        lambda here: ["report", here.copy("run"), "--out", here.write("page.html", "")],
+        "page.html is there already",
     ),
     # embed
     "no model's folder": (

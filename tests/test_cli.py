@@ -1,8 +1,8 @@
 """The command line: help without waiting, one line for an error, results for people and for machines."""
 
+import html
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -219,12 +219,18 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     summary = json.loads(run(capsys, "evaluate", "run", "--no-baselines", "--overwrite", "--json"))
     assert summary["verdict"]["splits"] == 1
     assert "evaluated: results.json" in run(capsys, "inspect", "run")
-    run(capsys, "report", "run", "--out", "page", "--note", "Made-up people.")
-    page = (tmp_path / "page" / "report.md").read_text()
+    run(capsys, "report", "run", "--out", "page.html", "--note", "Made-up people.")
+    page = (tmp_path / "page.html").read_text()
     assert "Made-up people." in page
-    assert summary["verdict"]["sentence"] in page
-    for figure in re.findall(r"!\[.*\]\((.*)\)", page):
-        assert (tmp_path / "page" / figure).read_bytes().startswith(b"\x89PNG")
+    assert html.escape(summary["verdict"]["sentence"]) in page
+    assert "Axis 1" in page
+    described = read_results("run/results.json")["axes"]["cache"]
+    assert {name: len(scores) for name, scores in described["groups"].items()} == {
+        "seen users": split.train.num_users,
+        "unseen users": split.shots.num_users,
+    }
+    assert f"effective rank of the disagreement {described['collapse']['effective_rank']:.1f} of 1" in page
+    assert "effective rank of the disagreement" in run(capsys, "inspect", "run")
     (tmp_path / "run" / "checkpoints" / "25" / "arrays" / "_METADATA").write_bytes(b"")
     assert "25/arrays/_METADATA is truncated" in run(capsys, "inspect", "run", status=1)
 

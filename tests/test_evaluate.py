@@ -8,14 +8,12 @@ import pytest
 from scipy.stats import binom
 
 from lore_jax import metrics
-from lore_jax.adapt import population_posterior
 from lore_jax.basis import LinearBasis
 from lore_jax.calibration import count_confidences, pool
 from lore_jax.controls import derangement, shuffle_users
 from lore_jax.evaluate import OTHER_USER, Cell, Method, adapting, cells, evaluate
 from lore_jax.four_way import four_way
 from lore_jax.model import Model, Population
-from lore_jax.plane import user_plane
 from lore_jax.predict import Margins
 from lore_jax.preferences import from_arrays
 from lore_jax.results import describe_split, join, make_results, plain, read_results, select, users_of, write_results
@@ -283,23 +281,3 @@ def test_tables_hold_every_method_population_and_control():
     accuracy = 100 * select(results, method="personal", control=None, shots=3)[0]["accuracy"]
     assert text.splitlines()[3].split("|")[2].strip().startswith(f"{accuracy:.1f} (")
     assert list(shots_columns(results)) == ["0 shots", "3 shots"]
-
-
-def test_the_plane_does_not_depend_on_how_the_basis_is_written():
-    rng = np.random.default_rng(0)
-    table, basis, weights = rng.normal(size=(50, 6)), rng.normal(size=(6, 3)), rng.normal(size=(20, 3))
-    mix = rng.normal(size=(3, 3))
-
-    def plane(basis, weights):
-        population = Population(jnp.zeros(3), jnp.eye(3))
-        model = Model(LinearBasis(3), {"V": jnp.asarray(basis, jnp.float32)}, jnp.ones(()), population, "gaussian")
-        users = population_posterior(model, 20).replace(weights=weights.astype(np.float32))
-        return user_plane(model, {"seen": users.take(np.arange(12)), "unseen": users.take(np.arange(12, 20))}, table)
-
-    one, other = plane(basis, weights), plane(basis @ mix, weights @ np.linalg.inv(mix).T)
-    np.testing.assert_allclose(one["share"], other["share"], atol=1e-4)
-    for name in ("seen", "unseen"):
-        np.testing.assert_allclose(np.abs(one["groups"][name]), np.abs(other["groups"][name]), atol=1e-3)
-    departures = table.astype(np.float32) @ basis @ weights.T
-    spread = np.linalg.svd(departures - departures.mean(0), compute_uv=False) ** 2
-    np.testing.assert_allclose(one["share"], spread[:2] / spread.sum(), rtol=1e-4)

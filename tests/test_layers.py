@@ -14,10 +14,10 @@ FLOORS = [
     "preferences losses metrics files tensorfile cholesky",
     "splits four_way basis layout blocks sharding cache cache_manifest cache_reader newton interior_point model calibration",
     "datasets embed adapt predict",
-    "simplex population bradley_terry spectral stream",
-    "checkpoint saved_model export evaluate controls results verdict tables plane sweep",
+    "simplex population bradley_terry spectral stream axes collapse",
+    "checkpoint saved_model export evaluate controls results verdict tables sweep",
     "fit fit_config choose",
-    "runs run_config run_folder run_cells fit_state plots demo",
+    "runs run_config run_folder run_cells fit_state plots report report_style demo",
     "cli commands __main__",
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lore_jax.evaluate import OTHER_USER, Cell, Method, evaluate
-from lore_jax.plots import reliability_figure, save_figures, shots_figure, users_figure
+from lore_jax.plots import inline, reliability_figure, save_figures, shots_figure, users_figure
 from lore_jax.predict import Margins
 from lore_jax.preferences import from_arrays
 from lore_jax.results import describe_split, make_results, select
@@ -37,11 +37,19 @@ def results():
         rows += evaluate(methods, [cell], shots=(0, 2, 8), split=split, seed=split)
         who = {"unseen": np.arange(USERS)}
         entries.append(describe_split(who, units=("unseen",), unit="response", digest="0", split=split))
-    plane = {
-        "groups": {"seen users": rng.normal(size=(9, 2)), "unseen users": rng.normal(size=(4, 2))},
-        "share": [0.6, 0.2],
+    axes = {
+        "groups": {"seen users": rng.normal(size=(9, 3)), "unseen users": rng.normal(size=(4, 3))},
+        "axes": [{"share": share, "high": [], "low": []} for share in (0.6, 0.2, 0.1)],
+        "population": [0.5, -0.25, 0.0],
     }
-    made = make_results(rows, entries, name="t", config={}, seed=0, planes={"here": plane})
+    made = make_results(
+        rows,
+        entries,
+        name="t",
+        config={},
+        seed=0,
+        axes={"here": axes, "where nobody differs": {"groups": {}, "axes": []}},
+    )
     return json.loads(json.dumps(made))
 
 
@@ -84,9 +92,27 @@ def test_reliability_shows_all_pairs_of_all_splits(results):
     np.testing.assert_allclose(below.patches[0].get_data().values.sum(), 100)
 
 
-def test_users_and_the_population_are_in_the_plane(results):
-    (axes,) = users_figure(results["planes"]["here"], "here").axes
+def test_users_and_the_population_are_on_the_map(results):
+    described = results["axes"]["here"]
+    (axes,) = users_figure(described, "here").axes
     drawn = {points.get_label(): points.get_offsets() for points in axes.collections}
     assert set(drawn) == {"seen users (9)", "unseen users (4)", "population"}
-    np.testing.assert_allclose(drawn["unseen users (4)"], results["planes"]["here"]["groups"]["unseen users"])
+    np.testing.assert_allclose(drawn["unseen users (4)"], np.array(described["groups"]["unseen users"])[:, :2])
+    np.testing.assert_allclose(drawn["population"], [[0.5, -0.25]])
     assert "60 %" in axes.get_xlabel()
+
+
+def test_one_axis_is_a_histogram():
+    groups = {"seen users": [[-1.0], [0.5], [2.0]], "unseen users": [[0.0]]}
+    (axes,) = users_figure({"groups": groups, "axes": [{"share": 1.0}], "population": [0.5]}, "$not maths$").axes
+    assert sum(patch.get_height() for patch in axes.patches) == 4
+    assert axes.get_ylabel() == "users"
+    assert inline(axes.figure).startswith("data:image/png;base64,")
+
+
+def test_one_panel_says_what_it_says_beside_the_other(results):
+    (left,), (right,) = (shots_figure(results, panels=[panel]).axes for panel in ("accuracy", "gained"))
+    for alone, beside in zip((left, right), shots_figure(results).axes, strict=True):
+        assert alone.get_ylabel() == beside.get_ylabel()
+        for one, other in zip(alone.lines, beside.lines, strict=True):
+            np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())

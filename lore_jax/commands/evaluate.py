@@ -66,8 +66,9 @@ def run(config: Config) -> dict[str, Any]:
     # Results of runs that differ in their seed alone are joined by `report`: the seed numbers the split.
     about = {"data": entry["data"], "split": entry["split"]}
     rows = evaluate(methods, cells, shots=config.shots, seed=config.seed, **about)
+    axes = {entry["data"]: _understand(run, loaded, parts, config.cache)}
     results = make_results(
-        rows, [entry], name="evaluate", config=run.manifest["config"], seed=config.seed, run=run.manifest
+        rows, [entry], name="evaluate", config=run.manifest["config"], seed=config.seed, run=run.manifest, axes=axes
     )
     note = read_manifest(config.test)["note"] if config.test is not None else run.manifest["data"]["note"]
     results["note"] = note
@@ -140,6 +141,30 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Method]:
     if train.head is not None:
         out["reference head"] = Method(adapting(reference_head(train.head)))
     return out
+
+
+def _understand(run: RunFolder, loaded: LoadedModel, parts: Parts, cache: Path | None) -> dict[str, Any]:
+    """Along which axes users disagree, with texts where the cache has them, and whether the fit has collapsed."""
+    import numpy as np
+
+    from lore_jax.adapt import adapt
+    from lore_jax.axes import describe_axes, prompts_of_responses, with_texts
+    from lore_jax.cache import read_texts
+    from lore_jax.collapse import collapse
+
+    assert loaded.users is not None
+    of_pairs = [parts.train, *([] if parts.shots is None else [parts.shots]), *parts.tests.values()]
+    prompt = np.max([prompts_of_responses(prefs) for prefs in of_pairs], axis=0)
+    groups = {"seen users": loaded.users}
+    if parts.shots is not None:
+        groups["unseen users"] = adapt(loaded.model, parts.shots)
+    table = parts.train.embeddings
+    described = describe_axes(loaded.model, groups, table, prompt=prompt)
+    texts = read_texts(run.manifest["data"]["cache"] if cache is None else cache)
+    return {
+        **with_texts(described, texts),
+        "collapse": collapse(loaded.model, loaded.users, table, prompt=prompt)._asdict(),
+    }
 
 
 def _verdict(results: dict[str, Any], method: str) -> dict[str, Any] | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from lore_jax.run_folder import RunFolder
 
 _SHOWN = 5  # damaged parts listed by name
 
@@ -91,7 +94,27 @@ def _describe_run(path: Path) -> dict[str, Any]:
     metrics = path / METRICS
     steps_made = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
     evaluated = (path / RESULTS).exists()
-    return {**report, "steps_made": steps_made, "finished": run.is_finished, "evaluated": evaluated}
+    report |= {"steps_made": steps_made, "finished": run.is_finished, "evaluated": evaluated}
+    if run.is_finished and not report["damaged"]:
+        report["collapse"] = _look_for_collapse(run)
+    return report
+
+
+def _look_for_collapse(run: RunFolder) -> dict[str, Any] | None:
+    """How much of the fit is in use, over the responses it was fitted on; None if its cache has gone."""
+    from lore_jax.axes import prompts_of_responses
+    from lore_jax.collapse import collapse
+    from lore_jax.results import plain
+    from lore_jax.run_folder import MODEL
+    from lore_jax.saved_model import load
+
+    try:
+        train = run.load_parts().train
+    except (FileNotFoundError, ValueError):
+        return None
+    model, users = load(run.path / MODEL)
+    assert users is not None
+    return plain(collapse(model, users, train.embeddings, prompt=prompts_of_responses(train)))
 
 
 def _run_lines(result: dict[str, Any]) -> list[str]:
@@ -112,7 +135,15 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         )
     kept = f", checkpoints of {', '.join(map(str, result['checkpoints']))}" if result.get("checkpoints") else ""
     said.append(f"  {result['steps_made']:,} of {result['steps']:,} steps{kept}")
-    return [*said, "  evaluated: results.json"] if result["evaluated"] else said
+    if result["evaluated"]:
+        said.append("  evaluated: results.json")
+    if result.get("collapse"):
+        from lore_jax.collapse import collapse_lines
+
+        said += [f"  {line}" for line in collapse_lines(result["collapse"])]
+    elif result["finished"]:
+        said.append("  its cache is not where it was: how much of the fit is in use cannot be told")
+    return said
 
 
 def _cache_lines(result: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ A conversation is a folder with `comments.csv` and `votes.csv` (or, where that w
 `participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. A user is one voter of one
 conversation, a response is a statement, and a pair sets a statement the user agreed with against one the user disagreed
 with. All statements answer one prompt, the conversation; the unit that splits must not cut is therefore the response.
+Statements of one text are one response, the first of them: no split can put a text on both of its sides.
 These are agree/disagree votes on statements written by people, not choices between replies of a model: say so beside
 every number.
 """
@@ -199,9 +200,9 @@ def polis_preferences(
 ) -> PolisSplit:
     """Draws one split of a conversation into training and test pairs of the same users.
 
-    "unseen": 30 % of the statements are held out for everybody; statements of one text stay together. "seen": each
-    user's own votes (agree and disagree) are cut 75/25 first; other users may have judged the same statements. In both,
-    pairs are then drawn inside each part: no pair has a foot in both, and no user meets a training statement in a test.
+    "unseen": 30 % of the statements are held out for everybody. "seen": each user's own votes (agree and disagree) are
+    cut 75/25 first; other users may have judged the same statements. In both, pairs are then drawn inside each part: no
+    pair has a foot in both, and no user meets a training statement in a test.
 
     Args:
         votes: one conversation.
@@ -290,9 +291,18 @@ def _check_rows(votes: Votes, embeddings: Any) -> None:
 
 
 def _ballots(votes: Votes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Each voter who agreed or disagreed with something, with the statements and the votes on them."""
+    """Each voter who agreed or disagreed with something, with the statements (the first of their text) and the votes.
+
+    Who agreed with one copy of a text and disagreed with another has said neither.
+    """
+    _, first_of_text, text = np.unique([text.strip() for text in votes.texts], return_index=True, return_inverse=True)
     said = votes.vote != 0
-    voter, statement, vote = votes.voter[said], votes.statement[said], votes.vote[said]
+    statement = first_of_text[text][votes.statement[said]]
+    ballots, copy = np.unique(np.stack([votes.voter[said], statement], axis=1), axis=0, return_inverse=True)
+    sum_of_votes = np.bincount(copy.reshape(-1), votes.vote[said], minlength=len(ballots))
+    count = np.bincount(copy.reshape(-1), minlength=len(ballots))
+    agreeing = np.abs(sum_of_votes) == count
+    (voter, statement), vote = ballots[agreeing].T, np.sign(sum_of_votes[agreeing]).astype(np.int8)
     voters, first = np.unique(voter, return_index=True)
     for one, start, stop in zip(voters.tolist(), first, [*first[1:], len(voter)], strict=True):
         yield one, statement[start:stop], vote[start:stop]

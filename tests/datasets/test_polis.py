@@ -82,10 +82,16 @@ def test_wide_file_says_the_same(small, tmp_path):
 
 
 def votes_by_user(votes):
+    """Each user's votes on texts, under the first statement of the text; 0 for who said both yes and no to one."""
     by_user = {}
     for voter, statement, vote in zip(votes.voter.tolist(), votes.statement.tolist(), votes.vote.tolist(), strict=True):
-        by_user.setdefault(f"{votes.conversation}/{votes.voter_ids[voter]}", {})[statement] = vote
-    return by_user
+        said = by_user.setdefault(f"{votes.conversation}/{votes.voter_ids[voter]}", {})
+        statement = votes.texts.index(votes.texts[statement])
+        said.setdefault(statement, []).append(vote)
+    return {
+        user: {statement: (1 in all_votes) - (-1 in all_votes) for statement, all_votes in said.items()}
+        for user, said in by_user.items()
+    }
 
 
 def check_split(votes, split, test, limits=(40, 20, 20, 5)):
@@ -149,6 +155,20 @@ def test_all_pairs_keep_users_without_any(tmp_path):
         expected.append(min(10, count[1] * count[-1]))
     np.testing.assert_array_equal(prefs.pairs_per_user(), expected)
     assert 0 in expected
+
+
+def test_statements_of_one_text_are_one_response(tmp_path):
+    texts = ["Trees.", "Cars.", " Trees.", "Bikes.", "Cars."]
+    comments = [*COMMENTS, *([0, i, 1, text] for i, text in enumerate(texts))]
+    ballots = {1: [0, 0, 1, -1, 0], 2: [1, 0, 1, 0, -1], 3: [1, -1, -1, -1, 0], 4: [-1, 0, 0, 0, 1]}
+    votes = [*VOTES, *([0, i, voter, vote] for voter, said in ballots.items() for i, vote in enumerate(said))]
+    votes = read_polis(write_conversation(tmp_path / "talk", comments, votes))
+    prefs = polis_pairs(votes, np.eye(5, dtype=np.float32), seed=0)
+    # Voter 2 agreed with both copies of the trees, 3 with one of them only, which says nothing of trees.
+    assert [
+        sorted(zip(*(side[prefs.user == user].tolist() for side in (prefs.chosen, prefs.rejected)), strict=True))
+        for user in range(4)
+    ] == [[(0, 3)], [(0, 1)], [], [(1, 0)]]
 
 
 def test_embeddings_by_conversation(small):
