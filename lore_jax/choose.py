@@ -1,4 +1,4 @@
-"""Choosing rank, ridges and response terms on validation folds of the preferences to be fitted, and on nothing else."""
+"""Choosing rank, ridges, response terms and camps on validation folds of the preferences to be fitted, and on nothing else."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lore_jax.fit_config import FitConfig, default_unit, make_basis
+from lore_jax.fit_config import CAMPS, FitConfig, default_unit, make_basis
 from lore_jax.model import rms_row_norm
 from lore_jax.population import PopulationConfig, PopulationHyper
 from lore_jax.preferences import Preferences
 from lore_jax.sharding import Devices
 from lore_jax.simplex import SimplexHyper
-from lore_jax.sweep import GaussianPipeline, SimplexPipeline, SweepTable, fold_roles, sweep
+from lore_jax.sweep import TIE, GaussianPipeline, SimplexPipeline, SweepTable, fold_roles, sweep
 
 # Candidates, the most regularised first: that is how ties are broken.
 _SIMPLEX_RANKS = (1, 2, 5, 10)
@@ -30,10 +30,11 @@ Choice = dict[str, float]
 def choose(
     prefs: Preferences, config: FitConfig, *, key: jax.Array, devices: Devices | None = None
 ) -> tuple[Choice, tuple[SweepTable, ...]]:
-    """Rank, ridges and response terms: those given, the others by the mean log loss on held-out pairs.
+    """Rank, ridges, response terms and camps: those given, the others by the mean log loss on held-out pairs.
 
     Gaussian family, in two sweeps: the population's ridge and the responses' terms while nobody deviates (a convex
-    problem), then rank and the deviations' ridge. Ties go to the lower rank and the larger ridge.
+    problem), then rank, the deviations' ridge and the number of camps. Ties go to the lower rank, the larger ridge and the
+    fewer camps.
 
     Args:
         prefs: the pairs of the seen users.
@@ -49,7 +50,7 @@ def choose(
 
     Example:
         >>> choose(prefs, FitConfig(rank=9, ridge_deviation=10.0), key=jax.random.key(0))[0]
-        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0}
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0, 'camps': 0}
     """
     simplex = config.family == "simplex"
     ranks = (config.rank,) if config.rank is not None else (_SIMPLEX_RANKS if simplex else _GAUSSIAN_RANKS)
@@ -76,32 +77,40 @@ def _choose_gaussian(
     def candidates(given: float | None, values: tuple[float, ...]) -> tuple[float, ...]:
         return values if given is None else (given,)
 
+    def stage(grid: list[Choice], camps: tuple[int, ...]) -> SweepTable:
+        width = int(max(choice["rank"] for choice in grid))
+        pipeline = GaussianPipeline(make_basis(config, width), _QUICK, camps)
+        hypers = [gaussian_hyper(choice, width) for choice in grid]
+        scale, roles = rms_row_norm(prefs.embeddings), _roles(prefs, config, key)
+        return sweep(prefs, scale, pipeline, grid, hypers, roles, key=key, devices=devices)
+
     ridges_deviation = candidates(config.ridge_deviation, _RIDGES_DEVIATION)
-    population = itertools.product(
-        candidates(config.ridge_population, _RIDGES_POPULATION), candidates(config.response_terms, _RESPONSE_TERMS)
-    )
-    grid: list[Choice] = [
+    population: list[Choice] = [
         {"rank": 1, "ridge_population": ridge, "ridge_deviation": ridges_deviation[0], "response_terms": terms}
-        for ridge, terms in population
+        for ridge, terms in itertools.product(
+            candidates(config.ridge_population, _RIDGES_POPULATION), candidates(config.response_terms, _RESPONSE_TERMS)
+        )
     ]
-    tables = []
-    for stage_ranks in ([1], ranks):
-        if stage_ranks is ranks:
-            # With nobody deviating the deviations' ridge is of no consequence: rank 1 is one setting, not one a ridge.
-            grid = [
-                {**grid[0], "rank": rank, "ridge_deviation": ridge}
-                for rank in ranks
-                for ridge in (ridges_deviation if rank > 1 else ridges_deviation[:1])
-            ]
-        if len(grid) > 1:
-            width = max(stage_ranks)
-            pipeline = GaussianPipeline(make_basis(config, width), _QUICK)
-            hypers = [gaussian_hyper(choice, width) for choice in grid]
-            scale = rms_row_norm(prefs.embeddings)
-            roles = _roles(prefs, config, key)
-            tables.append(sweep(prefs, scale, pipeline, grid, hypers, roles, key=key, devices=devices))
-            grid = [grid[tables[-1].best]]
-    return grid[0], tuple(tables)
+    choice, tables = {**population[0], "camps": 0}, []
+    competing = 1 in ranks and len(ranks) > 1
+    if len(population) > 1 or competing:
+        tables.append(stage(population, (0,)))
+        choice = tables[0].settings[tables[0].best]
+    grid = [
+        {name: value for name, value in choice.items() if name != "camps"} | {"rank": rank, "ridge_deviation": ridge}
+        for rank in ranks
+        if rank > 1
+        for ridge in ridges_deviation
+    ]
+    if not grid:
+        return choice, tuple(tables)
+    camps = CAMPS if config.camps is None else (config.camps,)
+    if len(grid) * len(camps) == 1 and not competing:
+        return {**grid[0], "camps": camps[0]}, tuple(tables)
+    tables.append(stage(grid, camps))
+    if not competing or tables[1].loss[tables[1].best].mean() < tables[0].loss[tables[0].best].mean() - TIE:
+        choice = tables[-1].settings[tables[-1].best]
+    return choice, tuple(tables)
 
 
 def _choose_simplex(

@@ -13,9 +13,11 @@ import numpy as np
 
 from lore_jax import population, simplex
 from lore_jax.adapt import Posterior, adapt, population_posterior
+from lore_jax.camps import learn_camps
 from lore_jax.choose import Choice, choose, gaussian_hyper, simplex_hyper
 from lore_jax.fit_config import FitConfig, check, make_basis
-from lore_jax.layout import FitData
+from lore_jax.layout import FitData, features
+from lore_jax.mixture import Mixture
 from lore_jax.model import Model, Population, ResponseTerms, reference_head, response_keys, rms_row_norm
 from lore_jax.preferences import Preferences
 from lore_jax.sharding import Devices, Mapping, over_shards, place, shard_copies, split
@@ -86,7 +88,7 @@ def fit(
     Example:
         >>> model, users, history = fit(prefs, FitConfig(), key=jax.random.key(0))
         >>> history.choice
-        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0}
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0, 'camps': 0}
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.2.
@@ -185,6 +187,8 @@ def _start_gaussian(
             terms = ResponseTerms(response_keys(prefs.embeddings), values, population.term_variance(hyper))
         # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
         prior = Population(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
+        if choice["camps"]:
+            prior = _with_camps(prior, _camps(module, int(choice["camps"]))(state, data, hyper))
         model = Model(module, params["basis"], jnp.float32(scale), prior, "gaussian", terms=terms)
         return model, adapt(model, prefs)
 
@@ -193,6 +197,37 @@ def _start_gaussian(
     step = (population.step, module, config.population)
     steps = 0 if population.is_convex(module, hyper) else config.population.steps
     return step, finish, steps, state, data, hyper
+
+
+@functools.cache
+def _camps(module: Any, camps: int) -> Callable[..., Any]:
+    def learn(
+        state: population.PopulationState, data: FitData, hyper: population.PopulationHyper
+    ) -> Mixture:
+        table = population.table_of_rewards(module, state.params, data, hyper)
+        differences = [features(table, bucket) for bucket in data.buckets]
+        learned = learn_camps(differences, [bucket.weight for bucket in data.buckets], camps.bit_length() - 1)
+        return jax.tree.map(lambda leaf: leaf[-1], learned)
+
+    return over_shards(learn, donate=False)
+
+
+def _with_camps(prior: Population, learned: Mixture) -> Population:
+    """The population with camps, in coordinates in which all users together have mean 0 and covariance I."""
+    camps = jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), learned)  # the same on every shard
+    mean, covariance = (np.asarray(moment) for moment in camps.moments())
+    root = np.linalg.cholesky(covariance)
+    camps = Mixture(
+        camps.log_share,
+        np.linalg.solve(root, (camps.centre - mean).T).T,
+        np.linalg.solve(root, camps.spread),
+    )
+    factor = np.asarray(prior.factor, np.float64)
+    return Population(
+        prior.mean + jnp.asarray(factor @ mean, jnp.float32),
+        jnp.asarray(factor @ root, jnp.float32),
+        jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), camps),
+    )
 
 
 def _start_simplex(
