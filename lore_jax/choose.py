@@ -22,6 +22,7 @@ _GAUSSIAN_RANKS = (1, 9)
 _RIDGES_POPULATION = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 _RIDGES_DEVIATION = (30.0, 10.0, 3.0, 1.0)
 _RESPONSE_TERMS = (0.0, 1.0, 2.0)
+_STRETCHES = (1.0, 1.15, 1.3, 1.5, 1.75)
 _QUICK = PopulationConfig(steps=60, learning_rate=0.1)  # ends within noise of the full fit; enough to choose by
 
 Choice = dict[str, float]
@@ -77,27 +78,28 @@ def _choose_gaussian(
     def candidates(given: float | None, values: tuple[float, ...]) -> tuple[float, ...]:
         return values if given is None else (given,)
 
-    def stage(grid: list[Choice], camps: tuple[int, ...]) -> SweepTable:
+    def stage(grid: list[Choice], camps: tuple[int, ...], stretches: tuple[float, ...]) -> SweepTable:
         width = int(max(choice["rank"] for choice in grid))
-        pipeline = GaussianPipeline(make_basis(config, width), _QUICK, camps)
+        pipeline = GaussianPipeline(make_basis(config, width), _QUICK, camps, stretches)
         hypers = [gaussian_hyper(choice, width) for choice in grid]
         scale, roles = rms_row_norm(prefs.embeddings), _roles(prefs, config, key)
         return sweep(prefs, scale, pipeline, grid, hypers, roles, key=key, devices=devices)
 
     ridges_deviation = candidates(config.ridge_deviation, _RIDGES_DEVIATION)
+    stretches = candidates(config.stretch, _STRETCHES)
     population: list[Choice] = [
         {"rank": 1, "ridge_population": ridge, "ridge_deviation": ridges_deviation[0], "response_terms": terms}
         for ridge, terms in itertools.product(
             candidates(config.ridge_population, _RIDGES_POPULATION), candidates(config.response_terms, _RESPONSE_TERMS)
         )
     ]
-    choice, tables = {**population[0], "camps": 0}, []
+    choice, tables = {**population[0], "camps": 0, "stretch": stretches[0]}, []
     competing = 1 in ranks and len(ranks) > 1
-    if len(population) > 1 or competing:
-        tables.append(stage(population, (0,)))
+    if len(population) * len(stretches) > 1 or competing:
+        tables.append(stage(population, (0,), stretches))
         choice = tables[0].settings[tables[0].best]
     grid = [
-        {name: value for name, value in choice.items() if name != "camps"} | {"rank": rank, "ridge_deviation": ridge}
+        {name: value for name, value in choice.items() if name not in ("camps", "stretch")} | {"rank": rank, "ridge_deviation": ridge}
         for rank in ranks
         if rank > 1
         for ridge in ridges_deviation
@@ -105,9 +107,9 @@ def _choose_gaussian(
     if not grid:
         return choice, tuple(tables)
     camps = CAMPS if config.camps is None else (config.camps,)
-    if len(grid) * len(camps) == 1 and not competing:
-        return {**grid[0], "camps": camps[0]}, tuple(tables)
-    tables.append(stage(grid, camps))
+    if len(grid) * len(camps) * len(stretches) == 1 and not competing:
+        return {**grid[0], "camps": camps[0], "stretch": stretches[0]}, tuple(tables)
+    tables.append(stage(grid, camps, stretches))
     if not competing or tables[1].loss[tables[1].best].mean() < tables[0].loss[tables[0].best].mean() - TIE:
         choice = tables[-1].settings[tables[-1].best]
     return choice, tuple(tables)

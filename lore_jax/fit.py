@@ -180,11 +180,13 @@ def _start_gaussian(
     data, _ = place(prefs, scale, devices)
 
     def finish(state: population.PopulationState) -> tuple[Model, Posterior]:
+        state = dataclasses.replace(state, params=_stretched(state.params, choice["stretch"]))
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state.params)
         terms = None
         if choice["response_terms"] > 0:
             values = jnp.asarray(choice["response_terms"] * params["terms"])
-            terms = ResponseTerms(response_keys(prefs.embeddings), values, population.term_variance(hyper))
+            variance = choice["stretch"] ** 2 * population.term_variance(hyper)
+            terms = ResponseTerms(response_keys(prefs.embeddings), values, variance)
         # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
         prior = Population(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
         if choice["camps"]:
@@ -197,6 +199,12 @@ def _start_gaussian(
     step = (population.step, module, config.population)
     steps = 0 if population.is_convex(module, hyper) else config.population.steps
     return step, finish, steps, state, data, hyper
+
+
+def _stretched(params: Any, by: float) -> Any:
+    """The parameters whose rewards are `by` times as large: the last layer, and the responses' terms."""
+    basis = params["basis"]
+    return {"basis": {**basis, "V": by * basis["V"]}, "terms": by * params["terms"]}
 
 
 @functools.cache

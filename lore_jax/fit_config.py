@@ -27,6 +27,7 @@ class FitConfig:
         response_terms: size of the terms that responses have of their own, relative to the basis; 0: none (gaussian).
         camps: how many camps the population's users fall into; 0: none, their deviations are N(0, I); from 1 on, a
             mixture of so many Gaussians is learned: 1, 2, 4 or 8 (gaussian).
+        stretch: what the fitted rewards are multiplied by, against the shrinkage that ridges bring (gaussian).
         use: what validation mirrors: "unseen" units (new prompts or responses, as replies of a language model always
             are) or "seen" ones, of which other users' choices are known.
         unit: what folds must not cut: "prompt", or "response" where everybody judges the same few; None: "prompt" if
@@ -43,6 +44,7 @@ class FitConfig:
     ridge_deviation: float | None = None
     response_terms: float | None = None
     camps: int | None = None
+    stretch: float | None = None
     use: Use = "unseen"
     unit: Unit | None = None
     folds: int = 4

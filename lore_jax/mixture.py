@@ -47,7 +47,7 @@ class Mixture:
         """Mean `[k]` and covariance `[k, k]` of all users together."""
         share = jnp.exp(self.log_share)
         mean = share @ self.centre
-        away = self.centre - mean
+        away = self.centre - mean[None]
         inside = jnp.einsum("c,cij,ckj->ik", share, self.spread, self.spread)
         return mean, inside + jnp.einsum("c,ci,ck->ik", share, away, away)
 
@@ -103,11 +103,11 @@ def mixture_estimate(
         log_determinant = _log_determinant(found.covariance)
         evidence = mixture.log_share[camp] + 0.5 * log_determinant - _objective(along, base, weight, found.deviation)
         both = jnp.logaddexp(so_far, evidence)
-        share = jnp.exp(evidence - both)
+        share = jnp.exp(evidence - both)[None]
         deviation, covariance = _from_camp(found.deviation, found.covariance, mixture.centre[camp], spread)
         apart = deviation - known.deviation
-        inside = (1.0 - share) * known.covariance + share * covariance
-        between = share * (1.0 - share) * apart[:, None] * apart[None]
+        inside = (1.0 - share[None]) * known.covariance + share[None] * covariance
+        between = (share * (1.0 - share))[None] * apart[:, None] * apart[None]
         return both, MapEstimate(
             known.deviation + share * apart,
             inside + between,

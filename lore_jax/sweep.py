@@ -98,16 +98,22 @@ class GaussianPipeline:
         module: the basis.
         config: how EM runs.
         camps: numbers of camps, 0, 1, 2, 4, ... ascending; see `FitConfig`.
+        stretches: factors of the fitted rewards, tried without camps; see `FitConfig`.
     """
 
     module: nn.Module
     config: population.PopulationConfig
     camps: tuple[int, ...] = (0,)
+    stretches: tuple[float, ...] = (1.0,)
 
     @property
     def variants(self) -> list[dict[str, float]]:
-        """The numbers of camps."""
-        return [{"camps": camps} for camps in self.camps]
+        """The stretches without camps, and the numbers of camps."""
+        first, *more = self.camps
+        return [
+            *({"camps": first, "stretch": stretch} for stretch in self.stretches),
+            *({"camps": camps, "stretch": self.stretches[0]} for camps in more),
+        ]
 
     def __call__(
         self, data: FitData, fold: tuple[FoldWeights, ...], hyper: population.PopulationHyper, key: jax.Array
@@ -121,22 +127,24 @@ class GaussianPipeline:
         table = population.table_of_rewards(module, state.params, data, hyper)
         unknown, variances = _unknown_responses(data), population.term_variance(hyper)
         differences = [features(table, bucket) for bucket in data.buckets]
-        priors = self._priors(differences, [bucket.weight for bucket in data.buckets])
+        priors = self._priors([self.stretches[0] * of for of in differences], [bucket.weight for bucket in data.buckets])
         out = []
         for bucket, roles, of_pairs in zip(data.buckets, fold, differences, strict=True):
             news = unknown[bucket.chosen] + unknown[bucket.rejected]
 
-            def predict(prior: Mixture) -> Prediction:
-                if not len(variances) - 1:
-                    return _predict(of_pairs[0] / jnp.sqrt(1.0 + jnp.pi / 8.0 * news * variances[0]))  # noqa: B023
-                found = mixture_estimate(of_pairs[1:], of_pairs[0], roles.shots, prior, max_steps=20)  # noqa: B023
-                mean = of_pairs[0] + combine(of_pairs[1:], found.deviation)  # noqa: B023
+            def predict(variant: tuple[Mixture, jax.Array]) -> Prediction:
+                prior, stretch = variant
+                f, terms = stretch * of_pairs, stretch**2 * variances  # noqa: B023
+                if len(f) == 1:
+                    return _predict(f[0] / jnp.sqrt(1.0 + jnp.pi / 8.0 * news * terms[0]))  # noqa: B023
+                found = mixture_estimate(f[1:], f[0], roles.shots, prior, max_steps=20)  # noqa: B023
+                mean = f[0] + combine(f[1:], found.deviation)
                 moment = found.deviation**2 + jnp.diagonal(found.covariance, axis1=0, axis2=1).T
-                of_terms = variances[0] + jnp.tensordot(variances[1:], moment, 1)
-                variance = quadratic_form(of_pairs[1:], found.covariance) + news * of_terms[None]  # noqa: B023
+                of_terms = terms[0] + jnp.tensordot(terms[1:], moment, 1)
+                variance = quadratic_form(f[1:], found.covariance) + news * of_terms[None]  # noqa: B023
                 return _predict(mean / jnp.sqrt(1.0 + jnp.pi / 8.0 * variance))
 
-            out.append(jax.lax.map(predict, priors))
+            out.append(jax.lax.map(predict, (priors, jnp.array([v["stretch"] for v in self.variants]))))
         return out
 
     def _priors(self, differences: list[jax.Array], weights: list[jax.Array]) -> Mixture:
@@ -144,11 +152,11 @@ class GaussianPipeline:
         k = len(differences[0]) - 1
         most = max(self.camps)
         if not most:
-            return jax.tree.map(lambda leaf: leaf[None], one_camp(k))
+            return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(self.variants)), one_camp(k))
         learned = learn_camps(differences, weights, most.bit_length() - 1)
         chosen = [
             jax.tree.map(lambda leaf: leaf[camps.bit_length() - 1], learned) if camps else one_camp(k, most)  # noqa: B023
-            for camps in self.camps
+            for camps in (int(variant["camps"]) for variant in self.variants)
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *chosen)
 
