@@ -98,7 +98,7 @@ def protocol(test: Use, *, smoke: bool) -> Protocol:
     gaussian = lore.FitConfig(use=test, unit="response")
     if not smoke:
         return Protocol({**papers, "ridge BT": bradley_terry, "gaussian": gaussian})
-    given = {"ridge_population": 10.0, "ridge_deviation": 3.0}
+    given = {"ridge_population": 10.0, "ridge_deviation": 3.0, "camps": 0, "stretch": 1.0}
     bradley_terry = dataclasses.replace(bradley_terry, **given)
     short = lore.PopulationConfig(steps=5)
     gaussian = dataclasses.replace(gaussian, rank=2, response_terms=0.0, population=short, **given)

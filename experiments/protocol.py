@@ -124,7 +124,7 @@ def fits(options: Options) -> dict[str, lore.FitConfig]:
         return {"reference head": head, "BT": dataclasses.replace(paper, rank=1), "LoRe": paper}
     ridge, gaussian = (dataclasses.replace(one, unit="prompt") for one in (lore.RIDGE_BRADLEY_TERRY, lore.FitConfig()))
     if options.smoke:
-        given = {"ridge_population": 10.0, "ridge_deviation": 3.0}
+        given = {"ridge_population": 10.0, "ridge_deviation": 3.0, "camps": 0, "stretch": 1.0}
         short = lore.PopulationConfig(steps=5)
         ridge = dataclasses.replace(ridge, **given)
         gaussian = dataclasses.replace(gaussian, rank=2, response_terms=0.0, population=short, **given)

@@ -102,7 +102,8 @@ def run(config: Config) -> dict[str, np.ndarray]:
         prefs, settings.input_scale, simplex, grid, hypers, work, key=key, batch=config.batch
     )
     first = prefs.take_pairs(work["fit"][0] > 0)
-    chosen, _ = choose(first.take_responses(), lore.FitConfig(rank=None, unit=config.unit, response_terms=0.0), key=key)
+    asked = lore.FitConfig(unit=config.unit, response_terms=0.0, camps=0, stretch=1.0)
+    chosen, _ = choose(first.take_responses(), asked, key=key)
     settings_of: list[Choice] = [{**chosen, "rank": rank} for rank in ranks]
     gaussian = GaussianPipeline(make_basis(lore.FitConfig(), width), lore.PopulationConfig())
     hypers = [gaussian_hyper(one, width) for one in settings_of]

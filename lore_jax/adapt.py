@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.interior_point import simplex_estimate
+from lore_jax.mixture import mixture_estimate
 from lore_jax.model import Model, Population, rewards
 from lore_jax.newton import map_estimate
 from lore_jax.preferences import Preferences, group_by_user
@@ -35,7 +36,8 @@ class Posterior:
     """What is known of each user's weights after some shots: `w ~ N(weights, covariance)`.
 
     Attributes:
-        weights: the mode, `[users, rank]`; the population's mean for a user without shots.
+        weights: the mode, `[users, rank]`, or the mean over camps, where the population falls into camps; the
+            population's mean for a user without shots.
         covariance: Laplace covariance, `[users, rank, rank]`; zeros in the simplex family, which has no prior.
         shots: number of comparisons used, int32 `[users]`.
         converged: whether the solve reached its optimum, `[users]`.
@@ -102,7 +104,8 @@ def adapt_user(model: Model, features: jax.Array, weight: jax.Array, start: jax.
     """One user's weights and posterior from the features of the pairs the user compared; pure, jit-able.
 
     Gaussian family: the mode of `sum_i c_i log(1 + exp(-f_i . w)) + (w - mean)' covariance^-1 (w - mean) / 2` and the
-    Laplace covariance there. Simplex family: the minimiser of the mean loss over the simplex.
+    Laplace covariance there; where the population falls into camps, mean and covariance of the mixture of the camps'
+    posteriors. Simplex family: the minimiser of the mean loss over the simplex.
 
     Users may ride along in trailing axes of every argument; the results then carry them in their trailing axes.
 
@@ -110,7 +113,8 @@ def adapt_user(model: Model, features: jax.Array, weight: jax.Array, start: jax.
         model: a fitted model (only its population and family are used).
         features: differences of `rewards` between chosen and rejected, `[shots, rank, ...]`.
         weight: how much a pair counts, 0 for padding, `[shots, ...]`.
-        start: weights to start from, `[rank, ...]`; None: the population's mean. Used by the gaussian family alone.
+        start: weights to start from, `[rank, ...]`; None: the population's mean. Used by the gaussian family
+            without camps alone.
 
     Returns:
         A `Posterior` of one user: `weights [rank, ...]`, `covariance [rank, rank, ...]`.
@@ -147,8 +151,11 @@ def _adapt_user(model: Model, along: jax.Array, weight: jax.Array, start: jax.Ar
         weights = jnp.where(shots > 0, found.weights, prior_mean)
         covariance = jnp.zeros((mean.shape[0], mean.shape[0], *users))
         return Posterior(weights, covariance, shots, found.converged, found.steps, found.grad_norm)
-    deviation = jnp.zeros((factor.shape[1], *users)) if start is None else _deviation(model.population, start)
-    found = map_estimate(along[:-1], along[-1], weight, deviation)
+    if model.population.camps is not None:
+        found = mixture_estimate(along[:-1], along[-1], weight, model.population.camps)
+    else:
+        deviation = jnp.zeros((factor.shape[1], *users)) if start is None else _deviation(model.population, start)
+        found = map_estimate(along[:-1], along[-1], weight, deviation)
     covariance = jnp.einsum("ra,ab...,sb->rs...", factor, found.covariance, factor, precision=_PRECISE)
     weights = prior_mean + jnp.tensordot(factor, found.deviation, 1, precision=_PRECISE)
     return Posterior(weights, covariance, shots, found.converged, found.steps, found.grad_norm)

@@ -1,4 +1,4 @@
-"""Choosing rank, ridges and response terms on validation folds of the preferences to be fitted, and on nothing else."""
+"""Choosing rank, ridges and the like on validation folds of the preferences to be fitted, and on nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lore_jax.fit_config import FitConfig, default_unit, make_basis
+from lore_jax.fit_config import CAMPS, FitConfig, default_unit, make_basis
 from lore_jax.model import rms_row_norm
 from lore_jax.population import PopulationConfig, PopulationHyper
 from lore_jax.preferences import Preferences
@@ -22,6 +22,7 @@ _GAUSSIAN_RANKS = (1, 9)
 _RIDGES_POPULATION = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 _RIDGES_DEVIATION = (30.0, 10.0, 3.0, 1.0)
 _RESPONSE_TERMS = (0.0, 1.0, 2.0)
+_STRETCHES = (1.0, 1.15, 1.3, 1.5, 1.75)
 _QUICK = PopulationConfig(steps=60, learning_rate=0.1)  # ends within noise of the full fit; enough to choose by
 
 Choice = dict[str, float]
@@ -30,10 +31,11 @@ Choice = dict[str, float]
 def choose(
     prefs: Preferences, config: FitConfig, *, key: jax.Array, devices: Devices | None = None
 ) -> tuple[Choice, tuple[SweepTable, ...]]:
-    """Rank, ridges and response terms: those given, the others by the mean log loss on held-out pairs.
+    """Rank, ridges, response terms, camps and stretch: those given, the others by the mean log loss on held-out pairs.
 
     Gaussian family, in two sweeps: the population's ridge and the responses' terms while nobody deviates (a convex
-    problem), then rank and the deviations' ridge. Ties go to the lower rank and the larger ridge.
+    problem), then rank, the deviations' ridge, and either the stretch or the number of camps. Ties go to the lower rank,
+    the larger ridge, the least stretch and the fewest camps.
 
     Args:
         prefs: the pairs of the seen users.
@@ -49,7 +51,7 @@ def choose(
 
     Example:
         >>> choose(prefs, FitConfig(rank=9, ridge_deviation=10.0), key=jax.random.key(0))[0]
-        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0}
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0, 'camps': 0, 'stretch': 1.15}
     """
     simplex = config.family == "simplex"
     ranks = (config.rank,) if config.rank is not None else (_SIMPLEX_RANKS if simplex else _GAUSSIAN_RANKS)
@@ -76,32 +78,38 @@ def _choose_gaussian(
     def candidates(given: float | None, values: tuple[float, ...]) -> tuple[float, ...]:
         return values if given is None else (given,)
 
+    def stage(grid: list[Choice], camps: tuple[int, ...], stretches: tuple[float, ...]) -> SweepTable:
+        width = int(max(choice["rank"] for choice in grid))
+        pipeline = GaussianPipeline(make_basis(config, width), _QUICK, camps, stretches)
+        hypers = [gaussian_hyper(choice, width) for choice in grid]
+        scale, roles = rms_row_norm(prefs.embeddings), _roles(prefs, config, key)
+        return sweep(prefs, scale, pipeline, grid, hypers, roles, key=key, devices=devices)
+
     ridges_deviation = candidates(config.ridge_deviation, _RIDGES_DEVIATION)
-    population = itertools.product(
-        candidates(config.ridge_population, _RIDGES_POPULATION), candidates(config.response_terms, _RESPONSE_TERMS)
-    )
+    stretches = candidates(config.stretch, _STRETCHES)
+    deviating = [rank for rank in ranks if rank > 1]
+    tables = []
     grid: list[Choice] = [
         {"rank": 1, "ridge_population": ridge, "ridge_deviation": ridges_deviation[0], "response_terms": terms}
-        for ridge, terms in population
+        for ridge, terms in itertools.product(
+            candidates(config.ridge_population, _RIDGES_POPULATION), candidates(config.response_terms, _RESPONSE_TERMS)
+        )
     ]
-    tables = []
-    for stage_ranks in ([1], ranks):
-        if stage_ranks is ranks:
-            # With nobody deviating the deviations' ridge is of no consequence: rank 1 is one setting, not one a ridge.
-            grid = [
-                {**grid[0], "rank": rank, "ridge_deviation": ridge}
-                for rank in ranks
-                for ridge in (ridges_deviation if rank > 1 else ridges_deviation[:1])
-            ]
+    camps = (0,)
+    if deviating:
         if len(grid) > 1:
-            width = max(stage_ranks)
-            pipeline = GaussianPipeline(make_basis(config, width), _QUICK)
-            hypers = [gaussian_hyper(choice, width) for choice in grid]
-            scale = rms_row_norm(prefs.embeddings)
-            roles = _roles(prefs, config, key)
-            tables.append(sweep(prefs, scale, pipeline, grid, hypers, roles, key=key, devices=devices))
-            grid = [grid[tables[-1].best]]
-    return grid[0], tuple(tables)
+            tables.append(stage(grid, (0,), stretches[:1]))
+            grid = [grid[tables[0].best]]
+        settings = itertools.product(deviating, ridges_deviation)
+        # Nobody deviates, among the settings where users do: it wins where they do not differ.
+        grid = grid[: ranks.count(1)] + [
+            {**grid[0], "rank": rank, "ridge_deviation": ridge} for rank, ridge in settings
+        ]
+        camps = CAMPS if config.camps is None else (config.camps,)
+    if len(grid) * len(camps) * len(stretches) == 1:
+        return {**grid[0], "camps": camps[0], "stretch": stretches[0]}, tuple(tables)
+    tables.append(stage(grid, camps, stretches))
+    return tables[-1].settings[tables[-1].best], tuple(tables)
 
 
 def _choose_simplex(

@@ -100,7 +100,12 @@ def demo(config: DemoConfig) -> dict[str, Any]:
     key = jax.random.key(config.seed)
     # One column for what users share, and as many as the planted ones for how they differ.
     gaussian = FitConfig(
-        rank=config.rank + 1, ridge_population=config.ridge, ridge_deviation=config.ridge, response_terms=0.0
+        rank=config.rank + 1,
+        ridge_population=config.ridge,
+        ridge_deviation=config.ridge,
+        response_terms=0.0,
+        camps=0,
+        stretch=1.0,
     )
     asked = {"ridge BT": dataclasses.replace(gaussian, rank=1), "gaussian": gaussian}
 

@@ -13,9 +13,11 @@ import numpy as np
 
 from lore_jax import population, simplex
 from lore_jax.adapt import Posterior, adapt, population_posterior
+from lore_jax.camps import learn_camps
 from lore_jax.choose import Choice, choose, gaussian_hyper, simplex_hyper
 from lore_jax.fit_config import FitConfig, check, make_basis
-from lore_jax.layout import FitData
+from lore_jax.layout import FitData, features
+from lore_jax.mixture import Mixture
 from lore_jax.model import Model, Population, ResponseTerms, reference_head, response_keys, rms_row_norm
 from lore_jax.preferences import Preferences
 from lore_jax.sharding import (
@@ -38,7 +40,7 @@ class History(NamedTuple):
     Attributes:
         loss: training loss before each step, in nats a pair.
         grad_norm: norm of the gradient before each step.
-        choice: rank, ridges and response terms of the fit.
+        choice: rank, ridges, response terms, camps and stretch of the fit.
         sweeps: the validation tables they were chosen from; empty if everything was given.
     """
 
@@ -55,7 +57,7 @@ class JointFit(NamedTuple):
         advance: `(state, steps) -> (state, info)`, jitted; `info` holds `loss` and `grad_norm`, `[steps]`.
         finish: `state -> (model, posterior of the users of the fit)`.
         steps: how many steps make the fit.
-        choice: rank, ridges and response terms.
+        choice: rank, ridges, response terms, camps and stretch.
         sweeps: the validation tables.
     """
 
@@ -96,7 +98,7 @@ def fit(
     Example:
         >>> model, users, history = fit(prefs, FitConfig(), key=jax.random.key(0))
         >>> history.choice
-        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0}
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0, 'camps': 0, 'stretch': 1.15}
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.2.
@@ -221,13 +223,19 @@ def _start_gaussian(
     data, _ = place(prefs, scale, devices)
 
     def finish(state: population.PopulationState) -> tuple[Model, Posterior]:
+        state = dataclasses.replace(state, params=_stretched(state.params, choice["stretch"]))
         params = jax.tree.map(lambda leaf: jnp.asarray(first_shard(leaf)), state.params)
         terms = None
         if choice["response_terms"] > 0:
-            values = jnp.asarray(choice["response_terms"] * params["terms"])
-            terms = ResponseTerms(response_keys(prefs.embeddings), values, population.term_variance(hyper))
+            # A response that nobody judged is as unknown as one that the table does not have.
+            judged = np.unique(np.concatenate([side[prefs.weight > 0] for side in (prefs.chosen, prefs.rejected)]))
+            values = jnp.asarray(choice["response_terms"] * params["terms"])[judged]
+            variance = choice["stretch"] ** 2 * population.term_variance(hyper)
+            terms = ResponseTerms(response_keys(prefs.embeddings)[judged], values, variance)
         # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
         prior = Population(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
+        if choice["camps"]:
+            prior = _with_camps(prior, _camps(module, int(choice["camps"]))(state, data, hyper))
         model = Model(module, params["basis"], jnp.float32(scale), prior, "gaussian", terms=terms)
         return model, adapt(model, prefs)
 
@@ -236,6 +244,41 @@ def _start_gaussian(
     step = (population.step, module, config.population)
     steps = 0 if population.is_convex(module, hyper) else config.population.steps
     return step, finish, steps, state, data, hyper
+
+
+def _stretched(params: Any, by: float) -> Any:
+    """The parameters whose rewards are `by` times as large: the last layer, and the responses' terms."""
+    basis = params["basis"]
+    return {"basis": {**basis, "V": by * basis["V"]}, "terms": by * params["terms"]}
+
+
+@functools.cache
+def _camps(module: Any, camps: int) -> Callable[..., Any]:
+    def learn(state: population.PopulationState, data: FitData, hyper: population.PopulationHyper) -> Mixture:
+        table = population.table_of_rewards(module, state.params, data, hyper)
+        differences = [features(table, bucket) for bucket in data.buckets]
+        learned = learn_camps(differences, [bucket.weight for bucket in data.buckets], camps.bit_length() - 1)
+        return jax.tree.map(lambda leaf: leaf[-1], learned)
+
+    return over_shards(learn, donate=False)
+
+
+def _with_camps(prior: Population, learned: Mixture) -> Population:
+    """The population with camps, in coordinates in which all users together have mean 0 and covariance I."""
+    camps = jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), learned)  # the same on every shard
+    mean, covariance = (np.asarray(moment) for moment in camps.moments())
+    root = np.linalg.cholesky(covariance)
+    camps = Mixture(
+        camps.log_share,
+        np.linalg.solve(root, (camps.centre - mean).T).T,
+        np.linalg.solve(root, camps.spread),
+    )
+    factor = np.asarray(prior.factor, np.float64)
+    return Population(
+        prior.mean + jnp.asarray(factor @ mean, jnp.float32),
+        jnp.asarray(factor @ root, jnp.float32),
+        jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), camps),
+    )
 
 
 def _start_simplex(

@@ -25,6 +25,9 @@ class FitConfig:
         ridge_population: ridge on the population direction, in units of pairs (gaussian).
         ridge_deviation: ridge on the columns of the deviations, in units of pairs (gaussian).
         response_terms: size of the terms that responses have of their own, relative to the basis; 0: none (gaussian).
+        camps: how many camps the population's users fall into; 0: none, their deviations are N(0, I); 2, 4 or 8: a
+            mixture of so many Gaussians is learned (gaussian).
+        stretch: what the fitted rewards are multiplied by, against the shrinkage that ridges bring (gaussian).
         use: what validation mirrors: "unseen" units (new prompts or responses, as replies of a language model always
             are) or "seen" ones, of which other users' choices are known.
         unit: what folds must not cut: "prompt", or "response" where everybody judges the same few; None: "prompt" if
@@ -40,6 +43,8 @@ class FitConfig:
     ridge_population: float | None = None
     ridge_deviation: float | None = None
     response_terms: float | None = None
+    camps: int | None = None
+    stretch: float | None = None
     use: Use = "unseen"
     unit: Unit | None = None
     folds: int = 4
@@ -48,11 +53,12 @@ class FitConfig:
     simplex: SimplexConfig = dataclasses.field(default_factory=SimplexConfig)
 
 
+CAMPS = (0, 2, 4, 8)  # none, and what `learn_camps` passes on its way
 PAPER = FitConfig(family="simplex", rank=5)  # the paper's objective, initialisation and optimiser, to the letter
-PAPER_IN_BLOCKS = FitConfig(
-    family="simplex", rank=5, simplex=IN_BLOCKS
-)  # the paper's loss and accuracy, 25 times as fast
-RIDGE_BRADLEY_TERRY = FitConfig(rank=1, response_terms=0.0)  # one direction for everybody, its ridge chosen
+# The paper's loss and accuracy, 25 times as fast.
+PAPER_IN_BLOCKS = FitConfig(family="simplex", rank=5, simplex=IN_BLOCKS)
+# One direction for everybody, its ridge chosen.
+RIDGE_BRADLEY_TERRY = FitConfig(rank=1, response_terms=0.0, camps=0, stretch=1.0)
 
 
 def check(prefs: Preferences, config: FitConfig) -> None:
@@ -69,12 +75,16 @@ def check(prefs: Preferences, config: FitConfig) -> None:
         raise ValueError(f"rank is {config.rank}: 1 to {prefs.dim}, the dim of the embeddings, is expected")
     if config.family == "simplex" and config.simplex.anchor and prefs.head is None:
         raise ValueError("anchor is set, but the preferences have no reference head")
-    for name in ("ridge_population", "ridge_deviation"):
+    for name in ("ridge_population", "ridge_deviation", "stretch"):
         value = getattr(config, name)
         if value is not None and not value > 0:
             raise ValueError(f"{name} is {value}: a positive number is expected")
     if config.response_terms is not None and not config.response_terms >= 0:
         raise ValueError(f"response_terms is {config.response_terms}: 0 or more is expected")
+    if config.camps is not None and config.camps not in CAMPS:
+        raise ValueError(f"camps is {config.camps}: {', '.join(map(str, CAMPS))} is expected")
+    if config.camps and config.rank == 1:
+        raise ValueError(f"camps is {config.camps}, but with rank 1 nobody deviates: camps 0 is expected")
 
 
 def make_basis(config: FitConfig, rank: int) -> nn.Module:

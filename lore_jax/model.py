@@ -12,13 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.basis import LinearBasis
+from lore_jax.mixture import Mixture
 
 _ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copied whole
 
 
 @flax.struct.dataclass
 class Population:
-    """What holds of a user's weights before the user has said anything: `w = mean + factor d`, `d ~ N(0, I)`.
+    """What holds of a user's weights before the user has said anything: `w = mean + factor d`.
+
+    d has mean 0 and covariance I: it is N(0, I) itself, or, where users fall into camps, a mixture with these moments.
 
     The covariance is kept as a factor because it is singular: the population direction of the gaussian family has
     weight exactly 1 for everybody, and rank-1 (Bradley-Terry) and simplex models have no spread at all.
@@ -26,10 +29,12 @@ class Population:
     Attributes:
         mean: mean weights, `[rank]`.
         factor: a factor of the covariance, `[rank, k]`, `k <= rank`.
+        camps: the distribution of d, or None: N(0, I).
     """
 
     mean: jax.Array
     factor: jax.Array
+    camps: Mixture | None = None
 
     @property
     def covariance(self) -> jax.Array:

@@ -20,9 +20,11 @@ from flax.traverse_util import unflatten_dict
 from lore_jax.adapt import POSTERIOR_ARRAYS, Posterior
 from lore_jax.basis import LinearBasis, MLPBasis
 from lore_jax.checkpoint import CheckpointStore, Restored
+from lore_jax.mixture import Mixture
 from lore_jax.model import Model, Population, ResponseTerms
 
 _BASES: dict[str, type[nn.Module]] = {basis.__name__: basis for basis in (LinearBasis, MLPBasis)}
+_CAMPS = ("log_share", "centre", "spread")
 _TERMS = ("keys", "values", "variance")
 
 
@@ -64,6 +66,8 @@ def save(
         "temperature": model.temperature,
         "encoder": None if encoder is None else dict(encoder),
     }
+    if model.population.camps is not None:
+        state["camps"] = {name: getattr(model.population.camps, name) for name in _CAMPS}
     if model.terms is not None:
         state["terms"] = {name: getattr(model.terms, name) for name in _TERMS}
     if users is not None:
@@ -101,12 +105,12 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
     _, arrays, extra = _restore(path)
     basis = _make_basis(extra["basis"])
     tree = unflatten_dict(arrays, sep="/")
-    population, terms = jax.tree.map(jnp.asarray, (tree["population"], tree.get("terms")))
+    population, camps, terms = jax.tree.map(jnp.asarray, (tree["population"], tree.get("camps"), tree.get("terms")))
     model = Model(
         basis=basis,
         params=jax.tree.map(jnp.asarray, tree["params"]),
         input_scale=jnp.asarray(tree["input_scale"]),
-        population=Population(**population),
+        population=Population(**population, camps=None if camps is None else Mixture(**camps)),
         family=extra["family"],
         temperature=extra["temperature"],
         terms=None if terms is None else ResponseTerms(**terms),

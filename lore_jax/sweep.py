@@ -23,12 +23,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax import population, simplex
+from lore_jax.camps import learn_camps
 from lore_jax.interior_point import simplex_estimate
 from lore_jax.layout import FitData, UserBucket, features
-from lore_jax.newton import map_estimate, quadratic_form
+from lore_jax.mixture import Mixture, mixture_estimate, one_camp
+from lore_jax.newton import combine, quadratic_form
 from lore_jax.preferences import Preferences
 from lore_jax.sharding import Devices, on_host, over_shards, place, split, total
 from lore_jax.splits import Unit, Use, folds
+
+_TIE = 1e-6  # nats: settings whose losses are closer than that are equal
 
 
 @flax.struct.dataclass
@@ -65,14 +69,21 @@ class SweepTable(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Log loss in nats and correctness of each pair of a bucket, `[shots, users]`."""
+    """Log loss in nats and correctness of each pair of a bucket, for each variant, `[variants, shots, users]`."""
 
     loss: jax.Array
     correct: jax.Array
 
 
 class Pipeline(Protocol):
-    """Fit, adapt, predict, for one shard, fold and setting; hashable, so that equal pipelines share a program."""
+    """Fit, adapt, predict, for one shard, fold and setting; hashable, so that equal pipelines share a program.
+
+    Attributes:
+        variants: what is varied after the fit, so that one fit serves all of it; the first is the most regularised.
+    """
+
+    @property
+    def variants(self) -> list[dict[str, float]]: ...  # noqa: D102
 
     def __call__(self, data: FitData, fold: tuple[FoldWeights, ...], hyper: Any, key: jax.Array) -> list[Prediction]:
         """Predictions of all pairs of each bucket; the data come with the fold's fit weights."""
@@ -86,10 +97,23 @@ class GaussianPipeline:
     Attributes:
         module: the basis.
         config: how EM runs.
+        camps: numbers of camps, 0, 1, 2, 4, ... ascending; see `FitConfig`.
+        stretches: factors of the fitted rewards, tried without camps; see `FitConfig`.
     """
 
     module: nn.Module
     config: population.PopulationConfig
+    camps: tuple[int, ...] = (0,)
+    stretches: tuple[float, ...] = (1.0,)
+
+    @property
+    def variants(self) -> list[dict[str, float]]:
+        """The stretches without camps, and the numbers of camps."""
+        first, *more = self.camps
+        return [
+            *({"camps": first, "stretch": stretch} for stretch in self.stretches),
+            *({"camps": camps, "stretch": self.stretches[0]} for camps in more),
+        ]
 
     def __call__(
         self, data: FitData, fold: tuple[FoldWeights, ...], hyper: population.PopulationHyper, key: jax.Array
@@ -102,17 +126,41 @@ class GaussianPipeline:
             state, _ = jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=config.steps)
         table = population.table_of_rewards(module, state.params, data, hyper)
         unknown, variances = _unknown_responses(data), population.term_variance(hyper)
+        differences = [features(table, bucket) for bucket in data.buckets]
+        priors = self._priors(
+            [self.stretches[0] * of for of in differences], [bucket.weight for bucket in data.buckets]
+        )
         out = []
-        for bucket, roles, start in zip(data.buckets, fold, state.deviations, strict=True):
-            of_pairs = features(table, bucket)
-            found = map_estimate(of_pairs[1:], of_pairs[0], roles.shots, jnp.zeros_like(start), max_steps=20)
-            mean = of_pairs[0] + jnp.sum(of_pairs[1:] * found.deviation[:, None], axis=0)
-            moment = found.deviation**2 + jnp.diagonal(found.covariance, axis1=0, axis2=1).T
-            of_terms = variances[0] + jnp.tensordot(variances[1:], moment, 1)
-            variance = quadratic_form(of_pairs[1:], found.covariance)
-            variance += (unknown[bucket.chosen] + unknown[bucket.rejected]) * of_terms[None]
-            out.append(_predict(mean / jnp.sqrt(1.0 + jnp.pi / 8.0 * variance)))
+        for bucket, roles, of_pairs in zip(data.buckets, fold, differences, strict=True):
+            news = unknown[bucket.chosen] + unknown[bucket.rejected]
+
+            def predict(variant: tuple[Mixture, jax.Array]) -> Prediction:
+                prior, stretch = variant
+                f, terms = stretch * of_pairs, stretch**2 * variances  # noqa: B023
+                if len(f) == 1:
+                    return _predict(f[0] / jnp.sqrt(1.0 + jnp.pi / 8.0 * news * terms[0]))  # noqa: B023
+                found = mixture_estimate(f[1:], f[0], roles.shots, prior, max_steps=20)  # noqa: B023
+                mean = f[0] + combine(f[1:], found.deviation)
+                moment = found.deviation**2 + jnp.diagonal(found.covariance, axis1=0, axis2=1).T
+                of_terms = terms[0] + jnp.tensordot(terms[1:], moment, 1)
+                variance = quadratic_form(f[1:], found.covariance) + news * of_terms[None]  # noqa: B023
+                return _predict(mean / jnp.sqrt(1.0 + jnp.pi / 8.0 * variance))
+
+            out.append(jax.lax.map(predict, (priors, jnp.array([v["stretch"] for v in self.variants]))))
         return out
+
+    def _priors(self, differences: list[jax.Array], weights: list[jax.Array]) -> Mixture:
+        """The prior of deviations for each number of camps, learned from the pairs of the fold's fit."""
+        k = len(differences[0]) - 1
+        most = max(self.camps)
+        if not most:
+            return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(self.variants)), one_camp(k))
+        learned = learn_camps(differences, weights, most.bit_length() - 1)
+        chosen = [
+            jax.tree.map(lambda leaf: leaf[camps.bit_length() - 1], learned) if camps else one_camp(k, most)  # noqa: B023
+            for camps in (int(variant["camps"]) for variant in self.variants)
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *chosen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +176,11 @@ class SimplexPipeline:
     module: nn.Module
     config: simplex.SimplexConfig
     num_users: int
+
+    @property
+    def variants(self) -> list[dict[str, float]]:
+        """None."""
+        return [{}]
 
     def __call__(
         self, data: FitData, fold: tuple[FoldWeights, ...], hyper: simplex.SimplexHyper, key: jax.Array
@@ -151,7 +204,7 @@ class SimplexPipeline:
             found = simplex_estimate(jnp.where(hyper.columns[:, None, None] > 0, of_pairs, worst), roles.shots)
             weights = found.weights * hyper.columns[:, None]  # all of it, but for users without shots
             weights = weights / jnp.sum(weights, axis=0)[None]
-            out.append(_predict(jnp.sum(of_pairs * weights[:, None], axis=0)))
+            out.append(_predict(jnp.sum(of_pairs * weights[:, None], axis=0)[None]))
         return out
 
 
@@ -201,13 +254,14 @@ def sweep(
     devices: Devices | None = None,
     batch: int = 1,
 ) -> SweepTable:
-    """Runs a pipeline for every setting of a grid on every fold, in one program.
+    """Runs a pipeline for every setting of a grid, in all of its variants, on every fold, in one program.
 
     Args:
         prefs: the training pairs.
         input_scale: what the basis divides embeddings by.
         pipeline: what to run.
-        grid: the settings, in the order in which ties are broken: the most regularised first.
+        grid: the settings, in the order in which ties are broken: the most regularised first. Each stands in the
+            table once for each of the pipeline's variants.
         hypers: each setting as the pipeline's traced hyper-parameters.
         roles: from `fold_roles`.
         key: for initialisations, the same in every run.
@@ -232,19 +286,23 @@ def sweep(
     runs = [(setting, fold) for setting in range(len(grid)) for fold in range(count)]
 
     sums = _program(pipeline, batch)(weights, data, (stacked, jnp.array(runs, jnp.int32), key))
-    totals = layout.collect(tuple(on_host(leaf) for leaf in sums), np.zeros((len(runs), 2)))  # [num_users, runs, 2]
-    totals = totals.reshape(prefs.num_users, len(grid), count, 2)
+    sums = tuple(on_host(leaf) for leaf in sums)
+    variants = pipeline.variants
+    totals = layout.collect(sums, np.zeros((len(runs), 2, len(variants))))  # [num_users, runs, 2, variants]
+    totals = np.moveaxis(totals.reshape(prefs.num_users, len(grid), count, 2, len(variants)), 4, 2)
+    totals = totals.reshape(prefs.num_users, len(grid) * len(variants), count, 2)
+    settings = [{**setting, **variant} for setting in grid for variant in variants]
     tested = np.stack([np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1)[:, None]
     means = np.divide(totals, tested[..., None], out=np.full(totals.shape, np.nan), where=tested[..., None] > 0)
     loss, accuracy = np.moveaxis(np.nanmean(means, axis=0), -1, 0)
     average = loss.mean(axis=1)
-    best = int(np.flatnonzero(average <= average.min() + 1e-6)[0])
-    return SweepTable([dict(setting) for setting in grid], loss, accuracy, best)
+    best = int(np.flatnonzero(average <= average.min() + _TIE)[0])
+    return SweepTable(settings, loss, accuracy, best)
 
 
 @functools.cache
 def _program(pipeline: Pipeline, batch: int) -> Callable[..., Any]:
-    """Sums over each user's test pairs of loss and correctness, per bucket `[shards, runs, 2, users]`."""
+    """Sums over each user's test pairs of loss and correctness, per bucket `[shards, runs, 2, variants, users]`."""
 
     def shard(weights: tuple[FoldWeights, ...], data: FitData, shared: tuple[Any, jax.Array, jax.Array]) -> list[Any]:
         hypers, runs, key = shared
@@ -255,7 +313,7 @@ def _program(pipeline: Pipeline, batch: int) -> Callable[..., Any]:
             parts = zip(data.buckets, fold, strict=True)
             buckets = tuple(UserBucket(bucket.chosen, bucket.rejected, roles.fit) for bucket, roles in parts)
             predictions = zip(pipeline(dataclasses.replace(data, buckets=buckets), fold, hyper, key), fold, strict=True)
-            return [jnp.stack([jnp.sum(value * roles.test, axis=0) for value in p]) for p, roles in predictions]
+            return [jnp.stack([jnp.sum(value * roles.test[None], axis=1) for value in p]) for p, roles in predictions]
 
         return jax.lax.map(one, runs, batch_size=batch)
 

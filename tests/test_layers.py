@@ -12,9 +12,10 @@ PACKAGE = Path(__file__).parent.parent / "lore_jax"
 
 FLOORS = [
     "preferences losses metrics files tensorfile cholesky",
-    "splits four_way basis layout blocks sharding cache cache_manifest cache_reader newton interior_point model calibration",
+    "splits four_way basis layout blocks sharding cache cache_manifest cache_reader newton interior_point mixture model"
+    " calibration",
     "datasets embed adapt predict",
-    "simplex population bradley_terry spectral stream axes collapse",
+    "simplex population bradley_terry spectral stream axes collapse camps",
     "checkpoint saved_model export evaluate controls results verdict tables sweep",
     "fit fit_config choose",
     "runs run_config run_folder run_cells fit_state plots report report_style demo",

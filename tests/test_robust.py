@@ -22,7 +22,13 @@ RESPONSES, DIM = 30, 5
 
 FAMILIES = {
     "gaussian": FitConfig(
-        rank=3, ridge_population=2.0, ridge_deviation=2.0, response_terms=0.0, population=PopulationConfig(steps=30)
+        rank=3,
+        ridge_population=2.0,
+        ridge_deviation=2.0,
+        response_terms=0.0,
+        camps=0,
+        stretch=1.0,
+        population=PopulationConfig(steps=30),
     ),
     "simplex": FitConfig(family="simplex", rank=2, simplex=SimplexConfig(steps=60, learning_rate=0.3, temperature=1.0)),
 }

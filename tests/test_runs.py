@@ -130,7 +130,7 @@ def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(cache, unbroken,
 
 
 def test_the_gaussian_family_resumes_too(cache, tmp_path, monkeypatch):
-    fit_config = FitConfig(rank=2, ridge_population=3.0, ridge_deviation=3.0, response_terms=0.5)
+    fit_config = FitConfig(rank=2, ridge_population=3.0, ridge_deviation=3.0, response_terms=0.5, camps=2, stretch=1.2)
     fit_config = dataclasses.replace(fit_config, population=dataclasses.replace(fit_config.population, steps=12))
     config = dataclasses.replace(ONE_DEVICE, fit=fit_config, chunk=5)
     run_fit(cache, tmp_path / "unbroken", config)
@@ -267,7 +267,7 @@ def test_a_state_without_devices_comes_back_to_them(shards):
 
 def test_the_reference_head_and_a_convex_fit_have_no_steps(cache, tmp_path):
     for rank in (0, 1):
-        fit_config = FitConfig(rank=rank, ridge_population=3.0, response_terms=0.0)
+        fit_config = FitConfig(rank=rank, ridge_population=3.0, response_terms=0.0, stretch=1.0)
         report = run_fit(cache, tmp_path / str(rank), dataclasses.replace(ONE_DEVICE, fit=fit_config))
         assert (report.step, report.steps, report.loss, report.run.is_finished) == (0, 0, None, True)
         assert run_fit(

@@ -128,7 +128,7 @@ def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, sha
     "config",
     [
         FitConfig(family="simplex", rank=2),
-        FitConfig(rank=2, ridge_population=1.0, ridge_deviation=1.0, response_terms=1.0),
+        FitConfig(rank=2, ridge_population=1.0, ridge_deviation=1.0, response_terms=1.0, camps=2, stretch=1.2),
     ],
     ids=["simplex", "population"],
 )
