@@ -33,7 +33,7 @@ from lore_jax.metrics import bootstrap
 from lore_jax.model import Model
 from lore_jax.preferences import Preferences
 from lore_jax.results import Results, per_user, select, users_of
-from lore_jax.simplex import LATER_VARIANT
+from lore_jax.simplex_config import LATER_VARIANT
 from lore_jax.splits import hold_out_within_users, split_users
 from lore_jax.tables import markdown, show
 

@@ -19,7 +19,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,7 +44,16 @@ from lore_jax.cache_manifest import (
     shard_name,
 )
 from lore_jax.cache_reader import load_cache, read_rows, read_texts
-from lore_jax.files import FileRecord, canonical_json, damage, locked, read_sealed, seal, sync_folder, write_file
+from lore_jax.files import (
+    canonical_json,
+    damage,
+    locked,
+    read_sealed,
+    seal,
+    sync_folder,
+    write_file,
+    write_json_lines,
+)
 from lore_jax.preferences import from_arrays
 from lore_jax.tensorfile import write_tensors
 
@@ -313,9 +322,11 @@ class CacheWriter:
             files[HEAD] = write_tensors(self._partial / HEAD, {"head": head})
         if texts is not None:
             objects = ({"prompt": prompt, "reply": reply} for prompt, reply in texts)
-            files[TEXTS] = _write_lines(self._partial / TEXTS, objects, responses, "response")
+            files[TEXTS] = write_json_lines(self._partial / TEXTS, objects, responses, "response")
         if extra is not None:
-            files[EXTRA] = _write_lines(self._partial / EXTRA, (dict(row) for row in extra), prefs.num_pairs, "pair")
+            files[EXTRA] = write_json_lines(
+                self._partial / EXTRA, (dict(row) for row in extra), prefs.num_pairs, "pair"
+            )
         manifest = {
             "format_version": FORMAT_VERSION,
             **{name: value for name, value in self._job.items() if name != "rows_per_shard"},
@@ -342,18 +353,3 @@ class CacheWriter:
 
     def _old(self) -> Path:
         return self.path.with_name(self.path.name + ".old")
-
-
-def _write_lines(path: Path, objects: Iterable[dict[str, Any]], expected: int, what: str) -> FileRecord:
-    count = 0
-
-    def lines() -> Iterator[bytes]:
-        nonlocal count
-        for value in objects:
-            count += 1
-            yield json.dumps(value, default=str).encode() + b"\n"  # dates and the like, of Parquet, as text
-
-    record = write_file(path, lines())
-    if count != expected:
-        raise ValueError(f"{path.name} was given {count} entries for {expected}: one a {what} is expected")
-    return record

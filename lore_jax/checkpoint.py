@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import logging
 import os
 import warnings
@@ -32,9 +31,9 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
+from lore_jax.checkpoint_manifest import FORMAT_VERSION, differences, digest_of, leaves_by_name, make_manifest
 from lore_jax.files import canonical_json, check_listed_files, list_files, locked
 
-FORMAT_VERSION = 1
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a step until it is whole
 _SHOWN = 5  # differences named in a message
 
@@ -141,8 +140,8 @@ class CheckpointStore:
             ValueError: a step as late is there already, or something is neither an array nor JSON.
             OSError: the disk refused; the steps that were there stay.
         """
-        leaves = _named(state)
-        manifest = _manifest(leaves, extra or {})
+        leaves = leaves_by_name(state)
+        manifest = make_manifest(leaves, extra or {})
         for damaged in sorted(self._damaged.keys() & self.steps()):
             self._manager.delete(damaged)
         latest = max(self.steps(), default=None)
@@ -248,10 +247,10 @@ class CheckpointStore:
         stored = {
             name: jax.ShapeDtypeStruct(tuple(record["shape"]), record["dtype"]) for name, record in records.items()
         }
-        wanted = stored if target is None else _named(target)
-        if differences := _differences(wanted, stored):
-            more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-            raise ValueError(f"{self.path} step {step} is not of this model: {'; '.join(differences[:_SHOWN])}{more}")
+        wanted = stored if target is None else leaves_by_name(target)
+        if found := differences(wanted, stored):
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            raise ValueError(f"{self.path} step {step} is not of this model: {'; '.join(found[:_SHOWN])}{more}")
         places = {name: _place(leaf) for name, leaf in wanted.items()}
         arrays = {name: place for name, place in places.items() if place.size}
         with _damage_shows(self.path / str(step) / "arrays"):
@@ -262,7 +261,7 @@ class CheckpointStore:
                 zeros = np.zeros(place.shape, place.dtype)
                 sharding = getattr(place, "sharding", None)
                 restored[name] = zeros if sharding is None else jax.device_put(zeros, sharding)
-            if _sha256(restored[name]) != records[name]["sha256"]:
+            if digest_of(restored[name]) != records[name]["sha256"]:
                 raise _DamageError(f"{self.path} step {step}: array {name} does not agree with its sha256")
         ordered = {name: restored[name] for name in wanted}
         return ordered if target is None else jax.tree.unflatten(jax.tree.structure(target), ordered.values())
@@ -299,63 +298,12 @@ def _without_orbax_chatter() -> Iterator[None]:
         logger.removeFilter(is_error)
 
 
-def _named(tree: Any) -> dict[str, Any]:
-    """The leaves by name, `params/V`; refuses what is no array."""
-    named: dict[str, Any] = {}
-    for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        name = jax.tree_util.keystr(keys, simple=True, separator="/") or "state"
-        if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape") or leaf.dtype == object:
-            raise ValueError(f"{name} is a {type(leaf).__name__}: an array is expected")
-        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            raise ValueError(f"{name} is a random key: its numbers, jax.random.key_data(key), are expected")
-        if name in named:
-            raise ValueError(f"two leaves are called {name!r}: names must differ")
-        named[name] = leaf
-    if not any(leaf.size for leaf in named.values()):
-        raise ValueError("there is nothing to save: a pytree of arrays is expected")
-    return named
-
-
-def _manifest(leaves: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    arrays = {
-        name: {"shape": list(leaf.shape), "dtype": np.dtype(leaf.dtype).name, "sha256": _sha256(leaf)}
-        for name, leaf in leaves.items()
-    }
-    # Through JSON once, so that the digest is of what will be read: tuples are lists there, and keys are texts.
-    content = json.loads(canonical_json({"format_version": FORMAT_VERSION, "arrays": arrays, "extra": dict(extra)}))
-    return {**content, "sha256": hashlib.sha256(canonical_json(content)).hexdigest()}
-
-
-def _sha256(leaf: Any) -> str:
-    """The digest of the whole array, the same on every process and for every sharding."""
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        leaf = multihost_utils.process_allgather(leaf, tiled=True)
-    data = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
-    return hashlib.sha256(data.data if data.size else b"").hexdigest()
-
-
 def _place(leaf: Any) -> Any:
     """What Orbax reads a leaf into: an array on devices where there is a sharding, else a NumPy array."""
     sharding = getattr(leaf, "sharding", None)
     if sharding is None:
         return np.empty(leaf.shape, leaf.dtype)
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _differences(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for name in [*wanted, *(name for name in stored if name not in wanted)]:
-        if name not in stored:
-            lines.append(f"{name} is not in it")
-        elif name not in wanted:
-            lines.append(f"{name} {_kind(stored[name])} is not expected")
-        elif _kind(wanted[name]) != _kind(stored[name]):
-            lines.append(f"{name} is {_kind(stored[name])}, {_kind(wanted[name])} is expected")
-    return lines
-
-
-def _kind(leaf: Any) -> str:
-    return f"{np.dtype(leaf.dtype).name} {list(leaf.shape)}"
 
 
 def _disk_error(error: BaseException) -> int | None:

@@ -202,3 +202,19 @@ def locked(path: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
         finally:
             os.close(handle)
+
+
+def write_json_lines(path: Path, objects: Iterable[dict[str, Any]], expected: int, what: str) -> FileRecord:
+    """Writes objects as lines of JSON; there must be as many as expected, one a `what`."""
+    count = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        for value in objects:
+            count += 1
+            yield json.dumps(value, default=str).encode() + b"\n"  # dates and the like, of Parquet, as text
+
+    record = write_file(path, lines())
+    if count != expected:
+        raise ValueError(f"{path.name} was given {count} entries for {expected}: one a {what} is expected")
+    return record

@@ -10,7 +10,7 @@ import flax.linen as nn
 from lore_jax.basis import LinearBasis, MLPBasis
 from lore_jax.population import PopulationConfig
 from lore_jax.preferences import Preferences
-from lore_jax.simplex import IN_BLOCKS, SimplexConfig
+from lore_jax.simplex_config import IN_BLOCKS, SimplexConfig
 from lore_jax.splits import Unit, Use
 
 

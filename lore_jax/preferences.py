@@ -10,13 +10,21 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
+
+from lore_jax.array_checks import (
+    check_head,
+    check_range,
+    check_table,
+    check_user_ids,
+    check_weight,
+    integers,
+    refuse,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ROWS_PER_CHECK = 65_536  # rows checked for NaN at a time, so that a memory-mapped table is never copied whole
 _LARGEST_ID = int(np.iinfo(np.int32).max)
 
 
@@ -195,42 +203,42 @@ def from_arrays(
         >>> prefs.num_users, prefs.num_pairs
         (2, 2)
     """
-    _check_table(embeddings)
+    check_table(embeddings)
     responses = embeddings.shape[0]
     columns = {"chosen": chosen, "rejected": rejected, "user": user}
     if prompt is not None:
         columns["prompt"] = prompt
-    columns = {name: _integers(name, value) for name, value in columns.items()}
+    columns = {name: integers(name, value) for name, value in columns.items()}
     pairs = len(columns["chosen"])
     for name, value in columns.items():
         if len(value) != pairs:
             raise ValueError(f"{name} has {len(value)} entries, chosen has {pairs}: one entry a pair is expected")
-    _check_range("chosen", columns["chosen"], responses, f"a table of {responses} responses")
-    _check_range("rejected", columns["rejected"], responses, f"a table of {responses} responses")
-    _refuse(
+    check_range("chosen", columns["chosen"], responses, f"a table of {responses} responses")
+    check_range("rejected", columns["rejected"], responses, f"a table of {responses} responses")
+    refuse(
         columns["chosen"] == columns["rejected"], "chosen equals rejected (response {}) in pair {}", columns["chosen"]
     )
     if user_ids is not None:
-        user_ids = _check_user_ids(np.asarray(user_ids), num_users)
+        user_ids = check_user_ids(np.asarray(user_ids), num_users)
     if num_users is None:
         largest = int(columns["user"].max()) if pairs else -1
         num_users = len(user_ids) if user_ids is not None else largest + 1
     if num_users < 0:
         raise ValueError(f"num_users is {num_users}: 0 or more is expected")
-    _check_range("user", columns["user"], num_users, f"{num_users} users")
+    check_range("user", columns["user"], num_users, f"{num_users} users")
     if prompt is not None:
-        _check_range("prompt", columns["prompt"], _LARGEST_ID + 1, f"0 .. {_LARGEST_ID}")
+        check_range("prompt", columns["prompt"], _LARGEST_ID + 1, f"0 .. {_LARGEST_ID}")
     else:
         columns["prompt"] = np.zeros(pairs, np.int32)
     order = np.argsort(columns["user"], kind="stable")
     return Preferences(
         embeddings=embeddings,
         **{name: value[order].astype(np.int32) for name, value in columns.items()},
-        weight=_check_weight(weight, pairs, order),
+        weight=check_weight(weight, pairs, order),
         num_users=num_users,
         user_ids=user_ids,
         row=order.astype(np.int64),
-        head=_check_head(head, embeddings.shape[1]),
+        head=check_head(head, embeddings.shape[1]),
     )
 
 
@@ -289,81 +297,3 @@ def from_dataframe(
         user_ids=names,
         head=head,
     )
-
-
-def _check_table(embeddings: Any) -> None:
-    shape, dtype = getattr(embeddings, "shape", None), getattr(embeddings, "dtype", None)
-    if shape is None or dtype is None:
-        raise ValueError(
-            f"embeddings is a {type(embeddings).__name__}: a NumPy or JAX array [responses, dim] is expected"
-        )
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"embeddings has shape {tuple(shape)}: [responses, dim], neither of them 0, is expected")
-    if str(dtype) not in ("float16", "bfloat16", "float32"):
-        raise ValueError(f"embeddings has dtype {dtype}: float16, bfloat16 or float32 is expected")
-    for start in range(0, shape[0], _ROWS_PER_CHECK):
-        block = embeddings[start : start + _ROWS_PER_CHECK]
-        # The sum of a row is finite if all of its entries are, except by overflow, which the exact look below settles.
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspects = ~np.isfinite(np.asarray(block.sum(axis=1, dtype=np.float32)))
-        for row in np.flatnonzero(suspects):
-            values = np.asarray(block[row], np.float32)
-            if not np.isfinite(values).all():
-                column = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise ValueError(f"embeddings row {start + row} holds {values[column]} in column {column}: not finite")
-
-
-def _integers(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.size == 0:
-        array = array.astype(np.int32)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}: integers [pairs] are expected")
-    return array
-
-
-def _refuse(bad: np.ndarray, message: str, values: np.ndarray) -> None:
-    if bad.any():
-        place = int(np.flatnonzero(bad)[0])
-        raise ValueError(message.format(values[place], place))
-
-
-def _check_range(name: str, values: np.ndarray, limit: int, what: str) -> None:
-    _refuse((values < 0) | (values >= limit), name + " is {} in pair {}, outside " + what, values)
-
-
-def _check_user_ids(user_ids: np.ndarray, num_users: int | None) -> np.ndarray:
-    if user_ids.ndim != 1:
-        raise ValueError(f"user_ids has shape {user_ids.shape}: [num_users], one name a user, is expected")
-    if num_users is not None and len(user_ids) != num_users:
-        raise ValueError(f"user_ids has {len(user_ids)} names for {num_users} users: one name a user is expected")
-    names, counts = np.unique(user_ids.astype(str), return_counts=True)
-    if (counts > 1).any():
-        raise ValueError(
-            f"user_ids holds {str(names[counts > 1][0])!r} {counts[counts > 1][0]} times: names must differ"
-        )
-    return user_ids.astype(str)
-
-
-def _check_weight(weight: Any, pairs: int, order: np.ndarray) -> np.ndarray:
-    ones = np.broadcast_to(np.float32(1.0), pairs)  # takes no memory
-    if weight is None:
-        return ones
-    array = np.asarray(weight)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"weight has dtype {array.dtype}: numbers are expected")
-    array = array.astype(np.float32)
-    if array.shape != (pairs,):
-        raise ValueError(f"weight has shape {array.shape}: [{pairs}], one entry a pair, is expected")
-    _refuse(~np.isfinite(array) | (array < 0), "weight is {} in pair {}: finite and 0 or more is expected", array)
-    return ones if np.all(array == 1.0) else array[order]
-
-
-def _check_head(head: Any, dim: int) -> np.ndarray | None:
-    if head is None:
-        return None
-    array = np.asarray(jax.device_get(head), np.float32)
-    if array.shape != (dim,):
-        raise ValueError(f"head has shape {array.shape}: [{dim}], as wide as the embeddings, is expected")
-    _refuse(~np.isfinite(array), "head holds {} in entry {}: not finite", array)
-    return array

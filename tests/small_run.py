@@ -4,7 +4,7 @@ from lore_jax.cache import CacheWriter
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.fit_config import FitConfig
 from lore_jax.run_config import RunConfig, SplitConfig
-from lore_jax.simplex import SimplexConfig
+from lore_jax.simplex_config import SimplexConfig
 
 QUICK = RunConfig(
     fit=FitConfig(family="simplex", rank=2, simplex=SimplexConfig(steps=25, learning_rate=0.1, temperature=1.0)),

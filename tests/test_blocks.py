@@ -18,7 +18,7 @@ from lore_jax.fit_config import FitConfig, make_basis
 from lore_jax.layout import deal
 from lore_jax.preferences import from_arrays
 from lore_jax.sharding import PlacedBlocks
-from lore_jax.simplex import SimplexConfig
+from lore_jax.simplex_config import SimplexConfig
 
 CONFIG = FitConfig(
     family="simplex", rank=3, simplex=SimplexConfig(steps=24, learning_rate=0.1, blocks=4, temperature=2.0)

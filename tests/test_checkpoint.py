@@ -425,6 +425,6 @@ def test_two_processes_save_together(tmp_path):
 
 
 def test_canonical_json_is_what_the_digest_is_of():
-    assert checkpoint._manifest({}, {"b": (1, 2), "a": 0.1})["extra"] == json.loads(
+    assert checkpoint.make_manifest({}, {"b": (1, 2), "a": 0.1})["extra"] == json.loads(
         canonical_json({"a": 0.1, "b": [1, 2]})
     )

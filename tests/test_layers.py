@@ -11,12 +11,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lore_jax"
 
 FLOORS = [
-    "preferences losses metrics files tensorfile cholesky",
+    "array_checks preferences losses metrics files tensorfile cholesky",
     "splits four_way basis layout blocks sharding cache cache_manifest cache_reader newton interior_point mixture model"
     " calibration",
     "datasets embed adapt predict",
-    "simplex population bradley_terry spectral stream axes collapse camps",
-    "checkpoint saved_model export evaluate controls results verdict tables sweep",
+    "simplex simplex_config population bradley_terry spectral stream axes collapse camps",
+    "checkpoint checkpoint_manifest saved_model export evaluate controls results verdict tables sweep",
     "fit fit_config choose",
     "runs run_config run_folder run_cells fit_state plots report report_style demo",
     "cli commands __main__",

@@ -15,7 +15,7 @@ from lore_jax.fit_config import FitConfig
 from lore_jax.population import PopulationConfig
 from lore_jax.predict import margins
 from lore_jax.preferences import from_arrays
-from lore_jax.simplex import SimplexConfig
+from lore_jax.simplex_config import SimplexConfig
 
 USER = np.repeat(np.arange(8), [1, 4, 4, 4, 8, 8, 8, 8])
 RESPONSES, DIM = 30, 5

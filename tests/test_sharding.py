@@ -16,7 +16,8 @@ from lore_jax.fit import _chunk, start
 from lore_jax.fit_config import FitConfig, make_basis
 from lore_jax.population import PopulationConfig, PopulationHyper
 from lore_jax.sharding import PlacedBlocks, largest, over_shards, place, replicate, shard_copies, split, total
-from lore_jax.simplex import IN_BLOCKS, SimplexConfig, SimplexHyper
+from lore_jax.simplex import SimplexHyper
+from lore_jax.simplex_config import IN_BLOCKS, SimplexConfig
 
 MAPPINGS = ["jit", "pmap"]
 PAPER = SimplexConfig()

@@ -16,7 +16,8 @@ from lore_jax import simplex
 from lore_jax.basis import LinearBasis, MLPBasis
 from lore_jax.interior_point import simplex_estimate
 from lore_jax.layout import FitData
-from lore_jax.simplex import LATER_VARIANT, SimplexConfig, SimplexHyper
+from lore_jax.simplex import SimplexHyper
+from lore_jax.simplex_config import LATER_VARIANT, SimplexConfig
 
 RANK = 3
 PAPER = SimplexConfig()
