@@ -128,7 +128,8 @@ def run(config: Config) -> Results:
             votes = conversations[name]
             table = embeddings.of(votes).astype(np.float32)
             write_results(path, evaluate_part(votes, table, asked, test, split, seed=config.seed + split))
-            jax.clear_caches()  # the next part has other shapes; kept, some thirty parts' programs exhaust the memory maps
+            if len(parts) % 10 == 9:
+                jax.clear_caches()  # the programs of some thirty parts are more memory maps than Linux allows a process
         parts.append(read_results(path))
         if parts[-1]["config"] != plain(asked) or parts[-1]["seed"] != config.seed + split:
             raise ValueError(f"{path} was made with other settings: remove it, or give another --out")

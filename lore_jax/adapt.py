@@ -1,8 +1,8 @@
 """Adapting to users: weights and posterior of any number of users from a few comparisons each, the basis frozen.
 
 The basis is applied to the table once, `[responses, rank]`; after that nothing costs dim. Users are grouped by number of
-shots and solved in chunks of one of two sizes, so that ragged users cost what their shots cost and the number of compiled
-programs is at most twice the number of bucket lengths, whatever the population.
+shots and solved in chunks of a power of two, so that ragged users cost what their shots cost and the number of compiled
+programs is at most a few times the number of bucket lengths, whatever the population.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from lore_jax.model import Model, Population, rewards
 from lore_jax.newton import map_estimate
 from lore_jax.preferences import Preferences, group_by_user
 
-# The smallest size that holds everybody, or the largest. 2^14 pairs times rank 8 in float32 are half a megabyte of features,
-# which stays in a core's cache; an accelerator wants more at once.
-_PAIRS_PER_CHUNK = {"cpu": (2**12, 2**14), "accelerator": (2**14, 2**18, 2**22)}
+# 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache; an accelerator wants
+# more at once.
+_PAIRS_PER_CHUNK = {"cpu": 2**14, "accelerator": 2**22}
+_LEAST_USERS = 64  # in a chunk: fewer cost as much
 POSTERIOR_ARRAYS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 _PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost nothing
 
@@ -252,9 +253,9 @@ def _padded_length(shots: int) -> int:
 
 
 def _chunk_size(shots: int, users: int, platform: str) -> int:
-    """How many users are solved together: as many as a CPU core's cache holds, on an accelerator many more."""
-    sizes = [max(1, pairs // shots) for pairs in _PAIRS_PER_CHUNK["cpu" if platform == "cpu" else "accelerator"]]
-    return next((size for size in sizes if size >= users), sizes[-1])
+    """How many users are solved together: all, or as many as a CPU core's cache holds, on an accelerator many more."""
+    most = max(1, _PAIRS_PER_CHUNK["cpu" if platform == "cpu" else "accelerator"] // shots)
+    return min(most, max(_LEAST_USERS, 1 << (users - 1).bit_length()))
 
 
 def _unfilled(model: Model, num_users: int, user_ids: np.ndarray | None) -> Posterior:

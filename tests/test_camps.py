@@ -37,12 +37,14 @@ def start():
 def one_step(of_pairs, weights):
     """An M step from converged modes."""
     mixture = start()
-    modes = [jnp.zeros((2, K, of.shape[-1])) for of in of_pairs]
-    for _ in range(8):
-        modes = [
+
+    def closer(_, modes):
+        return [
             jnp.stack([camp_step(of[1:], of[0], w, mixture, c, mode[c]).deviation for c in range(2)])
             for of, w, mode in zip(of_pairs, weights, modes, strict=True)
         ]
+
+    modes = jax.lax.fori_loop(0, 8, closer, [jnp.zeros((2, K, of.shape[-1])) for of in of_pairs])
     return module._em_step(mixture, tuple(modes), of_pairs, weights)[0]
 
 
