@@ -1,4 +1,4 @@
-"""Using a model and posteriors: margins, probabilities with the uncertainty integrated, scores of candidates, top-k."""
+"""Using a model and posteriors: margins, probabilities with the uncertainty integrated, samples, scores, top-k."""
 
 from __future__ import annotations
 
@@ -43,6 +43,37 @@ class Margins(NamedTuple):
         """Lower and upper ends `[pairs]` between which the margin lies with probability `level`."""
         reach = float(jax.scipy.stats.norm.ppf(0.5 + level / 2.0)) * np.sqrt(self.variance)
         return self.mean - reach, self.mean + reach
+
+    def decided(self, level: float = 0.9) -> np.ndarray:
+        """Whether the interval leaves out zero, so that the sign of the margin is known, bool `[pairs]`."""
+        low, high = self.interval(level)
+        return (low > 0) | (high < 0)
+
+    def or_population(self, population: Margins, level: float = 0.9) -> Margins:
+        """Abstention: the personal margin where its sign is known, elsewhere the population's.
+
+        `z_i` if its interval leaves out zero, else `population z_i`; mean and variance alike. This is caution, not
+        accuracy: it overrules the population only where the user's own comparisons are sure to. A posterior without
+        spread (simplex family, rank 1) is always sure.
+
+        Args:
+            population: margins of the same pairs under `adapt.population_posterior`.
+            level: probability with which the personal margin lies in the interval, between 0 and 1.
+
+        Returns:
+            Margins of the same pairs; `1 - self.decided(level).mean()` is the share that fell back.
+
+        Raises:
+            ValueError: the population's margins are of another number of pairs.
+
+        Example:
+            >>> nobody = margins(model, population_posterior(model, test.num_users), test)
+            >>> margins(model, posterior, test).or_population(nobody).probability
+        """
+        if len(population.mean) != len(self.mean):
+            raise ValueError(f"the population has {len(population.mean)} margins: {len(self.mean)} are expected")
+        sure = self.decided(level)
+        return Margins(np.where(sure, self.mean, population.mean), np.where(sure, self.variance, population.variance))
 
 
 def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
@@ -104,6 +135,45 @@ def predict_proba(model: Model, posterior: Posterior, prefs: Preferences) -> np.
         >>> predict_proba(model, posterior, test).mean()
     """
     return margins(model, posterior, prefs).probability
+
+
+def sample_weights(posterior: Posterior, count: int, *, key: jax.Array) -> np.ndarray:
+    """Draws from every user's posterior: for whatever is not a margin, a whole ranking or a policy, say.
+
+    `w = weights + S^1/2 e`, `e ~ N(0, I)`, S^1/2 from the eigenvectors of the covariance, which may be singular: what is
+    the same for everybody (column 0 of the gaussian family) is the same in every draw, and a posterior without spread
+    (the simplex family has none) gives its weights `count` times. Where the population falls into camps, draws have the
+    posterior's mean and covariance.
+
+    Args:
+        posterior: of the users.
+        count: how many draws of each user, 1 or more.
+        key: the one source of randomness.
+
+    Returns:
+        Weights, float32 `[users, count, rank]`.
+
+    Raises:
+        ValueError: `count` is below 1.
+
+    Example:
+        >>> sample_weights(posterior, 100, key=jax.random.key(0)).shape
+        (5000, 100, 8)
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}: 1 or more is expected")
+    return np.asarray(_draw(posterior.weights, posterior.covariance, key, count))
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _draw(weights: jax.Array, covariance: jax.Array, key: jax.Array, count: int) -> jax.Array:
+    users, rank = weights.shape
+    values, vectors = jnp.linalg.eigh(covariance)
+    # Rounding leaves a part of the largest eigenvalue where there should be nothing.
+    least = rank * jnp.finfo(values.dtype).eps * values[:, -1:]
+    root = vectors * jnp.sqrt(jnp.where(values > least, values, 0.0))[:, None]
+    noise = jax.random.normal(key, (users, count, rank))
+    return weights[:, None] + jnp.einsum("uck,urk->ucr", noise, root, precision=jax.lax.Precision.HIGHEST)
 
 
 def score(

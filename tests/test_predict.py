@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy.special import expit
 from lore_jax.adapt import Posterior, population_posterior
 from lore_jax.basis import LinearBasis
 from lore_jax.model import Model, Population, ResponseTerms, response_keys
-from lore_jax.predict import Margins, margins, predict_proba, score
+from lore_jax.predict import Margins, margins, predict_proba, sample_weights, score
 from lore_jax.preferences import from_arrays
 
 DIM, RANK, USERS, RESPONSES, PAIRS = 6, 3, 5, 12, 40
@@ -105,6 +106,69 @@ def test_intervals_are_those_of_a_normal_distribution(level):
     found = Margins(np.array([1.0, -2.0]), np.array([4.0, 0.0]))
     low, high = scipy.stats.norm(1.0, 2.0).interval(level)
     np.testing.assert_allclose(found.interval(level), [[low, -2.0], [high, -2.0]], atol=1e-4)
+
+
+def test_a_margin_is_decided_where_a_normal_distribution_leaves_zero_out():
+    mean, variance = np.array([1.0, -1.0, 1.0, -3.0, 0.0, 0.2]), np.array([0.25, 0.25, 1.0, 1.0, 0.0, 0.0])
+    found = Margins(mean, variance)
+    for level in (0.5, 0.9, 0.99):
+        wrong_side = scipy.stats.norm.cdf(-np.abs(mean) / np.sqrt(np.maximum(variance, 1e-12)))
+        np.testing.assert_array_equal(found.decided(level), wrong_side < (1 - level) / 2)
+    np.testing.assert_array_equal(found.decided(), [True, True, False, True, False, True])
+
+
+def test_undecided_margins_fall_back_to_the_population():
+    personal = Margins(np.array([1.0, -3.0, 0.5]), np.array([4.0, 1.0, 0.0]))
+    population = Margins(np.array([-0.3, 0.4, 0.7]), np.array([0.1, 0.2, 0.3]))
+    found = personal.or_population(population)
+    np.testing.assert_array_equal(found.mean, [-0.3, -3.0, 0.5])
+    np.testing.assert_array_equal(found.variance, [0.1, 1.0, 0.0])
+    everything = personal.or_population(population, level=0.1)
+    np.testing.assert_array_equal(everything.mean, personal.mean)
+    with pytest.raises(ValueError, match="the population has 2 margins: 3 are expected"):
+        personal.or_population(Margins(np.zeros(2), np.zeros(2)))
+
+
+def test_without_shots_the_fall_back_is_the_margin_itself():
+    prefs, nobody = pairs(5), population_posterior(MODEL, USERS)
+    found = margins(MODEL, nobody, prefs)
+    for got, expected in zip(found.or_population(found), found, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_samples_have_the_moments_of_the_posterior():
+    drawn = sample_weights(POSTERIOR, 40_000, key=jax.random.key(0))
+    assert drawn.shape == (USERS, 40_000, RANK)
+    assert drawn.dtype == np.float32
+    for user in range(USERS):
+        error = 5 * np.sqrt(np.diag(COVARIANCE[user]) / 40_000)
+        assert (np.abs(drawn[user].mean(axis=0) - WEIGHTS[user]) < error).all()
+        np.testing.assert_allclose(np.cov(drawn[user].T), COVARIANCE[user], atol=0.03 * np.trace(COVARIANCE[user]))
+        # Users and draws are independent of each other.
+        assert abs(np.corrcoef(drawn[user, 1:, 0], drawn[user, :-1, 0])[0, 1]) < 0.03
+        assert abs(np.corrcoef(drawn[user, :, 0], drawn[user - 1, :, 0])[0, 1]) < 0.03
+
+
+def test_samples_of_a_singular_covariance_stay_in_its_range():
+    rng = np.random.default_rng(7)
+    column = rng.standard_normal((4, 5, 2)).astype(np.float32)
+    column[:, 0] = 0.0  # the population direction has no covariance
+    weights = rng.standard_normal((4, 5)).astype(np.float32)
+    posterior = Posterior(weights, column @ column.transpose(0, 2, 1), *(np.zeros(4) for _ in range(4)))
+    away = sample_weights(posterior, 100, key=jax.random.key(1)) - weights[:, None]
+    assert np.linalg.norm(away) > 10
+    np.testing.assert_allclose(away[:, :, 0], 0.0, atol=1e-5)
+    for user in range(4):
+        inside = column[user] @ np.linalg.pinv(column[user])
+        np.testing.assert_allclose(away[user] @ inside, away[user], atol=1e-4)
+
+
+def test_samples_without_spread_are_the_weights():
+    posterior = dataclasses.replace(POSTERIOR, covariance=np.zeros_like(COVARIANCE))
+    drawn = sample_weights(posterior, 3, key=jax.random.key(2))
+    np.testing.assert_array_equal(drawn, np.repeat(WEIGHTS[:, None], 3, axis=1))
+    with pytest.raises(ValueError, match="count is 0: 1 or more is expected"):
+        sample_weights(posterior, 0, key=jax.random.key(2))
 
 
 def test_predict_proba_is_that_of_the_margins_and_of_the_population_without_shots():
