@@ -10,7 +10,7 @@ from lore_jax.splits import draw_shots
 
 
 # Margins have a root mean square of 1 / noise logits; the larger, the less a posterior is like a normal distribution.
-@pytest.mark.parametrize(("rank", "noise"), [(3, 0.5), (5, 0.25), (8, 1.0)])
+@pytest.mark.parametrize(("rank", "noise"), [(5, 0.25), (8, 1.0)])
 def test_ninety_in_a_hundred_intervals_cover_the_planted_margin(rank, noise):
     config = SyntheticConfig(num_users=1000, num_prompts=200, pairs_per_user=(50, 50), dim=16, rank=rank, noise=noise)
     truth = synthetic(config, seed=1)
@@ -22,4 +22,3 @@ def test_ninety_in_a_hundred_intervals_cover_the_planted_margin(rank, noise):
         low, high = margins(truth.model, adapt(truth.model, draw_shots(old, shots, seed=0)), new).interval(0.9)
         covered = np.mean((low <= planted) & (planted <= high))
         assert 0.87 <= covered <= 0.93, (shots, covered)
-        print(rank, noise, shots, covered)
