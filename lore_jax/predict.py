@@ -53,8 +53,9 @@ class Margins(NamedTuple):
         """Abstention: the personal margin where its sign is known, elsewhere the population's.
 
         `z_i` if its interval leaves out zero, else `population z_i`; mean and variance alike. This is caution, not
-        accuracy: it overrules the population only where the user's own comparisons are sure to. A posterior without
-        spread (simplex family, rank 1) is always sure.
+        accuracy: where it is not sure, the personal margin is still the better guess, and falling back was measured to
+        cost points wherever people differ (`experiments.abstention`). A posterior without spread (simplex family,
+        rank 1) is always sure.
 
         Args:
             population: margins of the same pairs under `adapt.population_posterior`.
