@@ -3,9 +3,10 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
-from experiments import polis, throughput
+from experiments import abstention, polis, sentence, throughput
 from lore_jax.results import read_results, select
 
 
@@ -54,3 +55,59 @@ def test_throughput(tmp_path, capsys):
         assert "failed" not in row["note"]
     ours = [row for row in result["rows"] if row["method"].startswith("lore_jax") and "seconds" in row]
     assert {row["section"] for row in ours if row["ratio"] == 1.0} == set(sections) - {"memory"}
+
+
+def test_sentence(tmp_path, capsys, monkeypatch):
+    config = sentence.Config(out=tmp_path, smoke=True)
+    result = sentence.run(config)
+    assert sentence.table(result) in capsys.readouterr().out
+    assert json.loads((tmp_path / "sentence.json").read_text()) == result
+    assert list(result["cases"]) == ["equal", "shuffled", "differ"]
+    for of in result["cases"].values():
+        assert of["seeds"] == 2
+        assert of["right"] == 2 - len(of["wrong seeds"])
+    # A seed that is there is not made again, and one of other settings is refused.
+    (tmp_path / "parts" / "1.json").unlink()
+    made = []
+    conclude = sentence.conclude
+    monkeypatch.setattr(sentence, "conclude", lambda *args, seed: made.append(seed) or conclude(*args, seed=seed))
+    assert sentence.run(config) == result
+    assert made == [1, 1, 1]
+    other = dataclasses.replace(sentence.SMOKE, shots=10)
+    monkeypatch.setattr(sentence, "SMOKE", other)
+    with pytest.raises(ValueError, match=r"0\.json was made with other settings"):
+        sentence.run(config)
+
+
+def test_the_sentence_is_asked_about_what_it_says():
+    sizes = dataclasses.replace(sentence.SMOKE, seen=30, unseen=50)
+    _, data = sentence.simulate(sizes, 1.0, seen=30, unseen=50, seed=0)
+    assert [part.num_users for part in data] == [30, 50, 50]
+    for part, count in zip(data, (sizes.pairs, sizes.shots, sizes.tests), strict=True):
+        np.testing.assert_array_equal(part.pairs_per_user(), count)
+    known = np.concatenate([data.train.prompt, data.shots.prompt])
+    assert not np.isin(data.test.prompt, known).any()  # the test is on new prompts
+    dealt = sentence.shuffled(data, seed=0)
+    for part, of in zip(data, dealt, strict=True):
+        np.testing.assert_array_equal(part.pairs_per_user(), of.pairs_per_user())
+        np.testing.assert_array_equal(np.sort(part.row), np.sort(of.row))
+        assert (np.sort(of.row.reshape(part.num_users, -1)) != np.sort(part.row.reshape(part.num_users, -1))).any()
+    # Users who do not differ gain nothing, those who differ more gain more.
+    gains = [sentence.planted_gain(sizes, spread, seed=0) for spread in (0.0, 0.7, 1.5)]
+    assert gains[0] == 0.0
+    assert gains[0] < gains[1] < gains[2]
+
+
+def test_abstention(tmp_path, capsys):
+    result = abstention.run(abstention.Config(out=tmp_path / "run", shots=(0, 5), smoke=True))
+    assert abstention.table(result) in capsys.readouterr().out
+    assert [(row["test"], row["shots"]) for row in result["rows"]] == [
+        (t, k) for t in ("unseen", "seen") for k in (0, 5)
+    ]
+    for row in result["rows"]:
+        assert 0 <= row["fell back"]["mean"] <= 1
+        if not row["shots"]:  # nobody has said anything: everybody is the population
+            assert row["personal"]["mean"] == row["with falling back"]["mean"] == row["population"]["mean"]
+    with pytest.raises(FileNotFoundError, match="--data must name the folder"):
+        abstention.run(abstention.Config(out=tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
