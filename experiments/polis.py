@@ -36,7 +36,8 @@ from tqdm import tqdm
 import lore_jax as lore
 from lore_jax.axes import describe_axes, with_texts
 from lore_jax.controls import shuffle_users
-from lore_jax.datasets.polis import Votes, load_polis_embeddings, polis_preferences, read_polis
+from lore_jax.datasets.polis import Votes, load_polis_embeddings, read_polis
+from lore_jax.datasets.polis_pairs import polis_preferences
 from lore_jax.evaluate import SHUFFLED_USERS, Cell, evaluate, method
 from lore_jax.four_way import split_digest
 from lore_jax.plots import save_figures

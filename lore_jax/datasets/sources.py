@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lore_jax.cache import load_cache, read_manifest, read_texts
-from lore_jax.datasets.polis import load_polis_embeddings, polis_pairs, read_polis
+from lore_jax.datasets.polis import load_polis_embeddings, read_polis
+from lore_jax.datasets.polis_pairs import polis_pairs
 from lore_jax.datasets.rows import TextPairs, holds_index_rows, load_embeddings, read_index_pairs, read_text_pairs
 
 _POLIS = "Pairs of agree and disagree votes of people on statements by people, not choices between a model's replies."
