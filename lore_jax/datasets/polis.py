@@ -11,7 +11,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Votes:
     Attributes:
         conversation: the folder's name.
         comment_ids: the statements' numbers in the published files, int64 `[statements]`, ascending.
-        texts: the statements.
+        texts: the statements, without white space around them.
         moderated: 1 accepted or 0 never looked at, int8 `[statements]`.
         voter_ids: the voters' numbers in the published files, int64 `[voters]`, ascending.
         voter: who voted, an index into `voter_ids`, int32 `[votes]`, ascending.
@@ -56,10 +56,14 @@ class PolisEmbeddings(NamedTuple):
     Attributes:
         table: one row a statement, `[rows, dim]`.
         rows: `(conversation, comment id)` to the row.
+        encoder: what made them: a cache's manifest's entry, or the name of their file.
+        head: the reference head `[dim]`, or None.
     """
 
     table: np.ndarray
     rows: dict[tuple[str, int], int]
+    encoder: dict[str, Any]
+    head: np.ndarray | None = None
 
     def of(self, votes: Votes) -> np.ndarray:
         """The rows of one conversation's statements in the order of `votes.comment_ids`, `[statements, dim]`."""
@@ -97,8 +101,8 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
         raise FileNotFoundError(f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected")
     comments: dict[int, tuple[str, int]] = {}
     for where, row in read_csv(folder / "comments.csv", ("comment-id", "moderated", "comment-body")):
-        comment, text = _integer(where, "comment-id", row), row["comment-body"]
-        if comment in comments or not text.strip():
+        comment, text = _integer(where, "comment-id", row), row["comment-body"].strip()
+        if comment in comments or not text:
             raise ValueError(f"{where}: comment {comment} is {'there twice' if comment in comments else 'empty'}")
         comments[comment] = text, _integer(where, "moderated", row, (-1, 0, 1))
     wide = not (folder / "votes.csv").exists()
@@ -160,7 +164,7 @@ def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
         raise ValueError(
             f"{root / 'embeddings-rows.csv'} names {len(rows)} rows, {tables[0].name} has {table.shape[0]}"
         )
-    return PolisEmbeddings(table, rows)
+    return PolisEmbeddings(table, rows, {"model": tables[0].stem.removeprefix("embeddings").lstrip("-")})
 
 
 def _long_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:

@@ -9,13 +9,16 @@ model: say so beside every number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from lore_jax.datasets.polis import Votes
+from lore_jax.datasets.rows import ResponseTable, TextPairs
 from lore_jax.preferences import Preferences, from_arrays
+
+NOTE = "Pairs of agree and disagree votes of people on statements by people, not choices between a model's replies."
 
 _TEST_FRACTION = {"unseen": 0.30, "seen": 0.25}
 
@@ -36,6 +39,20 @@ class PolisSplit(NamedTuple):
     num_dropped_users: int
     num_straddling: int
     num_inside: int
+
+
+class JoinedPairs(NamedTuple):
+    """Pairs of several conversations over one table; each conversation is a prompt.
+
+    Attributes:
+        columns: chosen, rejected, user, prompt: int `[pairs]` each.
+        user_ids: the voters, `conversation/voter`.
+        counts: how many statements moderators removed, and how many votes a later one replaced.
+    """
+
+    columns: dict[str, np.ndarray]
+    user_ids: list[str]
+    counts: dict[str, int]
 
 
 def polis_preferences(
@@ -80,7 +97,7 @@ def polis_preferences(
         raise ValueError(f"test is {test!r}: 'unseen' or 'seen' is expected")
     _check_rows(votes, embeddings)
     rng = np.random.default_rng(split_seed)
-    text_of = np.unique([text.strip() for text in votes.texts], return_inverse=True)[1]
+    text_of = np.unique(votes.texts, return_inverse=True)[1]
     num_texts = int(text_of.max(initial=-1)) + 1
     held_out_texts = rng.permutation(num_texts)[: round(_TEST_FRACTION["unseen"] * num_texts)]
     held_out = np.isin(text_of, held_out_texts)
@@ -133,6 +150,83 @@ def polis_pairs(votes: Votes, embeddings: Any, *, seed: int, max_pairs: int = 60
     return _preferences(votes, embeddings, list(range(len(pairs))), pairs)
 
 
+def join_polis_pairs(
+    conversations: Sequence[Votes], rows: Sequence[np.ndarray], *, seed: int, max_pairs: int = 60
+) -> JoinedPairs:
+    """Draws the pairs of several conversations, by `polis_pairs`, over one table of all their statements.
+
+    Args:
+        conversations: the conversations.
+        rows: the rows of the table that hold each conversation's statements, int `[statements]` each.
+        seed: seed of the draws.
+        max_pairs: pairs drawn for a user.
+
+    Returns:
+        The pairs, conversation by conversation.
+
+    Raises:
+        ValueError: a conversation is given twice.
+    """
+    names = [votes.conversation for votes in conversations]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"the conversation {twice[0]} is given twice")
+    columns: dict[str, list[np.ndarray]] = {"chosen": [], "rejected": [], "user": [], "prompt": []}
+    user_ids: list[str] = []
+    for number, (votes, row) in enumerate(zip(conversations, rows, strict=True)):
+        drawn = polis_pairs(votes, np.zeros((len(row), 1), np.float16), seed=seed, max_pairs=max_pairs)
+        assert drawn.user_ids is not None
+        columns["chosen"].append(row[drawn.chosen])
+        columns["rejected"].append(row[drawn.rejected])
+        columns["user"].append(drawn.user + len(user_ids))
+        columns["prompt"].append(np.full(drawn.num_pairs, number, np.int32))
+        user_ids += drawn.user_ids.tolist()
+    counts = {
+        "removed_statements": sum(votes.num_removed for votes in conversations),
+        "replaced_votes": sum(votes.num_replaced for votes in conversations),
+    }
+    return JoinedPairs({name: np.concatenate(parts) for name, parts in columns.items()}, user_ids, counts)
+
+
+def polis_text_pairs(conversations: Sequence[Votes], *, seed: int, max_pairs: int = 60) -> TextPairs:
+    """The statements of several conversations as texts to embed, each distinct text once, and pairs of all voters.
+
+    A statement is a reply without a prompt: what is embedded is its text and nothing else.
+
+    Args:
+        conversations: the conversations.
+        seed: seed of the draws of pairs.
+        max_pairs: pairs drawn for a user.
+
+    Returns:
+        What `embed_pairs` takes. Statements that nobody compared are embedded too.
+
+    Raises:
+        ValueError: a conversation is given twice.
+
+    Example:
+        >>> pairs = polis_text_pairs([read_polis(folder) for folder in folders], seed=0)
+        >>> embed_pairs(pairs, "all-MiniLM-L6-v2", "cache")
+    """
+    table, places, rows = ResponseTable(), [], []
+    for votes in conversations:
+        rows.append(np.array([table.row((), text) for text in votes.texts], np.int32))
+        first = np.unique(rows[-1], return_index=True)[1]  # by ascending row, so that new ones follow on `places`
+        new = first[rows[-1][first] >= len(places)]
+        places += [f"comment {comment} of {votes.conversation}" for comment in votes.comment_ids[new]]
+    joined = join_polis_pairs(conversations, rows, seed=seed, max_pairs=max_pairs)
+    return TextPairs(
+        **joined.columns,
+        weight=np.ones(len(joined.columns["user"]), np.float32),
+        user_ids=joined.user_ids,
+        num_duplicates=0,
+        responses=table.responses,
+        extra=[],
+        places=places,
+        note=NOTE,
+        counts=joined.counts,
+    )
+
+
 def _check_rows(votes: Votes, embeddings: Any) -> None:
     if np.shape(embeddings)[:1] != (len(votes.comment_ids),):
         raise ValueError(
@@ -146,7 +240,7 @@ def _ballots(votes: Votes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
 
     Who agreed with one copy of a text and disagreed with another has said neither.
     """
-    _, first_of_text, text = np.unique([text.strip() for text in votes.texts], return_index=True, return_inverse=True)
+    _, first_of_text, text = np.unique(votes.texts, return_index=True, return_inverse=True)
     said = votes.vote != 0
     statement = first_of_text[text][votes.statement[said]]
     ballots, copy = np.unique(np.stack([votes.voter[said], statement], axis=1), axis=0, return_inverse=True)
