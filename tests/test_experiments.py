@@ -6,6 +6,9 @@ import json
 import pytest
 
 from experiments import polis, throughput
+from experiments.tiny_model import write_sentence_encoder
+from lore_jax.cache import read_manifest
+from lore_jax.cli import main
 from lore_jax.results import read_results, select
 
 
@@ -34,6 +37,30 @@ def test_polis(tmp_path, capsys, monkeypatch):
 
     with pytest.raises(ValueError, match=r"one-unseen-0\.json was made with other settings"):
         polis.run(dataclasses.replace(config, seed=1))
+
+
+def test_polis_with_embeddings_made_here(tmp_path, capsys):
+    model = write_sentence_encoder(tmp_path / "model")
+    root = polis.make_conversations(tmp_path / "made", seed=0)  # what --smoke makes
+    assert main(["embed", str(root / "one"), "--model", str(model), "--out", str(tmp_path / "one")]) == 0
+    config = polis.Config(
+        out=tmp_path / "run", embeddings=tmp_path / "one", conversations=("one",), tests=("unseen",), smoke=True
+    )
+    results = polis.run(config)
+    assert results["encoder"] == read_manifest(tmp_path / "one")["encoder"]
+    assert read_results(tmp_path / "run" / "parts" / "one-unseen-0.json")["encoder"] == results["encoder"]
+    shipped = polis.run(dataclasses.replace(config, out=tmp_path / "shipped", embeddings=None))
+    assert shipped["encoder"] == {"model": "random"}
+    assert shipped["splits"][0]["digest"] == results["splits"][0]["digest"]
+    assert shipped["rows"] != results["rows"]
+
+    with pytest.raises(ValueError, match=r"one-unseen-0\.json was made with another encoder's embeddings"):
+        polis.run(dataclasses.replace(config, embeddings=None))
+    both = dataclasses.replace(config, out=tmp_path / "both", conversations=())
+    with pytest.raises(ValueError, match="one lacks 24 of 48 responses, the first 'Statement 0 of conversation two'"):
+        polis.run(both)
+    assert not (tmp_path / "both" / "parts").exists()
+    capsys.readouterr()
 
 
 def test_polis_without_data_is_refused(tmp_path):

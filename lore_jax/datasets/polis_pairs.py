@@ -249,7 +249,7 @@ def _ballots(votes: Votes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     agreeing = np.abs(sum_of_votes) == count
     (voter, statement), vote = ballots[agreeing].T, np.sign(sum_of_votes[agreeing]).astype(np.int8)
     voters, first = np.unique(voter, return_index=True)
-    for one, start, stop in zip(voters.tolist(), first, [*first[1:], len(voter)], strict=True):
+    for one, start, stop in zip(voters.tolist(), first, np.append(first, len(voter))[1:], strict=True):
         yield one, statement[start:stop], vote[start:stop]
 
 
@@ -264,7 +264,7 @@ def _draw_pairs(
 
 
 def _preferences(votes: Votes, embeddings: Any, users: list[int], pairs: list[np.ndarray]) -> Preferences:
-    chosen, rejected = np.concatenate(pairs).T
+    chosen, rejected = np.concatenate([np.zeros((0, 2), np.int32), *pairs]).T
     return from_arrays(
         embeddings,
         chosen,
