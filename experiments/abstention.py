@@ -27,7 +27,8 @@ from tqdm import tqdm
 import lore_jax as lore
 from experiments.polis import make_conversations, protocol
 from lore_jax import metrics
-from lore_jax.datasets.polis import load_polis_embeddings, polis_preferences, read_polis
+from lore_jax.datasets.polis import load_polis_embeddings, read_polis
+from lore_jax.datasets.polis_pairs import polis_preferences
 from lore_jax.files import write_file
 from lore_jax.predict import Margins
 from lore_jax.results import plain

@@ -2,7 +2,12 @@
 
     python -m experiments.polis --data DIR --out RUN          (three splits: the README's numbers)
 
-DIR holds the folders of some Polis conversations and the embeddings of their statements (`lore_jax.datasets.polis`).
+DIR holds the folders of some Polis conversations and the embeddings of their statements (`lore_jax.datasets.polis`). From
+the folders alone, with embeddings made here by a sentence encoder of your choice:
+
+    lore-jax embed DIR/*/ --model MODEL_DIR --out CACHE
+    python -m experiments.polis --data DIR --embeddings CACHE --out RUN
+
 Users are voters; a pair sets a statement the voter agreed with against one the voter disagreed with. So all numbers here
 are about agree/disagree votes on statements that people wrote, not about replies of a language model.
 
@@ -36,7 +41,9 @@ from tqdm import tqdm
 import lore_jax as lore
 from lore_jax.axes import describe_axes, with_texts
 from lore_jax.controls import shuffle_users
-from lore_jax.datasets.polis import Votes, load_polis_embeddings, polis_preferences, read_polis
+from lore_jax.datasets.polis import Votes, load_polis_embeddings, read_polis
+from lore_jax.datasets.polis_pairs import polis_preferences
+from lore_jax.datasets.sources import polis_embeddings_in_cache
 from lore_jax.evaluate import SHUFFLED_USERS, Cell, evaluate, method
 from lore_jax.four_way import split_digest
 from lore_jax.plots import save_figures
@@ -57,6 +64,8 @@ class Config:
     Attributes:
         out: where to write.
         data: the folder of the conversations (not with --smoke).
+        embeddings: a cache that has the statements, from `lore-jax embed` of their folders; None: the embeddings that lie
+            in `data`.
         splits: how many times statements and voters are split.
         conversations: which of the folders to take; none: all.
         tests: statements of the test pairs.
@@ -66,6 +75,7 @@ class Config:
 
     out: Path
     data: Path | None = None
+    embeddings: Path | None = None
     splits: int = 3
     conversations: tuple[str, ...] = ()
     tests: tuple[Use, ...] = ("unseen", "seen")
@@ -91,7 +101,7 @@ class Protocol:
 
 
 def protocol(test: Use, *, smoke: bool) -> Protocol:
-    """The fits; validation mirrors the test. Embeddings times 30 are what the paper's temperature of 100 expects."""
+    """The fits; validation mirrors the test. Embeddings of unit norm times 30 suit the paper's temperature of 100."""
     simplex = lore.SimplexConfig(scale=30.0, steps=10 if smoke else 1000)
     papers = {f"paper, rank {r}": dataclasses.replace(lore.PAPER, rank=r, simplex=simplex) for r in (1, 2, 5, 10)}
     bradley_terry = dataclasses.replace(lore.RIDGE_BRADLEY_TERRY, use=test, unit="response")
@@ -112,8 +122,11 @@ def run(config: Config) -> Results:
     if root is None or not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: --data must name the folder of the Polis conversations")
     names = config.conversations or sorted(path.parent.name for path in root.glob("*/comments.csv"))
-    embeddings = load_polis_embeddings(root)
     conversations = {name: read_polis(root / name) for name in names}
+    if config.embeddings is None:
+        embeddings = load_polis_embeddings(root)
+    else:
+        embeddings = polis_embeddings_in_cache(config.embeddings, list(conversations.values()))
 
     folder = config.out / "parts"
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,14 +140,19 @@ def run(config: Config) -> Results:
         if not path.exists():
             votes = conversations[name]
             table = embeddings.of(votes).astype(np.float32)
-            write_results(path, evaluate_part(votes, table, asked, test, split, seed=config.seed + split))
+            part = evaluate_part(votes, table, asked, test, split, seed=config.seed + split)
+            write_results(path, {**part, "encoder": embeddings.encoder})
             if len(parts) % 10 == 9:
                 jax.clear_caches()  # the programs of some thirty parts are more memory maps than Linux allows a process
         parts.append(read_results(path))
         if parts[-1]["config"] != plain(asked) or parts[-1]["seed"] != config.seed + split:
             raise ValueError(f"{path} was made with other settings: remove it, or give another --out")
+        # Parts of before encoders were recorded are over the embeddings in `data`.
+        if parts[-1].get("encoder", None if config.embeddings else embeddings.encoder) != embeddings.encoder:
+            raise ValueError(f"{path} was made with another encoder's embeddings: remove it, or give another --out")
 
     results = with_best_paper(join(parts), asked.shots[-2])
+    results["encoder"] = embeddings.encoder
     results["config"] = plain({"asked": config, **{test: protocol(test, smoke=config.smoke) for test in config.tests}})
     results["verdicts"] = {
         test: verdict(results, "gaussian", units=test, shots=asked.shots[-2]) for test in config.tests

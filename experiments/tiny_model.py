@@ -80,6 +80,22 @@ def decoder_weights(config, seed=0, scale=0.3):
     return weights
 
 
+def write_sentence_encoder(folder, **changes):
+    """A Llama sentence encoder, laid out as sentence-transformers do: mean over the tokens, unit norm."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = decoder_config(architectures=["LlamaModel"], **changes)
+    weights = decoder_weights(config)
+    del weights["score.weight"]
+    (folder / "config.json").write_text(json.dumps(config))
+    modules = [{"type": f"sentence_transformers.models.{name}", "path": name} for name in ("Pooling", "Normalize")]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "Pooling").mkdir(exist_ok=True)
+    (folder / "Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    write_tokenizer(folder)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 def write_reward_model(folder, *, template=TEMPLATE, shards=1, **changes):
     """A Llama reward model; returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)

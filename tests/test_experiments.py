@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 
 from experiments import abstention, polis, sentence, throughput
+from experiments.tiny_model import write_sentence_encoder
+from lore_jax.cache import read_manifest
+from lore_jax.cli import main
+from lore_jax.embed import embed_texts
 from lore_jax.results import read_results, select
 
 
@@ -17,6 +21,7 @@ def test_polis(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "run" / "tables.md").read_text().strip() in text
     assert "agree/disagree votes" in text
     assert read_results(tmp_path / "run" / "results.json") == results
+    assert results["encoder"] == {"model": "random"}
     assert {row["data"] for row in results["rows"]} == {"one", "two"}
     assert {row["units"] for row in results["rows"]} == {"seen", "unseen"}
     for control in (None, "other user", "shuffled users"):
@@ -35,6 +40,34 @@ def test_polis(tmp_path, capsys, monkeypatch):
 
     with pytest.raises(ValueError, match=r"one-unseen-0\.json was made with other settings"):
         polis.run(dataclasses.replace(config, seed=1))
+
+
+def test_polis_with_embeddings_made_here(tmp_path, capsys, monkeypatch):
+    model = write_sentence_encoder(tmp_path / "model")
+    root = polis.make_conversations(tmp_path / "made", seed=0)  # what --smoke makes
+    assert main(["embed", str(root / "one"), "--model", str(model), "--out", str(tmp_path / "one")]) == 0
+    config = polis.Config(
+        out=tmp_path / "run", embeddings=tmp_path / "one", conversations=("one",), tests=("unseen",), smoke=True
+    )
+    tables = []
+    evaluate_part = polis.evaluate_part
+    monkeypatch.setattr(
+        polis, "evaluate_part", lambda *args, **kw: tables.append(args[1]) or evaluate_part(*args, **kw)
+    )
+    results = polis.run(config)
+    (table,) = tables
+    statements = [f"Statement {number} of conversation one" for number in range(24)]
+    np.testing.assert_allclose(table, embed_texts(statements, model), atol=2e-5)
+    assert results["encoder"] == read_manifest(tmp_path / "one")["encoder"]
+    assert read_results(tmp_path / "run" / "parts" / "one-unseen-0.json")["encoder"] == results["encoder"]
+
+    with pytest.raises(ValueError, match=r"one-unseen-0\.json was made with another encoder's embeddings"):
+        polis.run(dataclasses.replace(config, embeddings=None))
+    both = dataclasses.replace(config, out=tmp_path / "both", conversations=())
+    with pytest.raises(ValueError, match="one lacks 24 of 48 responses, the first 'Statement 0 of conversation two'"):
+        polis.run(both)
+    assert not (tmp_path / "both" / "parts").exists()
+    capsys.readouterr()
 
 
 def test_polis_without_data_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""`lore-jax embed`: comparisons of texts become a cache, by a model's folder."""
+"""`lore-jax embed`: comparisons of texts, or votes on statements, become a cache, by a model's folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from lore_jax.commands.options import UserNames
+from lore_jax.commands.options import LEFT_OUT, UserNames, are_polis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Config:
     """Embeds every distinct response of comparisons of texts and writes a cache; resumes where it was killed.
 
     Attributes:
-        source: JSONL or Parquet, one comparison a row: user_id, prompt, chosen, rejected (texts or chat messages).
+        sources: JSONL or Parquet, one comparison a row: user_id, prompt, chosen, rejected (texts or chat messages); or
+            folders of Polis conversations, whose statements are embedded without a prompt.
         model: the folder of a reward model or an encoder, as Hugging Face lays it out.
         out: the cache's folder, new or empty.
         dtype: number type of weights and activations; None: that of the model's files.
@@ -25,10 +26,12 @@ class Config:
         batch_tokens: tokens a device works on at a time; None: what suits the device.
         model_parallel: how many devices share each matrix of a model that is too large for one.
         names: user names.
+        max_pairs: Polis: the most pairs drawn for a user.
+        seed: Polis: seed of the draws.
         overwrite: replace a cache that is there.
     """
 
-    source: Annotated[Path, tyro.conf.Positional]
+    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
     model: Path
     out: Path
     dtype: Literal["bfloat16", "float32"] | None = None
@@ -37,16 +40,24 @@ class Config:
     batch_tokens: int | None = None
     model_parallel: int = 1
     names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(default_factory=UserNames)
+    max_pairs: int = 60
+    seed: int = 0
     overwrite: bool = False
 
 
 def run(config: Config) -> dict[str, Any]:
     """Embeds, and says what was done."""
+    from lore_jax.datasets.polis import read_polis
+    from lore_jax.datasets.polis_pairs import polis_text_pairs
     from lore_jax.datasets.rows import read_text_pairs
     from lore_jax.embed.pairs import embed_pairs
     from lore_jax.embed.text_encoder import EmbedConfig
 
-    pairs = read_text_pairs(config.source)
+    if are_polis(config.sources):
+        conversations = [read_polis(folder) for folder in config.sources]
+        pairs = polis_text_pairs(conversations, seed=config.seed, max_pairs=config.max_pairs)
+    else:
+        pairs = read_text_pairs(config.sources[0])
     extra = [] if config.names.hash_ids else pairs.extra
     pairs = dataclasses.replace(pairs, user_ids=config.names.apply(pairs.user_ids), extra=extra)
     embed_config = EmbedConfig(
@@ -66,6 +77,8 @@ def run(config: Config) -> dict[str, Any]:
         "pairs": len(pairs.user),
         "users": len(pairs.user_ids),
         "duplicated_rows": pairs.num_duplicates,
+        **pairs.counts,
+        "note": pairs.note,
     }
 
 
@@ -80,6 +93,5 @@ def lines(result: dict[str, Any]) -> list[str]:
         said.append(f"  went on from row {result['resumed_from']:,}")
     if result["cut_prompts"]:
         said.append(f"  {result['cut_prompts']:,} prompts of {result['cut_replies']:,} replies lost their beginning")
-    if result["duplicated_rows"]:
-        said.append(f"  {result['duplicated_rows']:,} duplicated rows, kept")
-    return said
+    said += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
+    return [*said, f"  {result['note']}"] if result["note"] else said

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+# What comparisons may repeat or leave out, by its name in results, in words.
+LEFT_OUT = {
+    "duplicated_rows": "duplicated rows, kept",
+    "removed_statements": "statements removed by moderators",
+    "replaced_votes": "votes replaced by a later one",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,3 +36,12 @@ class UserNames:
         if not self.hash_ids:
             return [str(name) for name in user_ids]
         return hash_user_ids(user_ids, b"" if self.hash_key is None else self.hash_key.read_bytes()).tolist()
+
+
+def are_polis(sources: Sequence[Path]) -> bool:
+    """Whether sources of comparisons are Polis folders, and not one file; refuses none and several files."""
+    if not sources:
+        raise ValueError("no source is given: a file of comparisons or a Polis folder is expected")
+    if not sources[0].is_dir() and len(sources) > 1:
+        raise ValueError(f"{len(sources)} sources are given: one file, or Polis folders, are expected")
+    return sources[0].is_dir()

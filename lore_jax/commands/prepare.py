@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from lore_jax.commands.options import UserNames
+from lore_jax.commands.options import LEFT_OUT, UserNames, are_polis
 
 if TYPE_CHECKING:
     from lore_jax.datasets.sources import Source
@@ -60,11 +60,7 @@ def run(config: Config) -> dict[str, Any]:
 
     from lore_jax.datasets.sources import GivenEmbeddings, read_polis_source, read_rows_source
 
-    if not config.sources:
-        raise ValueError("no source is given: a file of comparisons or a Polis folder is expected")
-    first, *others = config.sources
-    if not first.is_dir() and others:
-        raise ValueError(f"{len(config.sources)} sources are given: one file, or Polis folders, are expected")
+    is_polis, first = are_polis(config.sources), config.sources[0]
     if config.list_responses is not None:
         return _list_responses(first, config.list_responses, config.overwrite)
     if config.out is None:
@@ -72,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
     if config.embeddings is not None and config.cache is not None:
         raise ValueError("--embeddings and --cache are both given: one of them is expected")
     given = GivenEmbeddings(config.embeddings, config.cache, config.encoder)
-    if first.is_dir():
+    if is_polis:
         source = read_polis_source(config.sources, given, seed=config.seed, max_pairs=config.max_pairs)
     else:
         source = read_rows_source(first, given)
@@ -135,12 +131,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, by {model}",
         f"  {result['pairs']:,} pairs by {result['users']:,} users{without} on {result['prompts']:,} prompts",
     ]
-    words = {
-        "duplicated_rows": "duplicated rows, kept",
-        "removed_statements": "statements removed by moderators",
-        "replaced_votes": "votes replaced by a later one",
-    }
-    said += [f"  {result[name]:,} {text}" for name, text in words.items() if result.get(name)]
+    said += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
     return [*said, f"  {result['note']}"] if result["note"] else said
 
 

@@ -1,12 +1,8 @@
 """Polis conversations: votes of real people on short statements, as published in the Polis open data.
 
 A conversation is a folder with `comments.csv` and `votes.csv` (or, where that was not published, the wide
-`participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. A user is one voter of one
-conversation, a response is a statement, and a pair sets a statement the user agreed with against one the user disagreed
-with. All statements answer one prompt, the conversation; the unit that splits must not cut is therefore the response.
-Statements of one text are one response, the first of them: no split can put a text on both of its sides.
-These are agree/disagree votes on statements written by people, not choices between replies of a model: say so beside
-every number.
+`participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. Here the files are read; `polis_pairs.py`
+makes comparisons of the votes.
 """
 
 from __future__ import annotations
@@ -15,16 +11,14 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lore_jax.datasets.records import read_csv
-from lore_jax.preferences import Preferences, from_arrays
 from lore_jax.tensorfile import map_tensor
 
 _REMOVED = -1  # `moderated`: 1 accepted, 0 never looked at, -1 removed by a moderator
-_TEST_FRACTION = {"unseen": 0.30, "seen": 0.25}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,7 +28,7 @@ class Votes:
     Attributes:
         conversation: the folder's name.
         comment_ids: the statements' numbers in the published files, int64 `[statements]`, ascending.
-        texts: the statements.
+        texts: the statements, without white space around them.
         moderated: 1 accepted or 0 never looked at, int8 `[statements]`.
         voter_ids: the voters' numbers in the published files, int64 `[voters]`, ascending.
         voter: who voted, an index into `voter_ids`, int32 `[votes]`, ascending.
@@ -62,10 +56,14 @@ class PolisEmbeddings(NamedTuple):
     Attributes:
         table: one row a statement, `[rows, dim]`.
         rows: `(conversation, comment id)` to the row.
+        encoder: what made them: a cache's manifest's entry, or the name of their file.
+        head: the reference head `[dim]`, or None.
     """
 
     table: np.ndarray
     rows: dict[tuple[str, int], int]
+    encoder: dict[str, Any]
+    head: np.ndarray | None = None
 
     def of(self, votes: Votes) -> np.ndarray:
         """The rows of one conversation's statements in the order of `votes.comment_ids`, `[statements, dim]`."""
@@ -76,24 +74,6 @@ class PolisEmbeddings(NamedTuple):
         except KeyError as error:
             conversation, comment = error.args[0]
             raise ValueError(f"no embedding of comment {comment} of {conversation}") from None
-
-
-class PolisSplit(NamedTuple):
-    """Training and test pairs of the same users over the same table, and what was left out.
-
-    Attributes:
-        train: the training pairs.
-        test: the test pairs.
-        num_dropped_users: voters with too few pairs in either part.
-        num_straddling: combinations (agreed, disagreed) of the users kept that have a foot in each part, never drawn.
-        num_inside: combinations of the users kept inside one part, from which the pairs were drawn.
-    """
-
-    train: Preferences
-    test: Preferences
-    num_dropped_users: int
-    num_straddling: int
-    num_inside: int
 
 
 def read_polis(folder: str | os.PathLike[str]) -> Votes:
@@ -121,8 +101,8 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
         raise FileNotFoundError(f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected")
     comments: dict[int, tuple[str, int]] = {}
     for where, row in read_csv(folder / "comments.csv", ("comment-id", "moderated", "comment-body")):
-        comment, text = _integer(where, "comment-id", row), row["comment-body"]
-        if comment in comments or not text.strip():
+        comment, text = _integer(where, "comment-id", row), row["comment-body"].strip()
+        if comment in comments or not text:
             raise ValueError(f"{where}: comment {comment} is {'there twice' if comment in comments else 'empty'}")
         comments[comment] = text, _integer(where, "moderated", row, (-1, 0, 1))
     wide = not (folder / "votes.csv").exists()
@@ -184,149 +164,7 @@ def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
         raise ValueError(
             f"{root / 'embeddings-rows.csv'} names {len(rows)} rows, {tables[0].name} has {table.shape[0]}"
         )
-    return PolisEmbeddings(table, rows)
-
-
-def polis_preferences(
-    votes: Votes,
-    embeddings: Any,
-    *,
-    test: Literal["unseen", "seen"] = "unseen",
-    split_seed: int,
-    max_train_pairs: int = 40,
-    max_test_pairs: int = 20,
-    min_train_pairs: int = 20,
-    min_test_pairs: int = 5,
-) -> PolisSplit:
-    """Draws one split of a conversation into training and test pairs of the same users.
-
-    "unseen": 30 % of the statements are held out for everybody. "seen": each user's own votes (agree and disagree) are
-    cut 75/25 first; other users may have judged the same statements. In both, pairs are then drawn inside each part: no
-    pair has a foot in both, and no user meets a training statement in a test.
-
-    Args:
-        votes: one conversation.
-        embeddings: one row a statement, `[statements, dim]`, in the order of `votes.comment_ids`.
-        test: what the test pairs are about.
-        split_seed: seed of the split and of the draws.
-        max_train_pairs: pairs drawn for a user's training, without replacement, from all agreed x disagreed statements.
-        max_test_pairs: the same for the test.
-        min_train_pairs: users with fewer training pairs are dropped.
-        min_test_pairs: users with fewer test pairs are dropped.
-
-    Returns:
-        The split; its user ids are `conversation/voter`, and both parts share the table.
-
-    Raises:
-        ValueError: an argument is not what it should be, or no user has enough pairs.
-
-    Example:
-        >>> split = polis_preferences(votes, load_polis_embeddings(root).of(votes), test="unseen", split_seed=0)
-        >>> split.train.num_users == split.test.num_users
-        True
-    """
-    if test not in _TEST_FRACTION:
-        raise ValueError(f"test is {test!r}: 'unseen' or 'seen' is expected")
-    _check_rows(votes, embeddings)
-    rng = np.random.default_rng(split_seed)
-    text_of = np.unique([text.strip() for text in votes.texts], return_inverse=True)[1]
-    num_texts = int(text_of.max(initial=-1)) + 1
-    held_out_texts = rng.permutation(num_texts)[: round(_TEST_FRACTION["unseen"] * num_texts)]
-    held_out = np.isin(text_of, held_out_texts)
-    parts: tuple[list[np.ndarray], list[np.ndarray]] = [], []  # [pairs, 2] of each user kept: train, test
-    users, straddling, inside = [], 0, 0
-    for voter, statement, vote in _ballots(votes):
-        if test == "unseen":
-            in_test = held_out[statement]
-        else:
-            in_test = np.zeros(len(statement), bool)
-            in_test[rng.permutation(len(statement))[: round(_TEST_FRACTION["seen"] * len(statement))]] = True
-        train_pairs, train_count = _draw_pairs(statement[~in_test], vote[~in_test], max_train_pairs, rng)
-        test_pairs, test_count = _draw_pairs(statement[in_test], vote[in_test], max_test_pairs, rng)
-        if len(train_pairs) < min_train_pairs or len(test_pairs) < min_test_pairs:
-            continue
-        users.append(voter)
-        parts[0].append(train_pairs)
-        parts[1].append(test_pairs)
-        inside += train_count + test_count
-        straddling += int((vote == 1).sum() * (vote == -1).sum()) - train_count - test_count
-    if not users:
-        raise ValueError(
-            f"{votes.conversation}: none of {len(votes.voter_ids)} voters has {min_train_pairs} training and "
-            f"{min_test_pairs} test pairs"
-        )
-    train, test_part = (_preferences(votes, embeddings, users, pairs) for pairs in parts)
-    return PolisSplit(train, test_part, len(votes.voter_ids) - len(users), straddling, inside)
-
-
-def polis_pairs(votes: Votes, embeddings: Any, *, seed: int, max_pairs: int = 60) -> Preferences:
-    """Draws pairs of all voters, not split: what a cache of a conversation holds. Split them by response.
-
-    Args:
-        votes: one conversation.
-        embeddings: one row a statement, `[statements, dim]`, in the order of `votes.comment_ids`.
-        seed: seed of the draws.
-        max_pairs: pairs drawn for a user, without replacement, from all agreed x disagreed statements.
-
-    Returns:
-        The pairs; users are all voters, those without any pair too, under the names `conversation/voter`.
-
-    Raises:
-        ValueError: the table does not fit the statements.
-    """
-    _check_rows(votes, embeddings)
-    rng = np.random.default_rng(seed)
-    pairs = [np.zeros((0, 2), np.int32)] * len(votes.voter_ids)
-    for voter, statement, vote in _ballots(votes):
-        pairs[voter] = _draw_pairs(statement, vote, max_pairs, rng)[0]
-    return _preferences(votes, embeddings, list(range(len(pairs))), pairs)
-
-
-def _check_rows(votes: Votes, embeddings: Any) -> None:
-    if np.shape(embeddings)[:1] != (len(votes.comment_ids),):
-        raise ValueError(
-            f"{votes.conversation}: embeddings has shape {np.shape(embeddings)}: one row for each of "
-            f"{len(votes.comment_ids)} statements is expected"
-        )
-
-
-def _ballots(votes: Votes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Each voter who agreed or disagreed with something, with the statements (the first of their text) and the votes.
-
-    Who agreed with one copy of a text and disagreed with another has said neither.
-    """
-    _, first_of_text, text = np.unique([text.strip() for text in votes.texts], return_index=True, return_inverse=True)
-    said = votes.vote != 0
-    statement = first_of_text[text][votes.statement[said]]
-    ballots, copy = np.unique(np.stack([votes.voter[said], statement], axis=1), axis=0, return_inverse=True)
-    sum_of_votes = np.bincount(copy.reshape(-1), votes.vote[said], minlength=len(ballots))
-    count = np.bincount(copy.reshape(-1), minlength=len(ballots))
-    agreeing = np.abs(sum_of_votes) == count
-    (voter, statement), vote = ballots[agreeing].T, np.sign(sum_of_votes[agreeing]).astype(np.int8)
-    voters, first = np.unique(voter, return_index=True)
-    for one, start, stop in zip(voters.tolist(), first, [*first[1:], len(voter)], strict=True):
-        yield one, statement[start:stop], vote[start:stop]
-
-
-def _draw_pairs(
-    statement: np.ndarray, vote: np.ndarray, max_pairs: int, rng: np.random.Generator
-) -> tuple[np.ndarray, int]:
-    """Up to `max_pairs` distinct (agreed, disagreed) statements `[n, 2]` in random order; how many there are in all."""
-    agreed, disagreed = statement[vote == 1], statement[vote == -1]
-    count = len(agreed) * len(disagreed)
-    drawn = rng.choice(count, min(count, max_pairs), replace=False)
-    return np.stack([agreed[drawn // max(1, len(disagreed))], disagreed[drawn % max(1, len(disagreed))]], axis=1), count
-
-
-def _preferences(votes: Votes, embeddings: Any, users: list[int], pairs: list[np.ndarray]) -> Preferences:
-    chosen, rejected = np.concatenate(pairs).T
-    return from_arrays(
-        embeddings,
-        chosen,
-        rejected,
-        np.repeat(np.arange(len(users)), [len(of_user) for of_user in pairs]),
-        user_ids=[f"{votes.conversation}/{votes.voter_ids[user]}" for user in users],
-    )
+    return PolisEmbeddings(table, rows, {"model": tables[0].stem.removeprefix("embeddings").lstrip("-")})
 
 
 def _long_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:

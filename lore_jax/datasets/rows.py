@@ -109,10 +109,16 @@ class TextPairs(IndexPairs):
     Attributes:
         responses: the distinct (prompt, reply), row by row of the table that embedding them gives.
         extra: the further columns of each pair, or an empty list if the file has none.
+        places: what to call each response in messages; None: by a pair that has it.
+        note: what must be said beside every number from these pairs, or None.
+        counts: what was replaced or left out, by name.
     """
 
     responses: list[Response]
     extra: list[dict[str, Any]]
+    places: list[str] | None = None
+    note: str | None = None
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def holds_index_rows(path: str | os.PathLike[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lore_jax.cache import load_cache, read_manifest, read_texts
-from lore_jax.datasets.polis import load_polis_embeddings, polis_pairs, read_polis
+from lore_jax.datasets.polis import PolisEmbeddings, Votes, load_polis_embeddings, read_polis
+from lore_jax.datasets.polis_pairs import NOTE, join_polis_pairs
 from lore_jax.datasets.rows import TextPairs, holds_index_rows, load_embeddings, read_index_pairs, read_text_pairs
-
-_POLIS = "Pairs of agree and disagree votes of people on statements by people, not choices between a model's replies."
 
 Texts = list[tuple[Any, str]]
 
@@ -141,38 +141,49 @@ def read_polis_source(folders: Sequence[Path], given: GivenEmbeddings, *, seed: 
     """
     conversations = [read_polis(folder) for folder in folders]
     texts: Texts = [(votes.conversation, text) for votes in conversations for text in votes.texts]
-    if given.cache is not None:
-        table = _texts_in_cache(given.cache, texts)
-    elif given.array is not None and not given.array.is_dir():
+    if given.array is not None and not given.array.is_dir():
         table = _array(folders[0], given)
         if table.num_responses != len(texts):
             raise ValueError(f"{given.array} has {table.num_responses} rows for {len(texts)} statements")
     else:
-        root = given.array or folders[0].resolve().parent
-        embedded = load_polis_embeddings(root)
-        (file,) = root.glob("embeddings*.safetensors")
-        encoder = given.encoder or file.stem.removeprefix("embeddings").lstrip("-")
+        if given.cache is not None:
+            embedded = polis_embeddings_in_cache(given.cache, conversations)
+        else:
+            embedded = load_polis_embeddings(given.array or folders[0].resolve().parent)
+            embedded = embedded._replace(encoder={"model": given.encoder} if given.encoder else embedded.encoder)
         array = np.concatenate([embedded.of(votes) for votes in conversations])
-        table = Table(array, None, {"model": encoder})
-    columns: dict[str, list[np.ndarray]] = {"chosen": [], "rejected": [], "user": [], "prompt": []}
-    user_ids: list[str] = []
-    first = 0
-    for number, votes in enumerate(conversations):
-        statements = len(votes.texts)
-        drawn = polis_pairs(votes, np.zeros((statements, 1), np.float16), seed=seed, max_pairs=max_pairs)
-        assert drawn.user_ids is not None
-        columns["chosen"].append(drawn.chosen + first)
-        columns["rejected"].append(drawn.rejected + first)
-        columns["user"].append(drawn.user + len(user_ids))
-        columns["prompt"].append(np.full(drawn.num_pairs, number, np.int32))
-        user_ids += drawn.user_ids.tolist()
-        first += statements
-    counts = {
-        "removed_statements": sum(votes.num_removed for votes in conversations),
-        "replaced_votes": sum(votes.num_replaced for votes in conversations),
-    }
-    merged = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return Source(merged, user_ids, table, texts, [], counts, _POLIS)
+        table = Table(array, None, embedded.encoder, embedded.head)
+    rows = np.split(np.arange(len(texts)), np.cumsum([len(votes.texts) for votes in conversations])[:-1])
+    joined = join_polis_pairs(conversations, rows, seed=seed, max_pairs=max_pairs)
+    return Source(joined.columns, joined.user_ids, table, texts, [], joined.counts, NOTE)
+
+
+def polis_embeddings_in_cache(path: str | os.PathLike[str], conversations: Sequence[Votes]) -> PolisEmbeddings:
+    """Finds the statements of conversations in a cache, by their texts.
+
+    Args:
+        path: a cache that `lore-jax embed` made of Polis folders (these or more), or `lore-jax prepare`.
+        conversations: the conversations.
+
+    Returns:
+        The cache's table, and where each statement stands in it.
+
+    Raises:
+        FileNotFoundError: there is no cache.
+        ValueError: the cache is damaged, or lacks a statement.
+
+    Example:
+        >>> votes = read_polis("data/polis/scoop-hivemind.freshwater")
+        >>> polis_embeddings_in_cache("cache", [votes]).of(votes).shape
+        (51, 384)
+    """
+    prefs = load_cache(path)
+    bare: Texts = [([], text) for votes in conversations for text in votes.texts]  # as `embed` writes statements
+    named: Texts = [(votes.conversation, text) for votes in conversations for text in votes.texts]  # as `prepare` does
+    rows = _rows_of_texts(path, bare, named).tolist()
+    keys = [(votes.conversation, int(comment)) for votes in conversations for comment in votes.comment_ids]
+    row_of = dict(zip(keys, rows, strict=True))
+    return PolisEmbeddings(np.asarray(prefs.embeddings), row_of, read_manifest(path)["encoder"], prefs.head)
 
 
 def _array(source: Path, given: GivenEmbeddings) -> Table:
@@ -190,12 +201,18 @@ def _whole_cache(path: Path) -> Table:
 
 def _texts_in_cache(path: Path, texts: Texts) -> Table:
     prefs = load_cache(path)
+    return Table(prefs.embeddings, _rows_of_texts(path, texts), read_manifest(path)["encoder"], prefs.head)
+
+
+def _rows_of_texts(path: str | os.PathLike[str], *spellings: Texts) -> np.ndarray:
+    """The row of each text in a cache, under the first of its spellings that the cache has."""
     row_of = {_key(*text): row for row, text in enumerate(read_texts(path))}
-    rows = np.array([row_of.get(_key(*text), -1) for text in texts])
+    texts = list(zip(*spellings, strict=True))
+    rows = np.array([next((row_of[key] for text in spelt if (key := _key(*text)) in row_of), -1) for spelt in texts])
     if (rows < 0).any():
-        first = texts[int(np.argmax(rows < 0))][1]
+        _, first = texts[int(np.argmax(rows < 0))][0]
         raise ValueError(f"{path} lacks {int((rows < 0).sum())} of {len(texts)} responses, the first {first[:60]!r}")
-    return Table(prefs.embeddings, rows, read_manifest(path)["encoder"], prefs.head)
+    return rows
 
 
 def _key(prompt: Any, reply: str) -> str:

@@ -53,7 +53,7 @@ def embed_pairs(
     """Embeds every distinct response of comparisons and writes a cache; the same call again resumes a killed one.
 
     Args:
-        pairs: the comparisons, as `read_text_pairs` reads them.
+        pairs: the comparisons, as `read_text_pairs` reads them, or of Polis conversations, by `polis_text_pairs`.
         model: the folder of a reward model, whose score head becomes the cache's reference head, or of an encoder; or
             what `load_encoder` made of it.
         out: the cache's folder, new or empty.
@@ -75,7 +75,7 @@ def embed_pairs(
         >>> prefs = load_cache("cache")
     """
     encoder = as_encoder(model, config)
-    places = _places(pairs)
+    places = pairs.places or _places(pairs)
     conversations = _conversations(pairs, places)
     prepared = prepare(conversations, encoder.renderer, places)
     dtype = jnp.dtype(encoder.config.store or encoder.dtype)
@@ -105,6 +105,7 @@ def embed_pairs(
             head=encoder.head,
             texts=pairs.responses,
             extra=pairs.extra or None,
+            note=pairs.note,
         )
     return EmbedReport(path, len(pairs.responses), first, prepared.num_cut_prompts, prepared.num_cut_replies)
 

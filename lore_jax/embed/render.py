@@ -182,7 +182,9 @@ def _checked_texts(
                 _check_content(what, content, forbidden)
             check_reply("reply", reply)
             if frame is None:
-                if prompt or renderer.is_chat:
+                if renderer.is_chat and not prompt:
+                    raise ValueError("a text without a prompt: this model reads conversations, texts need an encoder")
+                if prompt:
                     check_prompt("prompt", prompt)
                 before, _, after = renderer.text(prompt, _PLACEHOLDER).rpartition(_PLACEHOLDER)
                 frame = before, after

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lore_jax.datasets.polis import load_polis_embeddings, polis_pairs, polis_preferences, read_polis
+from lore_jax.datasets.polis import load_polis_embeddings, read_polis
+from lore_jax.datasets.polis_pairs import polis_pairs, polis_preferences
 from lore_jax.tensorfile import write_tensors
 
 ROOT = Path(os.environ.get("LORE_POLIS", Path(__file__).parents[3] / "shared" / "data" / "polis"))

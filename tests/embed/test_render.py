@@ -101,7 +101,7 @@ def test_the_beginning_is_cut_between_characters(chat):
             "Yes",
             "row 1: prompt ends with the turn of 'assistant': 'user' is expected",
         ),
-        ((), "Yes", "row 1: prompt ends with nothing: 'user' is expected"),
+        ((), "Yes", "row 1: a text without a prompt: this model reads conversations"),
         (ASK, "broken \ud800", "row 1: reply has a lone surrogate at character 7"),
         (ASK, "word " * 120, "row 1: the reply has 600 tokens, with its prompt too many for 512; a reply is never cut"),
     ],
