@@ -62,8 +62,8 @@ def save_figures(
             drawn[f"users-{data}" if data else "users"] = users_figure(described, data)
     for name, figure in drawn.items():
         if note:
-            # Below what the layout has arranged; the page grows by as much.
-            figure.text(0.01, -0.01, note, fontsize=8, color="#555555", va="top")
+            _settle(figure)
+            figure.text(0.01, -0.01, note, fontsize=8, color="#555555", va="top")  # the page grows by as much
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.1)
     return [folder / f"{name}.png" for name in drawn]
 
@@ -268,6 +268,17 @@ def inline(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", pad_inches=0.08)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _settle(figure: Figure) -> None:
+    """Ends the layout; legends stay where they are in the figure, and do not go to the edge of a page that grows."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for legend in figure.legends:
+        place = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        legend.borderaxespad = 0.0
+        legend.set_loc("lower left")
+        legend.set_bbox_to_anchor((place.x0, place.y0), figure.transFigure)
 
 
 def _tidy(axes: Axes) -> None:
