@@ -1,6 +1,6 @@
 """How much is lost by learning the basis: the fit against an oracle that knows the planted one.
 
-    python -m experiments.planted --out RUN          (about 3 minutes on two CPU cores; --smoke: 30 s)
+    python -m experiments.planted --out RUN          (about two minutes a seed; --smoke: 30 s)
 
 Simplex users (the paper's own assumption) at the paper's sizes: Dirichlet(0.1) weights on 5 planted columns, dim 64, 3,200
 responses, 1,000 seen users of 45 training pairs each, and 430 unseen users who adapt to a few pairs; 30 % of the prompts
