@@ -1,6 +1,6 @@
 """Polis: do people's votes on statements become more predictable when each person gets weights of their own?
 
-    python -m experiments.polis --data DIR --out RUN          (three splits: the README's numbers)
+    python -m experiments.polis --data DIR --out RUN --splits 10      (the README's numbers; three splits by default)
 
 DIR holds the folders of some Polis conversations and the embeddings of their statements (`lore_jax.datasets.polis`). From
 the folders alone, with embeddings made here by a sentence encoder of your choice:
@@ -19,10 +19,9 @@ paper's objective is shown at four ranks and, generously, at the best of them *c
 Each (conversation, test, split) is one file in RUN/parts: a run that was stopped goes on where it was. RUN/results.json
 holds everything, RUN/tables.md the tables, RUN/figures what is drawn from the JSON.
 
-Time: on two CPU cores about half an hour for the three splits, most of it compiling: two minutes for the first split of a
-conversation and test, 10 to 60 s for each further one. Expected (unseen users, 20 shots, average over the conversations,
-three splits): unseen statements, gaussian 68.7, ridge BT 66.5, the paper's objective at its best rank 63.6; seen statements,
-84.8, 81.6 and 83.1.
+Time: about a minute of CPU for each part, two for a first one, most of it compiling: ten splits take an hour on two cores,
+less in two processes (`--tests`). Expected (unseen users, 20 shots, average over the conversations, ten splits): unseen
+statements, gaussian 65.8, ridge BT 64.2, the paper's objective at its best rank 61.5; seen statements, 85.5, 81.8 and 83.5.
 """
 
 from __future__ import annotations
