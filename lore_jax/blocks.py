@@ -2,7 +2,9 @@
 
 A pair ties its two responses together. Responses tied by any chain of pairs form a component (the replies to a prompt; a
 whole conversation, if everybody in it judges the same statements), and a block is a run of components in the order of the
-table. A step on one block reads the block's rows and nothing else: an epoch, one step on every block, passes over the
+table, so that it need not be copied. Where texts stand in the order of the users who judged them, such a block would hold
+all pairs of a few users: its gradient would be theirs, and everybody else's places in it padding. Components are then dealt
+at random. A step on one block reads the block's rows and nothing else: an epoch, one step on every block, passes over the
 table as often as a single step on all of it. A block small enough stays in a processor's cache between the two products of
 a step, and a table too large for a device's memory passes through it block by block.
 
@@ -24,6 +26,8 @@ from lore_jax.layout import Layout, UserBucket
 from lore_jax.preferences import Preferences
 
 _PAIRS_AT_A_TIME = 200_000
+_USERS_LOOKED_AT = 100
+_CROWDED = 0.5  # dealing is worth a copy of the table if it leaves at most this part of the meetings within blocks
 _WASTE = 1.5  # times the rows in use: the most that blocks may read to spare the table a copy
 
 
@@ -64,16 +68,32 @@ def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
     component = connected_components(ties, directed=False)[1]
     used = np.zeros(prefs.num_responses, bool)
     used[prefs.chosen] = used[prefs.rejected] = True
-    # A component stands where its first row stands; blocks end where the rows counted so far pass a multiple of a share.
+    # A component stands where its first row stands.
     names, first, place = np.unique(component[used], return_index=True, return_inverse=True)
-    rows = np.bincount(place)
-    in_order = np.argsort(first)
-    middle = np.cumsum(rows[in_order]) - rows[in_order] / 2
-    of_component = np.empty(len(names), np.int64)
-    of_component[in_order] = middle * count // rows.sum()
     block = np.full(prefs.num_responses, -1, np.int32)
-    block[used] = np.unique(of_component, return_inverse=True)[1][place]
-    return block
+    block[used] = _cut(np.argsort(first), np.bincount(place), count)[place]
+    dealt = block.copy()
+    dealt[used] = _cut(np.random.default_rng(0).permutation(len(names)), np.bincount(place), count)[place]
+    return dealt if _meetings(prefs, dealt) < _CROWDED * _meetings(prefs, block) else block
+
+
+def _cut(in_order: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """The block of each component: blocks end where the rows counted so far pass a multiple of a share."""
+    middle = np.cumsum(rows[in_order]) - rows[in_order] / 2
+    block = np.empty(len(rows), np.int64)
+    block[in_order] = middle * count // rows.sum()
+    return np.unique(block, return_inverse=True)[1]
+
+
+def _meetings(prefs: Preferences, block: np.ndarray) -> float:
+    """How many pairs of a user share a block with a pair of theirs, on average over some users."""
+    ends = np.cumsum(prefs.pairs_per_user())
+    some = np.unique(np.linspace(0, prefs.num_users - 1, _USERS_LOOKED_AT, dtype=np.int64))
+    own = [
+        np.bincount(block[prefs.chosen[end - n : end]])
+        for end, n in zip(ends[some], prefs.pairs_per_user()[some], strict=True)
+    ]
+    return float(np.mean([np.sum(counts.astype(np.float64) ** 2) for counts in own]))
 
 
 def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> Iterator[Block]:

@@ -39,7 +39,7 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.cholesky import cholesky, solve
-from lore_jax.newton import combine, sums_over_pairs
+from lore_jax.pair_sums import combine, sums_over_pairs
 
 _TOLERANCE = 1e-6  # nats; more where float32 does not resolve the gap so finely
 _TO_THE_WALL = 0.99  # share of the way to the nearest wall that one step may take

@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.cholesky import cholesky, inverse, solve
-from lore_jax.newton import MapEstimate, combine, map_estimate, newton_step
+from lore_jax.newton import MapEstimate, map_estimate, newton_step
+from lore_jax.pair_sums import combine
 
 
 @flax.struct.dataclass

@@ -31,12 +31,11 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.cholesky import cholesky, inverse, solve
+from lore_jax.pair_sums import combine, sums_over_pairs
 
 # Newton decrements, in posterior standard deviations:
 _REACHED = 1e-4  # the mode
 _TOLERANCE = 1e-3  # what float32 leaves where features are huge
-
-_PAIRS_AT_A_TIME = 8
 
 
 class MapEstimate(NamedTuple):
@@ -168,63 +167,3 @@ def newton_step(features: jax.Array, offset: jax.Array, weight: jax.Array, devia
     decrement = jnp.sqrt(jnp.maximum(-jnp.sum(gradient * direction, axis=0), 0.0))
     grad_norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))
     return NewtonStep(deviation + direction * length[None], lower, decrement, grad_norm, rho)
-
-
-def combine(features: jax.Array, weights: jax.Array) -> jax.Array:
-    """`f_i . w` of every pair: `[k, shots, ...]` and `[k, ...]` -> `[shots, ...]`."""
-    out = features[0] * weights[0][None]
-    for a in range(1, len(features)):  # a sum over the first axis would not vectorise over users
-        out = out + features[a] * weights[a][None]
-    return jax.lax.optimization_barrier(out)  # or XLA computes it anew for each of its users
-
-
-def sums_over_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`sum_i pull_i f_i`, and the lower triangle of `sum_i curvature_i f_i f_i'`.
-
-    Some pairs of every user at a time, and row by row of the triangle: the terms of a sum are added up in registers, and
-    whatever is kept are vectors over users. A pair at a time would write and read the whole matrix for every pair.
-
-    Args:
-        features: f, `[k, shots, ...]`.
-        pull: `[shots, ...]`.
-        curvature: `[shots, ...]`.
-
-    Returns:
-        The sums, `[k, ...]` and `[k, k, ...]`; zeros above the diagonal.
-    """
-    pull, curvature = jax.lax.optimization_barrier((pull, curvature))
-    shots, block = features.shape[1], _PAIRS_AT_A_TIME
-    whole = 0 if shots < 2 * block else shots // block  # what a few pairs at a time would hardly loop over is unrolled
-
-    def add(i: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        parts = [jax.lax.dynamic_slice_in_dim(array, i * block, block, axis) for array, axis in arrays]
-        return jax.tree.map(jnp.add, sums, _sums_over_few_pairs(*parts))
-
-    arrays = ((features, 1), (pull, 0), (curvature, 0))
-    rest = slice(whole * block, None)
-    sums = _sums_over_few_pairs(features[:, rest], pull[rest], curvature[rest])
-    return jax.lax.fori_loop(0, whole, add, sums) if whole else sums
-
-
-def _sums_over_few_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
-    k, shots = features.shape[:2]
-    zero = jnp.zeros_like(features, shape=(k, *features.shape[2:]))
-    scaled = jax.lax.optimization_barrier(features * curvature[None])
-    towards = sum((features[:, i] * pull[i][None] for i in range(shots)), zero)
-    rows = []
-    for a in range(k):
-        row = sum((scaled[a, i][None] * features[: a + 1, i] for i in range(shots)), zero[: a + 1])
-        rows.append(jnp.concatenate([jax.lax.optimization_barrier(row), zero[a + 1 :]]))
-    return towards, jnp.stack(rows)
-
-
-def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:
-    """`f_i' S f_i`: `[k, shots, ...]` and `[k, k, ...]` -> `[shots, ...]`, the variance of a margin."""
-    out = jnp.zeros(features.shape[1:])
-    for a in range(len(features)):
-        # The off-diagonal entries stand twice in the sum; users stay in the trailing axis.
-        row = features[a] * covariance[a, a][None]
-        for b in range(a):
-            row = row + features[b] * (2.0 * covariance[a, b])[None]
-        out = out + features[a] * row
-    return out

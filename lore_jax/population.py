@@ -44,7 +44,8 @@ from lore_jax.bradley_terry import bradley_terry
 from lore_jax.cholesky import inverse
 from lore_jax.layout import FitData, features
 from lore_jax.losses import bradley_terry_loss
-from lore_jax.newton import newton_step, quadratic_form
+from lore_jax.newton import newton_step
+from lore_jax.pair_sums import combine, quadratic_form
 from lore_jax.sharding import total
 from lore_jax.spectral import score_directions
 
@@ -206,7 +207,7 @@ def _e_step(features: jax.Array, weight: jax.Array, deviation: jax.Array) -> tup
 
 def _expected_loss(features: jax.Array, weight: jax.Array, deviation: jax.Array, covariance: jax.Array) -> jax.Array:
     along = features[1:]
-    margin = features[0] + jnp.sum(along * deviation[:, None], axis=0)
+    margin = features[0] + combine(along, deviation)
     right = jax.lax.stop_gradient(jax.nn.sigmoid(margin))
     variance = quadratic_form(along, covariance)
     return jnp.sum(weight * (bradley_terry_loss(margin) + 0.5 * right * (1.0 - right) * variance))

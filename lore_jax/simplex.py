@@ -11,7 +11,7 @@ weights on the others are made to sum to 1 again.
 
 In blocks. A step may be taken on one block of the table (`blocks.py`) and the pairs within it, whose losses, times the
 number of blocks, estimate the objective without bias. As many steps as there are blocks then cost what one step on
-everything costs, and 40 of these epochs reach the training loss, and the accuracy, of the paper's 1,000 steps.
+everything costs, and 36 of these epochs reach the training loss, and the accuracy, of the paper's 1,000 steps.
 (Quasi-Newton steps in whitened coordinates reach that loss as quickly, by fitting noise along the weak directions of the
 embeddings: their accuracy on new pairs was near chance.)
 
@@ -32,12 +32,13 @@ import optax
 
 from lore_jax.layout import FitData, Layout, features
 from lore_jax.losses import anchor_penalty, anchor_schedule, bradley_terry_loss
+from lore_jax.pair_sums import combine, pull_together
 from lore_jax.sharding import first_shard, on_host, total
 from lore_jax.simplex_config import SimplexConfig
 
 # In blocks only; `experiments/README.md` has the measurements.
-_LOGITS_RATE = 0.2  # of V's: a user has a pair or two in a block, and their gradient is mostly noise
-_SQUARES = 0.99  # Adam forgets squares within a few epochs, because gradients shrink by orders of magnitude
+_LOGITS_RATE = 0.05  # of V's: a user has a pair or two in a block, and their gradient is mostly noise
+_SQUARES = 0.98  # Adam forgets squares within an epoch, because gradients shrink by orders of magnitude
 
 
 @flax.struct.dataclass
@@ -182,23 +183,22 @@ def step(
     def apply_basis(params: Any) -> jax.Array:
         return jnp.asarray(module.apply({"params": params}, data.embeddings, data.input_scale))
 
-    def objective(table: jax.Array, logits: tuple[jax.Array, ...]) -> jax.Array:
-        parts = zip(data.buckets, shares, logits, strict=True)
-        losses = [_loss(features(table, b) / config.temperature, c, weights_of(x, hyper.columns)) for b, c, x in parts]
-        return sum(losses, jnp.zeros(()))
+    def loss_and_gradients(table: jax.Array, logits: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array, Any]:
+        """With respect to the table and to the logits."""
+        along, back = jax.vjp(lambda table: [features(table, b) / config.temperature for b in data.buckets], table)
+        parts = [_loss_and_gradients(f, c, x, hyper.columns) for f, c, x in zip(along, shares, logits, strict=True)]
+        losses, of_features, of_logits = zip(*parts, strict=True)
+        return sum(losses, jnp.zeros(())), back(list(of_features))[0], of_logits
 
     def descend(adam: optax.GradientTransformation, values: Any, gradient: Any, optimiser: Any) -> tuple[Any, Any]:
         updates, optimiser = adam.update(gradient, optimiser, values)
         return optax.apply_updates(values, updates), optimiser
 
     table, pull_back = jax.vjp(apply_basis, state.params)
+    loss, gradient, of_logits = loss_and_gradients(table, state.logits)
+    logits, logits_optimiser = descend(of_users, state.logits, of_logits, state.optimiser[1])
     if config.alternate:
-        of_logits = jax.grad(objective, argnums=1)(table, state.logits)
-        logits, logits_optimiser = descend(of_users, state.logits, of_logits, state.optimiser[1])
-        loss, gradient = jax.value_and_grad(objective)(table, logits)
-    else:
-        loss, (gradient, of_logits) = jax.value_and_grad(objective, argnums=(0, 1))(table, state.logits)
-        logits, logits_optimiser = descend(of_users, state.logits, of_logits, state.optimiser[1])
+        loss, gradient, _ = loss_and_gradients(table, logits)
     count = sum((jnp.sum(share) for share in shares), jnp.zeros(()))
     squares = optax.tree.norm(of_logits, squared=True)
     gradient, loss, count, squares = total((pull_back(gradient)[0], loss, count, squares))
@@ -279,7 +279,7 @@ def adam_logits(
 
     def one(_: int, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         logits, optimiser = carry
-        gradient = jax.grad(lambda x: _loss(features, share, weights_of(x, everything)))(logits)
+        gradient = _loss_and_gradients(features, share, logits, everything)[2]
         updates, optimiser = adam.update(gradient, optimiser, logits)
         return logits + jnp.asarray(updates), optimiser
 
@@ -287,9 +287,20 @@ def adam_logits(
     return weights_of(logits, everything)
 
 
-def _loss(features: jax.Array, share: jax.Array, weights: jax.Array) -> jax.Array:
-    """The weighted loss of all the users given, a number: `features [rank, shots, ...]`, `weights [rank, ...]`."""
-    return jnp.sum(share * bradley_terry_loss(jnp.sum(features * weights[:, None], axis=0)))
+def _loss_and_gradients(
+    features: jax.Array, share: jax.Array, logits: jax.Array, columns: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The weighted loss of all the users given, and its gradients with respect to their features and logits.
+
+    A pair's loss is `log(1 + exp(-z))`, `z = f . w`, with the derivative `-p`, `p = 1 / (1 + exp(z))`; hence `-p w` with
+    respect to f and `-sum p f` with respect to w. Written out because the sums that differentiation makes of `f . w` are
+    slow on a CPU (`pair_sums.py`).
+    """
+    weights, back = jax.vjp(lambda logits: weights_of(logits, columns), logits)
+    margin = combine(features, weights)
+    pull = share * jax.nn.sigmoid(-margin)
+    (of_logits,) = back(-pull_together(features, pull))
+    return jnp.sum(share * bradley_terry_loss(margin)), -pull[None] * weights[:, None], of_logits
 
 
 def _shares(data: FitData, config: SimplexConfig) -> list[jax.Array]:

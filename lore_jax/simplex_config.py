@@ -20,7 +20,7 @@ class SimplexConfig:
         anchor: alpha, the weight of the penalty on the angles between V's columns and the reference head; 0: none.
         prune: columns whose largest weight over users is below it are dropped at the end; 0: none.
         blocks: 1: every step is taken on all pairs. More: the most blocks that the table is cut into; a step is taken on
-            each in turn, with a rate that falls linearly to 0, for the logits a fifth of it.
+            each in turn, with a rate that falls linearly to 0, for the logits a twentieth of it.
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, equation 4 and its appendix on training.
@@ -54,4 +54,4 @@ class SimplexConfig:
 LATER_VARIANT = SimplexConfig(
     steps=20_000, uniform_logits=True, pooled=True, alternate=True, anchor=1e4, prune=1e-2
 )  # as published after the paper, for PRISM
-IN_BLOCKS = SimplexConfig(steps=1600, learning_rate=1.25, blocks=40)  # 40 epochs to where the paper's 1,000 steps end
+IN_BLOCKS = SimplexConfig(steps=2160, learning_rate=2.5, blocks=60)  # 36 epochs to where the paper's 1,000 steps end

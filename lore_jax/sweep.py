@@ -27,7 +27,7 @@ from lore_jax.camps import learn_camps
 from lore_jax.interior_point import simplex_estimate
 from lore_jax.layout import FitData, UserBucket, features
 from lore_jax.mixture import Mixture, mixture_estimate, one_camp
-from lore_jax.newton import combine, quadratic_form
+from lore_jax.pair_sums import combine, quadratic_form
 from lore_jax.preferences import Preferences
 from lore_jax.sharding import Devices, on_host, over_shards, place, split, total
 from lore_jax.splits import Unit, Use, folds

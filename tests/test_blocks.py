@@ -101,6 +101,21 @@ def test_runs_of_the_table_are_not_copied_and_few_rows_in_use_are():
         assert set(np.concatenate(parts)) == set(prefs.chosen) | set(prefs.rejected)
 
 
+@pytest.mark.parametrize("texts_of_their_own", [False, True])
+def test_the_texts_of_a_user_are_spread_over_blocks(texts_of_their_own):
+    """Texts in the order of the users who judged them: a run of the table would be a few users' pairs, all of them."""
+    rng, users, each, count = np.random.default_rng(0), 30, 20, 10
+    user = np.repeat(np.arange(users), each)
+    prompt = np.arange(users * each) if texts_of_their_own else rng.integers(users * 2, size=len(user))
+    table = rng.normal(size=(2 * users * each, 3)).astype(np.float32)
+    prefs = from_arrays(table, 2 * prompt, 2 * prompt + 1, user)
+    block = assign_blocks(prefs, count)
+    # Dealt without regard to users, twenty pairs stand in nine of ten blocks; in the order of users, in one or two.
+    assert np.mean([len(set(block[prefs.chosen[user == one]])) for one in range(users)]) > 7
+    in_runs = all(isinstance(part.rows, slice) for part in lay_out_blocks(prefs, deal(prefs), block))
+    assert in_runs != texts_of_their_own
+
+
 def test_a_conversation_that_everybody_judges_is_one_block():
     prefs = problem(prompts=1, of_prompt=12)
     assert set(assign_blocks(prefs, 8)) == {0}
@@ -127,7 +142,7 @@ def test_steps_equal_the_transcription(pooled):
     layout, truth, block = deal(prefs), Transcription(prefs, config.simplex), assign_blocks(prefs, count)
     logits = layout.collect(state.logits, np.zeros(3, np.float32)).astype(np.float64)
     everybody, losses = truth.users, []
-    adams = [Adam(None, squares=0.99), Adam(None, squares=0.99)]
+    adams = [Adam(None, squares=0.98), Adam(None, squares=0.98)]
     truth.share = {u: truth.share(rows) for u, rows in enumerate(everybody)}
     for step in range(24):
         number = np.random.default_rng(step // count).permutation(count)[step % count]
@@ -144,7 +159,7 @@ def test_steps_equal_the_transcription(pooled):
             loss, counted = loss + share @ np.log1p(np.exp(-margin)), counted + share.sum()
         losses.append(loss / counted)
         rate = 0.1 * (1 - step / 24)
-        adams[0].rate, adams[1].rate = rate, 0.2 * rate
+        adams[0].rate, adams[1].rate = rate, 0.05 * rate
         directions, logits = adams[0](directions, of_directions), adams[1](logits, of_logits)
     np.testing.assert_allclose(found["loss"], losses, rtol=1e-4)
     np.testing.assert_allclose(found["V"], directions, rtol=1e-3, atol=1e-3)

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lore_jax"
 
 FLOORS = [
-    "array_checks preferences losses metrics files tensorfile cholesky",
+    "array_checks pair_sums preferences losses metrics files tensorfile cholesky",
     "splits four_way basis layout blocks sharding cache cache_manifest cache_reader newton interior_point mixture model"
     " calibration",
     "datasets embed adapt predict",

@@ -6,7 +6,8 @@ import scipy.optimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from lore_jax.newton import combine, map_estimate, sums_over_pairs
+from lore_jax.newton import map_estimate
+from lore_jax.pair_sums import combine, sums_over_pairs
 
 solve = jax.jit(map_estimate)  # tests share shapes where they can: compiling takes longer than solving
 
