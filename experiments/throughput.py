@@ -6,7 +6,8 @@
 
 Writes `throughput.json` and `throughput.md` (the table it prints), after every section. Compilation is not counted;
 every time is the median of several. Where PyTorch is not installed its rows are absent. The published rows are timed on
-a few steps and multiplied by the 1,000 (joint fit) or 500 (new users) that the method takes; the table says so.
+a few steps and multiplied by the 1,000 (joint fit) or 500 (new users) that the method takes; the table says so. On Linux
+`GLIBC_TUNABLES=glibc.malloc.hugetlb=1` in front lets large results come in large pages: a fifth of the time in `score`.
 
     fit        joint fit, 1,000 users x 45 pairs, dim 4096, rank 5: time to the loss that 1,000 published steps reach
     distinct   the same with a text of its own in every place, 90,000 responses
@@ -174,6 +175,7 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
     for name, config in fits(size).items():
         running, state = start(prefs, config, key=jax.random.key(SEED))
         running.advance(state, min(10, running.steps))  # compiles; the state is donated, so another one begins
+        del running, state
         begun = time.perf_counter()
         running, state = start(prefs, config, key=jax.random.key(SEED))
         laid_out = time.perf_counter() - begun
@@ -265,12 +267,17 @@ def score_section(size: Sizes) -> Iterator[Row]:
     users = population_posterior(model, size.score_users)
     users = dataclasses.replace(users, weights=rng.standard_normal((size.score_users, rank), np.float32))
     work = f"score {size.score_users:,} users x {shared} shared candidates, rank {rank}"
-    value = jnp.float32(1.5)
-    write = median_seconds(lambda: _full(value, size.score_users, shared), size.turns)
-    yield {"work": work, "method": "a plain write of the result", "seconds": write, "note": "the floor"}
+    value, shape = jnp.float32(1.5), (size.score_users, shared)
+    writes = {
+        "JAX": median_seconds(lambda: _full(value, *shape), size.turns),
+        "NumPy": median_seconds(lambda: np.full(shape, 1.5, np.float32), size.turns),
+    }
+    for name, write in writes.items():
+        yield {"work": work, "method": f"a plain write of the result, {name}", "seconds": write, "note": "the floor"}
     candidates = np.arange(shared)
     seconds = median_seconds(lambda: lore.score(model, users, table, candidates), size.turns)
-    yield {"work": work, "method": "lore_jax", "seconds": seconds, "note": f"{seconds / write:.2f} x the plain write"}
+    note = " and ".join(f"{seconds / write:.2f} x {name}'s plain write" for name, write in writes.items())
+    yield {"work": work, "method": "lore_jax", "seconds": seconds, "note": note}
     few = users.take(np.arange(size.score_users // 10))
     mine = rng.integers(len(table), size=(few.num_users, own))
     seconds = median_seconds(lambda: lore.score(model, few, table, mine, top_k=10), size.turns)
@@ -421,6 +428,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     }
     device = jax.devices()[0]
     versions = {name: importlib.metadata.version(name) for name in ("jax", *["torch"] * HAS_TORCH)}
+    versions |= {name: os.environ[name] for name in ("GLIBC_TUNABLES", "XLA_FLAGS") if os.environ.get(name)}
     result: dict[str, Any] = {
         "device": f"{device.platform} {device.device_kind}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

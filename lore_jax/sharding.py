@@ -121,6 +121,10 @@ class PlacedBlocks:
     ) -> None:
         self.layout = deal(prefs, len(devices))
         self._table, self._devices = prefs.embeddings, devices
+        if isinstance(self._table, jax.Array) and all(device.platform == "cpu" for device in self._table.devices()):
+            self._table = np.asarray(
+                self._table
+            )  # the same memory: NumPy takes runs of it as they are, and rows sooner
         block = assign_blocks(prefs, count)
         self._count = int(block.max()) + 1
         of_user = prefs.weight_per_user() / self._count

@@ -54,4 +54,4 @@ class SimplexConfig:
 LATER_VARIANT = SimplexConfig(
     steps=20_000, uniform_logits=True, pooled=True, alternate=True, anchor=1e4, prune=1e-2
 )  # as published after the paper, for PRISM
-IN_BLOCKS = SimplexConfig(steps=2160, learning_rate=2.5, blocks=60)  # 36 epochs to where the paper's 1,000 steps end
+IN_BLOCKS = SimplexConfig(steps=2040, learning_rate=2.5, blocks=60)  # 34 epochs to where the paper's 1,000 steps end
