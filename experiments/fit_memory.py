@@ -91,7 +91,7 @@ if __name__ == "__main__":
     parser.add_argument("--child", metavar="FOLDER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(fit_once(Path(arguments.child), *((40, 10) if arguments.smoke else (300, 100)))))
+        print(json.dumps(fit_once(Path(arguments.child), *((40, 10) if arguments.smoke else (600, 200)))))
         sys.exit()
     with tempfile.TemporaryDirectory() as folder:
         write_cache(Path(folder) / "cache", SMOKE if arguments.smoke else FULL)

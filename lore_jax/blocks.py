@@ -146,7 +146,7 @@ def _parts(prefs: Preferences) -> Iterator[slice]:
 
 
 def _rows_of(block: np.ndarray) -> tuple[list[Any], np.ndarray]:
-    """The rows of each block, equally many, and where each response stands in its block, int32 `[responses]`."""
+    """The rows of each block, equally many, and where each response stands in its block, `[responses]`."""
     responses = len(block)
     used = np.argsort(block, kind="stable")[np.sum(block < 0) :]
     size = np.bincount(block[used])
@@ -157,8 +157,13 @@ def _rows_of(block: np.ndarray) -> tuple[list[Any], np.ndarray]:
     if length * len(size) <= _WASTE * len(used):
         start = np.minimum(low, responses - length)
         place = np.where(block >= 0, np.arange(responses) - start[block], 0)
-        return [slice(int(first), int(first) + length) for first in start], place.astype(np.int32)
+        return [slice(int(first), int(first) + length) for first in start], place.astype(_index_type(length))
     place = np.zeros(responses, np.int32)
     place[used] = np.arange(len(used)) - np.repeat(ends - size, size)
     parts = [used[end - n : end] for n, end in zip(size, ends, strict=True)]
-    return [np.resize(part, size.max()) for part in parts], place
+    return [np.resize(part, size.max()) for part in parts], place.astype(_index_type(int(size.max())))
+
+
+def _index_type(rows: int) -> Any:
+    """Rows of a block are numbered in two bytes if they can be: of millions of pairs the numbers are the largest part."""
+    return np.int16 if rows <= np.iinfo(np.int16).max else np.int32

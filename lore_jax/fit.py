@@ -202,8 +202,8 @@ def _pass_over_blocks(
     for data in blocks.in_turn(numbers):
         state, info = step(state, data, hyper)
         infos.append(info)
-        if blocks.streams and len(infos) > 2:  # else the whole table would be sent at once
-            infos[-3]["loss"].block_until_ready()
+        if len(infos) > 1:  # steps that wait hold memory, and a table that is streamed would be sent at once
+            infos[-2]["loss"].block_until_ready()
     return state, {name: np.array([first_shard(info[name]) for info in infos]) for name in infos[0]}
 
 
