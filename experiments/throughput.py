@@ -5,9 +5,10 @@
     python -m experiments.throughput --out RUN --smoke               (tiny sizes, to see that it runs)
 
 Writes `throughput.json` and `throughput.md` (the table it prints), after every section. Compilation is not counted;
-every time is the median of several. Where PyTorch is not installed its rows are absent. The published rows are timed on
-a few steps and multiplied by the 1,000 (joint fit) or 500 (new users) that the method takes; the table says so. On Linux
-`GLIBC_TUNABLES=glibc.malloc.hugetlb=1` in front lets large results come in large pages: a fifth of the time in `score`.
+every time is the median of several, but a fit's, which runs once. Where PyTorch is not installed its rows are absent. The
+published rows are timed on a few steps and multiplied by the 1,000 (joint fit) or 500 (new users) that the method takes;
+the table says so. On Linux `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` in front lets large results come in large pages: a
+fifth of the time in `score`.
 
     fit        joint fit, 1,000 users x 45 pairs, dim 4096, rank 5: time to the loss that 1,000 published steps reach
     distinct   the same with a text of its own in every place, 90,000 responses
@@ -107,23 +108,33 @@ def embeddings(responses: int, dim: int, rng: np.random.Generator) -> np.ndarray
     return table * (ROW_NORM / np.linalg.norm(table, axis=1, keepdims=True))
 
 
-def comparisons(size: Sizes, *, distinct: bool) -> Preferences:
-    """Users on the simplex, the paper's assumption, who choose between two replies to a prompt."""
+def comparisons(size: Sizes, *, distinct: bool) -> tuple[Preferences, Preferences]:
+    """Users on the simplex, the paper's assumption, who choose between two replies to a prompt; and a third as many
+    choices by the same users for a test, between replies to any prompt."""
     rng = np.random.default_rng(SEED)
     pairs = size.users * size.pairs
     prompts, replies = (pairs, 2) if distinct else (size.prompts, 8)
     table = embeddings(prompts * replies, size.dim, rng)
+
+    def draw(prompt: np.ndarray) -> np.ndarray:
+        first = rng.integers(replies, size=len(prompt))
+        second = (first + rng.integers(1, replies, size=len(prompt))) % replies
+        return np.stack([prompt * replies + first, prompt * replies + second])
+
+    def choose(prompt: np.ndarray, rows: np.ndarray) -> Preferences:
+        user = np.repeat(np.arange(size.users), len(prompt) // size.users)
+        margin = np.sum((rewards[rows[0]] - rewards[rows[1]]) * weights[user], axis=1) / ROW_NORM * 3.0
+        swap = rng.random(len(prompt)) > 1.0 / (1.0 + np.exp(-margin))
+        chosen, rejected = np.where(swap, rows[::-1], rows)
+        return from_arrays(table, chosen, rejected, user, prompt=prompt)
+
     prompt = np.arange(pairs) if distinct else rng.integers(prompts, size=pairs)
-    first = rng.integers(replies, size=pairs)
-    second = (first + rng.integers(1, replies, size=pairs)) % replies
-    user = np.repeat(np.arange(size.users), size.pairs)
+    rows = draw(prompt)
     rewards = table @ rng.standard_normal((size.dim, size.rank), np.float32)
     weights = rng.dirichlet(np.full(size.rank, 0.3), size.users)
-    rows = np.stack([prompt * replies + first, prompt * replies + second])
-    margin = np.sum((rewards[rows[0]] - rewards[rows[1]]) * weights[user], axis=1) / ROW_NORM * 3.0
-    swap = rng.random(pairs) > 1.0 / (1.0 + np.exp(-margin))
-    chosen, rejected = np.where(swap, rows[::-1], rows)
-    return from_arrays(table, chosen, rejected, user, prompt=prompt)
+    train = choose(prompt, rows)
+    prompt = rng.integers(prompts, size=size.users * (size.pairs // 3))
+    return train, choose(prompt, draw(prompt))
 
 
 def pytorch_rows(work: str, steps: dict[str, Callable[[], Callable[[], float]]], counts: int, timed: int) -> list[Row]:
@@ -152,14 +163,9 @@ def fits(size: Sizes) -> dict[str, lore.FitConfig]:
     }
 
 
-def training_loss(model: Model, users: lore.Posterior, prefs: Preferences) -> float:
-    """The mean log loss of the pairs of a fit, in nats; every user has as many."""
-    return float(np.mean(np.logaddexp(0.0, -lore.margins(model, users, prefs).mean)))
-
-
 def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
     """Joint fit."""
-    prefs = comparisons(size, distinct=distinct)
+    prefs, test = comparisons(size, distinct=distinct)
     work = f"fit {size.users:,} users x {size.pairs}, {prefs.num_responses:,} responses, dim {size.dim}"
     if HAS_TORCH:
         from experiments.pytorch_reference import published_fit, vectorised_fit
@@ -184,7 +190,11 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
         for _ in range(0, running.steps, chunk):
             state, _ = running.advance(state, chunk)
         seconds = time.perf_counter() - begun
-        loss = training_loss(*running.finish(state), prefs)
+        model, users = running.finish(state)
+        loss = float(
+            np.mean(np.logaddexp(0.0, -lore.margins(model, users, prefs).mean))
+        )  # every user has as many pairs
+        right = np.mean(lore.margins(model, users, test).mean > 0)
         target = loss if target is None else target
         share = 2 * running.steps / config.simplex.blocks * prefs.embeddings.nbytes / (seconds - laid_out)
         note = f"{running.steps:,} steps, loss {loss:.4g}" + (f", which is not {target:.4g}" if loss > target else "")
@@ -197,7 +207,7 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
 def adapt_section(size: Sizes) -> Iterator[Row]:
     """New users, the basis applied inside."""
     distinct = dataclasses.replace(size, users=size.new_users, pairs=size.shots)
-    prefs = comparisons(distinct, distinct=True)
+    prefs, _ = comparisons(distinct, distinct=True)
     directions = np.random.default_rng(SEED).standard_normal((size.dim, size.rank), np.float32)
     work = f"adapt {size.new_users:,} users x {size.shots}, {prefs.num_responses:,} responses, dim {size.dim}"
     if HAS_TORCH:
@@ -330,7 +340,7 @@ def write_small_model_and_cache(folder: Path) -> None:
 
 def memory_section(size: Sizes) -> Iterator[Row]:
     """Peak memory of a process that reads the comparisons, fits a few steps and adapts."""
-    prefs = comparisons(size, distinct=False)
+    prefs, _ = comparisons(size, distinct=False)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("embeddings", "chosen", "rejected", "user"):
             np.save(f"{folder}/{name}.npy", getattr(prefs, name))

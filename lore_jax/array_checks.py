@@ -23,14 +23,22 @@ def check_table(embeddings: Any) -> None:
         raise ValueError(f"embeddings has dtype {dtype}: float16, bfloat16 or float32 is expected")
     for start in range(0, shape[0], _ROWS_PER_CHECK):
         block = embeddings[start : start + _ROWS_PER_CHECK]
-        # The sum of a row is finite if all of its entries are, except by overflow, which the exact look below settles.
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspects = ~np.isfinite(np.asarray(block.sum(axis=1, dtype=np.float32)))
-        for row in np.flatnonzero(suspects):
-            values = np.asarray(block[row], np.float32)
-            if not np.isfinite(values).all():
-                column = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise ValueError(f"embeddings row {start + row} holds {values[column]} in column {column}: not finite")
+        if bad := first_not_finite(block):
+            row, column = bad
+            value = np.float32(block[row, column])
+            raise ValueError(f"embeddings row {start + row} holds {value} in column {column}: not finite")
+
+
+def first_not_finite(rows: Any) -> tuple[int, int] | None:
+    """Row and column of the first entry of `[n, dim]` that is NaN or infinite; None: there is none."""
+    # The sum of a row is finite if all of its entries are, except by overflow, which the exact look below settles.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = ~np.isfinite(np.asarray(rows.sum(axis=1, dtype=np.float32)))
+    for row in np.flatnonzero(suspects):
+        bad = np.flatnonzero(~np.isfinite(np.asarray(rows[row], np.float32)))
+        if bad.size:
+            return int(row), int(bad[0])
+    return None
 
 
 def integers(name: str, value: Any) -> np.ndarray:

@@ -27,7 +27,7 @@ from lore_jax.preferences import Preferences
 
 _PAIRS_AT_A_TIME = 200_000
 _USERS_LOOKED_AT = 100
-_CROWDED = 0.5  # dealing is worth a copy of the table if it leaves at most this part of the meetings within blocks
+_CROWDED = 0.5  # the part of the crowding that dealing must get below to be worth a copy of the table
 _WASTE = 1.5  # times the rows in use: the most that blocks may read to spare the table a copy
 
 
@@ -46,7 +46,7 @@ class Block:
 
 
 def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
-    """Cuts the table into blocks of about equally many rows.
+    """Cuts the table into blocks of about equally many rows: runs of it, or components dealt at random, always alike.
 
     Args:
         prefs: the pairs.
@@ -70,30 +70,27 @@ def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
     used[prefs.chosen] = used[prefs.rejected] = True
     # A component stands where its first row stands.
     names, first, place = np.unique(component[used], return_index=True, return_inverse=True)
-    block = np.full(prefs.num_responses, -1, np.int32)
-    block[used] = _cut(np.argsort(first), np.bincount(place), count)[place]
-    dealt = block.copy()
-    dealt[used] = _cut(np.random.default_rng(0).permutation(len(names)), np.bincount(place), count)[place]
-    return dealt if _meetings(prefs, dealt) < _CROWDED * _meetings(prefs, block) else block
+    rows = np.bincount(place)
+    in_order, dealt = np.full((2, prefs.num_responses), -1, np.int32)
+    in_order[used] = _cut(np.argsort(first), rows, count)[place]
+    dealt[used] = _cut(np.random.default_rng(0).permutation(len(names)), rows, count)[place]
+    return dealt if _crowding(prefs, dealt) < _CROWDED * _crowding(prefs, in_order) else in_order
 
 
-def _cut(in_order: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+def _cut(order: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     """The block of each component: blocks end where the rows counted so far pass a multiple of a share."""
-    middle = np.cumsum(rows[in_order]) - rows[in_order] / 2
+    middle = np.cumsum(rows[order]) - rows[order] / 2
     block = np.empty(len(rows), np.int64)
-    block[in_order] = middle * count // rows.sum()
+    block[order] = middle * count // rows.sum()
     return np.unique(block, return_inverse=True)[1]
 
 
-def _meetings(prefs: Preferences, block: np.ndarray) -> float:
-    """How many pairs of a user share a block with a pair of theirs, on average over some users."""
-    ends = np.cumsum(prefs.pairs_per_user())
-    some = np.unique(np.linspace(0, prefs.num_users - 1, _USERS_LOOKED_AT, dtype=np.int64))
-    own = [
-        np.bincount(block[prefs.chosen[end - n : end]])
-        for end, n in zip(ends[some], prefs.pairs_per_user()[some], strict=True)
-    ]
-    return float(np.mean([np.sum(counts.astype(np.float64) ** 2) for counts in own]))
+def _crowding(prefs: Preferences, block: np.ndarray) -> float:
+    """`sum_b n_b^2`, `n_b` a user's pairs in block b, on average over some users: least where pairs are spread evenly."""
+    count = prefs.pairs_per_user()
+    some, ends = np.unique(np.linspace(0, prefs.num_users - 1, _USERS_LOOKED_AT, dtype=np.int64)), np.cumsum(count)
+    in_blocks = [np.bincount(block[prefs.chosen[ends[user] - count[user] : ends[user]]]) for user in some]
+    return float(np.mean([np.sum(own.astype(np.float64) ** 2) for own in in_blocks]))
 
 
 def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> Iterator[Block]:

@@ -26,6 +26,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from lore_jax.array_checks import check_head, first_not_finite
 from lore_jax.cache_manifest import (
     DTYPES,
     EXTRA,
@@ -231,19 +232,12 @@ class CacheWriter:
                 self._write_shard()
 
     def _refuse_non_finite(self, stored: np.ndarray, given: np.ndarray) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspects = ~np.isfinite(stored.sum(axis=1, dtype=np.float32))  # finite sums: all finite, and one cheap pass
-        for row in np.flatnonzero(suspects):
-            values = stored[row].astype(np.float32)
-            if not np.isfinite(values).all():
-                column = int(np.flatnonzero(~np.isfinite(values))[0])
-                as_what = (
-                    "" if not np.isfinite(float(given[row, column])) else f", which {self._dtype.name} cannot hold"
-                )
-                place = self.rows_done + self._buffered + int(row)
-                raise ValueError(
-                    f"embeddings row {place} holds {given[row, column]} in column {column}{as_what}: not finite"
-                )
+        if bad := first_not_finite(stored):
+            row, column = bad
+            value = given[row, column]
+            as_what = f", which {self._dtype.name} cannot hold" if np.isfinite(float(value)) else ""
+            place = self.rows_done + self._buffered + row
+            raise ValueError(f"embeddings row {place} holds {value} in column {column}{as_what}: not finite")
 
     def _write_shard(self) -> None:
         assert self._buffer is not None
@@ -307,10 +301,7 @@ class CacheWriter:
             num_users=num_users,
             user_ids=user_ids,
         )
-        if head is not None:
-            head = np.asarray(head, np.float32)
-            if head.shape != (self._job["dim"],) or not np.isfinite(head).all():
-                raise ValueError(f"head has shape {head.shape}: [{self._job['dim']}], finite, is expected")
+        head = check_head(head, self._job["dim"])
         if self._buffered:
             self._write_shard()
         given_order = np.argsort(prefs.row)

@@ -122,9 +122,8 @@ class PlacedBlocks:
         self.layout = deal(prefs, len(devices))
         self._table, self._devices = prefs.embeddings, devices
         if isinstance(self._table, jax.Array) and all(device.platform == "cpu" for device in self._table.devices()):
-            self._table = np.asarray(
-                self._table
-            )  # the same memory: NumPy takes runs of it as they are, and rows sooner
+            # The same memory, of which NumPy takes runs as they are, and rows sooner.
+            self._table = np.asarray(self._table)
         block = assign_blocks(prefs, count)
         self._count = int(block.max()) + 1
         of_user = prefs.weight_per_user() / self._count
@@ -135,11 +134,6 @@ class PlacedBlocks:
         blocks = lay_out_blocks(prefs, self.layout, block)
         self._placed = [self._place(one) for one in blocks] if resident else None  # none stays on the host as well
         self._blocks = list(blocks)
-
-    @property
-    def streams(self) -> bool:
-        """Whether the table passes through the devices instead of staying there."""
-        return self._placed is None
 
     def __len__(self) -> int:
         return self._count
