@@ -109,8 +109,10 @@ def embeddings(responses: int, dim: int, rng: np.random.Generator) -> np.ndarray
 
 
 def comparisons(size: Sizes, *, distinct: bool) -> tuple[Preferences, Preferences]:
-    """Users on the simplex, the paper's assumption, who choose between two replies to a prompt; and a third as many
-    choices by the same users for a test, between replies to any prompt."""
+    """Users on the simplex, the paper's assumption, who choose between two replies to a prompt: to fit, and to test.
+
+    The test is a third as many choices by the same users, between replies to any prompt.
+    """
     rng = np.random.default_rng(SEED)
     pairs = size.users * size.pairs
     prompts, replies = (pairs, 2) if distinct else (size.prompts, 8)
@@ -191,16 +193,13 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
             state, _ = running.advance(state, chunk)
         seconds = time.perf_counter() - begun
         model, users = running.finish(state)
-        loss = float(
-            np.mean(np.logaddexp(0.0, -lore.margins(model, users, prefs).mean))
-        )  # every user has as many pairs
+        loss = float(np.mean(np.logaddexp(0.0, -lore.margins(model, users, prefs).mean)))
         right = np.mean(lore.margins(model, users, test).mean > 0)
         target = loss if target is None else target
         share = 2 * running.steps / config.simplex.blocks * prefs.embeddings.nbytes / (seconds - laid_out)
         note = f"{running.steps:,} steps, loss {loss:.4g}" + (f", which is not {target:.4g}" if loss > target else "")
-        note += (
-            f"; {laid_out:.2g} s of it laying out, then {share / speed:.0%} of the bandwidth of a sum, at two passes"
-        )
+        note += f", {right:.1%} of {test.num_pairs:,} further choices right"
+        note += f"; {laid_out:.2g} s laying out, then {share / speed:.0%} of the bandwidth of a sum, at two passes"
         yield {"work": work, "method": name, "seconds": seconds, "note": note}
 
 
