@@ -8,7 +8,6 @@ Expected: the process stays below its weights plus 2 GB, whatever the number typ
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
+from experiments.peak_memory import peak_memory
 from lore_jax.embed.architectures import Decoder, read_architecture
 from lore_jax.embed.decoder import decoder_parameters
 from lore_jax.tensorfile import write_tensors
@@ -90,7 +90,7 @@ def embed_once(folder: Path, dtype: str, conversations: int) -> dict[str, Any]:
     ]
     finite = bool(np.isfinite(embed_texts(texts, encoder)).all())
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(encoder.params))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     return {
         "dtype": dtype,
         "weights_GB": round(weights / 1e9, 2),

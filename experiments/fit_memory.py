@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.peak_memory import peak_memory
 from lore_jax.cache import CacheWriter
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 
@@ -47,12 +47,6 @@ def write_cache(folder: Path, config: SyntheticConfig) -> None:
         writer.finish(**columns)
 
 
-def peak() -> int:
-    """The most memory this process has held, in bytes; `ru_maxrss` would begin at what its parent held."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
-
-
 def fit_once(folder: Path, steps: int, blocks: int) -> dict[str, Any]:
     """Fits in this process and says what it took."""
     import jax
@@ -61,24 +55,24 @@ def fit_once(folder: Path, steps: int, blocks: int) -> dict[str, Any]:
     from lore_jax.fit import start
 
     jax.numpy.zeros(1).block_until_ready()
-    runtime = peak()
+    runtime = peak_memory()
     prefs = lore.load_cache(folder, verify="quick")
-    loaded = peak()
+    loaded = peak_memory()
     simplex = dataclasses.replace(lore.PAPER_IN_BLOCKS.simplex, steps=steps, blocks=blocks)
     running, state = start(prefs, dataclasses.replace(lore.PAPER_IN_BLOCKS, simplex=simplex), key=jax.random.key(0))
-    begun = peak()
+    begun = peak_memory()
     state, info = running.advance(state, 2)
     begin = time.perf_counter()
     state, info = running.advance(state, steps - 2)
     seconds = time.perf_counter() - begin
     running.finish(state)
     bound = 1.25 * prefs.embeddings.nbytes + 16 * prefs.num_pairs + 500e6
-    megabytes = {"runtime": runtime, "loaded": loaded, "begun": begun, "peak": peak(), "bound": bound}
+    megabytes = {"runtime": runtime, "loaded": loaded, "begun": begun, "peak": peak_memory(), "bound": bound}
     return {
         "table_MB": round(prefs.embeddings.nbytes / 1e6),
         "pairs": prefs.num_pairs,
         **{f"{name}_MB": round(value / 1e6) for name, value in megabytes.items()},
-        "within_bound": peak() <= bound,
+        "within_bound": peak_memory() <= bound,
         "blocks": blocks,
         "ms_per_step": round(1e3 * seconds / (steps - 2), 2),
         "loss_of_last_epoch": round(float(np.mean(info["loss"][-blocks:])), 4),

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ import numpy as np
 import tyro
 
 from experiments import personalllm, prism, reddit_tldr
+from experiments.peak_memory import peak_memory
 from lore_jax.basis import LinearBasis
 from lore_jax.cache import CacheWriter, load_cache
 from lore_jax.datasets.personalllm import REPLIES, PersonalLLM
@@ -220,8 +220,8 @@ def part(config: Config) -> None:
     RUN[config.only](config)
     found = {
         "minutes": (time.perf_counter() - start) / 60,
-        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # Linux counts in KiB
-        "disk GB": sum(file.stat().st_size for file in config.out.rglob("*") if file.is_file()) / 2**30,
+        "peak GiB": peak_memory() / 2**30,
+        "disk GiB": sum(file.stat().st_size for file in config.out.rglob("*") if file.is_file()) / 2**30,
     }
     (config.out / "cost.json").write_text(json.dumps(found))
 
@@ -231,7 +231,7 @@ def main(config: Config) -> None:
     if config.only is not None:
         part(dataclasses.replace(config, out=config.out / config.only))
         return
-    lines = [["", "minutes", "peak memory, GB", "disk, GB", "unseen users: accuracy, %"]]
+    lines = [["", "minutes", "peak memory, GiB", "disk, GiB", "unseen users: accuracy, %"]]
     for name in NAMES:
         told = ["--out", config.out, "--only", name, "--size", config.size, "--dim", config.dim, "--seed", config.seed]
         told += ["--alphas", *config.alphas, *(["--honest"] if config.honest else [])]
@@ -250,7 +250,7 @@ def main(config: Config) -> None:
             for where in [{"data": task, "users": "unseen", "shots": last, "control": None}]
             for methods in [list(dict.fromkeys(row["method"] for row in results["rows"]))]
         ]
-        lines.append([name, *(f"{cost[key]:.1f}" for key in ("minutes", "peak GB", "disk GB")), "; ".join(found)])
+        lines.append([name, *(f"{cost[key]:.1f}" for key in ("minutes", "peak GiB", "disk GiB")), "; ".join(found)])
     text = markdown(lines)
     (config.out / "rehearsal.md").write_text(text + "\n")
     print(text)
