@@ -26,7 +26,8 @@ from collections.abc import Mapping
 import numpy as np
 import tyro
 
-from experiments.protocol import Drawn, Options, Protocol, data_of, describe, embedded, fits, run
+from experiments.options import Options, data_of, describe, embedded, fits
+from experiments.protocol import Drawn, Protocol, run
 from experiments.smoke_data import write_personalllm
 from lore_jax.datasets.personalllm import HOME, PairKind, PersonalLLM, draw_pairs, draw_users, read_personalllm
 from lore_jax.model import Model

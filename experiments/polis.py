@@ -146,8 +146,7 @@ def run(config: Config) -> Results:
         parts.append(read_results(path))
         if parts[-1]["config"] != plain(asked) or parts[-1]["seed"] != config.seed + split:
             raise ValueError(f"{path} was made with other settings: remove it, or give another --out")
-        # Parts of before encoders were recorded are over the embeddings in `data`.
-        if parts[-1].get("encoder", None if config.embeddings else embeddings.encoder) != embeddings.encoder:
+        if parts[-1].get("encoder") != embeddings.encoder:
             raise ValueError(f"{path} was made with another encoder's embeddings: remove it, or give another --out")
 
     results = with_best_paper(join(parts), asked.shots[-2])

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.protocol import Drawn, Options, Protocol, data_of, describe, embedded, fits, leak_free, run
+from experiments.options import Options, data_of, describe, embedded, fits
+from experiments.protocol import Drawn, Protocol, leak_free, run
 from experiments.smoke_data import write_prism
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.prism import HOME, read_prism

@@ -1,16 +1,15 @@
-"""What the experiments on published data sets share: options, embedding, one part after another, the report.
+"""What the experiments on published data sets share: one part after another, fitted and evaluated alike, and the report.
 
-An experiment says how its data set is read, split and fitted; everything else is here, once. The seven steps are
-read -> embed -> split -> fit -> adapt -> evaluate -> report. Each (task, split) is one file in OUT/parts: a run that was
-stopped goes on where it was. OUT/results.json holds everything, OUT/tables.md the tables with the paper's numbers beside
-ours, OUT/figures what is drawn from the JSON.
+An experiment says how its data set is read, split and fitted; what it is told stands in `options.py`, the rest is here,
+once. The seven steps are read -> embed -> split -> fit -> adapt -> evaluate -> report. Each (task, split) is one file in
+OUT/parts: a run that was stopped goes on where it was. OUT/results.json holds everything, OUT/tables.md the tables with the
+paper's numbers beside ours, OUT/figures what is drawn from the JSON.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -18,13 +17,11 @@ import numpy as np
 from tqdm import tqdm
 
 import lore_jax as lore
+from experiments.options import Options, settings_of
 from experiments.scorers import as_published, projected
-from experiments.tiny_model import write_reward_model
 from lore_jax.axes import describe_axes, prompts_of_responses
-from lore_jax.cache import load_cache, read_manifest, read_texts
 from lore_jax.controls import shuffle_users
 from lore_jax.datasets.leaks import Texts, keep_apart
-from lore_jax.datasets.rows import TextPairs
 from lore_jax.evaluate import SHUFFLED_USERS, Cell, Method, Row, evaluate
 from lore_jax.files import write_file
 from lore_jax.four_way import split_digest
@@ -37,41 +34,6 @@ from lore_jax.tables import markdown, measures, method_lines, shots_columns, sho
 from lore_jax.verdict import average, difference, verdict
 
 _ALL = 2**31 - 1  # shots that nobody has: all of them
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What every experiment is told.
-
-    Attributes:
-        out: where to write.
-        data: the data set's folder, or its name on the Hugging Face hub to fetch it (not with --smoke).
-        model: the folder of the reward model that embeds it; not needed where the cache is there already.
-        cache: the embeddings; None: OUT/cache. `lore-jax embed` and earlier runs make them.
-        paper: the paper's setting to the letter, instead of the honest one: no validation, no controls, no ridge.
-        splits: how many times users are split; None: 20 as in the paper, or 5.
-        rank: columns of the basis in the paper's objective; the paper chooses among 2 to 50.
-        scale: what raw embeddings are multiplied by for the paper's objective: 1 for a reward model's hidden states, 30 for
-            unit rows.
-        seed: seed of everything.
-        smoke: made-up files of the published schema, a tiny random reward model, fits of a few steps.
-    """
-
-    out: Path
-    data: str | None = None
-    model: Path | None = None
-    cache: Path | None = None
-    paper: bool = False
-    splits: int | None = None
-    rank: int = 10
-    scale: float = 1.0
-    seed: int = 0
-    smoke: bool = False
-
-    @property
-    def num_splits(self) -> int:
-        """How many splits are drawn."""
-        return self.splits or (1 if self.smoke else 20 if self.paper else 5)
 
 
 class Drawn(NamedTuple):
@@ -115,55 +77,6 @@ class Protocol:
     known: Mapping[str, Model] = dataclasses.field(default_factory=dict)
 
 
-def fits(options: Options) -> dict[str, lore.FitConfig]:
-    """What is compared: the paper's three, or the honest four with everything of ours chosen on validation."""
-    simplex = lore.SimplexConfig(scale=options.scale, steps=10 if options.smoke else 1000)
-    paper = dataclasses.replace(lore.PAPER, rank=2 if options.smoke else options.rank, simplex=simplex)
-    head = lore.FitConfig(rank=0)
-    if options.paper:
-        return {"reference head": head, "BT": dataclasses.replace(paper, rank=1), "LoRe": paper}
-    ridge, gaussian = (dataclasses.replace(one, unit="prompt") for one in (lore.RIDGE_BRADLEY_TERRY, lore.FitConfig()))
-    if options.smoke:
-        given = {"ridge_population": 10.0, "ridge_deviation": 3.0, "camps": 0, "stretch": 1.0}
-        short = lore.PopulationConfig(steps=5)
-        ridge = dataclasses.replace(ridge, **given)
-        gaussian = dataclasses.replace(gaussian, rank=2, response_terms=0.0, population=short, **given)
-    return {"reference head": head, "ridge BT": ridge, "LoRe": paper, "gaussian": gaussian}
-
-
-def data_of(options: Options, write: Callable[[Path], None], home: str) -> str:
-    """Where the data are: as told, or made up for --smoke."""
-    if not options.smoke:
-        if options.data is None:
-            raise FileNotFoundError(f"--data is missing: the data set's folder, or {home!r} to fetch it from the hub")
-        return options.data
-    folder = options.out / "data"
-    if not folder.exists():
-        write(folder)
-    return str(folder)
-
-
-def embedded(pairs: TextPairs, options: Options) -> Preferences:
-    """The pairs over their embeddings: from the cache if it is there (and holds these very pairs), else embedded now."""
-    cache = options.cache or options.out / "cache"
-    if not cache.exists():
-        folder = write_reward_model(options.out / "model") if options.smoke else options.model
-        if folder is None:
-            raise FileNotFoundError(f"{cache} is not there, and --model is missing: the reward model to embed with")
-        from lore_jax.embed import EmbedConfig, embed_pairs
-
-        embed_pairs(pairs, folder, cache, EmbedConfig(batch_tokens=1024 if options.smoke else None))
-    prefs = load_cache(cache, verify="quick")
-    in_file = np.argsort(prefs.row)
-    same = prefs.num_pairs == len(pairs.user) and prefs.num_responses == len(pairs.responses)
-    same = same and all(
-        np.array_equal(getattr(prefs, name)[in_file], getattr(pairs, name)) for name in ("chosen", "rejected", "user")
-    )
-    if not same or list(read_texts(cache)) != [tuple(response) for response in pairs.responses]:
-        raise ValueError(f"{cache} was made of other data: remove it, or give another --out or --cache")
-    return prefs
-
-
 def run(
     protocol: Protocol,
     tasks: Mapping[str, Callable[[int], Drawn]],
@@ -189,7 +102,7 @@ def run(
     """
     folder = options.out / "parts"
     folder.mkdir(parents=True, exist_ok=True)
-    settings = plain({"fits": protocol.fits, "shots": protocol.shots, "options": _settings(options), "about": about})
+    settings = plain({"fits": protocol.fits, "shots": protocol.shots, "options": settings_of(options), "about": about})
     todo = [(task, split) for split in range(options.num_splits) for task in tasks]
     parts = []
     for task, split in tqdm(todo, desc="tasks x splits", disable=None):
@@ -287,6 +200,11 @@ def _evaluate(
     return rows
 
 
+def leak_free(texts: Texts | None, prefs: Preferences, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """The training pairs (and shots) that share no text with the test, bool `[pairs]`; None: made-up data without texts."""
+    return train if texts is None else keep_apart(texts, prefs.chosen, prefs.rejected, train, test)
+
+
 def of_task(results: Results, task: str) -> Results:
     """The results of one task alone."""
     return {**results, **{name: [row for row in results[name] if row["data"] == task] for name in ("rows", "splits")}}
@@ -343,37 +261,3 @@ def report(protocol: Protocol, results: Results, tasks: Sequence[str], about: Ma
                 f"All measures and the controls, unseen users, {given}:\n\n{measures(here, method_lines(here), cell)}",
             ]
     return "\n\n".join(out)
-
-
-def describe(options: Options, counts: Mapping[str, int]) -> dict[str, Any]:
-    """What made the embeddings and what was left out of the pairs, for the results."""
-    return {"encoder": read_manifest(options.cache or options.out / "cache")["encoder"], "counts": dict(counts)}
-
-
-def _settings(options: Options) -> dict[str, Any]:
-    """The options that change numbers: not where files are, nor how many splits are drawn of the same kind."""
-    values = dataclasses.asdict(options)
-    return {
-        name: value for name, value in values.items() if name not in ("out", "data", "model", "cache", "splits", "seed")
-    }
-
-
-def leak_free(texts: Texts | None, prefs: Preferences, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """The training pairs (and shots) that share no text with the test, bool `[pairs]`; None: made-up data without texts."""
-    return train if texts is None else keep_apart(texts, prefs.chosen, prefs.rejected, train, test)
-
-
-def curves(path: Path, across: Sequence[int], series: Mapping[str, np.ndarray], label: str, note: str) -> None:
-    """Draws accuracies `[points, repetitions]` in %, their mean as a line and their range as a band."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, values) in enumerate(series.items()):
-        (line,) = axes.plot(across, values.mean(axis=1), marker="osD^vP"[number % 6], label=name)
-        axes.fill_between(
-            across, values.min(axis=1), values.max(axis=1), color=line.get_color(), alpha=0.15, linewidth=0
-        )
-    axes.set(xlabel=label, ylabel="accuracy, %", title=note)
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)

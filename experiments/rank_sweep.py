@@ -24,7 +24,6 @@ import numpy as np
 import tyro
 
 import lore_jax as lore
-from experiments.protocol import curves
 from lore_jax.cache import load_cache, read_manifest
 from lore_jax.choose import Choice, choose, gaussian_hyper, simplex_hyper
 from lore_jax.files import write_file
@@ -135,15 +134,25 @@ def report(config: Config, ranks: list[int], accuracy: dict[str, np.ndarray], ch
     }
     write_file(config.out / "rank_sweep.json", [json.dumps(plain(content)).encode()])
     write_file(config.out / "rank_sweep.md", [text.encode(), b"\n"])
-    curves(
-        config.out / "rank_sweep.png",
-        ranks,
-        series,
-        "rank of the basis",
-        f"{config.splits} splits; band: lowest to highest",
-    )
+    curves(config.out / "rank_sweep.png", ranks, series, f"{config.splits} splits; band: lowest to highest")
     print(text)
     return accuracy
+
+
+def curves(path: Path, ranks: list[int], series: dict[str, np.ndarray], note: str) -> None:
+    """Draws accuracies `[ranks, splits]` in %, their mean as a line and their range as a band."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, values) in enumerate(series.items()):
+        (line,) = axes.plot(ranks, values.mean(axis=1), marker="osD^vP"[number % 6], label=name)
+        axes.fill_between(
+            ranks, values.min(axis=1), values.max(axis=1), color=line.get_color(), alpha=0.15, linewidth=0
+        )
+    axes.set(xlabel="rank of the basis", ylabel="accuracy, %", title=note)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from collections.abc import Mapping
 import numpy as np
 import tyro
 
-from experiments.protocol import Drawn, Options, Protocol, data_of, describe, embedded, fits, leak_free, run
+from experiments.options import Options, data_of, describe, embedded, fits
+from experiments.protocol import Drawn, Protocol, leak_free, run
 from experiments.smoke_data import write_reddit_tldr
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.reddit_tldr import HOME, read_reddit_tldr

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.protocol import Options, data_of, embedded
+from experiments.options import Options, data_of, embedded
 from experiments.smoke_data import write_reward_bench
 from lore_jax.commands.models import load_model, refuse_other_encoder
 from lore_jax.datasets.reward_bench import HOME, RewardBench, read_reward_bench

@@ -21,7 +21,7 @@ import tyro
 from tqdm import tqdm
 
 import lore_jax as lore
-from experiments.protocol import Options, fits
+from experiments.options import Options, fits
 from experiments.scorers import projected
 from lore_jax.cache import load_cache, read_manifest
 from lore_jax.evaluate import cells, evaluate

@@ -40,7 +40,9 @@ class Margins(NamedTuple):
         return np.asarray(jax.nn.sigmoid(self.logit))
 
     def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends `[pairs]` between which the margin lies with probability `level`."""
+        """Lower and upper ends `[pairs]` between which the margin lies with probability `level`, above 0 and below 1."""
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level is {level}: a probability above 0 and below 1 is expected")
         reach = float(jax.scipy.stats.norm.ppf(0.5 + level / 2.0)) * np.sqrt(self.variance)
         return self.mean - reach, self.mean + reach
 
@@ -59,13 +61,13 @@ class Margins(NamedTuple):
 
         Args:
             population: margins of the same pairs under `adapt.population_posterior`.
-            level: probability with which the personal margin lies in the interval, between 0 and 1.
+            level: probability with which the personal margin lies in the interval, above 0 and below 1.
 
         Returns:
             Margins of the same pairs; `1 - self.decided(level).mean()` is the share that fell back.
 
         Raises:
-            ValueError: the population's margins are of another number of pairs.
+            ValueError: the population's margins are of another number of pairs, or `level` is not between 0 and 1.
 
         Example:
             >>> nobody = margins(model, population_posterior(model, test.num_users), test)

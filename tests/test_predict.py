@@ -117,6 +117,14 @@ def test_a_margin_is_decided_where_a_normal_distribution_leaves_zero_out():
     np.testing.assert_array_equal(found.decided(), [True, True, False, True, False, True])
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0, 90, float("nan")])
+def test_a_level_that_is_no_probability_is_refused(level):
+    found = Margins(np.zeros(2), np.ones(2))
+    for ask in (found.interval, found.decided, lambda level: found.or_population(found, level)):
+        with pytest.raises(ValueError, match=rf"level is {level}: a probability above 0 and below 1 is expected"):
+            ask(level)
+
+
 def test_undecided_margins_fall_back_to_the_population():
     personal = Margins(np.array([1.0, -3.0, 0.5]), np.array([4.0, 1.0, 0.0]))
     population = Margins(np.array([-0.3, 0.4, 0.7]), np.array([0.1, 0.2, 0.3]))

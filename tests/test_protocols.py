@@ -8,7 +8,7 @@ import pytest
 
 import lore_jax as lore
 from experiments import personalllm, prism, rank_sweep, reddit_tldr, rehearsal, rewardbench2, shots_sweep, smoke_data
-from experiments.protocol import Options, embedded, fits
+from experiments.options import Options, embedded, fits
 from experiments.scorers import as_published, projected
 from lore_jax.basis import LinearBasis
 from lore_jax.cache import load_cache, read_texts
@@ -201,7 +201,7 @@ def test_a_cache_that_lost_a_text_is_refused(files, cache, monkeypatch):
     options = Options(out=files / "elsewhere", cache=cache)
     assert embedded(published.pairs, options).num_pairs == len(published.pairs.user)
     stored = list(read_texts(cache))
-    monkeypatch.setattr("experiments.protocol.read_texts", lambda _: [*stored[:-1], (stored[-1][0], "Another reply.")])
+    monkeypatch.setattr("experiments.options.read_texts", lambda _: [*stored[:-1], (stored[-1][0], "Another reply.")])
     with pytest.raises(ValueError, match="was made of other data"):
         embedded(published.pairs, options)
 
