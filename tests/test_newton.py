@@ -7,7 +7,6 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from lore_jax.newton import map_estimate
-from lore_jax.pair_sums import combine, sums_over_pairs
 
 solve = jax.jit(map_estimate)  # tests share shapes where they can: compiling takes longer than solving
 
@@ -243,17 +242,3 @@ def test_running_out_of_steps_is_told():
     found = solve(features, offset, jnp.ones((20, 12)), jnp.zeros((4, 12)), max_steps=1)
     assert not np.asarray(found.converged).any()
     assert (np.asarray(found.steps) == 1).all()
-
-
-@pytest.mark.parametrize("users", [(), (3,), (2, 5)])
-def test_sums_over_pairs_against_einsum(users):
-    rng = np.random.default_rng(15)
-    features, weights = rng.standard_normal((4, 7, *users)), rng.standard_normal((4, *users))
-    pull, curvature = rng.random((7, *users)), rng.random((7, *users))
-    arrays = [jnp.asarray(x, jnp.float32) for x in (features, weights, pull, curvature)]
-    np.testing.assert_allclose(combine(*arrays[:2]), np.einsum("as...,a...->s...", features, weights), atol=1e-5)
-    gradient, hessian = sums_over_pairs(arrays[0], *arrays[2:])
-    np.testing.assert_allclose(gradient, np.einsum("as...,s...->a...", features, pull), atol=1e-5)
-    expected = np.einsum("as...,s...,bs...->ab...", features, curvature, features)
-    lower = np.tril(np.ones((4, 4))).reshape(4, 4, *[1] * len(users))
-    np.testing.assert_allclose(hessian, expected * lower, atol=1e-5)
