@@ -7,6 +7,7 @@ import os
 
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or the first of several workers takes a whole GPU
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
