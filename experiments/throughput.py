@@ -7,8 +7,7 @@
 Writes `throughput.json` and `throughput.md` (the table it prints), after every section. Compilation is not counted;
 every time is the median of several, but a fit's, which runs once. Where PyTorch is not installed its rows are absent. The
 published rows are timed on a few steps and multiplied by the 1,000 (joint fit) or 500 (new users) that the method takes;
-the table says so. On Linux `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` in front lets large results come in large pages: a
-fifth of the time in `score`.
+the table says so.
 
     fit        joint fit, 1,000 users x 45 pairs, dim 4096, rank 5: time to the loss that 1,000 published steps reach
     distinct   the same with a text of its own in every place, 90,000 responses

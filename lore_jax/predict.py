@@ -218,13 +218,52 @@ def score(
         raise ValueError(f"top_k is {top_k}: 1 to {rows.shape[-1]}, the number of candidates, is expected")
     table = rewards(model, embeddings).table
     if top_k is None:
-        return np.asarray(_score(table, posterior.weights, rows))
+        return _score_in_parts(table, np.asarray(posterior.weights), rows)
     values, rows = _best(table, posterior.weights, rows, top_k)
     return np.asarray(values), np.asarray(rows)
 
 
-@jax.jit
-def _score(table: jax.Array, weights: jax.Array, rows: jax.Array) -> jax.Array:
+_SCORES_AT_A_TIME = 1 << 19  # 2 MB
+
+
+def _score_in_parts(table: jax.Array, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some users at a time, into two buffers by turns: one is copied to the result while the other is filled.
+
+    So the device never holds all scores. On a CPU it is also faster: what takes long about an array of 40 MB is not the
+    product but the first use of its pages (`experiments/README.md`); NumPy asks for large ones, XLA does not.
+    """
+    users, candidates = len(weights), rows.shape[-1]
+    out = np.empty((users, candidates), np.result_type(table.dtype, weights.dtype))
+    if not out.size:
+        return out
+    size = max(1, min(users, _SCORES_AT_A_TIME // candidates))
+    starts = [min(start, users - size) for start in range(0, users, size)]  # the last sooner: all have one shape
+    free = [jnp.zeros((size, candidates), out.dtype) for _ in starts[:2]]
+    filled: list[tuple[slice, jax.Array]] = []
+    for start in starts:
+        place = slice(start, start + size)
+        scores = _score(table, weights[place], rows[place] if rows.ndim == 2 else rows, free.pop())
+        filled.append((place, scores))
+        if not free:
+            place, scores = filled.pop(0)
+            out[place] = _view(scores)
+            free.append(scores)
+    for place, scores in filled:
+        out[place] = _view(scores)
+    return out
+
+
+def _view(scores: jax.Array) -> np.ndarray:
+    """The numbers on the host. `np.asarray` of an array on a CPU would hold its buffer for good."""
+    on_one_cpu = [device.platform for device in scores.block_until_ready().devices()] == ["cpu"]
+    if not on_one_cpu:
+        return np.asarray(scores)
+    return np.from_dlpack(scores)  # pyright: ignore[reportArgumentType]
+
+
+@functools.partial(jax.jit, donate_argnums=3, keep_unused=True)
+def _score(table: jax.Array, weights: jax.Array, rows: jax.Array, buffer: jax.Array) -> jax.Array:
+    """The result takes the place of `buffer`."""
     if rows.ndim == 1:
         return weights @ table[rows].T
     return jnp.einsum("uck,uk->uc", table[rows], weights)

@@ -200,7 +200,9 @@ def test_no_pairs():
     assert predict_proba(MODEL, POSTERIOR, pairs(0, 0)).shape == (0,)
 
 
-def test_scores_against_numpy():
+@pytest.mark.parametrize("at_a_time", [1, 24, 1 << 20])  # one user, two of five, all
+def test_scores_against_numpy(at_a_time, monkeypatch):
+    monkeypatch.setattr("lore_jax.predict._SCORES_AT_A_TIME", at_a_time)
     everything = score(MODEL, POSTERIOR, TABLE)
     np.testing.assert_allclose(everything, WEIGHTS @ REWARDS.T, atol=1e-5)
     shared = np.array([7, 2, 2, 11])
@@ -208,6 +210,8 @@ def test_scores_against_numpy():
     own = np.random.default_rng(5).integers(RESPONSES, size=(USERS, 6))
     expected = np.take_along_axis(WEIGHTS @ REWARDS.T, own, axis=1)
     np.testing.assert_allclose(score(MODEL, POSTERIOR, TABLE, own), expected, atol=1e-5)
+    assert score(MODEL, POSTERIOR, TABLE, shared[:0]).shape == (USERS, 0)
+    assert score(MODEL, POSTERIOR.take(np.arange(0)), TABLE, shared).shape == (0, 4)
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 6])
