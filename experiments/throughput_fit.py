@@ -78,7 +78,7 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
 
 
 def memory_section(size: Sizes) -> Iterator[Row]:
-    """Peak memory of a process that reads the comparisons, fits a few steps and adapts."""
+    """Peak memory of a process that reads the comparisons and fits a few steps."""
     prefs, _ = comparisons(size, distinct=False)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("embeddings", "chosen", "rejected", "user"):

@@ -41,6 +41,11 @@ def first_not_finite(rows: Any) -> tuple[int, int] | None:
     return None
 
 
+def on_one_cpu(array: Any) -> bool:
+    """Whether a jax array lies in the memory of this machine, in one piece, so that NumPy can look at it."""
+    return [device.platform for device in array.devices()] == ["cpu"]
+
+
 def integers(name: str, value: Any) -> np.ndarray:
     """The array, if it holds integers `[pairs]`."""
     array = np.asarray(value)

@@ -55,7 +55,7 @@ class FitConfig:
 
 CAMPS = (0, 2, 4, 8)  # none, and what `learn_camps` passes on its way
 PAPER = FitConfig(family="simplex", rank=5)  # the paper's objective, initialisation and optimiser, to the letter
-# The paper's loss and accuracy, ten to twenty times as fast.
+# Near the paper's loss and accuracy at every size tried, and nine to twenty times as fast (`experiments/README.md`).
 PAPER_IN_BLOCKS = FitConfig(family="simplex", rank=5, simplex=IN_BLOCKS)
 # One direction for everybody, its ridge chosen.
 RIDGE_BRADLEY_TERRY = FitConfig(rank=1, response_terms=0.0, camps=0, stretch=1.0)

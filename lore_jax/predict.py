@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.adapt import Posterior
+from lore_jax.array_checks import on_one_cpu
 from lore_jax.model import Model, Rewards, rewards
 from lore_jax.preferences import Preferences
 
@@ -233,40 +234,42 @@ def _score_in_parts(table: jax.Array, weights: np.ndarray, rows: np.ndarray) -> 
     product but the first use of its pages (`experiments/README.md`); NumPy asks for large ones, XLA does not.
     """
     users, candidates = len(weights), rows.shape[-1]
-    out = np.empty((users, candidates), np.result_type(table.dtype, weights.dtype))
+    out = np.empty((users, candidates), jnp.result_type(table.dtype, weights.dtype))
     if not out.size:
         return out
+    own = rows if rows.ndim == 2 else None
+    if own is None:
+        table = table[rows]  # once, and not for every part
     size = max(1, min(users, _SCORES_AT_A_TIME // candidates))
     starts = [min(start, users - size) for start in range(0, users, size)]  # the last sooner: all have one shape
     free = [jnp.zeros((size, candidates), out.dtype) for _ in starts[:2]]
     filled: list[tuple[slice, jax.Array]] = []
     for start in starts:
-        place = slice(start, start + size)
-        scores = _score(table, weights[place], rows[place] if rows.ndim == 2 else rows, free.pop())
-        filled.append((place, scores))
+        part = slice(start, start + size)
+        filled.append((part, _score(table, weights[part], None if own is None else own[part], free.pop())))
         if not free:
-            place, scores = filled.pop(0)
-            out[place] = _view(scores)
+            first, scores = filled.pop(0)
+            out[first] = _view(scores)
             free.append(scores)
-    for place, scores in filled:
-        out[place] = _view(scores)
+    for part, scores in filled:
+        out[part] = _view(scores)
     return out
 
 
 def _view(scores: jax.Array) -> np.ndarray:
-    """The numbers on the host. `np.asarray` of an array on a CPU would hold its buffer for good."""
-    on_one_cpu = [device.platform for device in scores.block_until_ready().devices()] == ["cpu"]
-    if not on_one_cpu:
+    """The numbers on the host. On a CPU not by `np.asarray`: the array keeps that view, and its buffer is never free."""
+    scores.block_until_ready()
+    if not on_one_cpu(scores):
         return np.asarray(scores)
     return np.from_dlpack(scores)  # pyright: ignore[reportArgumentType]
 
 
 @functools.partial(jax.jit, donate_argnums=3, keep_unused=True)
-def _score(table: jax.Array, weights: jax.Array, rows: jax.Array, buffer: jax.Array) -> jax.Array:
-    """The result takes the place of `buffer`."""
-    if rows.ndim == 1:
-        return weights @ table[rows].T
-    return jnp.einsum("uck,uk->uc", table[rows], weights)
+def _score(table: jax.Array, weights: jax.Array, own: jax.Array | None, buffer: jax.Array) -> jax.Array:
+    """Scores of the whole table, or of each user's own rows of it; they take the place of `buffer`."""
+    if own is None:
+        return weights @ table.T
+    return jnp.einsum("uck,uk->uc", table[own], weights)
 
 
 @functools.partial(jax.jit, static_argnums=3)

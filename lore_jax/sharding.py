@@ -21,6 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from lore_jax.array_checks import on_one_cpu
 from lore_jax.blocks import Block, assign_blocks, lay_out_blocks
 from lore_jax.layout import FitData, Layout, deal, lay_out
 from lore_jax.preferences import Preferences
@@ -121,7 +122,7 @@ class PlacedBlocks:
     ) -> None:
         self.layout = deal(prefs, len(devices))
         self._table, self._devices = prefs.embeddings, devices
-        if isinstance(self._table, jax.Array) and all(device.platform == "cpu" for device in self._table.devices()):
+        if isinstance(self._table, jax.Array) and on_one_cpu(self._table):
             # The same memory, of which NumPy takes runs as they are, and rows sooner.
             self._table = np.asarray(self._table)
         block = assign_blocks(prefs, count)

@@ -11,7 +11,7 @@ weights on the others are made to sum to 1 again.
 
 In blocks. A step may be taken on one block of the table (`blocks.py`) and the pairs within it, whose losses, times the
 number of blocks, estimate the objective without bias. As many steps as there are blocks then cost what one step on
-everything costs, and 34 of these epochs reach the training loss, and the accuracy, of the paper's 1,000 steps.
+everything costs, and 34 of these epochs reach the training loss of the paper's 1,000 steps, or stop within .002 nats of it.
 (Quasi-Newton steps in whitened coordinates reach that loss as quickly, by fitting noise along the weak directions of the
 embeddings: their accuracy on new pairs was near chance.)
 
