@@ -26,13 +26,13 @@ from tqdm import tqdm
 
 import lore_jax as lore
 from experiments.polis import make_conversations, protocol
-from lore_jax import metrics
-from lore_jax.datasets.polis import load_polis_embeddings, read_polis
-from lore_jax.datasets.polis_pairs import polis_preferences
-from lore_jax.files import write_file
-from lore_jax.predict import Margins
-from lore_jax.results import plain
-from lore_jax.splits import Use, split_users
+from lore_jax.data.splits import Use, split_users
+from lore_jax.datasets.polis.pairs import polis_preferences
+from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
+from lore_jax.evaluation import metrics
+from lore_jax.evaluation.results import plain
+from lore_jax.storage.files import write_file
+from lore_jax.users.predict import Margins
 
 LAND_BANK = "ssis.land-bank-farmland.2rumnecbeh.2021-08-01"
 Measured = dict[str, list[np.ndarray]]  # name of a number to its per-user values, an array a split

@@ -26,13 +26,13 @@ from collections.abc import Mapping
 import numpy as np
 import tyro
 
-from experiments.options import Options, data_of, describe, embedded, fits
-from experiments.protocol import Drawn, Protocol, run
-from experiments.smoke_data import write_personalllm
+from experiments.common.options import Options, data_of, describe, embedded, fits
+from experiments.common.protocol import Drawn, Protocol, run
+from experiments.common.smoke_data import write_personalllm
+from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.personalllm import HOME, PairKind, PersonalLLM, draw_pairs, draw_users, read_personalllm
-from lore_jax.model import Model
-from lore_jax.preferences import Preferences, from_arrays
-from lore_jax.results import Results
+from lore_jax.evaluation.results import Results
+from lore_jax.model.model import Model
 
 PAPER = {  # seen and unseen users, %
     "alpha 0.001": {

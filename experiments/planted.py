@@ -22,8 +22,8 @@ import jax
 import numpy as np
 
 import lore_jax as lore
-from lore_jax import metrics
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
+from lore_jax.evaluation import metrics
 
 SHOTS = (0, 5, 10, 20)
 FULL = SyntheticConfig(num_users=1430, pairs_per_user=(64, 64), users="simplex", alpha=0.1, noise=0.25)

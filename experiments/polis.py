@@ -2,8 +2,8 @@
 
     python -m experiments.polis --data DIR --out RUN --splits 10      (the README's numbers; three splits by default)
 
-DIR holds the folders of some Polis conversations and the embeddings of their statements (`lore_jax.datasets.polis`). From
-the folders alone, with embeddings made here by a sentence encoder of your choice:
+DIR holds the folders of some Polis conversations and the embeddings of their statements
+(`lore_jax.datasets.polis`). From the folders alone, with embeddings made here by a sentence encoder of your choice:
 
     lore-jax embed DIR/*/ --model MODEL_DIR --out CACHE
     python -m experiments.polis --data DIR --embeddings CACHE --out RUN
@@ -38,19 +38,36 @@ import tyro
 from tqdm import tqdm
 
 import lore_jax as lore
-from lore_jax.axes import describe_axes, with_texts
-from lore_jax.controls import shuffle_users
-from lore_jax.datasets.polis import Votes, load_polis_embeddings, read_polis
-from lore_jax.datasets.polis_pairs import polis_preferences
+from lore_jax.data.four_way import split_digest
+from lore_jax.data.splits import Use, split_users
+from lore_jax.datasets.polis.pairs import polis_preferences
+from lore_jax.datasets.polis.votes import Votes, load_polis_embeddings, read_polis
 from lore_jax.datasets.sources import polis_embeddings_in_cache
-from lore_jax.evaluate import SHUFFLED_USERS, Cell, evaluate, method
-from lore_jax.four_way import split_digest
-from lore_jax.plots import save_figures
-from lore_jax.results import Results, describe_split, join, make_results, plain, read_results, select, write_results
-from lore_jax.splits import Use, split_users
-from lore_jax.tables import four_way_columns, markdown, measures, method_lines, shots_columns, show, table
-from lore_jax.tensorfile import write_tensors
-from lore_jax.verdict import average, difference, verdict
+from lore_jax.evaluation.conclusion import average, difference, verdict
+from lore_jax.evaluation.controls import shuffle_users
+from lore_jax.evaluation.disagreement import describe_axes, with_texts
+from lore_jax.evaluation.evaluate import SHUFFLED_USERS, Cell, evaluate, method
+from lore_jax.evaluation.results import (
+    Results,
+    describe_split,
+    join,
+    make_results,
+    plain,
+    read_results,
+    select,
+    write_results,
+)
+from lore_jax.reporting.figures import save_figures
+from lore_jax.reporting.tables import (
+    four_way_columns,
+    markdown,
+    measures,
+    method_lines,
+    shots_columns,
+    show,
+    table,
+)
+from lore_jax.storage.safetensors import write_tensors
 
 NOTE = "Pairs come from agree/disagree votes of people on statements that people wrote (Polis open data, CC BY 4.0)."
 BEST_PAPER = "paper, best rank on test"

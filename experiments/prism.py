@@ -25,18 +25,18 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.options import Options, data_of, describe, embedded, fits
-from experiments.protocol import Drawn, Protocol, leak_free, run
-from experiments.smoke_data import write_prism
+from experiments.common.options import Options, data_of, describe, embedded, fits
+from experiments.common.protocol import Drawn, Protocol, leak_free, run
+from experiments.common.smoke_data import write_prism
+from lore_jax.data.preferences import Preferences
+from lore_jax.data.splits import hold_out_within_users, split_users
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.prism import HOME, read_prism
-from lore_jax.metrics import bootstrap
-from lore_jax.model import Model
-from lore_jax.preferences import Preferences
-from lore_jax.results import Results, per_user, select, users_of
-from lore_jax.simplex_config import LATER_VARIANT
-from lore_jax.splits import hold_out_within_users, split_users
-from lore_jax.tables import markdown, show
+from lore_jax.evaluation.metrics import bootstrap
+from lore_jax.evaluation.results import Results, per_user, select, users_of
+from lore_jax.methods.simplex.config import LATER_VARIANT
+from lore_jax.model.model import Model
+from lore_jax.reporting.tables import markdown, show
 
 PAPER = {
     "reference head": (58.8, 57.3),

@@ -24,16 +24,17 @@ import numpy as np
 import tyro
 
 import lore_jax as lore
-from lore_jax.cache import load_cache, read_manifest
-from lore_jax.choose import Choice, choose, gaussian_hyper, simplex_hyper
-from lore_jax.files import write_file
-from lore_jax.fit_config import make_basis
-from lore_jax.model import rms_row_norm
-from lore_jax.preferences import Preferences
-from lore_jax.results import plain
-from lore_jax.splits import Unit, draw_shots, hold_out_units, split_users
-from lore_jax.sweep import GaussianPipeline, SimplexPipeline, sweep
-from lore_jax.tables import markdown
+from lore_jax.data.preferences import Preferences
+from lore_jax.data.splits import Unit, draw_shots, hold_out_units, split_users
+from lore_jax.evaluation.results import plain
+from lore_jax.fitting.config import make_basis
+from lore_jax.fitting.selection import Choice, choose, gaussian_hyper, simplex_hyper
+from lore_jax.fitting.validation import GaussianPipeline, SimplexPipeline, sweep
+from lore_jax.model.model import rms_row_norm
+from lore_jax.reporting.tables import markdown
+from lore_jax.storage.cache.manifest import read_manifest
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.files import write_file
 
 WHO = ("seen users", "unseen users")
 

@@ -23,15 +23,15 @@ from collections.abc import Mapping
 import numpy as np
 import tyro
 
-from experiments.options import Options, data_of, describe, embedded, fits
-from experiments.protocol import Drawn, Protocol, leak_free, run
-from experiments.smoke_data import write_reddit_tldr
+from experiments.common.options import Options, data_of, describe, embedded, fits
+from experiments.common.protocol import Drawn, Protocol, leak_free, run
+from experiments.common.smoke_data import write_reddit_tldr
+from lore_jax.data.preferences import Preferences
+from lore_jax.data.splits import draw_shots, split_users
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.reddit_tldr import HOME, read_reddit_tldr
-from lore_jax.model import Model
-from lore_jax.preferences import Preferences
-from lore_jax.results import Results
-from lore_jax.splits import draw_shots, split_users
+from lore_jax.evaluation.results import Results
+from lore_jax.model.model import Model
 
 PAPER = {  # seen and unseen users, %
     "TLDR-100": {

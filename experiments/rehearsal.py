@@ -29,17 +29,19 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from benchmarks.peak_memory import peak_memory
 from experiments import personalllm, prism, reddit_tldr
-from experiments.peak_memory import peak_memory
-from lore_jax.basis import LinearBasis
-from lore_jax.cache import CacheWriter, load_cache
+from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.personalllm import REPLIES, PersonalLLM
 from lore_jax.datasets.synthetic import Synthetic, SyntheticConfig, synthetic
-from lore_jax.model import Model, Population
-from lore_jax.preferences import Preferences, from_arrays
-from lore_jax.results import Results, read_results
-from lore_jax.tables import markdown
-from lore_jax.verdict import average
+from lore_jax.evaluation.conclusion import average
+from lore_jax.evaluation.results import Results, read_results
+from lore_jax.model.basis import LinearBasis
+from lore_jax.model.model import Model
+from lore_jax.model.prior import Population
+from lore_jax.reporting.tables import markdown
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.cache.writer import CacheWriter
 
 NAMES = ("personalllm", "prism", "reddit_tldr")
 BT, REFERENCE = 0.8635, 0.7725  # the paper's, PersonalLLM, alpha .001, mean of seen and unseen users

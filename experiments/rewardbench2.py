@@ -23,14 +23,14 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.options import Options, data_of, embedded
-from experiments.smoke_data import write_reward_bench
-from lore_jax.commands.models import load_model, refuse_other_encoder
+from experiments.common.options import Options, data_of, embedded
+from experiments.common.smoke_data import write_reward_bench
+from lore_jax.cli.models import load_model, refuse_other_encoder
 from lore_jax.datasets.reward_bench import HOME, RewardBench, read_reward_bench
-from lore_jax.files import write_file
-from lore_jax.model import Model, apply_basis
-from lore_jax.results import plain
-from lore_jax.tables import markdown
+from lore_jax.evaluation.results import plain
+from lore_jax.model.model import Model, apply_basis
+from lore_jax.reporting.tables import markdown
+from lore_jax.storage.files import write_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

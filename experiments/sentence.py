@@ -33,14 +33,14 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 import lore_jax as lore
-from lore_jax import metrics
-from lore_jax.controls import shuffle_users
+from lore_jax.data.four_way import split_digest
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
-from lore_jax.evaluate import Cell, evaluate, method
-from lore_jax.files import write_file
-from lore_jax.four_way import split_digest
-from lore_jax.results import describe_split, make_results, plain
-from lore_jax.verdict import verdict
+from lore_jax.evaluation import metrics
+from lore_jax.evaluation.conclusion import verdict
+from lore_jax.evaluation.controls import shuffle_users
+from lore_jax.evaluation.evaluate import Cell, evaluate, method
+from lore_jax.evaluation.results import describe_split, make_results, plain
+from lore_jax.storage.files import write_file
 
 RIGHT = {"equal": False, "shuffled": False, "differ": True}  # what the sentence should say
 

@@ -21,16 +21,25 @@ import tyro
 from tqdm import tqdm
 
 import lore_jax as lore
-from experiments.options import Options, fits
-from experiments.scorers import projected
-from lore_jax.cache import load_cache, read_manifest
-from lore_jax.evaluate import cells, evaluate
-from lore_jax.files import write_file
-from lore_jax.plots import save_figures
-from lore_jax.preferences import Preferences
-from lore_jax.results import Results, describe_split, join, make_results, plain, read_results, write_results
-from lore_jax.splits import Unit
-from lore_jax.tables import shots_columns, table
+from experiments.common.options import Options, fits
+from experiments.common.scorers import projected
+from lore_jax.data.preferences import Preferences
+from lore_jax.data.splits import Unit
+from lore_jax.evaluation.evaluate import cells, evaluate
+from lore_jax.evaluation.results import (
+    Results,
+    describe_split,
+    join,
+    make_results,
+    plain,
+    read_results,
+    write_results,
+)
+from lore_jax.reporting.figures import save_figures
+from lore_jax.reporting.tables import shots_columns, table
+from lore_jax.storage.cache.manifest import read_manifest
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.files import write_file
 
 
 @dataclasses.dataclass(frozen=True)

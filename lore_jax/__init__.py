@@ -6,65 +6,92 @@ The public names, loaded on first use (PEP 562), so that importing the package c
 from __future__ import annotations
 
 import importlib
-import sys
-import types
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same at run time
+    from lore_jax.data.four_way import four_way as four_way
+    from lore_jax.data.preferences import Preferences as Preferences
+    from lore_jax.data.preferences import from_arrays as from_arrays
+    from lore_jax.data.preferences import from_dataframe as from_dataframe
+    from lore_jax.data.splits import draw_shots as draw_shots
+    from lore_jax.export.adapt_cache import adapt_cache as adapt_cache
+    from lore_jax.export.parquet import export_weights as export_weights
+    from lore_jax.export.stablehlo import export_adapt as export_adapt
+    from lore_jax.export.stablehlo import export_score as export_score
+    from lore_jax.fitting.config import PAPER as PAPER
+    from lore_jax.fitting.config import PAPER_IN_BLOCKS as PAPER_IN_BLOCKS
+    from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY as RIDGE_BRADLEY_TERRY
+    from lore_jax.fitting.config import FitConfig as FitConfig
+    from lore_jax.fitting.fit import fit as fit
+    from lore_jax.methods.gaussian.laplace_em import PopulationConfig as PopulationConfig
+    from lore_jax.methods.simplex.config import SimplexConfig as SimplexConfig
+    from lore_jax.model.model import Model as Model
+    from lore_jax.model.model import reference_head as reference_head
+    from lore_jax.model.model import rewards as rewards
+    from lore_jax.model.posterior import Posterior as Posterior
+    from lore_jax.model.posterior import population_posterior as population_posterior
+    from lore_jax.model.saved import load as load
+    from lore_jax.model.saved import save as save
+    from lore_jax.storage.cache.reader import load_cache as load_cache
+    from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
+    from lore_jax.users.adapt import adapt as adapt
+    from lore_jax.users.adapt import adapt_user as adapt_user
+    from lore_jax.users.predict import margins as margins
+    from lore_jax.users.predict import predict_proba as predict_proba
+    from lore_jax.users.predict import sample_weights as sample_weights
+    from lore_jax.users.score import score as score
+
+    __version__: str
 
 _HOME = {
-    "Preferences": "preferences",
-    "from_arrays": "preferences",
-    "from_dataframe": "preferences",
-    "FitConfig": "fit_config",
-    "PAPER": "fit_config",
-    "PAPER_IN_BLOCKS": "fit_config",
-    "RIDGE_BRADLEY_TERRY": "fit_config",
-    "PopulationConfig": "population",
-    "SimplexConfig": "simplex",
-    "fit": "fit",
-    "Model": "model",
-    "rewards": "model",
-    "reference_head": "model",
-    "Posterior": "adapt",
-    "adapt": "adapt",
-    "adapt_user": "adapt",
-    "population_posterior": "adapt",
-    "margins": "predict",
-    "predict_proba": "predict",
-    "sample_weights": "predict",
-    "score": "predict",
-    "four_way": "four_way",
-    "draw_shots": "splits",
-    "load_cache": "cache",
-    "CacheWriter": "cache",
-    "save": "saved_model",
-    "load": "saved_model",
-    "export_weights": "export",
-    "export_adapt": "export",
-    "export_score": "export",
-    "adapt_cache": "stream",
+    "Preferences": "data.preferences",
+    "from_arrays": "data.preferences",
+    "from_dataframe": "data.preferences",
+    "four_way": "data.four_way",
+    "draw_shots": "data.splits",
+    "load_cache": "storage.cache.reader",
+    "CacheWriter": "storage.cache.writer",
+    "Model": "model.model",
+    "rewards": "model.model",
+    "reference_head": "model.model",
+    "Posterior": "model.posterior",
+    "population_posterior": "model.posterior",
+    "save": "model.saved",
+    "load": "model.saved",
+    "adapt": "users.adapt",
+    "adapt_user": "users.adapt",
+    "margins": "users.predict",
+    "predict_proba": "users.predict",
+    "sample_weights": "users.predict",
+    "score": "users.score",
+    "PopulationConfig": "methods.gaussian.laplace_em",
+    "SimplexConfig": "methods.simplex.config",
+    "FitConfig": "fitting.config",
+    "PAPER": "fitting.config",
+    "PAPER_IN_BLOCKS": "fitting.config",
+    "RIDGE_BRADLEY_TERRY": "fitting.config",
+    "fit": "fitting.fit",
+    "export_weights": "export.parquet",
+    "export_adapt": "export.stablehlo",
+    "export_score": "export.stablehlo",
+    "adapt_cache": "export.adapt_cache",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("lore-jax")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(f"lore_jax.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module 'lore_jax' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"lore_jax.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return __all__
-
-
-class _Package(types.ModuleType):
-    """Importing the submodule `fit` would bind it over the function `fit`; public names are the functions."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (isinstance(value, types.ModuleType) and name in _HOME):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+    return [*__all__, "__version__"]

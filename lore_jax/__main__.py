@@ -2,6 +2,6 @@
 
 import sys
 
-from lore_jax.cli import main
+from lore_jax.cli.main import main
 
 sys.exit(main())

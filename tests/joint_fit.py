@@ -5,8 +5,8 @@ import functools
 import jax
 import numpy as np
 
-from lore_jax.preferences import from_arrays
-from lore_jax.sharding import over_shards, place, shard_copies, split
+from lore_jax.data.preferences import from_arrays
+from lore_jax.parallel.devices import over_shards, place, shard_copies, split
 
 
 def problem(seed=0, *, users=21, responses=40, dim=6, scale=1.0):

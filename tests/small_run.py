@@ -1,10 +1,10 @@
 """A small cache and a quick configuration, for tests of runs and of the command line."""
 
-from lore_jax.cache import CacheWriter
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
-from lore_jax.fit_config import FitConfig
-from lore_jax.run_config import RunConfig, SplitConfig
-from lore_jax.simplex_config import SimplexConfig
+from lore_jax.fitting.config import FitConfig
+from lore_jax.methods.simplex.config import SimplexConfig
+from lore_jax.runs.config import RunConfig, SplitConfig
+from lore_jax.storage.cache.writer import CacheWriter
 
 QUICK = RunConfig(
     fit=FitConfig(family="simplex", rank=2, simplex=SimplexConfig(steps=25, learning_rate=0.1, temperature=1.0)),

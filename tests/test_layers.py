@@ -1,4 +1,4 @@
-"""Who may import whom: every file stands on a floor and imports from floors below, or its own without a circle."""
+"""Who may import whom: folders stand in one order, and a file imports from folders before its own, or from its own."""
 
 import ast
 import graphlib
@@ -10,26 +10,32 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lore_jax"
 
-FLOORS = [
-    "array_checks pair_sums preferences losses metrics files tensorfile cholesky",
-    "splits four_way basis layout blocks sharding cache cache_manifest cache_reader newton interior_point mixture model"
-    " calibration",
-    "datasets embed adapt predict",
-    "simplex simplex_config population bradley_terry spectral stream axes collapse camps",
-    "checkpoint checkpoint_manifest saved_model export evaluate controls results verdict tables sweep",
-    "fit fit_config choose",
-    "runs run_config run_folder run_cells fit_state plots report report_style demo",
-    "cli commands __main__",
+# The one list: from the bottom up.
+ORDER = [
+    "data",
+    "parallel",
+    "storage",
+    "solvers",
+    "model",
+    "users",
+    "methods",
+    "fitting",
+    "evaluation",
+    "reporting",
+    "export",
+    "runs",
+    "datasets",
+    "embed",
+    "cli",
 ]
-FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 
 # Where a heavy library may be imported when the file is; elsewhere not at all, or only inside functions.
-HOMES = {"orbax": {"checkpoint"}, "transformers": {"embed"}, "matplotlib": {"plots"}, "torch": set()}
-INSIDE_FUNCTIONS = {"pyarrow", "pandas"}
+HOMES = {"orbax": "storage", "transformers": "embed", "matplotlib": "reporting", "torch": None}
+INSIDE_FUNCTIONS = {"pyarrow", "pandas", "transformers"}
 
 
 def files():
-    """Every module under its dotted name within the package; the table of contents stands outside the building."""
+    """Every module under its dotted name within the package; the table of contents stands outside the house."""
     names = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
     return {name.removesuffix(".__init__"): path for name, path in sorted(names.items()) if name != "__init__"}
 
@@ -60,16 +66,17 @@ def within(module, names):
     return inner if module.startswith("lore_jax.") and inner in names else None
 
 
-def floor_of(name):
-    return FLOOR[name.split(".")[0]]
+def layer(name):
+    """How high a module's folder stands; `python -m lore_jax` is the top."""
+    folder = name.split(".")[0]
+    return len(ORDER) if folder == "__main__" else ORDER.index(folder)
 
 
-def test_every_file_has_a_floor_and_every_floor_its_files():
-    heads = {name.split(".")[0] for name in files()}
-    assert not heads - set(FLOOR), f"without a floor: {sorted(heads - set(FLOOR))}; add them to FLOORS here"
-    assert len(FLOOR) == sum(len(names.split()) for names in FLOORS), "a file stands on two floors"
-    gone = set(FLOOR) - heads - {"embed"}
-    assert not gone, f"on a floor, but there is no such file: {sorted(gone)}"
+def test_the_package_is_folders_and_every_folder_has_its_place():
+    entries = {entry.name for entry in PACKAGE.iterdir() if entry.name != "__pycache__"}
+    assert entries - set(ORDER) == {"__init__.py", "__main__.py", "py.typed"}
+    assert set(ORDER) <= entries
+    assert len(ORDER) <= 16
 
 
 @pytest.mark.parametrize("name", files())
@@ -78,9 +85,7 @@ def test_no_file_reaches_up(name):
     for module, line, _ in imports(modules[name]):
         other = within(module, modules)
         if other is not None:
-            assert floor_of(other) <= floor_of(name), (
-                f"{name} (floor {floor_of(name)}) imports {other} (floor {floor_of(other)}) in line {line}"
-            )
+            assert layer(other) <= layer(name), f"{name} imports {other} in line {line}, which stands above it"
 
 
 def test_there_is_no_circle():
@@ -101,7 +106,7 @@ def test_heavy_libraries_stay_at_home(name):
     for module, line, when in imports(files()[name]):
         library = module.split(".")[0]
         if library in HOMES and when != "typing":
-            assert name.split(".")[0] in HOMES[library], f"{name} imports {library} in line {line}"
+            assert name.split(".")[0] == HOMES[library], f"{name} imports {library} in line {line}"
         if library in INSIDE_FUNCTIONS:
             assert when != "import", f"{name} imports {library} in line {line}, outside any function"
 
@@ -112,21 +117,31 @@ def test_importing_the_package_is_light():
         "import sys, lore_jax\n"
         "early = [name for name in ('jax', 'flax', 'numpy') if name in sys.modules]\n"
         "for name in set(lore_jax.__all__) - {'save', 'load'}: getattr(lore_jax, name)\n"
-        f"heavy = [name for name in {sorted([*HOMES, *INSIDE_FUNCTIONS])!r} if name in sys.modules]\n"
+        f"heavy = [name for name in {sorted({*HOMES, *INSIDE_FUNCTIONS})!r} if name in sys.modules]\n"
         "print(early, heavy)\n"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=100
     )
-    assert found.stdout.strip() == "[] []"
+    assert result.stdout.strip() == "[] []"
 
 
 def test_a_file_that_reaches_up_is_found(tmp_path):
-    offender = tmp_path / "losses.py"
-    offender.write_text("def f():\n    from lore_jax.adapt import adapt\nimport torch\nfrom lore_jax import metrics\n")
+    offender = tmp_path / "newton.py"
+    offender.write_text(
+        "def f():\n    from lore_jax.users.adapt import adapt\nimport torch\nfrom lore_jax.evaluation import metrics\n"
+    )
     found = imports(offender)
-    assert ("lore_jax.adapt", 2, "call") in found
+    assert ("lore_jax.users.adapt", 2, "call") in found
     assert ("torch", 3, "import") in found
-    assert within("lore_jax.metrics", files()) == "metrics"
-    assert ("lore_jax.metrics", 4, "import") in found
-    assert floor_of("adapt") > floor_of("losses")
+    assert within("lore_jax.evaluation.metrics", files()) == "evaluation.metrics"
+    assert ("lore_jax.evaluation.metrics", 4, "import") in found
+    assert layer("users.adapt") > layer("solvers.newton")
+
+
+def test_public_names_mean_the_same_to_type_checkers_and_at_run_time():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    (home,) = (node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "_HOME")
+    assert seen == {name: f"lore_jax.{module}" for name, module in ast.literal_eval(home.value).items()}

@@ -13,10 +13,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lore_jax.datasets.collect import PairCollector, Published
-from lore_jax.datasets.hub import Home, locate
-from lore_jax.datasets.messages import Message
-from lore_jax.datasets.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.collect import PairCollector, Published
+from lore_jax.datasets.formats.hub import Home, locate
+from lore_jax.datasets.formats.messages import Message
+from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
 
 HOME = Home("facebook/community-alignment-dataset", ("*.csv", "data/*.csv"))
 

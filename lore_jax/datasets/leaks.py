@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lore_jax.datasets.rows import Response
+from lore_jax.datasets.formats.rows import Response
 
 
 class Texts(NamedTuple):

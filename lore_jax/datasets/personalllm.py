@@ -15,11 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lore_jax.datasets.hub import Home, locate
+from lore_jax.datasets.formats.hub import Home, locate
+from lore_jax.datasets.formats.messages import Message
+from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.rows import Response, ResponseTable, TextPairs
 from lore_jax.datasets.leaks import number_texts
-from lore_jax.datasets.messages import Message
-from lore_jax.datasets.records import a_text, data_files, read_records, require_columns
-from lore_jax.datasets.rows import Response, ResponseTable, TextPairs
 
 HOME = Home("namkoong-lab/PersonalLLM", ("data/*.parquet",))
 REWARD_MODELS = (

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lore_jax.datasets.collect import PairCollector, Published
-from lore_jax.datasets.hub import Home, locate
-from lore_jax.datasets.messages import Message, kind_of
-from lore_jax.datasets.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.collect import PairCollector, Published
+from lore_jax.datasets.formats.hub import Home, locate
+from lore_jax.datasets.formats.messages import Message, kind_of
+from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
 
 HOME = Home("HannahRoseKirk/prism-alignment", ("survey.jsonl", "conversations.jsonl"))
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lore_jax.datasets.collect import PairCollector, Published
-from lore_jax.datasets.hub import Home, locate
-from lore_jax.datasets.messages import Message, kind_of
-from lore_jax.datasets.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.collect import PairCollector, Published
+from lore_jax.datasets.formats.hub import Home, locate
+from lore_jax.datasets.formats.messages import Message, kind_of
+from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
 
 HOME = Home("openai/summarize_from_feedback", ("comparisons/**",), "refs/convert/parquet")
 

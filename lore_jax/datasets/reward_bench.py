@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lore_jax.datasets.hub import Home, locate
-from lore_jax.datasets.messages import Message
-from lore_jax.datasets.records import a_text, data_files, read_records, require_columns
-from lore_jax.datasets.rows import ResponseTable, TextPairs
+from lore_jax.datasets.formats.hub import Home, locate
+from lore_jax.datasets.formats.messages import Message
+from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.rows import ResponseTable, TextPairs
 
 HOME = Home("allenai/reward-bench-2", ("data/*.parquet",))
 

@@ -15,10 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lore_jax.cache import load_cache, read_manifest, read_texts
-from lore_jax.datasets.polis import PolisEmbeddings, Votes, load_polis_embeddings, read_polis
-from lore_jax.datasets.polis_pairs import NOTE, join_polis_pairs
-from lore_jax.datasets.rows import TextPairs, holds_index_rows, load_embeddings, read_index_pairs, read_text_pairs
+from lore_jax.datasets.formats.rows import (
+    TextPairs,
+    holds_index_rows,
+    load_embeddings,
+    read_index_pairs,
+    read_text_pairs,
+)
+from lore_jax.datasets.polis.pairs import NOTE, join_polis_pairs
+from lore_jax.datasets.polis.votes import PolisEmbeddings, Votes, load_polis_embeddings, read_polis
+from lore_jax.storage.cache.manifest import read_manifest
+from lore_jax.storage.cache.reader import load_cache, read_texts
 
 Texts = list[tuple[Any, str]]
 

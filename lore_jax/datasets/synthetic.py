@@ -16,9 +16,10 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from lore_jax.basis import LinearBasis
-from lore_jax.model import Model, Population
-from lore_jax.preferences import Preferences, from_arrays
+from lore_jax.data.preferences import Preferences, from_arrays
+from lore_jax.model.basis import LinearBasis
+from lore_jax.model.model import Model
+from lore_jax.model.prior import Population
 
 _ENTRIES_AT_A_TIME = 4_194_304  # of the table: 16 MB in float32
 _PAIRS_AT_A_TIME = 262_144

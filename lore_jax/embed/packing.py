@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lore_jax.embed.attention import PackedTokens
+from lore_jax.embed.transformer.attention import PackedTokens
 
 _SHORTEST_ROW = 16
 _SHORTEST_SHARED = 8  # a shorter common beginning is not worth its own branch

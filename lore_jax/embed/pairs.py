@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from lore_jax.cache import CacheWriter
-from lore_jax.datasets.messages import Message, parse_messages
-from lore_jax.datasets.rows import TextPairs
+from lore_jax.datasets.formats.messages import Message, parse_messages
+from lore_jax.datasets.formats.rows import TextPairs
 from lore_jax.embed.render import Conversation, prepare
 from lore_jax.embed.text_encoder import EmbedConfig, TextEncoder, as_encoder, own_logits
 from lore_jax.embed.texts import embed_conversations
-from lore_jax.embed.weights import model_identity
+from lore_jax.embed.transformer.weights import model_identity
+from lore_jax.storage.cache.writer import CacheWriter
 
 _ROWS_PER_SHARD = 4096  # the most rows that a killed run embeds again
 _SAMPLE = 8

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lore_jax.embed.architectures import Architecture
+from lore_jax.embed.transformer.architectures import Architecture
 
 _MODES = {"mean": "mean", "mean_tokens": "mean", "cls": "first", "cls_token": "first", "lasttoken": "last"}
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from lore_jax.datasets.messages import Message, check_prompt, check_reply
+from lore_jax.datasets.formats.messages import Message, check_prompt, check_reply
 from lore_jax.embed.tokenizer import TextTokenizer
 
 _BETWEEN_TURNS = "\n\n"  # for models without a chat template

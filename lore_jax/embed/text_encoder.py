@@ -15,17 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lore_jax.embed.architectures import Architecture, Decoder, read_architecture
-from lore_jax.embed.attention import PackedTokens
-from lore_jax.embed.decoder import decoder_hidden
-from lore_jax.embed.encoder import encoder_hidden
 from lore_jax.embed.packing import Batch, make_items, pack, usual_row_length
-from lore_jax.embed.placement import Placement, place
 from lore_jax.embed.pooling import Pooling, pool, read_pooling
 from lore_jax.embed.render import Renderer, make_renderer
 from lore_jax.embed.tokenizer import load_tokenizer
-from lore_jax.embed.weights import load_params
-from lore_jax.sharding import Devices
+from lore_jax.embed.transformer.architectures import Architecture, Decoder, read_architecture
+from lore_jax.embed.transformer.attention import PackedTokens
+from lore_jax.embed.transformer.bidirectional import encoder_hidden
+from lore_jax.embed.transformer.causal import decoder_hidden
+from lore_jax.embed.transformer.placement import Placement, place
+from lore_jax.embed.transformer.weights import load_params
+from lore_jax.parallel.devices import Devices
 
 _DECODER_LENGTH = 4096  # tokens; the models' own limits are far above what a conversation needs, and cost memory
 _BATCH_TOKENS = {"cpu": 2048}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lore_jax.datasets.messages import kind_of, parse_conversation
+from lore_jax.datasets.formats.messages import kind_of, parse_conversation
 from lore_jax.embed.render import Conversation, prepare
 from lore_jax.embed.text_encoder import Chunk, EmbedConfig, TextEncoder, as_encoder, embed_chunks
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from experiments import smoke_data
+from experiments.common import smoke_data
 from lore_jax.datasets.personalllm import (
     REPLIES,
     REWARD_MODELS,

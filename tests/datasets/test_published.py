@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from experiments import smoke_data
+from experiments.common import smoke_data
 from lore_jax.datasets.community_alignment import read_community_alignment
-from lore_jax.datasets.hub import Home, locate
+from lore_jax.datasets.formats.hub import Home, locate
+from lore_jax.datasets.formats.records import data_files, read_records
+from lore_jax.datasets.formats.rows import Response
 from lore_jax.datasets.leaks import keep_apart, number_texts
 from lore_jax.datasets.prism import read_prism
-from lore_jax.datasets.records import data_files, read_records
 from lore_jax.datasets.reddit_tldr import read_reddit_tldr
 from lore_jax.datasets.reward_bench import read_reward_bench
-from lore_jax.datasets.rows import Response
 
 
 def write(path, rows):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
-from lore_jax.model import rewards
+from lore_jax.model.model import rewards
 
 CONFIG = SyntheticConfig(num_users=300, num_prompts=300, pairs_per_user=(20, 60), dim=32, rank=4)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lore_jax.embed.attention import _visible
 from lore_jax.embed.packing import Item, Part, make_items, pack, usual_row_length
+from lore_jax.embed.transformer.attention import _visible
 
 
 def last(ids):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.tiny_model import TEMPLATE, write_tokenizer
-from lore_jax.datasets.messages import Message
+from experiments.common.tiny_model import TEMPLATE, write_tokenizer
+from lore_jax.datasets.formats.messages import Message
 from lore_jax.embed.render import Conversation, make_renderer, prepare
 from lore_jax.embed.tokenizer import load_tokenizer
 

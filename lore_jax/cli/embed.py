@@ -1,0 +1,97 @@
+"""`lore-jax embed`: comparisons of texts, or votes on statements, become a cache, by a model's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Embeds every distinct response of comparisons of texts and writes a cache; resumes where it was killed.
+
+    Attributes:
+        sources: JSONL or Parquet, one comparison a row: user_id, prompt, chosen, rejected (texts or chat messages); or
+            folders of Polis conversations, whose statements are embedded without a prompt.
+        model: the folder of a reward model or an encoder, as Hugging Face lays it out.
+        out: the cache's folder, new or empty.
+        dtype: number type of weights and activations; None: that of the model's files.
+        store: number type of the stored table; None: that of the computation.
+        max_length: the longest text in tokens; longer conversations lose their beginning. None: what the model says.
+        batch_tokens: tokens a device works on at a time; None: what suits the device.
+        model_parallel: how many devices share each matrix of a model that is too large for one.
+        names: user names.
+        max_pairs: Polis: the most pairs drawn for a user.
+        seed: Polis: seed of the draws.
+        overwrite: replace a cache that is there.
+    """
+
+    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    model: Path
+    out: Path
+    dtype: Literal["bfloat16", "float32"] | None = None
+    store: Literal["float16", "bfloat16", "float32"] | None = None
+    max_length: int | None = None
+    batch_tokens: int | None = None
+    model_parallel: int = 1
+    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(default_factory=UserNames)
+    max_pairs: int = 60
+    seed: int = 0
+    overwrite: bool = False
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Embeds, and says what was done."""
+    from lore_jax.datasets.formats.rows import read_text_pairs
+    from lore_jax.datasets.polis.pairs import polis_text_pairs
+    from lore_jax.datasets.polis.votes import read_polis
+    from lore_jax.embed.pairs import embed_pairs
+    from lore_jax.embed.text_encoder import EmbedConfig
+
+    if are_polis(config.sources):
+        conversations = [read_polis(folder) for folder in config.sources]
+        pairs = polis_text_pairs(conversations, seed=config.seed, max_pairs=config.max_pairs)
+    else:
+        pairs = read_text_pairs(config.sources[0])
+    extra = [] if config.names.hash_ids else pairs.extra
+    pairs = dataclasses.replace(pairs, user_ids=config.names.apply(pairs.user_ids), extra=extra)
+    embed_config = EmbedConfig(
+        dtype=config.dtype,
+        max_length=config.max_length,
+        batch_tokens=config.batch_tokens,
+        model_parallel=config.model_parallel,
+        store=config.store,
+    )
+    report = embed_pairs(pairs, config.model, config.out, embed_config, overwrite=config.overwrite)
+    return {
+        "cache": str(report.path),
+        "responses": report.responses,
+        "resumed_from": report.resumed_from,
+        "cut_prompts": report.cut_prompts,
+        "cut_replies": report.cut_replies,
+        "pairs": len(pairs.user),
+        "users": len(pairs.user_ids),
+        "duplicated_rows": pairs.num_duplicates,
+        **pairs.counts,
+        "note": pairs.note,
+    }
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The result for people."""
+    said = [
+        f"{result['cache']}",
+        f"  {result['responses']:,} responses embedded",
+        f"  {result['pairs']:,} pairs by {result['users']:,} users",
+    ]
+    if result["resumed_from"]:
+        said.append(f"  went on from row {result['resumed_from']:,}")
+    if result["cut_prompts"]:
+        said.append(f"  {result['cut_prompts']:,} prompts of {result['cut_replies']:,} replies lost their beginning")
+    said += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
+    return [*said, f"  {result['note']}"] if result["note"] else said

@@ -1,0 +1,71 @@
+"""What the commands take for a model: a run, or a saved model; and whether a cache goes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lore_jax.model.model import Model, input_width
+from lore_jax.model.posterior import Posterior
+from lore_jax.model.saved import load, saved_encoder
+from lore_jax.runs.folder import MANIFEST, MODEL, read_run
+from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
+
+
+class LoadedModel(NamedTuple):
+    """A model and what it goes with.
+
+    Attributes:
+        model: the model.
+        users: its users, or None.
+        encoder: what makes the embeddings it takes, or None if that was not saved.
+        path: where it is.
+    """
+
+    model: Model
+    users: Posterior | None
+    encoder: dict[str, Any] | None
+    path: Path
+
+
+def load_model(path: Path) -> LoadedModel:
+    """Loads the model of a run, or a saved model.
+
+    Args:
+        path: the folder of either.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: neither is there, or the run has not finished.
+        ValueError: what is there is damaged.
+    """
+    folder = path
+    if (path / MANIFEST).exists():
+        if not read_run(path).is_finished:
+            raise FileNotFoundError(f"{path} is not finished: `lore-jax fit --resume` goes on with it")
+        folder = path / MODEL
+    elif not path.is_dir() or not any(entry.name.isdecimal() for entry in path.iterdir()):
+        raise FileNotFoundError(f"{path} is neither a run nor a saved model")
+    return LoadedModel(*load(folder), saved_encoder(folder), path)
+
+
+def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:
+    """Refuses a cache whose embeddings another encoder made.
+
+    Raises:
+        ValueError: the manifests disagree; the message says where.
+    """
+    manifest = read_manifest(cache)
+    dim = input_width(loaded.model)
+    if manifest["dim"] != dim:
+        raise ValueError(f"{cache} has dim {manifest['dim']}, {loaded.path} was fitted on dim {dim}")
+    if loaded.encoder is None:
+        return
+    fitted = {"encoder": loaded.encoder, "dim": dim}
+    if encoder_fingerprint(manifest) != encoder_fingerprint(fitted):
+        here, there = manifest["encoder"], loaded.encoder
+        differing = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        lines = ", ".join(f"{name} {here.get(name)!r} (fitted on {there.get(name)!r})" for name in differing)
+        raise ValueError(f"{cache} holds embeddings of another encoder than {loaded.path}: {lines}")

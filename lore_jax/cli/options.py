@@ -1,0 +1,47 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+# What comparisons may repeat or leave out, by its name in results, in words.
+LEFT_OUT = {
+    "duplicated_rows": "duplicated rows, kept",
+    "removed_statements": "statements removed by moderators",
+    "replaced_votes": "votes replaced by a later one",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class UserNames:
+    """How users are called in what is written.
+
+    Attributes:
+        hash_ids: keep HMAC-SHA256 of the users' names instead of the names, and no further columns.
+        hash_key: a file whose bytes are the secret key for that; without one, whoever guesses a name can check it.
+    """
+
+    hash_ids: bool = False
+    hash_key: Path | None = None
+
+    def apply(self, user_ids: Iterable[Any]) -> list[str]:
+        """The names to write."""
+        from lore_jax.export.parquet import hash_user_ids
+
+        if self.hash_key is not None and not self.hash_ids:
+            raise ValueError("--hash-key is given without --hash-ids")
+        if not self.hash_ids:
+            return [str(name) for name in user_ids]
+        return hash_user_ids(user_ids, b"" if self.hash_key is None else self.hash_key.read_bytes()).tolist()
+
+
+def are_polis(sources: Sequence[Path]) -> bool:
+    """Whether sources of comparisons are Polis folders, and not one file; refuses none and several files."""
+    if not sources:
+        raise ValueError("no source is given: a file of comparisons or a Polis folder is expected")
+    if not sources[0].is_dir() and len(sources) > 1:
+        raise ValueError(f"{len(sources)} sources are given: one file, or Polis folders, are expected")
+    return sources[0].is_dir()

@@ -1,0 +1,150 @@
+"""`lore-jax prepare`: comparisons, and embeddings that exist already, become a cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
+
+if TYPE_CHECKING:
+    from lore_jax.datasets.sources import Source
+
+_ROWS_AT_A_TIME = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Makes a cache of comparisons and embeddings you have.
+
+    A source is a JSONL or Parquet file with one comparison a row (user_id, prompt, chosen, rejected: texts or chat
+    messages; or user_id, chosen, rejected: rows of the embeddings), or folders of Polis conversations.
+
+    Attributes:
+        sources: one file, or one or more Polis folders.
+        out: the cache's folder, new or empty.
+        embeddings: .npy or .safetensors, one row a response. Texts: in the order that --list-responses writes. Polis:
+            the folder with embeddings*.safetensors and embeddings-rows.csv; by default the one above the conversation.
+        encoder: what made the embeddings (a model's name): a run refuses embeddings of another encoder.
+        cache: take the embeddings from an earlier cache: rows of its table, or texts it has.
+        head: .npy or .safetensors, the reference head [dim] of the reward model that made the embeddings.
+        list_responses: only write the distinct (prompt, reply) of a file of texts here, one JSON object a line, to be
+            embedded by you.
+        dtype: number type of the stored table; None: that of the embeddings.
+        names: user names.
+        max_pairs: Polis: the most pairs drawn for a user.
+        seed: Polis: seed of the draws.
+        overwrite: replace a cache that is there.
+    """
+
+    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    out: Path | None = None
+    embeddings: Path | None = None
+    encoder: str | None = None
+    cache: Path | None = None
+    head: Path | None = None
+    list_responses: Path | None = None
+    dtype: Literal["float16", "bfloat16", "float32"] | None = None
+    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(default_factory=UserNames)
+    max_pairs: int = 60
+    seed: int = 0
+    overwrite: bool = False
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Writes the cache and says what it holds."""
+    import numpy as np
+
+    from lore_jax.datasets.sources import GivenEmbeddings, read_polis_source, read_rows_source
+
+    is_polis, first = are_polis(config.sources), config.sources[0]
+    if config.list_responses is not None:
+        return _list_responses(first, config.list_responses, config.overwrite)
+    if config.out is None:
+        raise ValueError("--out is missing: the folder of the cache to make")
+    if config.embeddings is not None and config.cache is not None:
+        raise ValueError("--embeddings and --cache are both given: one of them is expected")
+    given = GivenEmbeddings(config.embeddings, config.cache, config.encoder)
+    if is_polis:
+        source = read_polis_source(config.sources, given, seed=config.seed, max_pairs=config.max_pairs)
+    else:
+        source = read_rows_source(first, given)
+    user_ids = config.names.apply(source.user_ids)
+    folder, dtype = _write(config, config.out, source, user_ids)
+    return {
+        "cache": str(folder),
+        "responses": source.table.num_responses,
+        "dim": source.table.array.shape[1],
+        "dtype": dtype,
+        "encoder": source.table.encoder,
+        "pairs": len(source.columns["user"]),
+        "users": len(user_ids),
+        "users_without_pairs": len(user_ids) - len(np.unique(source.columns["user"])),
+        "prompts": len(np.unique(source.columns["prompt"])),
+        **source.counts,
+        "note": source.note,
+    }
+
+
+def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tuple[Path, str]:
+    import numpy as np
+    from tqdm import tqdm
+
+    from lore_jax.datasets.formats.rows import load_vector
+    from lore_jax.storage.cache.writer import CacheWriter
+
+    table, count = source.table, source.table.num_responses
+    head = table.head if config.head is None else load_vector(config.head)
+    dtype = config.dtype or ("float32" if table.array.dtype == np.float64 else table.array.dtype.name)
+    # Without `inputs` a killed write starts again from the first row: it only copies.
+    writer = CacheWriter(out, dim=table.array.shape[1], dtype=dtype, encoder=table.encoder, overwrite=config.overwrite)
+    with writer, tqdm(total=count, desc=out.name, unit="row", disable=None) as bar:
+        for start in range(0, count, _ROWS_AT_A_TIME):
+            part = slice(start, min(start + _ROWS_AT_A_TIME, count))
+            try:
+                writer.append(table.array[part if table.rows is None else table.rows[part]])
+            except ValueError as error:
+                raise ValueError(f"{config.embeddings or config.cache or 'the Polis table'}: {error}") from None
+            bar.update(part.stop - part.start)
+        folder = writer.finish(
+            **source.columns,
+            user_ids=user_ids,
+            head=head,
+            texts=source.texts,
+            extra=None if config.names.hash_ids else source.extra or None,
+            note=source.note,
+        )
+    return folder, dtype
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The result for people."""
+    if "listed" in result:
+        return [f"{result['listed']}: {result['responses']:,} responses; embed them in this order, one row a line"]
+    model = result["encoder"].get("model", "unnamed encoder")
+    without = f" ({result['users_without_pairs']:,} without any)" if result["users_without_pairs"] else ""
+    said = [
+        f"{result['cache']}",
+        f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, by {model}",
+        f"  {result['pairs']:,} pairs by {result['users']:,} users{without} on {result['prompts']:,} prompts",
+    ]
+    said += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
+    return [*said, f"  {result['note']}"] if result["note"] else said
+
+
+def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, Any]:
+    import json
+
+    from lore_jax.datasets.formats.rows import holds_index_rows, read_text_pairs
+    from lore_jax.storage.files import write_file
+
+    if source.is_dir() or holds_index_rows(source):
+        raise ValueError(f"{source} has no texts to list: a file of comparisons of texts is expected")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already: overwrite it explicitly or choose another file")
+    pairs = read_text_pairs(source)
+    write_file(path, (json.dumps(response._asdict()).encode() + b"\n" for response in pairs.responses))
+    return {"listed": str(path), "responses": len(pairs.responses)}

@@ -1,0 +1,62 @@
+"""`lore-jax report`: results as a page."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Draws the results of one run, or of several runs with different seeds, as one HTML page that needs nothing else.
+
+    On it: whether personalising helps; every method and control with intervals; what shots add; whether probabilities are
+    true; along which axes users disagree, with the responses at both ends; how much of the fit is in use; how it was made.
+
+    Attributes:
+        runs: evaluated runs, or results files; several are joined, their intervals over all splits, the axes those of the
+            first.
+        out: the page, a new .html file.
+        note: said at the top; by default what the cache says about its pairs.
+        overwrite: replace a page that is there.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    out: Path
+    note: str | None = None
+    overwrite: bool = False
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Writes the page."""
+    if not config.runs:
+        raise ValueError("no run is given: an evaluated run is expected")
+    if config.out.suffix not in (".html", ".htm"):
+        raise ValueError(f"--out is {config.out}: the name of an .html file is expected")
+    if config.out.exists() and not config.overwrite:
+        raise FileExistsError(f"{config.out} is there already: overwrite it explicitly or choose another file")
+    from lore_jax.evaluation.results import join, read_results
+    from lore_jax.reporting.page import page
+    from lore_jax.runs.folder import MANIFEST, RESULTS
+    from lore_jax.storage.files import write_file
+
+    parts = []
+    for path in config.runs:
+        file = path / RESULTS if path.is_dir() else path
+        if not file.is_file():
+            hint = "`lore-jax evaluate` makes them" if (path / MANIFEST).exists() else "an evaluated run is expected"
+            raise FileNotFoundError(f"{file} is not there: {hint}")
+        parts.append(read_results(file))
+    results = join(parts)
+    html = page(results, note=config.note if config.note is not None else results.get("note") or "")
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    size = write_file(config.out, [html.encode()]).bytes
+    return {"report": str(config.out), "bytes": size, "splits": len(results["splits"])}
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The result for people."""
+    return [f"{result['report']}: one page of {result['bytes'] / 1e6:.1f} MB, {result['splits']} splits"]

@@ -1,0 +1,103 @@
+"""Checks of the arrays that preferences are made of: each refuses in one line what was got, and says what is expected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+_ROWS_PER_CHECK = 65_536  # rows checked for NaN at a time, so that a memory-mapped table is never copied whole
+
+
+def check_table(embeddings: Any) -> None:
+    """A table of embeddings `[responses, dim]`: its kind, shape and dtype, and that every entry is finite."""
+    shape, dtype = getattr(embeddings, "shape", None), getattr(embeddings, "dtype", None)
+    if shape is None or dtype is None:
+        raise ValueError(
+            f"embeddings is a {type(embeddings).__name__}: a NumPy or JAX array [responses, dim] is expected"
+        )
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"embeddings has shape {tuple(shape)}: [responses, dim], neither of them 0, is expected")
+    if str(dtype) not in ("float16", "bfloat16", "float32"):
+        raise ValueError(f"embeddings has dtype {dtype}: float16, bfloat16 or float32 is expected")
+    for start in range(0, shape[0], _ROWS_PER_CHECK):
+        block = embeddings[start : start + _ROWS_PER_CHECK]
+        if bad := first_not_finite(block):
+            row, column = bad
+            value = np.float32(block[row, column])
+            raise ValueError(f"embeddings row {start + row} holds {value} in column {column}: not finite")
+
+
+def first_not_finite(rows: Any) -> tuple[int, int] | None:
+    """Row and column of the first entry of `[n, dim]` that is NaN or infinite; None: there is none."""
+    # The sum of a row is finite if all of its entries are, except by overflow, which the exact look below settles.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = ~np.isfinite(np.asarray(rows.sum(axis=1, dtype=np.float32)))
+    for row in np.flatnonzero(suspects):
+        bad = np.flatnonzero(~np.isfinite(np.asarray(rows[row], np.float32)))
+        if bad.size:
+            return int(row), int(bad[0])
+    return None
+
+
+def integers(name: str, value: Any) -> np.ndarray:
+    """The array, if it holds integers `[pairs]`."""
+    array = np.asarray(value)
+    if array.size == 0:
+        array = array.astype(np.int32)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}: integers [pairs] are expected")
+    return array
+
+
+def refuse(bad: np.ndarray, message: str, values: np.ndarray) -> None:
+    """Raises with the first bad entry's value and place, if there is one."""
+    if bad.any():
+        place = int(np.flatnonzero(bad)[0])
+        raise ValueError(message.format(values[place], place))
+
+
+def check_range(name: str, values: np.ndarray, limit: int, what: str) -> None:
+    """Every entry must be 0 or more and below the limit."""
+    refuse((values < 0) | (values >= limit), name + " is {} in pair {}, outside " + what, values)
+
+
+def check_user_ids(user_ids: np.ndarray, num_users: int | None) -> np.ndarray:
+    """The users' names as texts, `[num_users]`, if they differ."""
+    if user_ids.ndim != 1:
+        raise ValueError(f"user_ids has shape {user_ids.shape}: [num_users], one name a user, is expected")
+    if num_users is not None and len(user_ids) != num_users:
+        raise ValueError(f"user_ids has {len(user_ids)} names for {num_users} users: one name a user is expected")
+    names, counts = np.unique(user_ids.astype(str), return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"user_ids holds {str(names[counts > 1][0])!r} {counts[counts > 1][0]} times: names must differ"
+        )
+    return user_ids.astype(str)
+
+
+def check_weight(weight: Any, pairs: int, order: np.ndarray) -> np.ndarray:
+    """How much each pair counts, in the order given, float32 `[pairs]`; ones if nothing is said."""
+    ones = np.broadcast_to(np.float32(1.0), pairs)  # takes no memory
+    if weight is None:
+        return ones
+    array = np.asarray(weight)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"weight has dtype {array.dtype}: numbers are expected")
+    array = array.astype(np.float32)
+    if array.shape != (pairs,):
+        raise ValueError(f"weight has shape {array.shape}: [{pairs}], one entry a pair, is expected")
+    refuse(~np.isfinite(array) | (array < 0), "weight is {} in pair {}: finite and 0 or more is expected", array)
+    return ones if np.all(array == 1.0) else array[order]
+
+
+def check_head(head: Any, dim: int) -> np.ndarray | None:
+    """The reference head in float32 `[dim]`, if there is one."""
+    if head is None:
+        return None
+    array = np.asarray(jax.device_get(head), np.float32)
+    if array.shape != (dim,):
+        raise ValueError(f"head has shape {array.shape}: [{dim}], as wide as the embeddings, is expected")
+    refuse(~np.isfinite(array), "head holds {} in entry {}: not finite", array)
+    return array

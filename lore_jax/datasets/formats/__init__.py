@@ -1,0 +1,1 @@
+"""Files of comparisons in the formats of the ecosystem."""

@@ -1,0 +1,195 @@
+"""Rows of published files, each with its place: JSONL, Parquet, Arrow (a `datasets` folder) and CSV.
+
+The format is told by the first bytes, not by the name. What is not a whole file of rows is refused where it breaks: an
+error page saved under the name of the data, a download that stopped, another schema.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lore_jax.datasets.formats.messages import kind_of
+
+_SUFFIXES = (".jsonl", ".json", ".parquet", ".arrow", ".csv")
+_LONGEST_CELL = 2**24  # characters of a CSV cell; Python's own limit is 131,072
+
+Row = dict[str, Any]
+
+
+def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
+    """The rows of a JSONL, Parquet, Arrow or CSV file, with a progress bar.
+
+    Args:
+        path: the file.
+
+    Yields:
+        The place of a row, for messages, and the row. Cells of CSV are texts.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, HTML, damaged, or not rows; the message names the place.
+
+    Example:
+        >>> for place, row in read_records("survey.jsonl"):
+        ...     print(place, row["user_id"])
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        beginning = file.read(4096)
+    if not beginning:
+        raise ValueError(f"{path} is empty: one row or more is expected")
+    if beginning.startswith(b"PAR1"):
+        yield from _read_parquet(path)
+    elif beginning.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        yield from _read_arrow(path)
+    elif path.suffix == ".csv" and not beginning.lstrip().startswith(b"<"):
+        yield from read_csv(path)
+    else:
+        yield from _read_jsonl(path)
+
+
+def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
+    """The data files in a folder and below, in order; of the formats that hold some of a name's rows, one alone.
+
+    Args:
+        folder: where to look; a file stands for itself.
+        name: only files whose path below the folder contains it.
+
+    Returns:
+        The files, sorted. A data set that is there twice, as Parquet and as JSONL, would count twice: the format of the
+        most files is taken, the others are left.
+
+    Raises:
+        FileNotFoundError: there are none; the message says what is there.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    there = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
+    files = [path for path in there if path.suffix in _SUFFIXES and name in str(path.relative_to(folder))]
+    files = [path for path in files if path.name not in ("dataset_info.json", "state.json", "dataset_dict.json")]
+    if not files:
+        found = ", ".join(str(path.relative_to(folder)) for path in there[:5]) or "nothing"
+        wanted = f"{name!r} in its path" if name else "rows"
+        raise FileNotFoundError(f"{folder} holds no {' or '.join(_SUFFIXES)} file with {wanted}; found {found}")
+    kinds = [path.suffix for path in files]
+    kind = max(dict.fromkeys(kinds), key=kinds.count)
+    return [path for path in files if path.suffix == kind]
+
+
+def require_columns(place: str, row: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Refuses a row of another schema: the message says which columns were expected, and which were found."""
+    missing = [name for name in columns if name not in row]
+    if missing:
+        found = ", ".join(map(repr, row)) or "nothing"
+        expected = ", ".join(map(repr, columns))
+        raise ValueError(
+            f"{place}: {', '.join(map(repr, missing))} missing: the columns {expected} are expected, found {found[:200]}"
+        )
+
+
+def a_text(place: str, name: str, value: Any, *, empty: bool = False) -> str:
+    """A cell that must be a text, without blanks around it; the message of what is refused names place and column."""
+    if not isinstance(value, str):
+        raise ValueError(f"{place}: {name} is {kind_of(value)}: a text is expected")
+    text = value.strip()
+    if not text and not empty:
+        raise ValueError(f"{place}: {name} is empty: a text is expected")
+    return text
+
+
+def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file, each with its place (`file line N`); the columns needed are checked in the header.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a column is missing, or a line is not what it should be.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            if missing := [name for name in columns if name not in header]:
+                found = ", ".join(map(repr, header[:8])) or "nothing"
+                raise ValueError(f"{path}: column {missing[0]!r} is missing; found {found[:200]}")
+            for row in reader:
+                if len(row) != len(header):
+                    raise ValueError(f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
+                yield f"{path} line {reader.line_num}", dict(zip(header, row, strict=True))
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} after line {reader.line_num}: not UTF-8 text") from None
+        except csv.Error as error:
+            raise ValueError(f"{path} line {reader.line_num}: {error}") from None
+        finally:
+            csv.field_size_limit(limit)
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+    size = path.stat().st_size
+    with open(path, "rb") as file, tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as bar:
+        for number, data in enumerate(file, start=1):
+            bar.update(len(data))
+            place = f"{path} line {number}"
+            try:
+                line = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{place}: byte {error.start} is not UTF-8 text") from None
+            if not line:
+                continue
+            if line.startswith("<"):
+                raise ValueError(f"{place}: {line[:40]!r} is HTML or XML, not JSONL: was an error page downloaded?")
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                what = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
+                raise ValueError(f"{place}: not a whole JSON object ({what}): {line[:40]!r}") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{place}: {kind_of(row)}: one JSON object a line is expected")
+            yield place, row
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            yield from _rows(path, file.iter_batches(batch_size=4096), file.metadata.num_rows)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _read_arrow(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+
+    try:
+        with pyarrow.memory_map(str(path)) as source:
+            opened = pyarrow.ipc.open_stream(source)  # what `datasets` writes
+            yield from _rows(path, opened, None)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a whole Arrow file: {str(error).splitlines()[0]}") from None
+
+
+def _rows(path: Path, batches: Any, total: int | None) -> Iterator[tuple[str, Row]]:
+    number = 0
+    with tqdm(total=total, desc=path.name, unit="row", disable=None) as bar:
+        for batch in batches:
+            for row in batch.to_pylist():
+                yield f"{path} row {number} (counted from 0)", row
+                number += 1
+            bar.update(batch.num_rows)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(re.match(r"[._]", part) for part in path.parts)

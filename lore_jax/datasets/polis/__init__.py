@@ -1,0 +1,1 @@
+"""Polis conversations: votes of people on statements."""

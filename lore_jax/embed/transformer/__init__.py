@@ -1,0 +1,1 @@
+"""The forward passes, in JAX alone."""

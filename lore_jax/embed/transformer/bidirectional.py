@@ -1,0 +1,74 @@
+"""BERT-type encoders (MiniLM, BGE, E5): parameters, and the last hidden state of packed rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from lore_jax.embed.transformer.architectures import Encoder
+from lore_jax.embed.transformer.attention import PackedTokens, packed_attention
+from lore_jax.embed.transformer.layers import Parameter, activate, dense, layer_norm
+
+
+def encoder_parameters(model: Encoder) -> dict[str, Parameter]:
+    """The arrays an encoder is made of, by the names used here."""
+    dim, inner = model.dim, model.mlp_dim
+    table = {
+        "embedding": Parameter("embeddings.word_embeddings.weight", (model.vocabulary, dim), split=1),
+        "positions": Parameter("embeddings.position_embeddings.weight", (model.positions, dim)),
+        "types": Parameter("embeddings.token_type_embeddings.weight", (model.types, dim)),
+        "embedding_norm": Parameter("embeddings.LayerNorm.weight", (dim,)),
+        "embedding_norm_bias": Parameter("embeddings.LayerNorm.bias", (dim,)),
+    }
+    matrices = {
+        "query": ("attention.self.query", (dim, dim), 0),
+        "key": ("attention.self.key", (dim, dim), 0),
+        "value": ("attention.self.value", (dim, dim), 0),
+        "out": ("attention.output.dense", (dim, dim), 1),
+        "up": ("intermediate.dense", (inner, dim), 0),
+        "down": ("output.dense", (dim, inner), 1),
+    }
+    norms = {"attention_norm": "attention.output.LayerNorm", "mlp_norm": "output.LayerNorm"}
+    for name, (source, shape, split) in matrices.items():
+        table[name] = Parameter(f"encoder.layer.{{}}.{source}.weight", shape, split)
+        table[f"{name}_bias"] = Parameter(f"encoder.layer.{{}}.{source}.bias", shape[:1], 0 if split == 0 else None)
+    for name, source in norms.items():
+        table[name] = Parameter(f"encoder.layer.{{}}.{source}.weight", (dim,))
+        table[f"{name}_bias"] = Parameter(f"encoder.layer.{{}}.{source}.bias", (dim,))
+    return table
+
+
+def encoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Encoder) -> jax.Array:
+    """The last hidden state.
+
+    Args:
+        params: as `encoder_parameters` names them; those of the layers stacked under `layers`.
+        tokens: packed rows.
+        model: the architecture, static.
+
+    Returns:
+        `[rows, length, dim]` in the parameters' type.
+    """
+    position = tokens.position + model.first_position
+    x = params["embedding"][tokens.token] + params["positions"][position] + params["types"][0][None, None]
+    x = layer_norm(x, params["embedding_norm"], params["embedding_norm_bias"], model.norm_eps)
+    head_dim = model.dim // model.heads
+
+    def apply_layer(x: jax.Array, layer: dict[str, jax.Array]) -> tuple[jax.Array, None]:
+        def affine(x: jax.Array, name: str) -> jax.Array:
+            return dense(x, layer[name], layer[f"{name}_bias"])
+
+        def norm(x: jax.Array, name: str) -> jax.Array:
+            return layer_norm(x, layer[name], layer[f"{name}_bias"], model.norm_eps)
+
+        query, key, value = (
+            affine(x, name).reshape(*x.shape[:2], model.heads, head_dim) for name in ("query", "key", "value")
+        )
+        attended = packed_attention(query, key, value, tokens, causal=False, scale=head_dim**-0.5)
+        x = norm(x + affine(attended.reshape(x.shape), "out"), "attention_norm")
+        y = activate(affine(x, "up"), model.activation)
+        return norm(x + affine(y, "down"), "mlp_norm"), None
+
+    x, _ = jax.lax.scan(apply_layer, x, params["layers"])
+    return x

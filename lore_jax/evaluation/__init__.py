@@ -1,0 +1,1 @@
+"""How well a method predicts, beside its controls, and what follows."""

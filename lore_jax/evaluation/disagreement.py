@@ -1,0 +1,253 @@
+"""Axes of disagreement: the directions in which users differ from one another, turned so that they can be named.
+
+A user's weights have no meaning of their own: V A and A^-1 w are the same model. What has one is what the user adds to the
+rewards of a table's responses, beyond the average user,
+
+    D[u, j] = (w_u - average w) . t_j,      t_j = R(e_j) less the average over the responses to the same prompt.
+
+Only rewards of responses to one prompt are ever compared, so what a user adds to all of them alike is no opinion; with it
+taken out, the variance over responses is, up to a factor of two, that of the reward differences of all pairs. The origin is
+the average of the users at hand, not the population a user starts from: what all of them add to the population is shared,
+and no disagreement. Where the population lies is told beside it; far from the origin, the fit has not learned it well.
+
+The principal axes of D are those of a small matrix. With the covariance C = T'T / n = L L' of the rewards over responses,
+the rows of (w_u - average w) L have the lengths of the rows of D (over sqrt n); its singular value decomposition gives the
+users' coordinates, the shares, and through T L^-T the responses'; D itself, users x responses, is never formed.
+
+Principal axes are orthogonal mixtures. *Varimax* (Kaiser 1958) rotates the strongest so that each response loads on few:
+the loadings (what a user one standard deviation along an axis adds to a response's reward, in logits) get as unequal as
+they can, while users' scores stay uncorrelated with mean square 1, and the shares of the axes kept add up to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lore_jax.data.preferences import Preferences
+from lore_jax.model.model import Model, rewards
+from lore_jax.model.posterior import Posterior
+
+_LEAST_SHARE = 0.01  # of the disagreement; weaker principal axes are left out
+_SWEEPS = 100  # of varimax over all pairs of axes; a handful is enough
+_DRAWN_USERS = 2000  # kept of a group for a map
+_LONGEST_TEXT = 500
+
+
+class Axes(NamedTuple):
+    """Axes of disagreement, the strongest first.
+
+    Attributes:
+        loadings: what a user one standard deviation along an axis adds to each response's reward, in logits,
+            `[responses, axes]`; NaN for responses left out.
+        scores: where users lie, in standard deviations (mean square 1 over all users given), `[users, axes]`.
+        share: the share of the disagreement each axis explains, `[axes]`; what is missing to 1 was left out.
+        population: where the population lies on them, in the same unit, `[axes]`.
+        spectrum: mean square of D of each principal axis, all of them, logits squared, `[rank]`.
+        shared: root mean square of the average user's rewards over responses, in logits.
+        offset: root mean square, over responses, of what the average user adds to the population, in logits.
+    """
+
+    loadings: np.ndarray
+    scores: np.ndarray
+    share: np.ndarray
+    population: np.ndarray
+    spectrum: np.ndarray
+    shared: float
+    offset: float
+
+
+def prompts_of_responses(prefs: Preferences) -> np.ndarray:
+    """Which prompt each response answers, from the pairs it stands in, int32 `[responses]`; -1 if it stands in none."""
+    prompt = np.full(prefs.num_responses, -1, np.int32)
+    for side in (prefs.chosen, prefs.rejected):
+        prompt[side] = prefs.prompt
+    return prompt
+
+
+def axes(
+    model: Model, weights: np.ndarray, embeddings: Any, *, prompt: np.ndarray | None = None, most: int = 4
+) -> Axes:
+    """The axes along which users' rewards differ.
+
+    Args:
+        model: a fitted model.
+        weights: of the users, `[users, rank]`.
+        embeddings: the table over which rewards are compared, `[responses, dim]`.
+        prompt: which prompt each response answers, `[responses]`, -1: leave it out; None: all answer one.
+        most: the most axes to keep; those that explain less than 1 % are left out anyway.
+
+    Returns:
+        The `Axes`; none where users do not differ.
+
+    Example:
+        >>> found = axes(model, users.weights, prefs.embeddings, prompt=prompts_of_responses(prefs))
+        >>> found.share, found.loadings[:, 0].argmax()
+        (array([0.52, 0.21]), 17)
+
+    Reference:
+        Kaiser 1958, "The varimax criterion for analytic rotation in factor analysis", Psychometrika 23.
+    """
+    centred, used = _centred_rewards(model, embeddings, prompt)
+    weights, mean = np.asarray(weights, np.float64), np.asarray(model.population.mean, np.float64)
+    average = weights.mean(axis=0) if len(weights) else mean
+    values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    away, population = (weights - average) @ root, (mean - average) @ root
+    users, sizes, directions = np.linalg.svd(away / np.sqrt(max(1, len(away))), full_matrices=False)
+    spectrum = sizes**2
+    total = float(spectrum.sum())
+    shared, offset = float(np.linalg.norm(average @ root)), float(np.linalg.norm(population))
+    # Below this, what differs is the rounding of float32.
+    keep = 0 if total <= 1e-12 * (shared**2 or 1.0) else min(most, int((spectrum >= _LEAST_SHARE * total).sum()))
+    # T L^-T v has mean square 1 over responses; columns along which rewards do not vary have no part in it.
+    varies = values > 1e-12 * values.max(initial=0.0)
+    inverse = np.where(varies, 1.0 / np.sqrt(np.where(varies, values, 1.0)), 0.0)
+    principal = centred @ (vectors * inverse) @ directions[:keep].T * sizes[:keep]
+    rotation = varimax(principal)
+    loadings, scores = principal @ rotation, users[:, :keep] * np.sqrt(len(away)) @ rotation
+    share = np.mean(loadings**2, axis=0) / (total or 1.0)
+    order = np.argsort(-share, kind="stable")
+    # An axis has no sign of its own: its largest loading is positive, so that figures do not flip.
+    sign = np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(axis=0)[None], axis=0)[0]) if keep else 1.0
+    out = np.full((len(used), keep), np.nan)
+    out[used] = (loadings * sign)[:, order]
+    place = (directions[:keep] @ population / sizes[:keep]) @ rotation * sign
+    return Axes(out, (scores * sign)[:, order], share[order], place[order], spectrum, shared, offset)
+
+
+def reward_spread(model: Model, embeddings: Any, *, prompt: np.ndarray | None = None) -> np.ndarray:
+    """Covariance of the rewards over responses to the same prompt, logits squared, `[rank, rank]`; arguments as `axes`."""
+    centred, _ = _centred_rewards(model, embeddings, prompt)
+    return centred.T @ centred / max(1, len(centred))
+
+
+def _centred_rewards(model: Model, embeddings: Any, prompt: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards less their average over the responses to the same prompt, `[used, rank]`; which responses, `[responses]`."""
+    table = np.asarray(rewards(model, embeddings).table, np.float64)
+    used = np.ones(len(table), bool) if prompt is None else np.asarray(prompt) >= 0
+    group = np.zeros(len(table), np.int32) if prompt is None else np.asarray(prompt)
+    _, place, count = np.unique(group[used], return_inverse=True, return_counts=True)
+    total = np.zeros((len(count), table.shape[1]))
+    np.add.at(total, place, table[used])
+    return table[used] - (total / count[:, None])[place], used
+
+
+def varimax(loadings: np.ndarray) -> np.ndarray:
+    """The rotation of the axes after which squared loadings vary the most within each: `max sum_k Var_j(l_jk^2)`.
+
+    Two axes at a time, for which the best angle is known in closed form, until none moves any more.
+
+    Args:
+        loadings: `[responses, axes]`.
+
+    Returns:
+        An orthogonal matrix `[axes, axes]`; `loadings @ rotation` are the rotated ones.
+
+    Example:
+        >>> varimax(np.array([[1.0, 1.0], [1.0, -1.0]])).round(2)
+        array([[ 0.71, -0.71],
+               [ 0.71,  0.71]])
+
+    Reference:
+        Kaiser 1958, equations 5 to 8.
+    """
+    rotation, rotated = np.eye(loadings.shape[1]), loadings.astype(np.float64)
+    for _ in range(_SWEEPS):
+        largest = 0.0
+        for i in range(loadings.shape[1]):
+            for j in range(i):
+                x, y = rotated[:, j], rotated[:, i]
+                u, v = x**2 - y**2, 2.0 * x * y
+                # tan(4 angle) = 2 Cov(u, v) / (Var(u) - Var(v)), in the quadrant of the maximum.
+                angle = 0.25 * np.arctan2(2.0 * np.mean((u - u.mean()) * (v - v.mean())), u.var() - v.var())
+                turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+                rotated[:, [j, i]] = rotated[:, [j, i]] @ turn
+                rotation[:, [j, i]] = rotation[:, [j, i]] @ turn
+                largest = max(largest, abs(angle))
+        if largest < 1e-10:
+            break
+    return rotation
+
+
+def describe_axes(
+    model: Model,
+    groups: Mapping[str, Posterior],
+    embeddings: Any,
+    *,
+    prompt: np.ndarray | None = None,
+    ends: int = 3,
+) -> dict[str, Any]:
+    """What results keep of the axes: shares, the responses at both ends, and where users lie.
+
+    Args:
+        model: a fitted model.
+        groups: names ("seen users") to users; the axes are those of all of them together.
+        embeddings: the table over which rewards are compared, `[responses, dim]`.
+        prompt: as for `axes`.
+        ends: how many responses to name at each end.
+
+    Returns:
+        `axes`: for each, `share` and the `high` and `low` ends, each a list of `response` (the row) and `loading`, the
+        strongest first; `groups`: names to scores `[users, axes]`, at most 2,000 users of each; `population`: its scores
+        `[axes]`; `disagreement`: root mean square of D, and `shared`: of the average user's rewards, in logits.
+
+    Example:
+        >>> describe_axes(model, {"seen users": users}, prefs.embeddings)["axes"][0]["share"]
+        0.52
+    """
+    found = axes(model, np.concatenate([users.weights for users in groups.values()]), embeddings, prompt=prompt)
+
+    def end(loading: np.ndarray, sign: float) -> list[dict[str, Any]]:
+        order = np.argsort(np.nan_to_num(-sign * loading, nan=np.inf), kind="stable")[:ends]
+        rows = [int(row) for row in order if sign * loading[row] > 0]
+        return [{"response": row, "loading": float(loading[row])} for row in rows]
+
+    cuts = np.cumsum([users.num_users for users in groups.values()])[:-1]
+    scores = zip(groups, np.split(found.scores, cuts), strict=True)
+    return {
+        "axes": [
+            {"share": float(share), "high": end(loading, 1.0), "low": end(loading, -1.0)}
+            for share, loading in zip(found.share, found.loadings.T, strict=True)
+        ],
+        "groups": {name: of[_evenly(len(of))].tolist() for name, of in scores},
+        "population": found.population.tolist(),
+        "disagreement": float(np.sqrt(found.spectrum.sum())),
+        "shared": found.shared,
+    }
+
+
+def with_texts(described: Mapping[str, Any], texts: Iterable[tuple[Any, str]]) -> dict[str, Any]:
+    """The same as `describe_axes` returns, each end with its `prompt` and `text`.
+
+    Args:
+        described: from `describe_axes`.
+        texts: (prompt, reply) of each response in the order of the table, from `read_texts`; none: nothing is added.
+            Only the ends' are kept, cut at 500 characters.
+    """
+    wanted = {end["response"] for axis in described["axes"] for side in ("high", "low") for end in axis[side]}
+    kept = {
+        row: {"prompt": _shorten(_plain_text(prompt)), "text": _shorten(reply)}
+        for row, (prompt, reply) in enumerate(texts)
+        if row in wanted
+    }
+    named = [
+        {**axis, **{side: [{**end, **kept.get(end["response"], {})} for end in axis[side]] for side in ("high", "low")}}
+        for axis in described["axes"]
+    ]
+    return {**described, "axes": named}
+
+
+def _plain_text(prompt: Any) -> str:
+    """A prompt may be a text or chat messages."""
+    return prompt if isinstance(prompt, str) else "\n".join(str(message.get("content", "")) for message in prompt)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "\u2026"
+
+
+def _evenly(users: int) -> np.ndarray:
+    return np.unique(np.linspace(0, users - 1, min(users, _DRAWN_USERS)).astype(int)) if users else np.zeros(0, int)

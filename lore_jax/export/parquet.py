@@ -1,0 +1,131 @@
+"""Users as a Parquet table, for other programs."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lore_jax.model.posterior import Posterior
+from lore_jax.storage.files import write_file
+
+
+def hash_user_ids(user_ids: Iterable[Any], key: bytes = b"") -> np.ndarray:
+    """Names that cannot be read back: `HMAC-SHA256(key, name)`, 64 hexadecimal digits; equal names stay equal.
+
+    Args:
+        user_ids: the users' names.
+        key: a secret. Without one, whoever can guess a name (an e-mail address, a number) can check the guess.
+
+    Returns:
+        `[users]`, of str.
+
+    Example:
+        >>> hash_user_ids(["ann"], b"secret")[0][:8]
+        'aad4e619'
+    """
+    return np.array([hmac.new(key, str(name).encode(), hashlib.sha256).hexdigest() for name in user_ids], dtype="U64")
+
+
+def export_weights(
+    path: str | os.PathLike[str],
+    users: Posterior | Iterable[Posterior],
+    *,
+    hash_ids: bool = False,
+    hash_key: bytes = b"",
+    overwrite: bool = False,
+) -> Path:
+    """Writes one row a user to a Parquet file, whole or not at all.
+
+    Columns: `user_id` (text; the user's number where users have no names), `weights` and `variance` (float32 lists of
+    length rank: the mode, and the diagonal of the covariance there), `shots` and `converged`.
+
+    Args:
+        path: the file to make.
+        users: what is known of the users; or parts of them one after the other, each written before the next is asked
+            for, as `adapt_cache` gives them. One row group a part.
+        hash_ids: write `hash_user_ids` instead of the names.
+        hash_key: the key for that.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileExistsError: the file is there already.
+        ValueError: there are no parts.
+        OSError: the disk refused; nothing is left behind.
+
+    Example:
+        >>> pandas.read_parquet(export_weights("users.parquet", users)).columns.tolist()
+        ['user_id', 'weights', 'variance', 'shots', 'converged']
+        >>> export_weights("many.parquet", (adapt(model, prefs) for prefs in parts))
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already: overwrite it explicitly or choose another file")
+    parts = [users] if isinstance(users, Posterior) else users
+    write_file(path, _parquet(parts, hash_key if hash_ids else None))
+    return path
+
+
+class _Sink(io.RawIOBase):
+    """A file for Parquet's writer whose content is taken away while it is written."""
+
+    def __init__(self) -> None:
+        self._size, self._pending = 0, []
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, content: Any) -> int:
+        self._pending.append(bytes(content))
+        self._size += len(self._pending[-1])
+        return len(self._pending[-1])
+
+    def take(self) -> list[bytes]:
+        taken, self._pending = self._pending, []
+        return taken
+
+
+def _parquet(parts: Iterable[Posterior], hash_key: bytes | None) -> Iterator[bytes]:
+    import pyarrow.parquet
+
+    sink, writer, done = _Sink(), None, 0
+    for users in parts:
+        names = np.arange(done, done + users.num_users) if users.user_ids is None else users.user_ids
+        done += users.num_users
+        rows = _table(users, names.astype(str) if hash_key is None else hash_user_ids(names, hash_key))
+        writer = writer or pyarrow.parquet.ParquetWriter(sink, rows.schema)
+        writer.write_table(rows, row_group_size=max(1, users.num_users))
+        yield from sink.take()
+    if writer is None:
+        raise ValueError("there are no parts of users to export: at least one is expected")
+    writer.close()
+    yield from sink.take()
+
+
+def _table(users: Posterior, names: np.ndarray) -> Any:
+    import pyarrow
+
+    weights = np.asarray(users.weights, np.float32)
+    variance = np.ascontiguousarray(np.diagonal(np.asarray(users.covariance, np.float32), axis1=1, axis2=2))
+    rank = weights.shape[1]
+    return pyarrow.table(
+        {
+            "user_id": pyarrow.array(names.tolist(), pyarrow.string()),
+            "weights": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(weights.reshape(-1)), rank),
+            "variance": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(variance.reshape(-1)), rank),
+            "shots": pyarrow.array(np.asarray(users.shots, np.int32)),
+            "converged": pyarrow.array(np.asarray(users.converged, bool)),
+        }
+    )

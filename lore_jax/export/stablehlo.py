@@ -1,0 +1,115 @@
+"""For other programs: users as a Parquet table, adapting and scoring as StableHLO programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+
+from lore_jax.model.model import Model, apply_basis, input_width
+from lore_jax.model.posterior import POSTERIOR_ARRAYS
+from lore_jax.storage.files import write_file
+from lore_jax.users.adapt import adapt_user
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_adapt(
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    shots: int,
+    platforms: Sequence[str] = PLATFORMS,
+    overwrite: bool = False,
+) -> Path:
+    """Writes adapting as a StableHLO program, which runs wherever JAX does, without this library.
+
+    `(embeddings [responses, dim] float32, chosen [users, shots] int32, rejected [users, shots] int32, weight
+    [users, shots] float32) -> {"weights" [users, rank], "covariance" [users, rank, rank], "shots", "converged", "steps",
+    "grad_norm" [users]}`, for any number of users and responses; a pair of weight 0 is padding. The model is part of the
+    program. Terms that responses of the fit have of their own are not: responses count as new.
+
+    Args:
+        path: the file to make.
+        model: a fitted model.
+        shots: the number of pairs a user, padding included.
+        platforms: where it shall run: "cpu", "cuda", "rocm", "tpu".
+        overwrite: replace a file that is there.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileExistsError: the file is there already.
+        ValueError: `shots` is not positive.
+        OSError: the disk refused; nothing is left behind.
+
+    Example:
+        >>> export_adapt("adapt.stablehlo", model, shots=10)
+        >>> program = jax.export.deserialize(bytearray(open("adapt.stablehlo", "rb").read()))
+        >>> program.call(embeddings, chosen, rejected, weight)["weights"]
+    """
+    if shots < 1:
+        raise ValueError(f"shots is {shots}: 1 or more is expected")
+
+    def run(embeddings: jax.Array, chosen: jax.Array, rejected: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
+        table = apply_basis(model, embeddings)
+        features = jnp.moveaxis(table[chosen] - table[rejected], 0, -1)
+        found = adapt_user(model, features, weight.T)
+        return {name: jnp.moveaxis(getattr(found, name), -1, 0) for name in POSTERIOR_ARRAYS}
+
+    responses, users = jax.export.symbolic_shape("responses, users")
+    index, weight = (jax.ShapeDtypeStruct((users, shots), dtype) for dtype in (jnp.int32, jnp.float32))
+    embeddings = jax.ShapeDtypeStruct((responses, input_width(model)), jnp.float32)
+    return _write_program(path, run, (embeddings, index, index, weight), platforms, overwrite)
+
+
+def export_score(
+    path: str | os.PathLike[str], model: Model, *, platforms: Sequence[str] = PLATFORMS, overwrite: bool = False
+) -> Path:
+    """Writes scoring as a StableHLO program, which runs wherever JAX does, without this library.
+
+    `(embeddings [candidates, dim] float32, weights [users, rank] float32) -> scores [users, candidates]`, in logits, for
+    any number of users and candidates. The model is part of the program, without its responses' own terms.
+
+    Args:
+        path: the file to make.
+        model: a fitted model.
+        platforms: where it shall run.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileExistsError: the file is there already.
+        OSError: the disk refused; nothing is left behind.
+
+    Example:
+        >>> export_score("score.stablehlo", model)
+        >>> jax.export.deserialize(bytearray(open("score.stablehlo", "rb").read())).call(embeddings, posterior.weights)
+    """
+
+    def run(embeddings: jax.Array, weights: jax.Array) -> jax.Array:
+        return weights @ apply_basis(model, embeddings).T
+
+    candidates, users = jax.export.symbolic_shape("candidates, users")
+    embeddings = jax.ShapeDtypeStruct((candidates, input_width(model)), jnp.float32)
+    weights = jax.ShapeDtypeStruct((users, model.rank), jnp.float32)
+    return _write_program(path, run, (embeddings, weights), platforms, overwrite)
+
+
+def _write_program(
+    path: str | os.PathLike[str], run: Callable[..., Any], shapes: Any, platforms: Sequence[str], overwrite: bool
+) -> Path:
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already: overwrite it explicitly or choose another file")
+    program = jax.export.export(jax.jit(run), platforms=tuple(platforms))(*shapes)
+    write_file(path, [bytes(program.serialize())])
+    return path

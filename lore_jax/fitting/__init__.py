@@ -1,0 +1,1 @@
+"""Fitting: what is asked for, what validation chooses, and the fit itself."""

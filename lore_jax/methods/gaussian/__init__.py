@@ -1,0 +1,1 @@
+"""Gaussian weights around a learned population: Laplace EM."""

@@ -1,0 +1,56 @@
+"""Where the deviations start: the directions along which users' choices depart most from the population's.
+
+At the population, user u's score (the gradient of the log-likelihood in a personal direction) is
+
+    g_u = sum_i c_i (1 - sigmoid(o_i)) (e_chosen - e_rejected),
+
+and sum_u g_u g_u' is large along a direction exactly when users consistently depart from the population along it: the
+score test for the variance of a random effect. Its leading eigenvectors are found by subspace iteration, each round of
+which passes twice over the table; the users x dim matrix of scores is never formed.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lore_jax.parallel.buckets import FitData, features
+from lore_jax.parallel.devices import total
+
+_ROUNDS = 4
+
+
+def score_directions(data: FitData, offsets: jax.Array, key: jax.Array, count: int) -> jax.Array:
+    """The leading directions of users' departure from the population, in concert with the other shards.
+
+    Args:
+        data: one shard.
+        offsets: the population's rewards of the table, `[responses]`.
+        key: where the iteration starts.
+        count: how many directions.
+
+    Returns:
+        Orthonormal columns `[dim, count]`, the strongest first in expectation.
+
+    Reference:
+        Halko, Martinsson and Tropp 2011, arXiv 0909.4061 (subspace iteration); Shashkov et al. 2025, arXiv 2503.06358,
+        starts from the SVD of a user x pair matrix, which needs pairs shared between users.
+    """
+    pulls = []
+    for bucket in data.buckets:
+        margin = offsets[bucket.chosen] - offsets[bucket.rejected]
+        pulls.append(bucket.weight * jax.nn.sigmoid(-margin))
+    dim = data.embeddings.shape[1]
+
+    def scores(directions: jax.Array) -> tuple[jax.Array, ...]:
+        """Each user's score along each direction, per bucket `[count, users]`."""
+        table = jnp.matmul(data.embeddings, directions / data.input_scale, preferred_element_type=jnp.float32)
+        parts = zip(data.buckets, pulls, strict=True)
+        return tuple(jnp.sum(features(table, bucket) * pull[None], axis=1) for bucket, pull in parts)
+
+    transpose = jax.linear_transpose(scores, jax.ShapeDtypeStruct((dim, count), jnp.float32))
+    directions = jnp.linalg.qr(jax.random.normal(key, (dim, count)))[0]
+    for _ in range(_ROUNDS):
+        (gathered,) = transpose(scores(directions))
+        directions = jnp.linalg.qr(total(gathered))[0]
+    return directions

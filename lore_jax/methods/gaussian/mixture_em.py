@@ -1,0 +1,136 @@
+"""Learning the camps that users fall into: a mixture as the prior of their deviations, by EM, with the basis fixed.
+
+E step, for every user u and camp c: mode, covariance and evidence of u's deviation under c (one Newton step from the last
+mode, `mixture.camp_step`), and the responsibilities `r_uc` proportional to `share_c Z_uc`.
+
+M step, with `n_c = sum_u r_uc`:
+
+    share_c  = (n_c + 1) / (users + camps)
+    centre_c = sum_u r_uc d_uc / n_c
+    cov_c    = (scatter_c + 10 pooled) / (n_c + 10),    scatter_c = sum_u r_uc ((d_uc - centre_c)(...)' + S_uc),
+
+where pooled, the mean covariance over all camps, is what a camp of few users is drawn to.
+
+Camps come by halving: all users are one camp; then each camp is split in two along its longest axis, half the variance
+along it going between the two, and EM goes on. Nothing is drawn at random, the numbers of camps 1, 2, 4, 8 are passed on
+the way, and each is a candidate for validation to choose from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from lore_jax.parallel.devices import total
+from lore_jax.solvers.cholesky import cholesky
+from lore_jax.solvers.mixture import Mixture, camp_step, one_camp
+
+_STEPS = 15  # of EM between two splits
+_POOLED_USERS = 10.0  # what the pooled covariance counts beside a camp's own users
+_LEAST_VARIANCE = 1e-6
+_POWER_STEPS = 20
+
+_Modes = tuple[jax.Array, ...]  # of each bucket, [camps, k, users]
+
+
+def learn_camps(features: Sequence[jax.Array], weights: Sequence[jax.Array], splits: int) -> Mixture:
+    """Mixtures of 1, 2, 4, ... camps, in concert with the other shards.
+
+    Args:
+        features: differences of rewards of each bucket's pairs, `[rank, shots, users]`; column 0 is the population's.
+        weights: how much each pair counts, `[shots, users]`; users without any are nobody.
+        splits: how many times camps are split.
+
+    Returns:
+        A `Mixture` with a leading axis of `splits + 1`: 1, 2, 4, ... camps in use of `2^splits`.
+
+    Reference:
+        Linde, Buzo and Gray 1980, "An algorithm for vector quantizer design" (splitting); Fraley and Raftery 2007,
+        "Bayesian regularization for normal mixture estimation" (the drawn covariance).
+    """
+    k, slots = len(features[0]) - 1, 2**splits
+    start = one_camp(k, slots), tuple(jnp.zeros((slots, k, of.shape[-1])) for of in features)
+
+    def em(state: tuple[Mixture, _Modes], _: None) -> tuple[tuple[Mixture, _Modes], None]:
+        return _em_step(*state, features, weights), None
+
+    def level(state: tuple[Mixture, _Modes], number: jax.Array) -> tuple[tuple[Mixture, _Modes], Mixture]:
+        halved = _split(*state)
+        state = jax.tree.map(lambda one, two: jnp.where(number > 0, two, one), state, halved)
+        state, _ = jax.lax.scan(em, state, length=_STEPS)
+        return state, state[0]
+
+    return jax.lax.scan(level, start, jnp.arange(splits + 1))[1]
+
+
+def _em_step(
+    mixture: Mixture, modes: _Modes, features: Sequence[jax.Array], weights: Sequence[jax.Array]
+) -> tuple[Mixture, _Modes]:
+    slots, k = mixture.centre.shape
+    count, first, second = jnp.zeros(slots), jnp.zeros((slots, k)), jnp.zeros((slots, k, k))
+    moved = []
+    for of_pairs, weight, mode in zip(features, weights, modes, strict=True):
+        users = weight.shape[-1]
+
+        def visit(camp: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            found = camp_step(of_pairs[1:], of_pairs[0], weight, mixture, camp, mode[camp])  # noqa: B023
+            return tuple(into.at[camp].set(value) for into, value in zip(out, found, strict=True))
+
+        nothing = mode, jnp.zeros((slots, k, k, users)), jnp.zeros((slots, users))
+        mode, covariance, evidence = jax.lax.fori_loop(0, mixture.in_use, visit, nothing)
+        there = jnp.any(weight > 0, axis=0)
+        share = jax.nn.softmax(mixture.log_share[:, None] + evidence, axis=0) * there[None]
+        away = mode - mixture.centre[:, :, None]
+        count += jnp.sum(share, axis=1)
+        first += jnp.einsum("cu,ciu->ci", share, away)
+        second += jnp.einsum("cu,ciu,cju->cij", share, away, away) + jnp.einsum("cu,ciju->cij", share, covariance)
+        moved.append(mode)
+    count, first, second = total((count, first, second))
+    shift = first / jnp.maximum(count, 1e-6)[:, None]
+    scatter = second - count[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    pooled = jnp.sum(scatter, axis=0) / jnp.maximum(jnp.sum(count), 1e-6)
+    covariance = (scatter + _POOLED_USERS * pooled[None]) / (count + _POOLED_USERS)[:, None, None]
+    active = mixture.log_share > -jnp.inf
+    share = jnp.where(active, (count + 1.0) / (jnp.sum(count) + mixture.in_use), 0.0)
+    centre = jnp.where(active[:, None], mixture.centre + shift, 0.0)
+    return Mixture(jnp.log(share), centre, _factors(covariance)), tuple(moved)
+
+
+def _split(mixture: Mixture, modes: _Modes) -> tuple[Mixture, _Modes]:
+    """Each camp in use becomes two: one in its place, the other as many slots further on as there were camps."""
+    k = mixture.centre.shape[1]
+    covariance = jnp.einsum("cij,ckj->cik", mixture.spread, mixture.spread)
+    axis = jax.vmap(_longest_axis)(covariance)
+    camps = mixture.in_use
+    slot = jnp.arange(len(axis))
+    parent = jnp.where(slot < camps, slot, slot - camps) % len(axis)
+    active = slot < 2 * camps
+    side = jnp.where(slot < camps, 1.0, -1.0)
+    centre = mixture.centre[parent] + jnp.sqrt(0.5) * side[:, None] * axis[parent]
+    inside = covariance[parent] - 0.5 * axis[parent][:, :, None] * axis[parent][:, None, :]
+    whole = Mixture(
+        jnp.where(active, mixture.log_share[parent] - jnp.log(2.0), -jnp.inf),
+        jnp.where(active[:, None], centre, 0.0),
+        _factors(jnp.where(active[:, None, None], inside, jnp.eye(k)[None])),
+    )
+    return whole, tuple(mode[parent] for mode in modes)
+
+
+def _factors(covariance: jax.Array) -> jax.Array:
+    """Cholesky factors, `[camps, k, k]`."""
+    least = _LEAST_VARIANCE * jnp.eye(covariance.shape[-1])[None]
+    return jnp.moveaxis(cholesky(jnp.moveaxis(covariance + least, 0, -1)), -1, 0)
+
+
+def _longest_axis(covariance: jax.Array) -> jax.Array:
+    """The leading principal direction of a covariance times its standard deviation, `[k]`, by the power method."""
+    start = covariance[jnp.argmax(jnp.diagonal(covariance))]  # never 0, and leans towards it
+
+    def once(_: int, direction: jax.Array) -> jax.Array:
+        direction = covariance @ direction
+        return direction / jnp.linalg.norm(direction)
+
+    direction = jax.lax.fori_loop(0, _POWER_STEPS, once, start / jnp.linalg.norm(start))
+    return direction * jnp.sqrt(direction @ covariance @ direction)

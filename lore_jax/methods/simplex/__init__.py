@@ -1,0 +1,1 @@
+"""Simplex weights: the objective of the paper."""

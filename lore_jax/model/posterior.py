@@ -1,0 +1,84 @@
+"""Posterior: what is known of each user's weights after some shots."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+
+from lore_jax.model.model import Model
+
+POSTERIOR_ARRAYS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
+
+
+@flax.struct.dataclass
+class Posterior:
+    """What is known of each user's weights after some shots: `w ~ N(weights, covariance)`.
+
+    Attributes:
+        weights: the mode, `[users, rank]`, or the mean over camps, where the population falls into camps; the
+            population's mean for a user without shots.
+        covariance: Laplace covariance, `[users, rank, rank]`; zeros in the simplex family, which has no prior.
+        shots: number of comparisons used, int32 `[users]`.
+        converged: whether the solve reached its optimum, `[users]`.
+        steps: Newton steps taken, int32 `[users]`.
+        grad_norm: norm of the gradient where the solve ended, `[users]`.
+        user_ids: the users' names `[users]`, or None (static).
+    """
+
+    weights: Any
+    covariance: Any
+    shots: Any
+    converged: Any
+    steps: Any
+    grad_norm: Any
+    user_ids: Any = flax.struct.field(pytree_node=False, default=None)
+
+    @property
+    def num_users(self) -> int:
+        """The number of users."""
+        return self.weights.shape[0]
+
+    def take(self, users: np.ndarray) -> Posterior:
+        """The posterior of some users `[n]`, in the order given."""
+        taken = jax.tree.map(lambda leaf: leaf[users], self)
+        return dataclasses.replace(taken, user_ids=None if self.user_ids is None else self.user_ids[users])
+
+
+def join(parts: Sequence[Posterior]) -> Posterior:
+    """The posteriors of some users, and of those after them, as one; names only if all parts have some."""
+    arrays = {name: np.concatenate([np.asarray(getattr(part, name)) for part in parts]) for name in POSTERIOR_ARRAYS}
+    names = [part.user_ids for part in parts]
+    known = [own for own in names if own is not None]
+    return Posterior(**arrays, user_ids=np.concatenate(known) if len(known) == len(names) else None)
+
+
+def population_posterior(model: Model, num_users: int, user_ids: np.ndarray | None = None) -> Posterior:
+    """The posterior of users about whom nothing is known: each is the population.
+
+    Args:
+        model: a fitted model.
+        num_users: how many users.
+        user_ids: their names.
+
+    Returns:
+        A `Posterior` on the host: every row the population's mean and covariance, 0 shots, converged.
+
+    Example:
+        >>> population_posterior(model, 3).weights.shape
+        (3, 8)
+    """
+    mean, covariance = np.asarray(model.population.mean), np.asarray(model.population.covariance)
+    return Posterior(
+        weights=np.tile(mean, (num_users, 1)),
+        covariance=np.tile(covariance, (num_users, 1, 1)),
+        shots=np.zeros(num_users, np.int32),
+        converged=np.ones(num_users, bool),
+        steps=np.zeros(num_users, np.int32),
+        grad_norm=np.zeros(num_users, np.float32),
+        user_ids=user_ids,
+    )

@@ -1,0 +1,1 @@
+"""Buckets of users, mini-batches of the table, devices, and a fit's state without devices."""

@@ -1,0 +1,56 @@
+"""RunConfig: what a run does, and what it keeps for the test."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lore_jax.fitting.config import FitConfig
+from lore_jax.parallel.devices import Mapping
+from lore_jax.data.splits import Use
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitConfig:
+    """What a run keeps from the fit for the test.
+
+    Attributes:
+        everything: fit all pairs of all users; nothing is kept, and `evaluate` has nothing to say.
+        unseen_users: share of the users kept out of the fit, to adapt to and to test on.
+        test: share of the units kept out in each of the two tests: of all units, and of each user's own.
+        units: which tests: units new to everybody ("unseen"), and units that other users judged in the fit ("seen").
+        min_train: users with fewer training pairs are dropped.
+        min_test: users with fewer test pairs of any kind are dropped.
+    """
+
+    everything: bool = False
+    unseen_users: float = 0.3
+    test: float = 0.3
+    units: tuple[Use, ...] = ("seen", "unseen")
+    min_train: int = 1
+    min_test: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What a run does. Split, fit, seed and chunk decide its result, the others only how it gets there.
+
+    Attributes:
+        split: what is kept for the test.
+        fit: what is fitted.
+        seed: seed of the split, of validation and of the initialisation.
+        chunk: steps between two looks at the clock and at signals.
+        checkpoint_seconds: the least time between two checkpoints.
+        devices: how many devices; None: all there are, those of other processes included.
+        mapping: how the fit is mapped over them.
+    """
+
+    split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
+    fit: FitConfig = dataclasses.field(default_factory=FitConfig)
+    seed: int = 0
+    chunk: int = 20
+    checkpoint_seconds: float = 60.0
+    devices: int | None = None
+    mapping: Mapping = "jit"
+
+
+DECISIVE = ("split", "fit", "seed", "chunk")

@@ -1,0 +1,224 @@
+"""The folder of a run: what was fitted, on what, and which pairs were kept for the test.
+
+    run.json           format version, cache, split, config, choice and its validation, versions, devices; its own sha256
+    split.safetensors  who is seen and unseen, and which pairs of the cache are in which part
+    metrics.jsonl      loss and gradient norm of every step
+    checkpoints/       the state of the fit; what a killed run goes on from
+    model/             the fitted model and its users; there once the fit is finished
+    results.json       what `evaluate` found
+
+`run.json` is written last of what a run begins with: a folder without it holds nothing that matters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.files import canonical_json, damage, read_sealed, seal, write_file
+from lore_jax.data.four_way import FourWay
+from lore_jax.data.preferences import Preferences
+from lore_jax.data.splits import Use
+from lore_jax.storage.safetensors import map_tensor, write_tensors
+
+FORMAT_VERSION = 1
+MANIFEST, SPLIT, METRICS, RESULTS = "run.json", "split.safetensors", "metrics.jsonl", "results.json"
+CHECKPOINTS, MODEL = "checkpoints", "model"
+_LIBRARIES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_PARTS = (MANIFEST, SPLIT, METRICS, RESULTS, CHECKPOINTS, MODEL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The parts of a run's cache.
+
+    Attributes:
+        train: the pairs that were fitted, of the seen users.
+        shots: pairs of the unseen users to adapt on, or None if all users were fitted.
+        tests: `(users, units)`, each "seen" or "unseen", to the pairs kept for the test; empty if all were fitted.
+    """
+
+    train: Preferences
+    shots: Preferences | None
+    tests: dict[tuple[Use, Use], Preferences]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A run that is there.
+
+    Attributes:
+        path: its folder.
+        manifest: what `run.json` says.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the fit has ended and left its model."""
+        return (self.path / MODEL).is_dir() and any(entry.name.isdecimal() for entry in (self.path / MODEL).iterdir())
+
+    def load_parts(self, cache: str | os.PathLike[str] | None = None) -> Parts:
+        """Loads the cache of the run and cuts it as the run did.
+
+        Args:
+            cache: where the cache is now, if it was moved.
+
+        Returns:
+            The parts.
+
+        Raises:
+            FileNotFoundError: the cache is not there.
+            ValueError: it is damaged, or another one than the run was made of; or the split is damaged.
+        """
+        data = self.manifest["data"]
+        folder = Path(data["cache"] if cache is None else cache)
+        if (digest := _digest(read_manifest(folder))) != data["manifest_sha256"]:
+            raise ValueError(
+                f"{folder} is another cache than the one of {self.path}: its manifest has sha256 {digest[:12]}..., "
+                f"{data['manifest_sha256'][:12]}... is expected"
+            )
+        return self._cut(load_cache(folder))
+
+    def _cut(self, prefs: Preferences) -> Parts:
+        split = self.manifest["split"]
+        if split is None:
+            return Parts(prefs, None, {})
+        if line := damage(self.path, split["file"]):
+            raise ValueError(line)
+        arrays = {name: np.asarray(map_tensor(self.path / SPLIT, name)) for name in split["parts"]}
+        place = np.argsort(prefs.row)  # row -> where the pair stands, sorted by user
+
+        def part(name: str, users: str) -> Preferences:
+            return prefs.take_pairs(place[arrays[name]]).take_users(arrays[f"users/{users}"])
+
+        sides: tuple[Use, Use] = ("seen", "unseen")
+        tests: dict[tuple[Use, Use], Preferences] = {
+            (users, units): part(name, users)
+            for users in sides
+            for units in sides
+            if (name := f"test/{users}/{units}") in arrays
+        }
+        return Parts(train=part("train", "seen"), shots=part("shots", "unseen"), tests=tests)
+
+
+def read_run(path: str | os.PathLike[str]) -> RunFolder:
+    """Opens a run.
+
+    Args:
+        path: its folder.
+
+    Returns:
+        The run.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: its manifest is damaged, or of a newer format.
+    """
+    folder = Path(path)
+    if not (folder / MANIFEST).is_file():
+        raise FileNotFoundError(f"{folder} is not a run: it has no {MANIFEST}")
+    manifest = read_sealed(folder / MANIFEST)
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise ValueError(
+            f"{folder / MANIFEST} has format version {manifest['format_version']}, newer than {FORMAT_VERSION}: "
+            "update lore_jax"
+        )
+    return RunFolder(folder, manifest)
+
+
+def refuse_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuses to begin a run where something is that nobody said could go.
+
+    Raises:
+        FileExistsError: the path is a file, or the folder holds a run or anything else.
+        ValueError: `resume` and `overwrite` are both asked for.
+    """
+    if resume and overwrite:
+        raise ValueError("resume and overwrite are both asked for: one of them is expected")
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file: a folder is expected")
+    if not path.exists():
+        return
+    if strangers := sorted(
+        entry.name
+        for entry in path.iterdir()
+        if entry.name.removesuffix(".lock") not in _PARTS and not entry.name.startswith(".")
+    ):
+        raise FileExistsError(f"{path} holds {strangers[0]!r}, which is no part of a run: choose another folder")
+    if (path / MANIFEST).exists() and not resume and not overwrite:
+        raise FileExistsError(f"{path} holds a run already: resume it, overwrite it, or choose another folder")
+
+
+def begin_run(path: Path, cache: Path, split: FourWay | None, about: Mapping[str, Any]) -> RunFolder:
+    """Writes what a run begins with, `run.json` last; what stood in the folder is removed.
+
+    Args:
+        path: the folder; made if it is not there.
+        cache: the cache.
+        split: how it was cut, or None: all of it is fitted.
+        about: config, choice and the like; any JSON object.
+
+    Returns:
+        The run.
+    """
+    path.mkdir(exist_ok=True)
+    for name in _PARTS:  # `run.json` first: without it the others are nothing
+        if (path / name).is_dir():
+            shutil.rmtree(path / name)
+        else:
+            (path / name).unlink(missing_ok=True)
+    manifest = read_manifest(cache)
+    content = {
+        "format_version": FORMAT_VERSION,
+        "data": {
+            "cache": os.path.abspath(cache),
+            "manifest_sha256": _digest(manifest),
+            "fingerprint": encoder_fingerprint(manifest),
+            **{name: manifest[name] for name in ("encoder", "dim", "dtype", "responses", "pairs", "users", "note")},
+        },
+        "split": None if split is None else _write_split(path, split),
+        **about,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+    }
+    write_file(path / MANIFEST, [seal(content)])
+    return read_run(path)
+
+
+def _write_split(path: Path, split: FourWay) -> dict[str, Any]:
+    arrays = {"train": split.train.row, "shots": split.shots.row}
+    arrays |= {f"test/{users}/{units}": prefs.row for (users, units), prefs in split.tests.items()}
+    arrays |= {"users/seen": split.seen_users, "users/unseen": split.unseen_users}
+    arrays = {name: array.astype(np.int64) for name, array in arrays.items()}
+    record = write_tensors(path / SPLIT, arrays)
+    return {
+        "digest": split.digest,
+        "parts": {name: len(array) for name, array in arrays.items()},
+        "dropped": split.dropped._asdict(),
+        "file": {"name": SPLIT, **record._asdict()},
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # run from a folder, not installed
+        return None
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """The digest a cache's manifest carries, which covers those of all of its files."""
+    return hashlib.sha256(canonical_json(manifest)).hexdigest()

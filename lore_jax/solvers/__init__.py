@@ -1,0 +1,1 @@
+"""One user's problem: likelihoods, Newton, interior point, mixtures, small Cholesky factors."""

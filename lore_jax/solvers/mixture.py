@@ -1,0 +1,170 @@
+"""A mixture of camps as the prior of users' deviations, and one user's posterior under it.
+
+    p(d) = sum_c share_c N(d; centre_c, spread_c spread_c')
+
+Where people fall into camps, one Gaussian puts most of its mass between them, where nobody is; with few shots that is
+where it leaves users. Given comparisons, each camp has a posterior of its own, found by Newton's method exactly as for a
+single Gaussian (`d = centre + spread e`, `e ~ N(0, I)`), and a Laplace evidence
+
+    log Z_c = -phi_c(e_c) - log |L_c|,          L_c L_c' the Hessian of phi_c at its mode e_c,
+
+and the posterior is their mixture with weights proportional to `share_c Z_c`. It is handed on by its mean and covariance,
+so whoever predicts need not know of camps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from lore_jax.solvers.cholesky import cholesky, inverse, solve
+from lore_jax.solvers.newton import MapEstimate, map_estimate, newton_step
+from lore_jax.solvers.pair_sums import combine
+
+
+@flax.struct.dataclass
+class Mixture:
+    """Camps of users; those out of use have the share 0.
+
+    Attributes:
+        log_share: logarithm of each camp's share of the users, `[camps]`; camps out of use come last, at -inf.
+        centre: mean deviation in each camp, `[camps, k]`.
+        spread: lower Cholesky factor of the covariance inside each camp, `[camps, k, k]`.
+    """
+
+    log_share: jax.Array
+    centre: jax.Array
+    spread: jax.Array
+
+    @property
+    def in_use(self) -> jax.Array:
+        """The number of camps in use, int32."""
+        return jnp.sum(self.log_share > -jnp.inf, dtype=jnp.int32)
+
+    def moments(self) -> tuple[jax.Array, jax.Array]:
+        """Mean `[k]` and covariance `[k, k]` of all users together."""
+        share = jnp.exp(self.log_share)
+        mean = share @ self.centre
+        away = self.centre - mean[None]
+        inside = jnp.einsum("c,cij,ckj->ik", share, self.spread, self.spread)
+        return mean, inside + jnp.einsum("c,ci,ck->ik", share, away, away)
+
+
+class CampStep(NamedTuple):
+    """A user's posterior under one camp, one Newton step on; users, if any, in trailing axes.
+
+    Attributes:
+        deviation: where the step leads, `[k, ...]`.
+        covariance: Laplace covariance of d, `[k, k, ...]`.
+        log_evidence: of the user's comparisons under this camp, `[...]`.
+    """
+
+    deviation: jax.Array
+    covariance: jax.Array
+    log_evidence: jax.Array
+
+
+def one_camp(k: int, slots: int = 1) -> Mixture:
+    """Everybody in the first camp, `d ~ N(0, I)`; further slots are out of use."""
+    log_share = jnp.full(slots, -jnp.inf).at[0].set(0.0)
+    return Mixture(log_share, jnp.zeros((slots, k)), jnp.broadcast_to(jnp.eye(k), (slots, k, k)))
+
+
+def mixture_estimate(
+    features: jax.Array, offset: jax.Array, weight: jax.Array, mixture: Mixture, *, max_steps: int = 50
+) -> MapEstimate:
+    """Mean and covariance of a user's deviation given comparisons, under a mixture of camps.
+
+    Args:
+        features: f, differences of the rewards of a pair along k directions, `[k, shots, ...]`.
+        offset: the population's margins in logits, `[shots, ...]`.
+        weight: how much a pair counts, 0 for padding, `[shots, ...]`.
+        mixture: the camps.
+        max_steps: the most Newton steps to take in each camp.
+
+    Returns:
+        A `MapEstimate` whose `deviation` is the posterior mean over all camps and whose `covariance` holds what is not
+        known inside camps and of the camp. `converged`: in every camp; `steps`, `grad_norm`: the largest of any camp.
+
+    Example:
+        >>> mixture_estimate(jnp.ones((1, 5)), jnp.zeros(5), jnp.ones(5), one_camp(1)).deviation
+        Array([1.13], dtype=float32)
+    """
+    k, users = features.shape[0], features.shape[2:]
+
+    def add(camp: jax.Array, state: tuple[jax.Array, MapEstimate]) -> tuple[jax.Array, MapEstimate]:
+        # The mixture of the camps so far and one more is again a mean and a covariance: no camp need be kept.
+        so_far, known = state
+        spread = mixture.spread[camp]
+        along, base = _in_camp(features, offset, mixture, camp)
+        found = map_estimate(along, base, weight, jnp.zeros((k, *users)), max_steps=max_steps)
+        log_determinant = _log_determinant(found.covariance)
+        evidence = mixture.log_share[camp] + 0.5 * log_determinant - _objective(along, base, weight, found.deviation)
+        both = jnp.logaddexp(so_far, evidence)
+        share = jnp.exp(evidence - both)[None]
+        deviation, covariance = _from_camp(found.deviation, found.covariance, mixture.centre[camp], spread)
+        apart = deviation - known.deviation
+        inside = (1.0 - share[None]) * known.covariance + share[None] * covariance
+        between = (share * (1.0 - share))[None] * apart[:, None] * apart[None]
+        return both, MapEstimate(
+            known.deviation + share * apart,
+            inside + between,
+            known.converged & found.converged,
+            jnp.maximum(known.steps, found.steps),
+            jnp.maximum(known.grad_norm, found.grad_norm),
+        )
+
+    nothing = MapEstimate(
+        jnp.zeros((k, *users)),
+        jnp.zeros((k, k, *users)),
+        jnp.ones(users, bool),
+        jnp.zeros(users, jnp.int32),
+        jnp.zeros(users),
+    )
+    return jax.lax.fori_loop(0, mixture.in_use, add, (jnp.full(users, -jnp.inf), nothing))[1]
+
+
+def camp_step(
+    features: jax.Array, offset: jax.Array, weight: jax.Array, mixture: Mixture, camp: jax.Array, deviation: jax.Array
+) -> CampStep:
+    """One Newton step towards a user's mode under one camp, from `deviation [k, ...]`; arguments as `mixture_estimate`.
+
+    The evidence is that of the step's end by the quadratic model there is at its start: near the mode it is exact.
+    """
+    spread, centre = mixture.spread[camp], mixture.centre[camp]
+    along, base = _in_camp(features, offset, mixture, camp)
+    behind = [1] * (deviation.ndim - 1)
+    away = deviation - centre.reshape(-1, *behind)
+    # L^-1 x = L' (L L')^-1 x
+    start = jnp.tensordot(spread.T, solve(spread.reshape(*spread.shape, *behind), away), 1)
+    step = newton_step(along, base, weight, start)
+    covariance = inverse(step.lower)
+    evidence = 0.5 * step.decrement**2 - _objective(along, base, weight, start) + 0.5 * _log_determinant(covariance)
+    return CampStep(*_from_camp(step.deviation, covariance, centre, spread), evidence)
+
+
+def _in_camp(features: jax.Array, offset: jax.Array, mixture: Mixture, camp: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Features and offset of `e ~ N(0, I)`, where `d = centre + spread e`."""
+    centre = mixture.centre[camp].reshape(-1, *[1] * (features.ndim - 2))
+    return jnp.tensordot(mixture.spread[camp].T, features, 1), offset + combine(features, centre)
+
+
+def _from_camp(
+    deviation: jax.Array, covariance: jax.Array, centre: jax.Array, spread: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and covariance of d from those of e."""
+    there = centre.reshape(-1, *[1] * (deviation.ndim - 1)) + jnp.tensordot(spread, deviation, 1)
+    return there, jnp.einsum("ia,ab...,jb->ij...", spread, covariance, spread)
+
+
+def _objective(features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array) -> jax.Array:
+    margin = offset + combine(features, deviation)
+    return jnp.sum(weight * jax.nn.softplus(-margin), axis=0) + 0.5 * jnp.sum(deviation**2, axis=0)
+
+
+def _log_determinant(matrix: jax.Array) -> jax.Array:
+    """`log |A|` of `[k, k, ...]`, positive definite."""
+    return 2.0 * jnp.sum(jnp.log(jnp.diagonal(cholesky(matrix), axis1=0, axis2=1)), axis=-1)

@@ -1,0 +1,1 @@
+"""Durable files: safetensors, embedding caches, checkpoints."""

@@ -1,0 +1,1 @@
+"""An embedding cache on disk: written, read, and described by its manifest."""

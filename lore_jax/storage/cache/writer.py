@@ -1,0 +1,332 @@
+"""The embedding cache: a folder with a table of embedded responses, the pairs over it, and a manifest.
+
+    manifest.json                  format version, encoder, shapes; size and sha256 of every file, and of itself
+    embeddings-00000.safetensors   the table in shards of equal numbers of rows; data 64-byte aligned, to be mapped
+    pairs.safetensors              chosen, rejected, user, prompt (int32), weight (float32), in the order given
+    users.json                     the users' own names, if there are any
+    head.safetensors               the reference head of the reward model that made the embeddings, if there is one
+    texts.jsonl                    prompt and reply of each response, optional
+    extra.jsonl                    further columns of each pair, optional
+
+`CacheWriter` fills `NAME.partial` beside the folder and renames it at the end: a cache is there whole or not at all.
+Loading checks every file against the manifest, so the values need to be checked only when they are written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from lore_jax.data.checks import check_head, first_not_finite
+from lore_jax.data.preferences import from_arrays
+from lore_jax.storage.cache.manifest import (
+    DTYPES,
+    EXTRA,
+    FORMAT_VERSION,
+    HEAD,
+    MANIFEST,
+    PAIR_COLUMNS,
+    PAIRS,
+    PROGRESS,
+    TEXTS,
+    USERS,
+    is_part_of_cache,
+    shard_name,
+)
+from lore_jax.storage.files import (
+    canonical_json,
+    damage,
+    locked,
+    read_sealed,
+    seal,
+    sync_folder,
+    write_file,
+    write_json_lines,
+)
+from lore_jax.storage.safetensors import write_tensors
+
+SHARD_BYTES = 256 * 2**20  # a shard's rows are held in memory while it is filled, and lost if the process dies
+
+
+class CacheWriter:
+    """Writes a cache: rows shard by shard, then the pairs.
+
+    An interrupted write is resumed by the same call with the same `inputs`: finished shards are kept and checked, and
+    `rows_done` says from which row on to append. Without `inputs` nothing ties old shards to new rows: it starts again.
+
+    Args:
+        path: the folder to make; it may exist if it is empty.
+        dim: the length of one embedding.
+        dtype: float16, bfloat16 or float32, as stored; rows are converted.
+        encoder: what made the embeddings (model, revision or content hash, template hash, pooling, dtype, length
+            limit): any JSON object. Two caches whose encoders differ cannot be used together.
+        inputs: a digest of what the rows are made from (the texts, or the array file); needed for resuming.
+        shard_bytes: the size of a shard.
+        overwrite: replace a cache that is there, or an interrupted write of something else. A folder that holds
+            anything but a cache is never touched.
+
+    Raises:
+        ValueError: an argument is not what it should be.
+        FileExistsError: the folder holds something already.
+        BlockingIOError: another process is writing this cache.
+
+    Example:
+        >>> with CacheWriter("cache", dim=384, dtype="float16", encoder={"model": "MiniLM"}, inputs=digest) as writer:
+        ...     for start in range(writer.rows_done, len(texts), 1024):
+        ...         writer.append(embed(texts[start : start + 1024]))
+        ...     writer.finish(chosen=chosen, rejected=rejected, user=user)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dim: int,
+        dtype: Any,
+        encoder: Mapping[str, Any] | None = None,
+        inputs: str | None = None,
+        shard_bytes: int = SHARD_BYTES,
+        overwrite: bool = False,
+    ) -> None:
+        dtype_name = np.dtype(dtype).name
+        if dtype_name not in DTYPES:
+            raise ValueError(f"dtype is {dtype_name}: float16, bfloat16 or float32 is expected")
+        if dim < 1 or shard_bytes < 1:
+            raise ValueError(f"dim is {dim} and shard_bytes is {shard_bytes}: both must be 1 or more")
+        self.path = Path(os.path.abspath(path))
+        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._dtype = DTYPES[dtype_name]
+        self._job = {
+            "encoder": json.loads(canonical_json(dict(encoder or {}))),
+            "inputs": inputs,
+            "dim": int(dim),
+            "dtype": dtype_name,
+            "rows_per_shard": max(1, int(shard_bytes) // (int(dim) * self._dtype.itemsize)),
+        }
+        self._overwrite = overwrite
+        self._shards: list[dict[str, Any]] = []
+        self._buffer: np.ndarray | None = None
+        self._buffered = 0
+        self._open = contextlib.ExitStack()
+
+    @property
+    def rows_done(self) -> int:
+        """Rows in finished shards, which a killed process does not lose; right after opening, the row to go on from."""
+        return sum(shard["rows"] for shard in self._shards)
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.path.with_name(self.path.name + ".lock")))
+            self._refuse_or_recover()
+            self._start_or_resume()
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._open:
+            self._buffer = None
+            if self._partial.exists() and (self._job["inputs"] is None or not self._shards):
+                shutil.rmtree(self._partial)
+
+    def _refuse_or_recover(self) -> None:
+        old = self._old()
+        if old.exists() and not self.path.exists():  # killed between the two renames of an overwriting finish
+            os.rename(old, self.path)
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is a file: a new folder is expected")
+        names = {entry.name for entry in self.path.iterdir()}
+        if not names:
+            return
+        if strangers := sorted(name for name in names if not is_part_of_cache(name)):
+            raise FileExistsError(
+                f"{self.path} holds {strangers[0]!r}, which is no part of a cache: choose another folder"
+            )
+        if not self._overwrite:
+            raise FileExistsError(
+                f"{self.path} holds a cache already: overwrite it explicitly or choose another folder"
+            )
+
+    def _start_or_resume(self) -> None:
+        progress_file = self._partial / PROGRESS
+        if progress_file.exists():
+            progress = read_sealed(progress_file)
+            job, shards = progress["job"], progress["shards"]
+            differing = [name for name in self._job if job.get(name) != self._job[name]]
+            if job["inputs"] is not None and not differing:
+                self._shards = list(itertools.takewhile(lambda shard: damage(self._partial, shard) is None, shards))
+            elif job["inputs"] is not None and not self._overwrite:
+                raise FileExistsError(
+                    f"{self._partial} holds an interrupted write of {sum(shard['rows'] for shard in shards)} rows with "
+                    f"other {', '.join(differing)}: finish that one first, or overwrite it explicitly"
+                )
+        keep = {shard["name"] for shard in self._shards}
+        if self._partial.exists():
+            for entry in self._partial.iterdir():
+                if entry.name not in keep:
+                    entry.unlink()
+        self._partial.mkdir(exist_ok=True)
+        try:
+            self._write_progress()
+        except OSError:
+            if not self._shards:
+                shutil.rmtree(self._partial)
+            raise
+
+    def append(self, rows: Any) -> None:
+        """Adds rows to the table; whole shards go to the disk as they fill.
+
+        Args:
+            rows: `[n, dim]`, NumPy (a memory map too) or JAX; converted to the cache's dtype.
+
+        Raises:
+            ValueError: another shape, or a value that is not finite in the cache's dtype; the message names row and
+                column. Shards already finished stay.
+        """
+        dim, rows_per_shard = self._job["dim"], self._job["rows_per_shard"]
+        shape = np.shape(rows)
+        if len(shape) != 2 or shape[1] != dim:
+            raise ValueError(
+                f"rows have shape {shape}: [n, {dim}] is expected, from row {self.rows_done + self._buffered} on"
+            )
+        start = 0
+        while start < shape[0]:
+            if self._buffer is None:
+                self._buffer = np.empty((rows_per_shard, dim), self._dtype)
+            count = min(rows_per_shard - self._buffered, shape[0] - start)
+            block = np.asarray(rows[start : start + count])
+            target = self._buffer[self._buffered : self._buffered + count]
+            with np.errstate(over="ignore", invalid="ignore"):
+                target[...] = block.astype(self._dtype, copy=False)
+            self._refuse_non_finite(target, block)
+            self._buffered += count
+            start += count
+            if self._buffered == rows_per_shard:
+                self._write_shard()
+
+    def _refuse_non_finite(self, stored: np.ndarray, given: np.ndarray) -> None:
+        if bad := first_not_finite(stored):
+            row, column = bad
+            value = given[row, column]
+            as_what = f", which {self._dtype.name} cannot hold" if np.isfinite(float(value)) else ""
+            place = self.rows_done + self._buffered + row
+            raise ValueError(f"embeddings row {place} holds {value} in column {column}{as_what}: not finite")
+
+    def _write_shard(self) -> None:
+        assert self._buffer is not None
+        name = shard_name(len(self._shards))
+        record = write_tensors(self._partial / name, {"embeddings": self._buffer[: self._buffered]})
+        self._shards.append({"name": name, "rows": self._buffered, **record._asdict()})
+        self._buffered = 0
+        self._write_progress()
+
+    def _write_progress(self) -> None:
+        write_file(self._partial / PROGRESS, [seal({"job": self._job, "shards": self._shards})])
+
+    def finish(
+        self,
+        *,
+        chosen: Any,
+        rejected: Any,
+        user: Any,
+        prompt: Any = None,
+        weight: Any = None,
+        num_users: int | None = None,
+        user_ids: Sequence[str] | np.ndarray | None = None,
+        head: Any = None,
+        texts: Iterable[tuple[Any, str]] | None = None,
+        extra: Iterable[Mapping[str, Any]] | None = None,
+        note: str | None = None,
+    ) -> Path:
+        """Writes what is left of the table, the pairs and the manifest, and puts the folder in its place.
+
+        Args:
+            chosen: row of the preferred response, integer `[pairs]`.
+            rejected: row of the other response, integer `[pairs]`.
+            user: who compared, integer `[pairs]`.
+            prompt: what both responses answer, integer `[pairs]`, or None.
+            weight: how much a pair counts, `[pairs]`, or None.
+            num_users: the number of users, if neither `user_ids` nor the pairs say it.
+            user_ids: the users' names `[num_users]`, or None.
+            head: the reference head `[dim]`, or None.
+            texts: (prompt, reply) of each response; a prompt is a string or a list of chat messages (dicts).
+            extra: further columns of each pair, `pairs` JSON objects.
+            note: what must be said beside every number from these pairs.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: as `from_arrays`, or the number of texts is not the number of responses; nothing is finished.
+            OSError: the disk refused; finished shards stay for resuming.
+        """
+        responses = self.rows_done + self._buffered
+        if responses == 0:
+            raise ValueError(f"{self.path}: no rows were appended: a table of one response or more is expected")
+        # One column stands for the table: its rows were checked when they were appended.
+        prefs = from_arrays(
+            np.zeros((responses, 1), np.float16),
+            chosen,
+            rejected,
+            user,
+            prompt=prompt,
+            weight=weight,
+            num_users=num_users,
+            user_ids=user_ids,
+        )
+        head = check_head(head, self._job["dim"])
+        if self._buffered:
+            self._write_shard()
+        given_order = np.argsort(prefs.row)
+        pairs = {name: getattr(prefs, name)[given_order] for name in PAIR_COLUMNS}
+        files = {PAIRS: write_tensors(self._partial / PAIRS, pairs)}
+        if prefs.user_ids is not None:
+            files[USERS] = write_file(self._partial / USERS, [json.dumps(prefs.user_ids.tolist(), indent=0).encode()])
+        if head is not None:
+            files[HEAD] = write_tensors(self._partial / HEAD, {"head": head})
+        if texts is not None:
+            objects = ({"prompt": prompt, "reply": reply} for prompt, reply in texts)
+            files[TEXTS] = write_json_lines(self._partial / TEXTS, objects, responses, "response")
+        if extra is not None:
+            files[EXTRA] = write_json_lines(
+                self._partial / EXTRA, (dict(row) for row in extra), prefs.num_pairs, "pair"
+            )
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            **{name: value for name, value in self._job.items() if name != "rows_per_shard"},
+            "responses": responses,
+            "pairs": prefs.num_pairs,
+            "users": prefs.num_users,
+            "note": note,
+            "shards": self._shards,
+            "files": [{"name": name, **record._asdict()} for name, record in files.items()],
+        }
+        write_file(self._partial / MANIFEST, [seal(manifest)])
+        self._put_in_place()
+        return self.path
+
+    def _put_in_place(self) -> None:
+        old = self._old()
+        if self.path.exists() and any(self.path.iterdir()):
+            shutil.rmtree(old, ignore_errors=True)
+            os.rename(self.path, old)
+        os.rename(self._partial, self.path)
+        sync_folder(self.path.parent)
+        (self.path / PROGRESS).unlink()
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _old(self) -> Path:
+        return self.path.with_name(self.path.name + ".old")

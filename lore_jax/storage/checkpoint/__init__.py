@@ -1,0 +1,1 @@
+"""Checkpoints of arrays with checksums, on top of Orbax."""

@@ -1,0 +1,1 @@
+"""Any number of users of a fitted model: adapt, predict, score."""

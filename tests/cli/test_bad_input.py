@@ -1,0 +1,456 @@
+"""Bad input: one line on standard error that names the place, status 2, nothing written. A case more is a line more."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import QUICK_OPTIONS, write_small_cache
+
+from lore_jax.cli.main import main
+from lore_jax.fitting.config import FitConfig
+from lore_jax.model.saved import load, save
+from lore_jax.runs.config import RunConfig, SplitConfig
+from lore_jax.runs.run import run_fit
+from lore_jax.storage.files import locked, seal
+
+GOOD = {"user_id": "ann", "prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}
+NUMBERS = {"user_id": "ann", "chosen": 0, "rejected": 1}
+REFERENCE_HEAD = RunConfig(fit=FitConfig(rank=0), split=SplitConfig(units=("unseen",)), devices=1)
+
+
+@dataclasses.dataclass
+class Here:
+    """A scratch folder, the working directory, with whatever a case puts there; and good things to combine it with."""
+
+    folder: Path
+    good: Path
+
+    def rows(self, *rows, name="pairs.jsonl"):
+        return self.write(name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def write(self, name, content):
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return name
+
+    def array(self, array, name="table.npy", **options):
+        np.save(self.folder / name, array, **options)
+        return name
+
+    def copy(self, name):
+        return shutil.copytree(self.good / name, self.folder / name).name
+
+    def damaged(self, name, file, change=lambda data: data[:-1] + bytes([data[-1] ^ 1])):
+        path = self.folder / self.copy(name) / file
+        path.write_bytes(change(path.read_bytes()))
+        return name
+
+    def reseal(self, name, file, **changes):
+        def change(data):
+            content = json.loads(data)
+            del content["sha256"]
+            return seal({**content, **changes})
+
+        return self.damaged(name, file, change)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good")
+    write_small_cache(folder / "cache")
+    write_small_cache(folder / "other encoder", encoder="other")
+    write_small_cache(folder / "other dim", dim=7)
+    write_small_cache(folder / "other cache", seed=1)
+    run_fit(folder / "cache", folder / "run", REFERENCE_HEAD)
+    run_fit(folder / "cache", folder / "all", dataclasses.replace(REFERENCE_HEAD, split=SplitConfig(everything=True)))
+    save(folder / "nobody", load(folder / "run" / "model")[0])
+    return folder
+
+
+EYE = np.eye(4, dtype=np.float32)
+GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
+NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
+WITH_RANK_0 = ["--rank", "0", "--split.units", "unseen", "--devices", "1", "--resume"]
+
+
+def prepare(here, *rows, array=EYE, options=GIVEN):
+    here.array(array)
+    return ["prepare", here.rows(*rows), *options]
+
+
+def polis(here, comments="comment-id,moderated,comment-body\n0,1,Trees.\n", votes=None):
+    here.write("talk/comments.csv", comments)
+    if votes is not None:
+        here.write("talk/votes.csv", "timestamp,comment-id,voter-id,vote\n" + votes)
+    here.array(EYE[:1])
+    return ["prepare", "talk", *GIVEN]
+
+
+# name: (what to run, made in a `Here`; what the one line must hold, a regular expression)
+CASES = {
+    # The command line itself.
+    "misspelt command": (lambda here: ["prepar"], "there is no command 'prepar': is prepare meant?"),
+    "strange command": (lambda here: ["xyzzy"], r"there is no command 'xyzzy'\."),
+    "misspelt option": (lambda here: ["prepare", "x", "--overwite"], "--overwite: is --overwrite meant?"),
+    "unknown option": (lambda here: ["fit", "x", "--out", "y", "--frobnicate"], "--frobnicate"),
+    "missing argument": (lambda here: ["inspect"], "Missing from lore-jax inspect: PATH"),
+    "missing option": (lambda here: ["fit", "cache"], "Missing from lore-jax fit: --out"),
+    "option without value": (lambda here: ["prepare", "x", "--out"], "Missing value for argument '--out'"),
+    "option of another type": (lambda here: ["fit", "x", "--out", "y", "--seed", "red"], "--seed.*'red'"),
+    "option of no choice": (lambda here: ["fit", "x", "--out", "y", "--family", "cauchy"], "'cauchy' for.*--family"),
+    # rows
+    "no such file": (lambda here: ["prepare", "nothing.jsonl", *GIVEN], "nothing.jsonl: No such file"),
+    "empty file": (lambda here: ["prepare", here.write("x.jsonl", ""), *GIVEN], "x.jsonl is empty"),
+    "blank file": (lambda here: ["prepare", here.write("x.jsonl", "\n\n"), *GIVEN], "x.jsonl holds no rows"),
+    "error page": (
+        lambda here: ["prepare", here.write("x.jsonl", "<html><body>Sorry"), *GIVEN],
+        "x.jsonl line 1.*HTML.*was an error page downloaded",
+    ),
+    "half a row": (
+        lambda here: [*prepare(here), here.write("pairs.jsonl", json.dumps(NUMBERS) + '\n{"user_id": "b')][:-1],
+        "pairs.jsonl line 2: not a whole JSON object",
+    ),
+    "not UTF-8": (
+        lambda here: ["prepare", here.write("x.jsonl", b'{"user_id": "\xff"}'), *GIVEN],
+        "x.jsonl line 1: byte 13 is not UTF-8",
+    ),
+    "not Parquet": (
+        lambda here: ["prepare", here.write("x.parquet", b"PAR1 and nothing more"), *GIVEN],
+        "x.parquet is not a whole Parquet file",
+    ),
+    "missing column": (
+        lambda here: prepare(here, {"user_id": "ann", "prompt": "Tea?", "chosen": "Yes."}),
+        "pairs.jsonl line 1: column 'rejected' is missing; found 'user_id', 'prompt', 'chosen'",
+    ),
+    "misspelt column": (
+        lambda here: prepare(here, {**{"user": "ann"}, **{k: v for k, v in GOOD.items() if k != "user_id"}}),
+        "column 'user_id' is missing.*is 'user' meant for it",
+    ),
+    "null user": (lambda here: prepare(here, GOOD, {**GOOD, "user_id": None}), "line 2: user_id is null"),
+    "wrong type in row 17": (
+        lambda here: prepare(here, *[GOOD] * 16, {**GOOD, "chosen": 3.5}),
+        "line 17: .*chosen is a number",
+    ),
+    "chosen is rejected": (lambda here: prepare(here, {**GOOD, "rejected": "Yes."}), "line 1: chosen equals rejected"),
+    "two spellings": (
+        lambda here: prepare(here, {**GOOD, "rejected": "['No.', 'Never.']"}),
+        "line 1: rejected is a list rendered as text",
+    ),
+    "negative weight": (lambda here: prepare(here, {**NUMBERS, "weight": -1}), "line 1: weight is -1"),
+    "two files": (
+        lambda here: ["prepare", here.rows(GOOD), here.rows(GOOD, name="b.jsonl"), "--out", "out"],
+        "2 sources are given: one file, or Polis folders",
+    ),
+    # embeddings
+    "index past the table": (
+        lambda here: prepare(here, NUMBERS, {**NUMBERS, "rejected": 4}),
+        "line 2: rejected is 4, outside the embeddings of 4 rows",
+    ),
+    "NaN in an embedding": (
+        lambda here: prepare(here, NUMBERS, array=NAN),
+        "table.npy: embeddings row 2 holds nan in column 1",
+    ),
+    "infinite in float16": (
+        lambda here: prepare(here, NUMBERS, array=EYE * 1e6, options=[*GIVEN, "--dtype", "float16"]),
+        "embeddings row 0 holds 1000000.0 in column 0, which float16 cannot hold",
+    ),
+    "integers": (lambda here: prepare(here, NUMBERS, array=np.eye(4, dtype=int)), "holds int64.*floats"),
+    "a vector": (lambda here: prepare(here, NUMBERS, array=EYE[0]), r"holds float32 \[4\]: floats \[responses, dim\]"),
+    "a pickled array": (
+        lambda here: prepare(here, NUMBERS, array=np.array([{}])),
+        "table.npy is not a whole .npy file of numbers",
+    ),
+    "a PyTorch file": (
+        lambda here: ["prepare", here.rows(NUMBERS), "--embeddings", here.write("x.pt", "x"), *GIVEN[2:]],
+        "x.pt ends in '.pt'",
+    ),
+    "half an array": (
+        lambda here: ["prepare", here.rows(NUMBERS), "--embeddings", here.write("table.npy", "\x93NUMPY"), *GIVEN[2:]],
+        "table.npy is not a whole .npy",
+    ),
+    "another number of rows": (
+        lambda here: prepare(here, GOOD),
+        "table.npy has 4 rows, pairs.jsonl has 2 distinct responses",
+    ),
+    "no encoder": (
+        lambda here: prepare(here, NUMBERS, options=["--embeddings", "table.npy", "--out", "out"]),
+        "--encoder is missing",
+    ),
+    "no embeddings": (lambda here: prepare(here, NUMBERS, options=["--out", "out"]), "--embeddings or --cache is miss"),
+    "texts without embeddings": (lambda here: prepare(here, GOOD, options=["--out", "out"]), "`lore-jax embed` embeds"),
+    "embeddings twice": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--cache", "cache"]),
+        "--embeddings and --cache are both given",
+    ),
+    "head of another dim": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--head", here.array(EYE[0, :3], "head.npy")]),
+        r"head has shape \(3,\): \[4\]",
+    ),
+    "hash key for nothing": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--hash-key", here.write("key", "k")]),
+        "--hash-key is given without --hash-ids",
+    ),
+    "hash key not there": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--hash-ids", "--hash-key", "nokey"]),
+        "nokey: No such file",
+    ),
+    # Polis
+    "no conversation": (lambda here: polis(here, comments="x"), "column 'comment-id' is missing; found 'x'"),
+    "no votes": (lambda here: polis(here), "participants-votes.csv is missing"),
+    "vote on nothing": (lambda here: polis(here, votes="1,5,7,1\n"), "votes.csv line 2: a vote on comment 5"),
+    "vote of 3": (lambda here: polis(here, votes="1,0,7,3\n"), "votes.csv line 2: vote is 3"),
+    # where to write
+    "a cache is there": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN[:-1], here.copy("cache")]),
+        "cache holds a cache already",
+    ),
+    "something is there": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN[:-1], here.write("thesis/a.tex", "").split("/")[0]]),
+        "thesis holds 'a.tex', which is no part of a cache",
+    ),
+    "a file is there": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN[:-1], here.write("file", "")]),
+        "file is a file",
+    ),
+    "below a file": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN[:-1], here.write("file", "") + "/out"]),
+        "file.*(File exists|Not a directory)",
+    ),
+    "a disk for reading only": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN[:-1], "/sys/out"]),
+        "/sys/.*(Read-only|not permitted|denied)",
+    ),
+    # a cache
+    "no cache": (lambda here: ["fit", "nothing", "--out", "out"], "nothing is not a cache"),
+    "truncated shard": (
+        lambda here: ["fit", here.damaged("cache", "embeddings-00000.safetensors", lambda d: d[:-5]), "--out", "out"],
+        "embeddings-00000.safetensors is truncated",
+    ),
+    "flipped bit in a shard": (
+        lambda here: ["fit", here.damaged("cache", "embeddings-00000.safetensors"), "--out", "out"],
+        "embeddings-00000.safetensors is damaged",
+    ),
+    "flipped bit in the pairs": (
+        lambda here: ["fit", here.damaged("cache", "pairs.safetensors"), "--out", "out"],
+        "pairs.safetensors is damaged",
+    ),
+    "damaged manifest": (
+        lambda here: ["fit", here.damaged("cache", "manifest.json"), "--out", "out"],
+        "manifest.json is damaged",
+    ),
+    "dim other than the manifest's": (
+        lambda here: ["fit", here.reseal("cache", "manifest.json", dim=13), "--out", "out"],
+        r"embeddings-00000.safetensors holds float32 \[120, 12\]: float32 \[120, 13\] is expected",
+    ),
+    "dtype other than the manifest's": (
+        lambda here: ["fit", here.reseal("cache", "manifest.json", dtype="float16"), "--out", "out"],
+        r"holds float32 \[120, 12\]: float16 \[120, 12\] is expected",
+    ),
+    "newer cache": (
+        lambda here: ["fit", here.reseal("cache", "manifest.json", format_version=9), "--out", "out"],
+        "format version 9, newer than 1: update lore_jax",
+    ),
+    "missing response in a cache": (
+        lambda here: ["prepare", here.rows(GOOD), "--cache", here.copy("cache"), "--out", "out"],
+        "cache lacks 2 of 2 responses, the first 'Yes.'",
+    ),
+    # fit
+    "rank beyond dim": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--rank", "13"],
+        "rank is 13: 1 to 12",
+    ),
+    "too few users": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--split.min-train", "11"],
+        "0 of 25 users have 11 training pairs",
+    ),
+    "too few units": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--split.test", "0.99"],
+        "no user has 2 prompts to put on two sides",
+    ),
+    "negative ridge": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--ridge-deviation", "-1"],
+        "ridge_deviation is -1.0",
+    ),
+    "one fold": (lambda here: ["fit", here.copy("cache"), "--out", "out", "--folds", "1"], "count is 1: 2 folds"),
+    "no devices": (lambda here: ["fit", here.copy("cache"), "--out", "out", "--devices", "99"], "devices is 99: 1 to"),
+    "a run is there": (lambda here: ["fit", here.copy("cache"), "--out", here.copy("run")], "holds a run already"),
+    "resume and overwrite": (
+        lambda here: ["fit", here.copy("cache"), "--out", here.copy("run"), "--resume", "--overwrite"],
+        "resume and overwrite are both asked for",
+    ),
+    "resumed with other options": (
+        lambda here: ["fit", here.copy("cache"), "--out", here.copy("run"), *WITH_RANK_0, "--seed", "4"],
+        r"cannot go on with seed 4 \(it has 0\)",
+    ),
+    "resumed with another cache": (
+        lambda here: ["fit", here.copy("other cache"), "--out", here.copy("run"), *WITH_RANK_0],
+        "other cache is another cache than the one of",
+    ),
+    "damaged run": (
+        lambda here: ["fit", here.copy("cache"), "--out", here.damaged("run", "run.json"), *WITH_RANK_0],
+        "run.json is damaged",
+    ),
+    "newer run": (
+        lambda here: ["evaluate", here.reseal("run", "run.json", format_version=7)],
+        "format version 7, newer than 1",
+    ),
+    # adapt
+    "another encoder": (
+        lambda here: ["adapt", here.copy("run"), here.copy("other encoder"), "--out", "out"],
+        "another encoder than run: model 'other' \\(fitted on 'synthetic'\\)",
+    ),
+    "another dim": (
+        lambda here: ["adapt", here.copy("run"), here.copy("other dim"), "--out", "out"],
+        "other dim has dim 7, run was fitted on dim 12",
+    ),
+    "adapted for nobody": (lambda here: ["adapt", here.copy("run"), here.copy("cache")], "--out and --export are both"),
+    "no model": (
+        lambda here: ["adapt", here.copy("cache"), "cache", "--out", "out"],
+        "cache is neither a run nor a sav",
+    ),
+    "unfinished run": (
+        lambda here: [shutil.rmtree(here.folder / here.copy("run") / "model"), "adapt", "run", "cache", "--out", "o"][
+            1:
+        ],
+        "run is not finished: `lore-jax fit --resume` goes on with it",
+    ),
+    "damaged model": (
+        lambda here: ["adapt", here.damaged("run", "model/0/arrays/_METADATA"), here.copy("cache"), "--out", "out"],
+        "_METADATA is damaged",
+    ),
+    "export is there": (
+        lambda here: ["adapt", here.copy("run"), here.copy("cache"), "--export", here.write("users.parquet", "x")],
+        "users.parquet is there already",
+    ),
+    "a model is there": (
+        lambda here: ["adapt", here.copy("run"), here.copy("cache"), "--out", here.copy("nobody")],
+        "holds a model already",
+    ),
+    # score
+    "scores to a strange file": (
+        lambda here: ["score", here.copy("run"), here.copy("cache"), "--out", "scores.xls"],
+        "scores.xls ends in '.xls': .parquet or .jsonl",
+    ),
+    "scores are there": (
+        lambda here: ["score", here.copy("run"), here.copy("cache"), "--out", here.write("s.jsonl", "")],
+        "s.jsonl is there already",
+    ),
+    "best none": (
+        lambda here: ["score", here.copy("run"), here.copy("cache"), "--out", "s.jsonl", "--top-k", "0"],
+        "top_k is 0",
+    ),
+    "scores for nobody": (
+        lambda here: ["score", here.copy("nobody"), here.copy("cache"), "--out", "s.jsonl"],
+        "nobody has no users: `lore-jax adapt` makes some",
+    ),
+    "candidates of another dim": (
+        lambda here: ["score", here.copy("run"), here.array(EYE), "--out", "s.jsonl"],
+        "table.npy has dim 4, run was fitted on dim 12",
+    ),
+    # evaluate
+    "no run": (lambda here: ["evaluate", here.copy("cache")], "cache is not a run: it has no run.json"),
+    "all fitted": (lambda here: ["evaluate", here.copy("all")], "every pair of the run's cache was fitted"),
+    "tested on its training": (
+        lambda here: ["evaluate", here.copy("run"), "--test", here.copy("cache"), "--out", "results.json"],
+        "cache holds [0-9]+ of 240 pairs that the run was fitted on, the first in row",
+    ),
+    "shots below none": (lambda here: ["evaluate", here.copy("run"), "--shots", "-3"], r"shots is \(-3,\)|--shots"),
+    "results are there": (
+        lambda here: ["evaluate", here.copy("run"), "--out", here.write("results.json", "")],
+        "results.json is there already",
+    ),
+    "another cache": (
+        lambda here: ["evaluate", here.copy("run"), "--cache", here.copy("other cache")],
+        "other cache is another cache than the one of",
+    ),
+    "damaged split": (
+        lambda here: ["evaluate", here.damaged("run", "split.safetensors")],
+        "split.safetensors is damaged",
+    ),
+    "report of nothing": (
+        lambda here: ["report", here.copy("run"), "--out", "page.html"],
+        "run/results.json is not there: `lore-jax evaluate` makes them",
+    ),
+    "report of something else": (
+        lambda here: ["report", here.write("results.json", "[]"), "--out", "page.html"],
+        "results.json holds no results of format 1",
+    ),
+    "report into a folder": (
+        lambda here: ["report", here.copy("run"), "--out", "page"],
+        "--out is page: the name of an .html file",
+    ),
+    "report over something": (
+        lambda here: ["report", here.copy("run"), "--out", here.write("page.html", "")],
+        "page.html is there already",
+    ),
+    # embed
+    "no model's folder": (
+        lambda here: ["embed", here.rows(GOOD), "--model", "nothing", "--out", "out"],
+        "nothing.*(missing|not|No)",
+    ),
+    # inspect
+    "inspect nothing": (lambda here: ["inspect", "nothing"], "nothing does not exist"),
+    "inspect a file": (lambda here: ["inspect", here.write("file", "")], "file is a file"),
+    "inspect something else": (
+        lambda here: ["inspect", here.write("thesis/a.tex", "").split("/")[0]],
+        "thesis is neither a cache, nor a run, nor a saved model",
+    ),
+}
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_status_2_and_nothing_written(name, good, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make, expected = CASES[name]
+    arguments = make(Here(tmp_path, good))
+    before = snapshot(tmp_path)
+    assert main(list(map(str, arguments))) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(r"lore-jax: [^\n]+\n", said.err), said.err
+    assert re.search(expected, said.err), said.err
+    assert snapshot(tmp_path) == before
+
+
+def test_there_are_enough_cases():
+    assert len(CASES) >= 40
+
+
+def test_a_full_disk_says_which_file_and_leaves_nothing(tmp_path, monkeypatch, capsys, good):
+    monkeypatch.chdir(tmp_path)
+    arguments = prepare(Here(tmp_path, good), NUMBERS)
+    before = snapshot(tmp_path)
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(arguments) == 2
+    assert re.fullmatch(r"lore-jax: \S+: No space left on device\n", capsys.readouterr().err)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["prepare", "fit", "adapt"])
+def test_two_processes_one_folder(command, tmp_path, monkeypatch, capsys, good):
+    monkeypatch.chdir(tmp_path)
+    here = Here(tmp_path, good)
+    arguments = {
+        "prepare": lambda: prepare(here, NUMBERS),
+        "fit": lambda: ["fit", here.copy("cache"), "--out", "out", *QUICK_OPTIONS],
+        "adapt": lambda: ["adapt", here.copy("run"), here.copy("cache"), "--out", "out"],
+    }[command]()
+    with locked(tmp_path / "out.lock"):
+        before = snapshot(tmp_path)
+        assert main(arguments) == 2
+        assert snapshot(tmp_path) == before
+    assert f"out.lock is held by process {os.getpid()}" in capsys.readouterr().err

@@ -1,0 +1,52 @@
+"""The demo, small and with given ridges; through the command line too."""
+
+import json
+
+from lore_jax.cli.demo import Config, lines, run
+from lore_jax.cli.main import main
+from lore_jax.evaluation.results import read_results, select
+
+SMALL = {"users": 40, "pairs": 24, "dim": 8, "rank": 1, "ridge": 3.0}
+
+
+def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
+    said = run(Config(out=tmp_path / "demo", **SMALL))
+    results = read_results(said["results"])
+    assert {row["method"] for row in results["rows"]} == {"reference head", "ridge BT", "gaussian", "oracle"}
+    assert {(row["users"], row["units"]) for row in results["rows"]} == {
+        (users, units) for users in ("seen", "unseen") for units in ("seen", "unseen")
+    }
+    assert len(results["splits"][0]["digest"]) == 64
+    figures = {f"{name}-{units}.png" for name in ("shots", "reliability") for units in ("seen", "unseen")}
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"results.json", "users.png", *figures}
+    assert [line.split("|")[1].strip() for line in said["table"].splitlines()[2:]] == [
+        "reference head", "ridge Bradley-Terry", "population (0 shots)", "another user's weights", "personal",
+        "oracle (planted basis)",
+    ]  # fmt: skip
+    # Camps that differ much: the truth is known to be worth many points.
+    (oracle,) = select(results, method="oracle", control=None, users="unseen", units="unseen", shots=20)
+    (nobody,) = select(results, method="oracle", control=None, users="unseen", units="unseen", shots=0)
+    assert oracle["accuracy"] > nobody["accuracy"] + 0.05
+
+
+def test_the_command_prints_table_sentence_and_files(tmp_path, capsys):
+    options = [text for name, value in SMALL.items() for text in (f"--{name}", str(value))]
+    out = str(tmp_path / "demo")
+    assert main(["demo", "--out", out, "--camps", "1", "--spread", "0", *options, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["verdict"]["sentence"].startswith("No evidence that personalising helps on this data")
+    assert not said["verdict"]["helps"]
+    text = "\n".join(lines(said))
+    assert said["table"] in text
+    assert f"Saved {out}/results.json" in text
+
+
+def test_impossible_numbers_are_refused(tmp_path, capsys):
+    assert main(["demo", "--out", str(tmp_path), "--rank", "9", "--dim", "8"]) == 2
+    assert "rank 9 is above dim 8" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file" / "demo")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

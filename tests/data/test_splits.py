@@ -1,0 +1,339 @@
+"""Splits, looked at from outside: sets of Python tuples, never the arrays the splits are made with."""
+
+import contextlib
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lore_jax.data import splits
+from lore_jax.data.four_way import four_way
+from lore_jax.data.preferences import from_arrays
+
+
+def random_preferences(seed, *, users=12, prompts=15, replies=4, pairs=400, shared=0):
+    """Ragged users over prompts with their own replies; `shared` replies are given to every prompt."""
+    rng = np.random.default_rng(seed)
+    user = rng.choice(users, pairs, p=rng.dirichlet(np.ones(users)))
+    prompt = rng.integers(prompts, size=pairs)
+    own = rng.permuted(np.tile(np.arange(replies), (pairs, 1)), axis=1)[:, :2] + (shared + prompt * replies)[:, None]
+    is_shared = rng.random(pairs) < 0.3 if shared else np.zeros(pairs, bool)
+    own[is_shared, 0] = rng.integers(max(1, shared), size=int(is_shared.sum()))
+    order = rng.random(pairs) < 0.5
+    chosen, rejected = np.where(order, own[:, 0], own[:, 1]), np.where(order, own[:, 1], own[:, 0])
+    table = np.ones((shared + prompts * replies, 1), np.float32)
+    return from_arrays(table, chosen, rejected, user, prompt=prompt, num_users=users)
+
+
+def one_prompt(seed, *, users=10, responses=30, pairs=600):
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(responses, size=pairs)
+    rejected = (chosen + rng.integers(1, responses, size=pairs)) % responses
+    table = np.ones((responses, 1), np.float32)
+    return from_arrays(table, chosen, rejected, rng.integers(users, size=pairs), num_users=users)
+
+
+def prompts_of(prefs):
+    return set(prefs.prompt.tolist())
+
+
+def responses_of(prefs):
+    return set(prefs.chosen.tolist()) | set(prefs.rejected.tolist())
+
+
+def own(prefs, ids=None):
+    """(user, prompt) and (user, response) combinations, users by their first numbers."""
+    user = prefs.user.tolist() if ids is None else ids[prefs.user].tolist()
+    prompts = set(zip(user, prefs.prompt.tolist(), strict=True))
+    both = zip(user * 2, prefs.chosen.tolist() + prefs.rejected.tolist(), strict=True)
+    return prompts, set(both)
+
+
+def parts(prefs, cut):
+    assert not (cut.train & cut.test).any()
+    assert cut.train.sum() + cut.test.sum() + cut.dropped == prefs.num_pairs
+    return prefs.take_pairs(cut.train), prefs.take_pairs(cut.test)
+
+
+def assert_new_units(prefs, cut, unit):
+    train, test = parts(prefs, cut)
+    assert not responses_of(train) & responses_of(test)
+    assert unit == "response" or not prompts_of(train) & prompts_of(test)
+
+
+def assert_known_units(prefs, cut, unit):
+    train, test = parts(prefs, cut)
+    (train_prompts, train_responses), (test_prompts, test_responses) = own(train), own(test)
+    assert not train_responses & test_responses
+    assert unit == "response" or not train_prompts & test_prompts
+
+
+@contextlib.contextmanager
+def unlucky_draws_set_aside():
+    """Three responses a prompt: now and then no pair has both of its responses on the test side, which is refused."""
+    try:
+        yield
+    except ValueError as error:
+        assume("leaves no test pair" not in str(error))
+        raise
+
+
+@pytest.mark.parametrize("unit", ["prompt", "response"])
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**31), shared=st.sampled_from([0, 1, 6]), fraction=st.floats(0.2, 0.8))
+def test_no_leak(unit, seed, shared, fraction):
+    prefs = random_preferences(seed, shared=shared)
+    with unlucky_draws_set_aside():
+        assert_new_units(prefs, splits.hold_out_units(prefs, fraction, unit=unit, seed=seed), unit)
+    assert_known_units(prefs, splits.hold_out_within_users(prefs, fraction, unit=unit, seed=seed), unit)
+
+
+@pytest.mark.parametrize(("use", "check"), [("unseen", assert_new_units), ("seen", assert_known_units)])
+@pytest.mark.parametrize("unit", ["prompt", "response"])
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), shared=st.sampled_from([0, 6]), count=st.integers(2, 5))
+def test_folds_never_leak_and_test_everything_once(unit, use, check, seed, shared, count):
+    prefs = random_preferences(seed, shared=shared, pairs=600)
+    with unlucky_draws_set_aside():
+        cuts = splits.folds(prefs, count, use=use, unit=unit, seed=seed)
+    assert len(cuts) == count
+    for cut in cuts:
+        check(prefs, cut, unit)
+    tested = np.sum([cut.test for cut in cuts], axis=0)
+    assert tested.max() <= 1
+    if unit == "prompt" and not shared and use == "unseen":  # nothing can straddle: every pair is tested once
+        assert (tested == 1).all()
+        assert all(cut.dropped == 0 for cut in cuts)
+
+
+def test_folds_of_prompts_are_of_equal_size():
+    prefs = random_preferences(0, prompts=17, pairs=2000)
+    sizes = [len(prompts_of(prefs.take_pairs(cut.test))) for cut in splits.folds(prefs, 5, seed=1)]
+    assert sorted(sizes) == [3, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.3, 0.5, 0.8])
+def test_the_fraction_is_exact(fraction):
+    prefs = random_preferences(3, pairs=5000, users=3, prompts=20)
+    dense = one_prompt(
+        3, users=3, responses=30, pairs=9000
+    )  # every two responses meet: none is lost for want of a pair
+    train, test = parts(prefs, splits.hold_out_units(prefs, fraction, seed=0))
+    assert (len(prompts_of(train)), len(prompts_of(test))) == (20 - round(20 * fraction), round(20 * fraction))
+    train, test = parts(dense, splits.hold_out_units(dense, fraction, unit="response", seed=0))
+    assert (len(responses_of(train)), len(responses_of(test))) == (30 - round(30 * fraction), round(30 * fraction))
+    test = prefs.take_pairs(splits.hold_out_within_users(prefs, fraction, seed=0).test)
+    of_dense = dense.take_pairs(splits.hold_out_within_users(dense, fraction, unit="response", seed=0).test)
+    for user in range(3):
+        assert len(prompts_of(test.take_users(np.array([user])))) == round(fraction * 20)
+        assert len(responses_of(of_dense.take_users(np.array([user])))) == round(fraction * 30)
+
+
+def test_prompts_without_shared_responses_lose_no_pair():
+    prefs = random_preferences(5)
+    assert splits.hold_out_units(prefs, 0.3, seed=0).dropped == 0
+    assert splits.hold_out_within_users(prefs, 0.3, seed=0).dropped == 0
+
+
+def test_straddling_pairs_of_responses_are_those_with_a_foot_on_both_sides():
+    prefs = one_prompt(0)
+    cut = splits.hold_out_units(prefs, 0.3, unit="response", seed=4)
+    held_out = responses_of(prefs.take_pairs(cut.test))
+    feet = [(c in held_out) + (r in held_out) for c, r in zip(prefs.chosen, prefs.rejected, strict=True)]
+    assert cut.dropped == feet.count(1)
+    assert cut.test.tolist() == [count == 2 for count in feet]
+
+
+def test_a_response_given_to_prompts_of_both_sides_goes_where_most_of_its_pairs_are():
+    # Response 0 answers each of 5 prompts, once; each has a pair of its own replies besides.
+    chosen, rejected = [0] * 5 + list(range(6, 11)), list(range(1, 6)) + list(range(11, 16))
+    prefs = from_arrays(np.ones((16, 1), np.float32), chosen, rejected, [0] * 10, prompt=[*range(5)] * 2)
+    for seed in range(10):
+        cut = splits.hold_out_units(prefs, 0.4, seed=seed)
+        assert (cut.train.sum(), cut.test.sum(), cut.dropped) == (6, 2, 2)
+
+
+@pytest.mark.parametrize("cut", [splits.hold_out_units, splits.hold_out_within_users])
+def test_the_seed_decides(cut):
+    prefs = one_prompt(0)
+    first, again, other = (cut(prefs, 0.3, unit="response", seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.test, again.test)
+    assert (first.test != other.test).any()
+
+
+def test_split_users():
+    seen, unseen = splits.split_users(10, 0.3, seed=0)
+    assert (len(seen), len(unseen)) == (7, 3)
+    assert sorted([*seen, *unseen]) == list(range(10))
+    assert (np.diff(seen) > 0).all()
+    assert (np.diff(unseen) > 0).all()
+    assert [len(part) for part in splits.split_users(2, 0.01, seed=0)] == [1, 1]
+    assert [len(part) for part in splits.split_users(3, 0.99, seed=0)] == [1, 2]
+
+
+def test_every_user_is_as_likely_to_be_unseen():
+    drawn = np.zeros(10)
+    for seed in range(600):
+        drawn[splits.split_users(10, 0.3, seed=seed)[1]] += 1
+    assert abs(drawn / 600 - 0.3).max() < 0.075  # four standard errors
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_shots_are_nested_and_limited(seed):
+    prefs = random_preferences(seed, users=20)
+    whole = prefs.pairs_per_user()
+    draws = [splits.draw_shots(prefs, shots, seed=seed) for shots in (0, 1, 5, 10, 10_000)]
+    for shots, draw in zip((0, 1, 5, 10, 10_000), draws, strict=True):
+        np.testing.assert_array_equal(draw.pairs_per_user(), np.minimum(whole, shots))
+        assert draw.num_users == prefs.num_users
+    for fewer, more in itertools.pairwise(draws):
+        assert set(fewer.row) <= set(more.row)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_prompts_are_drawn_whole_and_nested(seed):
+    prefs = random_preferences(seed, users=20)
+    draws = [splits.draw_prompts(prefs, count, seed=seed) for count in (0, 1, 3, 10_000)]
+    of_user = [{(user, prompt) for user, prompt in zip(draw.user, draw.prompt, strict=True)} for draw in draws]
+    whole = set(zip(prefs.user, prefs.prompt, strict=True))
+    for count, draw, mine in zip((0, 1, 3, 10_000), draws, of_user, strict=True):
+        for user in range(20):
+            there = sum(one == user for one, _ in whole)
+            assert sum(one == user for one, _ in mine) == min(count, there)
+        inside = [pair in mine for pair in zip(prefs.user, prefs.prompt, strict=True)]
+        np.testing.assert_array_equal(np.sort(draw.row), np.sort(prefs.row[inside]))  # all pairs of what is drawn
+    assert of_user[0] <= of_user[1] <= of_user[2] <= of_user[3] == whole
+
+
+def test_every_pair_is_as_likely_to_be_a_shot():
+    prefs = from_arrays(np.ones((9, 1), np.float32), range(8), range(1, 9), [0] * 5 + [1] * 3)
+    count = np.zeros(8)
+    for seed in range(900):
+        count[splits.draw_shots(prefs, 2, seed=seed).row] += 1
+    np.testing.assert_allclose(count / 900, [2 / 5] * 5 + [2 / 3] * 3, atol=0.066)  # four standard errors
+
+
+CELLS = {("seen", "seen"), ("seen", "unseen"), ("unseen", "seen"), ("unseen", "unseen")}
+
+
+@pytest.mark.parametrize("unit", ["prompt", "response"])
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), shared=st.sampled_from([0, 6]), least=st.sampled_from([(1, 1), (8, 3)]))
+def test_four_way_never_leaks(unit, seed, shared, least):
+    prefs = random_preferences(seed, users=20, prompts=12, pairs=3000, shared=shared)
+    split = four_way(prefs, unit=unit, min_train=least[0], min_test=least[1], seed=seed)
+    assert set(split.tests) == CELLS
+    seen, unseen = split.seen_users, split.unseen_users
+    assert not set(seen) & set(unseen)
+    ids = {"seen": seen, "unseen": unseen}
+    base = {"seen": split.train, "unseen": split.shots}
+    units_of = prompts_of if unit == "prompt" else responses_of
+    for (users, units), test in split.tests.items():
+        given = base[users]
+        assert test.num_users == len(ids[users]) == given.num_users
+        assert test.pairs_per_user().min() >= least[1]
+        assert given.pairs_per_user().min() >= least[0]
+        if units == "unseen":
+            for one in base.values():
+                assert not responses_of(test) & responses_of(one)
+                assert not units_of(test) & units_of(one)
+        else:
+            assert units_of(test) <= units_of(split.train)
+            (given_prompts, given_responses), (test_prompts, test_responses) = own(given), own(test)
+            assert not given_responses & test_responses
+            assert unit == "response" or not given_prompts & test_prompts
+    every = [split.train, split.shots, *split.tests.values()]
+    rows = np.concatenate([part.row for part in every])
+    assert len(set(rows)) == len(rows)
+    assert len(rows) + sum(split.dropped[1:]) == prefs.num_pairs
+    assert split.dropped.users == 20 - len(seen) - len(unseen)
+
+
+def test_four_way_keeps_the_users_names_and_numbers():
+    prefs = random_preferences(0, users=20, pairs=3000)
+    named = from_arrays(
+        prefs.embeddings, prefs.chosen, prefs.rejected, prefs.user, prompt=prefs.prompt,
+        user_ids=[f"user {i}" for i in range(20)],
+    )  # fmt: skip
+    split = four_way(named, seed=0)
+    for (users, _), test in split.tests.items():
+        ids = {"seen": split.seen_users, "unseen": split.unseen_users}[users]
+        assert test.user_ids.tolist() == [f"user {i}" for i in ids]
+        np.testing.assert_array_equal(ids[test.user], prefs.user[test.row])
+
+
+def test_four_way_of_one_column():
+    prefs = one_prompt(0, pairs=3000)
+    new = four_way(prefs, unit="response", units=("unseen",), seed=0)
+    assert set(new.tests) == {("seen", "unseen"), ("unseen", "unseen")}
+    known = four_way(prefs, unit="response", units=("seen",), seed=0)
+    assert set(known.tests) == {("seen", "seen"), ("unseen", "seen")}
+    # Nothing is held out for everybody, or within users: there is more to train on than with both.
+    both = four_way(prefs, unit="response", seed=0)
+    assert both.train.num_pairs < min(new.train.num_pairs, known.train.num_pairs)
+
+
+def test_known_test_pairs_whose_prompts_nobody_trained_on_are_dropped():
+    # Each user answers prompts of their own: none of their test prompts can be in the fit of another.
+    user, prompt = np.repeat(np.arange(6), 10), np.arange(60)
+    prefs = from_arrays(np.ones((120, 1), np.float32), 2 * prompt, 2 * prompt + 1, user, prompt=prompt)
+    with pytest.raises(ValueError, match=r"no seen user has 1 training pairs and 1 test pairs of seen units"):
+        four_way(prefs, units=("seen",), seed=0)
+    split = four_way(prefs, units=("seen",), min_test=0, seed=0)
+    assert all(test.num_pairs == 0 for test in split.tests.values())
+    assert split.dropped == (0, 0, 0, 18)
+    assert four_way(prefs, units=("unseen",), min_test=0, seed=0).dropped == (0, 0, 0, 0)
+
+
+def test_the_digest_recognises_a_split():
+    prefs = random_preferences(0, users=20, pairs=3000)
+    digest = four_way(prefs, seed=0).digest
+    assert len(digest) == 64
+    assert four_way(prefs, seed=0).digest == digest
+    # The same pairs in another order, with their split by the same seed, are the same split.
+    order = np.random.default_rng(1).permutation(prefs.num_pairs)
+    columns = (getattr(prefs, name)[order] for name in ("chosen", "rejected", "user"))
+    shuffled = from_arrays(prefs.embeddings, *columns, prompt=prefs.prompt[order], num_users=20)
+    assert four_way(shuffled, seed=0).digest == digest
+    others = [four_way(prefs, seed=1), four_way(prefs, test=0.2, seed=0), four_way(prefs, unseen_users=0.5, seed=0)]
+    swapped = from_arrays(prefs.embeddings, prefs.rejected, prefs.chosen, prefs.user, prompt=prefs.prompt, num_users=20)
+    assert len({digest, *(split.digest for split in [*others, four_way(swapped, seed=0)])}) == 5
+
+
+SINGLE = one_prompt(0)
+DISJOINT = from_arrays(np.ones((4, 1), np.float32), [0, 2], [1, 3], [0, 1])
+EMPTY = from_arrays(np.ones((4, 1), np.float32), [], [], [], num_users=3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: splits.split_users(1, 0.5, seed=0), "1 users cannot be split into seen and unseen"),
+        (lambda: splits.split_users(9, 1.0, seed=0), r"unseen is 1\.0: a share between 0 and 1"),
+        (lambda: splits.split_users(9, float("nan"), seed=0), "unseen is nan: a share"),
+        (lambda: splits.hold_out_units(SINGLE, 0.3, seed=0), "there are not 2 prompts .* unit='response'"),
+        (lambda: splits.hold_out_within_users(SINGLE, 0.3, seed=0), "no user has 2 prompts .* unit='response'"),
+        (lambda: splits.hold_out_units(SINGLE, 0.0, unit="response", seed=0), "fraction is 0"),
+        (lambda: splits.hold_out_units(SINGLE, 0.3, unit="dialogue", seed=0), "unit is 'dialogue': 'prompt' or"),
+        (lambda: splits.hold_out_units(EMPTY, 0.3, seed=0), "hold no pairs"),
+        (lambda: splits.hold_out_units(DISJOINT, 0.1, unit="response", seed=0), "0.1 of 4 responses leaves no test"),
+        (lambda: splits.hold_out_within_users(DISJOINT, 0.5, unit="response", seed=0), "the users' responses leaves"),
+        (lambda: splits.folds(SINGLE, 1, unit="response", seed=0), "count is 1: 2 folds or more"),
+        (lambda: splits.folds(SINGLE, 40, unit="response", seed=0), "30 responses cannot fill 40 folds"),
+        (lambda: splits.folds(SINGLE, 2, use="new", unit="response", seed=0), "use is 'new': 'unseen' or 'seen'"),
+        (lambda: splits.folds(DISJOINT, 4, unit="response", seed=0), "fold 0 of 4 over 4 responses leaves no test"),
+        (lambda: splits.draw_shots(SINGLE, -1, seed=0), "shots is -1: 0 or more"),
+        (lambda: splits.draw_prompts(SINGLE, -1, seed=0), "prompts is -1: 0 or more"),
+        (lambda: four_way(SINGLE, seed=0), "there are not 2 prompts"),
+        (lambda: four_way(SINGLE, unit="response", min_train=1000, seed=0), "0 of 10 users have 1000 training pairs"),
+        (lambda: four_way(SINGLE, unit="response", units=("seen", "new"), seed=0), r"units is \('seen', 'new'\)"),
+        (lambda: four_way(SINGLE, unit="response", unseen_users=2, seed=0), "unseen is 2: a share"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

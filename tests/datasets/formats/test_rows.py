@@ -1,0 +1,308 @@
+"""Preference files: every spelling gives the same pairs; every bad row is refused in one line with its place."""
+
+import json
+
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lore_jax.datasets.formats.rows import (
+    holds_index_rows,
+    load_embeddings,
+    load_vector,
+    read_index_pairs,
+    read_text_pairs,
+)
+from lore_jax.storage.safetensors import write_tensors
+
+USER = {"role": "user", "content": "Name a colour."}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def reply(text):
+    return {"role": "assistant", "content": text}
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def row(**changes):
+    return {"user_id": "ann", "prompt": "Name a colour.", "chosen": "Blue.", "rejected": "Red.", **changes}
+
+
+def without(name, **changes):
+    return {key: value for key, value in row(**changes).items() if key != name}
+
+
+SPELLINGS = {
+    "strings": row(),
+    "prompt as messages": row(prompt=[USER]),
+    "replies as messages": row(chosen=[reply("Blue.")], rejected=[reply("Red.")]),
+    "conversations": row(chosen=[USER, reply("Blue.")], rejected=[USER, reply("Red.")]),
+    "conversations, no prompt": without("prompt", chosen=[USER, reply("Blue.")], rejected=[USER, reply("Red.")]),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("system", ["none", "column", "message"])
+def test_spellings_agree(tmp_path, name, system):
+    one = dict(SPELLINGS[name])
+    if system == "column":
+        one["system"] = SYSTEM["content"]
+    if system == "message":
+        if isinstance(one.get("prompt"), str):
+            one["prompt"] = [USER]
+        for key in ("prompt", "chosen", "rejected"):
+            if isinstance(one.get(key), list) and one[key][0] == USER:
+                one[key] = [SYSTEM, *one[key]]
+    pairs = read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", [one]))
+    prompt = [USER] if system == "none" else [SYSTEM, USER]
+    assert [tuple(response) for response in pairs.responses] == [(prompt, "Blue."), (prompt, "Red.")]
+    assert (pairs.chosen.tolist(), pairs.rejected.tolist(), pairs.user_ids) == ([0], [1], ["ann"])
+
+
+def test_distinct_responses_are_kept_once(tmp_path):
+    rows = [
+        row(note="first"),
+        row(user_id=7, chosen="Red.", rejected="Blue.", weight=0.5),
+        row(),
+        row(prompt="Name a fruit.", chosen="Fig.", rejected="Blue."),
+    ]
+    pairs = read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", rows))
+    assert [response.reply for response in pairs.responses] == ["Blue.", "Red.", "Fig.", "Blue."]
+    assert pairs.responses[0].prompt is pairs.responses[1].prompt
+    np.testing.assert_array_equal(pairs.chosen, [0, 1, 0, 2])
+    np.testing.assert_array_equal(pairs.rejected, [1, 0, 1, 3])
+    np.testing.assert_array_equal(pairs.user, [0, 1, 0, 0])
+    np.testing.assert_array_equal(pairs.prompt, [0, 0, 0, 1])
+    np.testing.assert_array_equal(pairs.weight, np.float32([1, 0.5, 1, 1]))
+    assert pairs.user_ids == ["ann", "7"]
+    assert pairs.num_duplicates == 1
+    assert pairs.extra == [{"note": "first"}, {}, {}, {}]
+    prefs = pairs.preferences(np.eye(4, dtype=np.float32))
+    assert (prefs.num_pairs, prefs.num_users) == (4, 2)
+
+
+def test_parquet_and_jsonl_agree(tmp_path):
+    rows = [
+        row(prompt_id="a", chosen=[reply("Blue.")], rejected=[reply("Red.")], when=3),
+        row(prompt_id="a", chosen=[reply("Green.")], rejected=[reply("Blue.")], when=None, user_id="bob"),
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+    one, other = (
+        read_text_pairs(path) for path in (tmp_path / "pairs.parquet", write_jsonl(tmp_path / "pairs.jsonl", rows))
+    )
+    assert one.responses == other.responses
+    assert one.extra == other.extra
+    for name in ("chosen", "rejected", "user", "prompt", "weight"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_prompt_id_numbers_the_prompts(tmp_path):
+    rows = [
+        row(prompt_id="dialogue 1"),
+        row(prompt_id="dialogue 2"),
+        row(prompt="And a fruit?", prompt_id="dialogue 1"),
+    ]
+    pairs = read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", rows))
+    np.testing.assert_array_equal(pairs.prompt, [0, 1, 0])
+
+
+def test_honest_lists_are_replies(tmp_path):
+    rows = [row(chosen='["red", "blue"]', rejected="['red' and 'blue'"), row(chosen="[1, 2]", rejected="[see 'x']")]
+    assert len(read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", rows)).responses) == 4
+
+
+def test_blank_lines_and_byte_order_mark_are_skipped(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(row()).encode() + b"\n\n" + json.dumps(row()).encode())
+    assert read_text_pairs(path).num_duplicates == 1
+
+
+def test_index_rows(tmp_path):
+    rows = [{"user_id": 3, "chosen": 4, "rejected": 0, "prompt": p} for p in ("x", "y", "x")]
+    path = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    pairs = read_index_pairs(path, 5)
+    np.testing.assert_array_equal(pairs.prompt, [0, 1, 0])
+    assert pairs.num_duplicates == 2
+    prefs = pairs.preferences(np.eye(5, dtype=np.float32))
+    np.testing.assert_array_equal(prefs.chosen, [4, 4, 4])
+    assert prefs.user_ids is not None
+    assert prefs.user_ids.tolist() == ["3"]
+
+
+# what stands in line 17 of a good file, and what is said about it
+BAD_ROWS = {
+    "no user column": (without("user_id"), "column 'user_id' is missing; found 'prompt', 'chosen', 'rejected'"),
+    "misspelt column": (without("chosen", choosen="x"), "column 'chosen' is missing.*is 'choosen' meant for it"),
+    "no prompt column": (without("prompt", promt="x"), "column 'prompt' is missing.*is 'promt' meant for it"),
+    "null user": (row(user_id=None), "user_id is null"),
+    "empty user": (row(user_id=" "), "user_id is empty"),
+    "fractional user": (row(user_id=1.5), "user_id is a number"),
+    "number as reply": (row(chosen=5), "chosen is an integer.*: a text or a list of messages is expected"),
+    "null reply": (row(rejected=None), "rejected is null"),
+    "null prompt": (row(prompt=None), "prompt is null"),
+    "empty prompt": (row(prompt="  "), "prompt is empty"),
+    "empty prompt list": (row(prompt=[]), "prompt is empty"),
+    "equal replies": (row(rejected="Blue."), "chosen equals rejected \\('Blue.'\\)"),
+    "empty reply": (row(rejected=" \n"), "rejected is an empty reply"),
+    "list as text": (row(rejected="['Red.', 'Green.']"), "rejected is a list rendered as text"),
+    "list as text with apostrophe": (row(rejected="[\"It's\", 'Green.']"), "rejected is a list rendered as text"),
+    "messages as text": (row(chosen=str([reply("Blue.")])), "chosen is a list rendered as text"),
+    "one side a list": (row(rejected=[reply("Red.")]), "chosen and rejected are a text and a list of messages"),
+    "unknown role": (row(prompt=[{"role": "tool", "content": "x"}]), "message 0 has role 'tool'"),
+    "no content": (row(prompt=[{"role": "user"}]), "message 0 is .*: an object with role and content is expected"),
+    "parts as content": (row(prompt=[{"role": "user", "content": [{"type": "text"}]}]), "content that is a list"),
+    "not alternating": (row(prompt=[USER, USER]), "prompt: message 1 is the turn of 'user': 'assistant' is expected"),
+    "system in the middle": (row(prompt=[USER, SYSTEM, USER]), "message 1 is the turn of 'system'"),
+    "prompt ends with a reply": (row(prompt=[USER, reply("x")]), "prompt ends with the turn of 'assistant'"),
+    "conversation without reply": (row(chosen=[USER], rejected=[USER]), "chosen ends with the turn of 'user'"),
+    "other conversation": (
+        row(prompt="Name a fruit.", chosen=[USER, reply("a")], rejected=[USER, reply("b")]),
+        "chosen is a conversation that does not begin with the prompt",
+    ),
+    "conversations differ": (
+        without("prompt", chosen=[USER, reply("a")], rejected=[{"role": "user", "content": "?"}, reply("b")]),
+        "chosen and rejected differ before the last reply",
+    ),
+    "replies without prompt": (
+        without("prompt", chosen=[reply("a")], rejected=[reply("b")]),
+        "there is no prompt",
+    ),
+    "two systems": (row(prompt=[SYSTEM, USER], system="Be long."), "system is given in its own column"),
+    "system of another type": (row(system=3), "system is an integer"),
+    "weight as text": (row(weight="1"), "weight is '1'"),
+    "negative weight": (row(weight=-1), "weight is -1"),
+    "nan weight": (row(weight=float("nan")), "weight is nan"),
+    "prompt_id only here": (row(prompt_id="x"), "prompt_id is there, unlike in the rows before"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_row_is_refused_with_its_line(tmp_path, name):
+    bad, message = BAD_ROWS[name]
+    path = write_jsonl(tmp_path / "pairs.jsonl", [row()] * 16 + [bad])
+    with pytest.raises(ValueError, match=rf"pairs.jsonl line 17: .*{message}") as caught:
+        read_text_pairs(path)
+    assert "\n" not in str(caught.value)
+
+
+BAD_LINES = {
+    "html": (b"<!DOCTYPE html><html>", "is HTML or XML, not JSONL"),
+    "truncated": (json.dumps(row()).encode()[:40], "not a whole JSON object"),
+    "not utf-8": (b'{"user_id": "\xe9"}', "byte 13 is not UTF-8 text"),
+    "an array": (b"[1, 2]", "a list: one JSON object a line"),
+    "deep": (b"[" * 100_000, "not a whole JSON object"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_bad_line_is_refused_with_its_number(tmp_path, name):
+    bad, message = BAD_LINES[name]
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes((json.dumps(row()) + "\n").encode() * 2 + bad)
+    with pytest.raises(ValueError, match=f"line 3: .*{message}") as caught:
+        read_text_pairs(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_without_rows_are_refused(tmp_path):
+    for content, message in ((b"", "is empty"), (b"\n \n", "holds no rows")):
+        path = tmp_path / "pairs.jsonl"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            read_text_pairs(path)
+    with pytest.raises(FileNotFoundError, match=r"missing\.jsonl"):
+        read_text_pairs(tmp_path / "missing.jsonl")
+
+
+def test_bad_parquet(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pa.Table.from_pylist([row(), row(user_id=None)]), path)
+    with pytest.raises(ValueError, match=r"pairs.parquet row 1 \(counted from 0\): user_id is null"):
+        read_text_pairs(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="is not a whole Parquet file"):
+        read_text_pairs(path)
+
+
+BAD_INDEX_ROWS = {
+    "past the table": ({"user_id": 1, "chosen": 5, "rejected": 0}, "chosen is 5, outside the embeddings of 5 rows"),
+    "negative": ({"user_id": 1, "chosen": 0, "rejected": -1}, "rejected is -1, outside"),
+    "fraction": ({"user_id": 1, "chosen": 0.0, "rejected": 1}, "chosen is a number: an integer"),
+    "text": ({"user_id": 1, "chosen": 0, "rejected": "1"}, "rejected is a text: an integer"),
+    "bool": ({"user_id": 1, "chosen": True, "rejected": 0}, "chosen is true or false"),
+    "equal": ({"user_id": 1, "chosen": 2, "rejected": 2}, "chosen equals rejected \\(row 2\\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INDEX_ROWS)
+def test_bad_index_row(tmp_path, name):
+    bad, message = BAD_INDEX_ROWS[name]
+    path = write_jsonl(tmp_path / "pairs.jsonl", [{"user_id": 1, "chosen": 0, "rejected": 1}, bad])
+    with pytest.raises(ValueError, match=f"line 2: {message}"):
+        read_index_pairs(path, 5)
+
+
+def test_load_embeddings(tmp_path):
+    table = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    np.save(tmp_path / "e.npy", table)
+    write_tensors(tmp_path / "e.safetensors", {"embeddings": table.astype(ml_dtypes.bfloat16), "head": table[0]})
+    np.testing.assert_array_equal(load_embeddings(tmp_path / "e.npy"), table)
+    np.testing.assert_array_equal(load_embeddings(tmp_path / "e.safetensors"), table.astype(ml_dtypes.bfloat16))
+
+
+BAD_EMBEDDINGS = {
+    "objects": (np.array([{}, {}]), "is not a whole .npy file of numbers"),
+    "bfloat16 in npy": (np.zeros((2, 2), ml_dtypes.bfloat16), "has the raw type"),
+    "three axes": (np.zeros((2, 2, 2), np.float32), r"holds float32 \[2, 2, 2\]: floats \[responses, dim\]"),
+    "integers": (np.zeros((2, 2), np.int32), "holds int32"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_EMBEDDINGS)
+def test_bad_embeddings(tmp_path, name):
+    array, message = BAD_EMBEDDINGS[name]
+    np.save(tmp_path / "e.npy", array)
+    with pytest.raises(ValueError, match=f"e.npy {message}"):
+        load_embeddings(tmp_path / "e.npy")
+
+
+def test_head(tmp_path):
+    np.save(tmp_path / "head.npy", np.arange(3.0))
+    assert load_vector(tmp_path / "head.npy").dtype == np.float32
+    np.testing.assert_array_equal(load_vector(tmp_path / "head.npy"), [0, 1, 2])
+    np.save(tmp_path / "head.npy", np.zeros((3, 1)))
+    with pytest.raises(ValueError, match=r"head.npy holds float64 \[3, 1\]: floats \[dim\] are expected"):
+        load_vector(tmp_path / "head.npy")
+
+
+def test_kind_of_rows_is_told_by_the_first(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('\n{"user_id": 1, "chosen": 3, "rejected": 4}\n')
+    assert holds_index_rows(file)
+    file.write_text('{"user_id": 1, "prompt": "p", "chosen": "3", "rejected": "4"}\n')
+    assert not holds_index_rows(file)
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="holds no rows"):
+        holds_index_rows(file)
+
+
+def test_bad_embedding_files(tmp_path):
+    for name, content, message in (
+        ("e.npy", b"", "not a whole .npy"),
+        ("e.npy", b"<html>", "not a whole .npy"),
+        ("e.safetensors", b"<html><body>", "not a safetensors file"),
+        ("e.pt", b"x", "in .npy or .safetensors is expected"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            load_embeddings(tmp_path / name)
+    np.save(tmp_path / "t.npy", np.zeros((100, 8), np.float32))
+    (tmp_path / "t.npy").write_bytes((tmp_path / "t.npy").read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"not a whole .npy"):
+        load_embeddings(tmp_path / "t.npy")

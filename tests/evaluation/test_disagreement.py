@@ -1,0 +1,144 @@
+"""Axes of disagreement against the dense users x responses matrix; varimax against a grid of angles; planted axes."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from synthetic_disagreement import disagreement, planted
+
+from lore_jax.data.preferences import from_arrays
+from lore_jax.evaluation.disagreement import (
+    axes,
+    describe_axes,
+    prompts_of_responses,
+    varimax,
+    with_texts,
+)
+from lore_jax.model.posterior import population_posterior
+from lore_jax.model.prior import Population
+
+
+@pytest.mark.parametrize("prompts", [None, 7])
+def test_the_spectrum_is_that_of_the_dense_matrix(prompts):
+    model, weights, table = planted()
+    prompt = None if prompts is None else np.arange(50, dtype=np.int32) % prompts
+    found = axes(model, weights, table, prompt=prompt)
+    dense = disagreement(model, weights, table, prompt)
+    left, sizes, right = np.linalg.svd(dense, full_matrices=False)
+    np.testing.assert_allclose(found.spectrum, sizes[:4] ** 2 / dense.size, rtol=1e-4)
+    # All four are kept here: scores times loadings are the matrix, and varimax turns the best approximation of it.
+    np.testing.assert_allclose(found.scores @ found.loadings.T, dense, atol=1e-4)
+    np.testing.assert_allclose(found.share.sum(), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(found.scores.T @ found.scores / len(weights), np.eye(4), atol=1e-5)
+    two = axes(model, weights, table, prompt=prompt, most=2)
+    best = (left[:, :2] * sizes[:2]) @ right[:2]
+    np.testing.assert_allclose(two.scores @ two.loadings.T, best, atol=1e-4)
+    np.testing.assert_allclose(two.share.sum(), (sizes[:2] ** 2).sum() / (sizes**2).sum(), rtol=1e-4)
+    assert (np.diff(two.share) <= 0).all()
+    assert (np.abs(two.loadings).max(axis=0) == two.loadings.max(axis=0)).all()
+
+
+def test_the_share_is_that_of_the_variance_of_reward_differences():
+    model, weights, table = planted()
+    prompt = np.arange(50) % 5
+    found = axes(model, weights, table, prompt=prompt.astype(np.int32), most=1)
+    dense = disagreement(model, weights, table)
+    same = prompt[:, None] == prompt
+    margins = (dense[:, :, None] - dense[:, None, :])[:, same]
+    fitted = found.scores @ found.loadings.T
+    explained = (fitted[:, :, None] - fitted[:, None, :])[:, same]
+    np.testing.assert_allclose(found.share[0], np.mean(explained**2) / np.mean(margins**2), rtol=1e-4)
+
+
+def test_axes_do_not_depend_on_how_the_basis_is_written():
+    model, weights, table = planted()
+    mix = np.random.default_rng(1).normal(size=(4, 4))
+    mean = np.asarray(model.population.mean) @ np.linalg.inv(mix).T
+    other = model.replace(
+        params={"V": jnp.asarray(np.asarray(model.params["V"]) @ mix, jnp.float32)},
+        population=Population(jnp.asarray(mean, jnp.float32), jnp.eye(4)),
+    )
+    one, two = axes(model, weights, table), axes(other, weights @ np.linalg.inv(mix).T, table)
+    np.testing.assert_allclose(one.loadings, two.loadings, atol=2e-3)
+    np.testing.assert_allclose(one.scores, two.scores, atol=2e-3)
+    np.testing.assert_allclose(one.shared, two.shared, rtol=1e-3)
+
+
+def test_where_the_population_lies():
+    model, weights, table = planted()
+    found = axes(model, weights, table)
+    rewards = table.astype(np.float64) @ np.asarray(model.params["V"], np.float64)
+    rewards -= rewards.mean(axis=0)
+    average, mean = weights.mean(axis=0), np.asarray(model.population.mean)
+    # One more user who is the population lies where it does: the axes' loadings are what a score of 1 adds.
+    np.testing.assert_allclose(found.loadings @ found.population, rewards @ (mean - average), atol=1e-4)
+    np.testing.assert_allclose(found.offset, np.sqrt(np.mean((rewards @ (mean - average)) ** 2)), rtol=1e-4)
+    np.testing.assert_allclose(found.shared, np.sqrt(np.mean((rewards @ average) ** 2)), rtol=1e-4)
+
+
+def criterion(loadings):
+    return np.var(loadings**2, axis=0).sum()
+
+
+def test_varimax_of_two_axes_is_the_best_angle_of_a_grid():
+    for seed in range(5):
+        loadings = np.random.default_rng(seed).standard_t(3, size=(20, 2))
+        rotation = varimax(loadings)
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(2), atol=1e-12)
+        angles = np.linspace(0, np.pi, 20_000)
+        turns = np.stack([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
+        best = np.var((loadings @ turns) ** 2, axis=1).sum(axis=1).max()
+        assert criterion(loadings @ rotation) >= best - 1e-9
+
+
+def test_varimax_finds_planted_simple_axes_and_no_rotation_near_it_is_better():
+    rng = np.random.default_rng(0)
+    simple = np.zeros((40, 4))
+    simple[np.arange(40), np.arange(40) % 4] = rng.normal(size=40)
+    mix, _ = np.linalg.qr(rng.normal(size=(4, 4)))
+    rotation = varimax(simple @ mix)
+    np.testing.assert_allclose(np.abs(mix @ rotation).max(axis=0), 1.0, atol=1e-6)
+    noisy = simple @ mix + 0.3 * rng.normal(size=(40, 4))
+    best = criterion(noisy @ varimax(noisy))
+    for _ in range(300):
+        nearby, _ = np.linalg.qr(np.eye(4) + 0.1 * rng.normal(size=(4, 4)))
+        assert criterion(noisy @ varimax(noisy) @ nearby) <= best + 1e-9
+
+
+def test_nobody_differs_nothing_to_turn_and_no_users():
+    model, weights, table = planted()
+    for who in (np.tile(weights[:1], (5, 1)), weights[:0]):
+        found = axes(model, who, table)
+        assert found.loadings.shape == (50, 0)
+        assert found.scores.shape == (len(who), 0)
+        np.testing.assert_allclose(found.spectrum, 0.0, atol=1e-10)
+        assert np.isfinite(found.shared)
+    assert describe_axes(model, {"seen users": population_posterior(model, 5)}, table)["axes"] == []
+    # One response a prompt: nothing is ever compared.
+    alone = axes(model, weights, table, prompt=np.arange(50, dtype=np.int32))
+    assert (alone.loadings.shape[1], alone.shared) == (0, 0.0)
+
+
+def test_ends_carry_texts_and_responses_outside_every_pair_are_left_out():
+    model, weights, table = planted()
+    prefs = from_arrays(table, chosen=[3, 4, 5], rejected=[7, 8, 9], user=[0, 0, 1], prompt=[0, 1, 1])
+    prompt = prompts_of_responses(prefs)
+    assert (np.flatnonzero(prompt >= 0) == [3, 4, 5, 7, 8, 9]).all()
+    assert prompt[[3, 7, 4, 8, 5, 9]].tolist() == [0, 0, 1, 1, 1, 1]
+    users = population_posterior(model, 30).replace(weights=weights)
+    groups = {"seen users": users.take(np.arange(20)), "unseen users": users.take(np.arange(20, 30))}
+    said = describe_axes(model, groups, table, prompt=prompt, ends=2)
+    said = with_texts(said, [(f"prompt {row % 2}", f"response {row}") for row in range(50)])
+    found = axes(model, weights, table, prompt=prompt)
+    assert np.isnan(found.loadings[[0, 1, 2, 6]]).all()
+    assert {name: len(scores) for name, scores in said["groups"].items()} == {"seen users": 20, "unseen users": 10}
+    np.testing.assert_allclose(said["groups"]["unseen users"], found.scores[20:])
+    for k, axis in enumerate(said["axes"]):
+        loading = found.loadings[:, k]
+        for end, row in (("high", np.nanargmax(loading)), ("low", np.nanargmin(loading))):
+            assert axis[end][0] == {
+                "response": row,
+                "prompt": f"prompt {row % 2}",
+                "text": f"response {row}",
+                "loading": loading[row],
+            }
+    np.testing.assert_allclose(said["disagreement"] ** 2, found.spectrum.sum())

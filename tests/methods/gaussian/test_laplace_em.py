@@ -1,0 +1,203 @@
+"""Laplace EM against NumPy in float64: the posterior by scipy, the M step by finite differences."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.optimize
+from joint_fit import differences, problem, run
+from scipy.special import expit
+
+from lore_jax.methods.gaussian import laplace_em as population
+from lore_jax.methods.gaussian.laplace_em import PopulationConfig, PopulationHyper, PopulationState
+from lore_jax.model.basis import LinearBasis, MLPBasis
+
+RANK = 3
+CONFIG = PopulationConfig(steps=50, learning_rate=0.03)
+STILL = PopulationConfig(learning_rate=0.0)
+
+
+def hyper_for(rank=RANK, *, terms=0.5, columns=None):
+    columns = jnp.ones(rank - 1) if columns is None else jnp.asarray(columns)
+    return PopulationHyper(jnp.asarray(2.0), jnp.asarray(0.7), jnp.asarray(terms), columns)
+
+
+def start(prefs, rank=RANK):
+    directions = 0.7 * np.asarray(jax.random.normal(jax.random.key(3), (prefs.dim, rank)))
+    return {"basis": {"V": directions}, "terms": np.zeros((prefs.num_responses, rank), np.float32)}
+
+
+def fit(prefs, config, params, hyper, module=None, *, modes=None, **how):
+    """Runs EM from given parameters and deviations."""
+    rank = len(hyper.columns) + 1
+    module = LinearBasis(rank) if module is None else module
+    modes = np.zeros((prefs.num_users, rank - 1), np.float32) if modes is None else modes.astype(np.float32)
+
+    def begin(start, data, hyper):
+        params, deviations = start
+        return PopulationState(params, population._adam(config).init(params), deviations)
+
+    return run(population, config, module, begin, (params, modes), prefs, hyper, **how)
+
+
+def by_user(state, layout):
+    return layout.collect(state.deviations, np.zeros(state.deviations[0].shape[1]))
+
+
+def posterior(features, weight):
+    """Mode and Laplace covariance of one user's deviation, by scipy in float64; `features [pairs, rank]`."""
+
+    def objective(deviation):
+        margin = features[:, 0] + features[:, 1:] @ deviation
+        slope = deviation - features[:, 1:].T @ (weight * expit(-margin))
+        return weight @ np.logaddexp(0, -margin) + deviation @ deviation / 2, slope
+
+    k = features.shape[1] - 1
+    found = (
+        scipy.optimize.minimize(objective, np.zeros(k), jac=True, method="BFGS", options={"gtol": 1e-10}) if k else None
+    )
+    mode = found.x if found else np.zeros(0)
+    right = expit(features[:, 0] + features[:, 1:] @ mode)
+    hessian = (features[:, 1:].T * (weight * right * (1 - right))) @ features[:, 1:] + np.eye(k)
+    return mode, np.linalg.inv(hessian)
+
+
+def test_e_step_reaches_the_mode():
+    prefs = problem()
+    params = start(prefs)
+    state, _, _, layout = fit(prefs, STILL, params, hyper_for(terms=0.0), steps=15)
+    found, features = by_user(state, layout), differences(prefs) @ params["basis"]["V"]
+    for user in range(prefs.num_users):
+        rows = prefs.user == user
+        mode, _ = posterior(features[rows], prefs.weight[rows].astype(float))
+        np.testing.assert_allclose(found[user], mode, atol=1e-5)
+
+
+def forward(basis, embeddings):
+    """The basis in NumPy, float64."""
+    layer = embeddings.astype(np.float64)
+    if "Dense_0" in basis:
+        layer = layer * embeddings.shape[1] ** 0.5 @ basis["Dense_0"]["kernel"] + basis["Dense_0"]["bias"]
+        layer = 0.5 * layer * (1 + np.tanh((2 / np.pi) ** 0.5 * (layer + 0.044715 * layer**3)))
+    return layer @ basis["V"]
+
+
+def features_of(params, prefs, hyper):
+    table = forward(params["basis"], prefs.embeddings) + float(hyper.response_terms) * params["terms"]
+    return table[prefs.chosen] - table[prefs.rejected]
+
+
+def objective(params, prefs, hyper, fixed):
+    """The M step's objective in float64; posteriors and the curvature of the loss are `fixed`."""
+    mode, covariance, curvature = fixed
+    features = features_of(params, prefs, hyper)
+    margin = features[:, 0] + np.sum(features[:, 1:] * mode[prefs.user], axis=1)
+    variance = np.einsum("pa,pab,pb->p", features[:, 1:], covariance[prefs.user], features[:, 1:])
+    pairs = prefs.weight.sum(dtype=float)
+    loss = prefs.weight @ (np.logaddexp(0, -margin) + 0.5 * curvature * variance) / pairs
+    square = sum(np.sum(part**2, axis=0) for part in (params["basis"]["V"], params["terms"]))
+    hidden = sum(np.sum(leaf**2) for leaf in jax.tree.leaves(params["basis"].get("Dense_0", {})))
+    ridge = float(hyper.ridge_population) * square[0] + float(hyper.ridge_deviation) * (square[1:].sum() + hidden)
+    return loss, ridge / pairs
+
+
+CASES = {  # name: rank, size of the responses' terms, hidden layers
+    "linear": (RANK, 0.5, ()),
+    "no terms": (RANK, 0.0, ()),
+    "population alone": (1, 0.5, ()),
+    "hidden layer": (RANK, 0.5, (4,)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_is_the_slope_of_the_expected_loss(name):
+    rank, terms, hidden = CASES[name]
+    prefs, hyper = problem(), hyper_for(rank, terms=terms)
+    module = MLPBasis(rank, hidden) if hidden else LinearBasis(rank)
+    basis = module.init(jax.random.key(3), jnp.asarray(prefs.embeddings), 1.0)["params"]
+    rng = np.random.default_rng(4)
+    params = {"basis": basis, "terms": rng.normal(size=(prefs.num_responses, rank)).astype(np.float32)}
+    wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+    features = features_of(wide, prefs, hyper)
+    solved = [posterior(features[prefs.user == u], prefs.weight[prefs.user == u]) for u in range(prefs.num_users)]
+    mode, covariance = (np.stack(part) for part in zip(*solved, strict=True))
+    right = expit(features[:, 0] + np.sum(features[:, 1:] * mode[prefs.user], axis=1))
+    fixed = mode, covariance, right * (1 - right)
+
+    # From the modes, the E step stays where it is.
+    state, (info,), _, layout = fit(prefs, STILL, params, hyper, module, modes=mode, steps=1)
+    gradient = jax.tree.map(lambda leaf: np.float64(leaf[0]) / 0.1, optax.tree.get(state.optimiser, "mu"))
+
+    loss, _ = objective(wide, prefs, hyper, fixed)
+    np.testing.assert_allclose(info["loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(by_user(state, layout), mode, atol=1e-5)
+    for seed in range(5):
+        along = jax.tree.map(np.random.default_rng(seed).normal, wide)  # any direction will do
+        ahead, behind = (
+            sum(objective(jax.tree.map(lambda leaf, by, s=s: leaf + s * by, wide, along), prefs, hyper, fixed))
+            for s in (1e-5, -1e-5)
+        )
+        slope = sum(jax.tree.leaves(jax.tree.map(lambda g, by: np.sum(g * by), gradient, along)))
+        np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-3, atol=1e-4)
+    if terms == 0.0:  # nothing but the ridge acts on them, so that they stay 0 where they start
+        ridges = np.array([hyper.ridge_population] + [hyper.ridge_deviation] * (rank - 1))
+        np.testing.assert_allclose(gradient["terms"], 2 * ridges * params["terms"] / prefs.weight.sum(), rtol=1e-4)
+
+
+@functools.cache
+def from_init(**how):
+    """EM as a whole, from where it starts by itself."""
+    prefs, hyper, module = problem(), hyper_for(), LinearBasis(RANK)
+
+    def begin(start, data, hyper):
+        return population.init(CONFIG, module, data, hyper, jax.random.wrap_key_data(start[0]))
+
+    start = jax.random.key_data(jax.random.key(5)), ()
+    return run(population, CONFIG, module, begin, start, prefs, hyper, **how)
+
+
+@pytest.mark.parametrize("mapping", ["jit", "pmap"])
+def test_eight_devices_are_one(mapping):
+    one, history_of_one, _, layout_of_one = from_init()
+    eight, history, _, layout = from_init(devices=8, mapping=mapping)
+    chex.assert_trees_all_close(history, history_of_one, rtol=1e-3)  # of five steps behind two iterative solves
+    np.testing.assert_allclose(by_user(eight, layout), by_user(one, layout_of_one), atol=1e-3)
+    for many, single in zip(jax.tree.leaves(eight.params), jax.tree.leaves(one.params), strict=True):
+        np.testing.assert_allclose(many, np.broadcast_to(single, many.shape), atol=1e-3)
+
+
+def test_masked_columns_are_a_smaller_rank():
+    prefs = problem()
+    narrow, expected, _, layout = fit(prefs, CONFIG, start(prefs), hyper_for())
+    params = jax.tree.map(lambda leaf: np.insert(leaf, 1, 3.0, axis=1), start(prefs))
+    wide, history, _, _ = fit(prefs, CONFIG, params, hyper_for(4, columns=[0.0, 1.0, 1.0]))
+    np.testing.assert_allclose([row["loss"] for row in history], [row["loss"] for row in expected], rtol=1e-5)
+    kept = jax.tree.map(lambda leaf: leaf[..., [0, 2, 3]], wide.params)
+    chex.assert_trees_all_close(kept, narrow.params, atol=1e-5)
+    found = by_user(wide, layout)
+    np.testing.assert_allclose(found[:, 1:], by_user(narrow, layout), atol=1e-4)
+    assert not found[:, 0].any()
+
+
+def test_starts_at_bradley_terry_and_along_the_departures_from_it():
+    prefs, (state, _, _, _) = problem(), from_init(steps=0)
+    params = jax.tree.map(lambda leaf: leaf[0].astype(np.float64), state.params)
+    hyper = hyper_for()
+    features = features_of(params, prefs, hyper)
+    pull = prefs.weight * expit(-features[:, 0])
+    # The convex problem's optimality: the slope of the loss is that of the ridge.
+    slope = differences(prefs).T @ pull
+    np.testing.assert_allclose(slope, 2 * float(hyper.ridge_population) * params["basis"]["V"][:, 0], atol=1e-2)
+    # The directions span the leading eigenvectors of the users' scores, up to four rounds of subspace iteration.
+    scores = np.stack(
+        [(differences(prefs) * pull[:, None])[prefs.user == u].sum(axis=0) for u in range(prefs.num_users)]
+    )
+    values = np.linalg.eigvalsh(scores.T @ scores)
+    found = params["basis"]["V"][:, 1:] / np.linalg.norm(params["basis"]["V"][:, 1:], axis=0)
+    np.testing.assert_allclose(found.T @ found, np.eye(RANK - 1), atol=1e-5)
+    assert np.sum((scores @ found) ** 2) > 0.97 * values[1 - RANK :].sum()

@@ -1,0 +1,87 @@
+"""Ridge Bradley-Terry against scikit-learn's logistic regression on explicit differences."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from joint_fit import differences, problem
+from sklearn.linear_model import LogisticRegression
+
+from lore_jax.methods.bradley_terry import bradley_terry
+from lore_jax.parallel.devices import over_shards, place
+
+
+def solve(prefs, ridge, terms, *, input_scale=1.0, devices=1, mapping="jit", **how):
+    """The estimate of every shard, NumPy with a leading shard axis."""
+    data, _ = place(prefs, input_scale, jax.devices()[:devices])
+    solver = over_shards(lambda _, data, hyper: bradley_terry(data, *hyper, **how), mapping)
+    return jax.tree.map(np.asarray, solver(jnp.zeros(devices), data, (jnp.asarray(ridge), jnp.asarray(terms))))
+
+
+def by_scikit_learn(prefs, ridge, terms, input_scale):
+    """(v, b). The terms are the weights of one-hot columns of size c; half of each pair is told the other way round."""
+    one_hot = np.eye(prefs.num_responses)
+    design = np.hstack([differences(prefs) / input_scale, terms * (one_hot[prefs.chosen] - one_hot[prefs.rejected])])
+    both, won = np.vstack([design, -design]), np.repeat([1, 0], prefs.num_pairs)
+    # Its objective is |x|^2 / 2 + C sum of losses, ours ridge |x|^2 + sum of losses.
+    model = LogisticRegression(C=0.5 / ridge, fit_intercept=False, tol=1e-10, solver="newton-cholesky", max_iter=200)
+    found = model.fit(both, won, np.tile(prefs.weight / 2.0, 2)).coef_[0]
+    return found[: prefs.dim], found[prefs.dim :]
+
+
+CASES = [  # ridge, response terms, scale of the embeddings, input scale
+    (1.0, 0.0, 1.0, 1.0),
+    (0.3, 0.5, 1.0, 2.0),
+    (0.01, 2.0, 5.0, 5.0),
+    (100.0, 1.0, 0.1, 0.1),
+]
+
+
+@pytest.mark.parametrize(("ridge", "terms", "scale", "input_scale"), CASES)
+def test_equals_logistic_regression(ridge, terms, scale, input_scale):
+    prefs = problem(scale=scale)
+    found = solve(prefs, ridge, terms, input_scale=input_scale)
+    direction, own = by_scikit_learn(prefs, ridge, terms, input_scale)
+    assert found.converged.all()
+    # The solve stops at a Newton decrement of 1e-3: that many standard deviations of 1 / sqrt(2 ridge) at most.
+    tolerance = 1e-3 / np.sqrt(2.0 * ridge)
+    np.testing.assert_allclose(found.direction[0], direction, atol=tolerance)
+    np.testing.assert_allclose(found.terms[0], own, atol=tolerance)
+
+
+def test_separable_pairs_converge():
+    prefs = problem()
+    hidden = differences(prefs) @ np.arange(1.0, 1.0 + prefs.dim) > 0
+    chosen, rejected = np.where(hidden, (prefs.chosen, prefs.rejected), (prefs.rejected, prefs.chosen))
+    prefs = dataclasses.replace(prefs, chosen=chosen, rejected=rejected)
+    found = solve(prefs, 0.01, 0.0)
+    assert found.converged.all()
+    np.testing.assert_allclose(found.direction[0], by_scikit_learn(prefs, 0.01, 0.0, 1.0)[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("mapping", ["jit", "pmap"])
+def test_eight_devices_are_one(mapping):
+    prefs = problem()
+    one, eight = solve(prefs, 0.3, 0.5), solve(prefs, 0.3, 0.5, devices=8, mapping=mapping)
+    for name in ("direction", "terms"):
+        found = getattr(eight, name)
+        np.testing.assert_allclose(found, np.broadcast_to(getattr(one, name), found.shape), atol=1e-4)
+    assert eight.converged.all()
+
+
+def test_ridges_vmap():
+    prefs, ridges = problem(), np.array([0.1, 1.0, 30.0], np.float32)
+    data, _ = place(prefs, 1.0)
+    one = functools.partial(bradley_terry, response_terms=jnp.zeros(()))
+    solver = over_shards(lambda _, data, ridges: jax.vmap(one, in_axes=(None, 0))(data, ridges))
+    found = solver(jnp.zeros(1), data, ridges)
+    for ridge, direction in zip(ridges, found.direction[0], strict=True):
+        expected, _ = by_scikit_learn(prefs, float(ridge), 0.0, 1.0)
+        np.testing.assert_allclose(direction, expected, atol=1e-3 / np.sqrt(2 * ridge))
+
+
+def test_says_when_it_has_not_converged():
+    assert not solve(problem(), 0.01, 0.0, max_steps=1).converged.any()

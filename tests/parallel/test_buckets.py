@@ -1,0 +1,91 @@
+"""The layout, looked at from outside: which pairs and which users stand in it, and how often."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lore_jax.data.preferences import from_arrays
+from lore_jax.parallel.buckets import features, lay_out
+
+
+def ragged(count):
+    """Preferences of users with `count` pairs each; the weight of a pair names it."""
+    user = np.repeat(np.arange(len(count)), count)
+    chosen = np.arange(len(user)) % 7
+    table = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
+    weight = 1.0 + np.arange(len(user))
+    return from_arrays(table, chosen, chosen + 1, user, weight=weight, num_users=len(count))
+
+
+counts = st.lists(st.integers(0, 20), min_size=1, max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(count=counts, shards=st.integers(1, 9))
+def test_every_pair_and_every_user_once(count, shards):
+    prefs = ragged(count)
+    buckets, layout = lay_out(prefs, shards)
+    found = []
+    for bucket, ids in zip(buckets, layout.ids, strict=True):
+        assert bucket.chosen.shape == bucket.rejected.shape == bucket.weight.shape
+        assert bucket.chosen.shape[0] == len(ids) == shards
+        longest = max(count[user] for user in ids[ids >= 0])
+        assert bucket.chosen.shape[1] == longest  # padded to its own longest user, no further
+        for shard, shot, place in zip(*np.nonzero(bucket.weight), strict=True):
+            entry = (shard, shot, place)
+            found.append((int(bucket.weight[entry]), ids[shard, place], bucket.chosen[entry], bucket.rejected[entry]))
+    expected = zip(prefs.weight.astype(int), prefs.user, prefs.chosen, prefs.rejected, strict=True)
+    assert sorted(found) == sorted(expected)
+    placed = np.concatenate([ids.ravel() for ids in layout.ids]) if layout.ids else np.zeros(0, int)
+    assert sorted(placed[placed >= 0]) == np.flatnonzero(count).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(count=counts, shards=st.integers(1, 9), depth=st.integers(0, 2))
+def test_spread_and_collect_round_trip(count, shards, depth):
+    _, layout = lay_out(ragged(count), shards)
+    values = 1.0 + np.random.default_rng(1).random((len(count), 3, 2)[: 1 + depth])
+    spread = layout.spread(values)
+    for ids, leaf in zip(layout.ids, spread, strict=True):
+        assert leaf.shape == (shards, *values.shape[1:], ids.shape[1])
+        assert not np.moveaxis(leaf, -1, 1)[ids < 0].any()
+    fill = np.full(values.shape[1:], -5.0)
+    back = layout.collect(spread, fill)
+    expected = np.where((np.array(count) > 0).reshape(-1, *[1] * depth), values, fill)
+    np.testing.assert_array_equal(back, expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=counts, shards=st.integers(1, 9), depth=st.integers(0, 2))
+def test_values_of_pairs_stand_beside_their_pairs(count, shards, depth):
+    prefs = ragged(count)
+    buckets, layout = lay_out(prefs, shards)
+    factor = np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])[(0,) * (2 - depth)] if depth else np.array(1.0)
+    values = factor[..., None] * prefs.weight  # [..., pairs]
+    for bucket, leaf in zip(buckets, layout.spread_pairs(values), strict=True):
+        expected = np.multiply.outer(factor, bucket.weight)  # [..., shards, shots, users]
+        np.testing.assert_array_equal(leaf, np.moveaxis(expected, -3, 0))
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_shards_get_like_work(shards):
+    rng = np.random.default_rng(2)
+    count = rng.integers(1, 60, 200)
+    buckets, _ = lay_out(ragged(count), shards)
+    work = sum((bucket.weight > 0).sum(axis=(1, 2)) for bucket in buckets)
+    assert work.sum() == count.sum()
+    # Dealt in the order of length, two shards differ in a bucket by at most its longest user.
+    assert work.max() - work.min() <= sum(bucket.weight.shape[1] for bucket in buckets)
+
+
+def test_features_are_differences_of_rewards():
+    prefs = ragged([3, 2, 0, 5])
+    table = np.random.default_rng(3).normal(size=(8, 4)).astype(np.float32)
+    buckets, _ = lay_out(prefs, 1)
+    for bucket in buckets:
+        inside = type(bucket)(bucket.chosen[0], bucket.rejected[0], bucket.weight[0])
+        found = np.asarray(features(table, inside))
+        for shot, place in np.ndindex(inside.chosen.shape):
+            expected = table[inside.chosen[shot, place]] - table[inside.rejected[shot, place]]
+            np.testing.assert_array_equal(found[:, shot, place], expected)

@@ -1,0 +1,156 @@
+"""Both mappings over devices: what they compute, where things live, and what a compiled step sends between devices."""
+
+import functools
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from joint_fit import problem
+
+from lore_jax.fitting.config import FitConfig, make_basis
+from lore_jax.fitting.fit import _chunk, start
+from lore_jax.methods.gaussian import laplace_em as population
+from lore_jax.methods.gaussian.laplace_em import PopulationConfig, PopulationHyper
+from lore_jax.methods.simplex import joint_fit as simplex
+from lore_jax.methods.simplex.config import IN_BLOCKS, SimplexConfig
+from lore_jax.methods.simplex.joint_fit import SimplexHyper
+from lore_jax.model.basis import LinearBasis
+from lore_jax.parallel.devices import (
+    largest,
+    over_shards,
+    place,
+    replicate,
+    shard_copies,
+    split,
+    total,
+)
+from lore_jax.parallel.minibatches import PlacedBlocks
+
+MAPPINGS = ["jit", "pmap"]
+PAPER = SimplexConfig()
+DIM, RANK, RESPONSES = 17, 3, 101
+MODULE = LinearBasis(RANK)
+COLLECTIVE = re.compile(
+    r"= (.*) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast)(?:-start)?\("
+)
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("count", [1, 8])
+def test_totals_over_shards(mapping, count):
+    devices = jax.devices()[:count]
+    data, _ = place(problem(), 2.0, devices)
+
+    def function(state, data, hyper):
+        pairs = total(sum(jnp.sum(bucket.weight) for bucket in data.buckets))
+        return {"total": total(state), "largest": largest(state), "mine": state * hyper, "pairs": pairs}
+
+    found = over_shards(function, mapping)(split(np.arange(1.0, count + 1.0), devices), data, jnp.asarray(10.0))
+    np.testing.assert_allclose(found["total"], np.full(count, count * (count + 1) / 2))
+    np.testing.assert_allclose(found["largest"], np.full(count, count))
+    np.testing.assert_allclose(found["mine"], 10.0 * np.arange(1.0, count + 1.0))
+    np.testing.assert_allclose(found["pairs"], np.full(count, problem().weight.sum()), rtol=1e-6)
+    assert all(len(leaf.sharding.device_set) == count for leaf in found.values())
+
+
+def test_pairs_are_split_and_the_table_is_copied():
+    devices, prefs = jax.devices(), problem()
+    data, layout = place(prefs, 2.0, devices)
+    for leaf in jax.tree.leaves(data.buckets):
+        assert [shard.data.shape[0] for shard in leaf.addressable_shards] == [1] * 8
+        assert {shard.device for shard in leaf.addressable_shards} == set(devices)
+    assert [shard.data.shape for shard in data.embeddings.addressable_shards] == [prefs.embeddings.shape] * 8
+    np.testing.assert_array_equal(data.embeddings, prefs.embeddings)
+    assert float(data.input_scale) == 2.0
+    assert layout.num_users == prefs.num_users
+    copies = shard_copies({"V": np.eye(2, dtype=np.float32)}, devices)["V"]
+    assert {shard.data.shape for shard in copies.addressable_shards} == {(1, 2, 2)}
+    assert replicate(np.ones(3), devices[:2]).sharding.device_set == set(devices[:2])
+
+
+def test_one_device_unless_told_otherwise():
+    data, _ = place(problem(), 1.0)
+    assert data.embeddings.sharding.device_set == {jax.devices()[0]}
+    assert data.buckets[0].chosen.shape[0] == 1
+
+
+def test_unknown_mapping_is_refused():
+    with pytest.raises(ValueError, match="mapping is 'xmap': 'jit' or 'pmap' is expected"):
+        over_shards(lambda *_: 0, "xmap")
+
+
+def simplex_case(prefs, layout, devices, config=PAPER):
+    def begin(start, data, hyper):
+        return simplex.init(config, *start, data)
+
+    logits = layout.spread(np.zeros((prefs.num_users, RANK), np.float32))
+    start = shard_copies({"V": np.ones((DIM, RANK), np.float32)}, devices), logits
+    return begin, start, SimplexHyper(jnp.ones(RANK)), functools.partial(simplex.step, config=config)
+
+
+def block_case(prefs, layout, devices):
+    return simplex_case(prefs, layout, devices, IN_BLOCKS)
+
+
+def population_case(prefs, layout, devices):
+    config = PopulationConfig()
+
+    def begin(start, data, hyper):
+        return population.init(config, MODULE, data, hyper, jax.random.key(0))
+
+    hyper = PopulationHyper(*[jnp.ones(())] * 3, jnp.ones(RANK - 1))
+    return begin, jnp.zeros(len(devices)), hyper, functools.partial(population.step, config=config)
+
+
+def sent(case, count, users, mapping):
+    """How many numbers each collective operation of a compiled step moves."""
+    prefs, devices = problem(users=users, responses=RESPONSES, dim=DIM), jax.devices()[:count]
+    data, layout = place(prefs, 1.0, devices)
+    if case is block_case:
+        data = next(PlacedBlocks(prefs, 1.0, devices, 2).in_turn([0]))
+    begin, start, hyper, step = case(prefs, layout, devices)
+    shapes = jax.eval_shape(over_shards(begin), start, data, hyper)
+    state = jax.tree.map(lambda leaf: split(np.zeros(leaf.shape, leaf.dtype), devices), shapes)
+    compiled = over_shards(functools.partial(step, module=MODULE), mapping).lower(state, data, hyper).compile()
+    results = [found.group(1) for found in map(COLLECTIVE.search, compiled.as_text().splitlines()) if found]
+    shapes = [re.findall(r"\w+\[([\d,]*)\]", result) for result in results]
+    return [sum(math.prod(int(n) for n in shape.split(",") if n) for shape in result) for result in shapes]
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize(
+    ("case", "shared"),
+    [(simplex_case, DIM * RANK), (block_case, DIM * RANK), (population_case, (DIM + RESPONSES) * RANK)],
+    ids=["simplex", "simplex in blocks", "population"],
+)
+def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, shared, mapping):
+    cases = [(2, 16), (8, 64)] if mapping == "pmap" else [(2, 16), (4, 16), (8, 64)]
+    for numbers in (sent(case, count, users, mapping) for count, users in cases):
+        assert shared <= sum(numbers) <= shared + 3  # counts and the loss; the same for any users, pairs and devices
+        assert len(numbers) <= 2
+    if mapping == "jit":
+        assert sum(sent(case, 1, 16, mapping)) == 0  # a device alone has nobody to send to
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FitConfig(family="simplex", rank=2),
+        FitConfig(rank=2, ridge_population=1.0, ridge_deviation=1.0, response_terms=1.0, camps=2, stretch=1.2),
+    ],
+    ids=["simplex", "population"],
+)
+def test_chunks_share_one_program_and_donate_the_state(config):
+    _chunk.cache_clear()
+    devices = jax.devices()[:4]
+    running, state = start(problem(), config, key=jax.random.key(0), devices=devices)
+    for _ in range(3):
+        before = jax.tree.leaves(state)
+        state, _ = running.advance(state, 2)
+        assert all(leaf.is_deleted() for leaf in before)
+    fit, settings = (simplex, config.simplex) if config.family == "simplex" else (population, config.population)
+    assert _chunk.cache_info().currsize == 1
+    assert _chunk(fit.step, make_basis(config, 2), settings, 2, "jit", tuple(devices))._cache_size() == 1

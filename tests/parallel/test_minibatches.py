@@ -1,0 +1,198 @@
+"""Blocks of the table, looked at from outside, and the simplex fit on them against NumPy a user at a time."""
+
+import dataclasses
+
+import chex
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+from simplex_transcription import Adam, Transcription
+
+from lore_jax.data.preferences import from_arrays
+from lore_jax.fitting.config import FitConfig, make_basis
+from lore_jax.fitting.fit import _one_step, start
+from lore_jax.methods.simplex import joint_fit as simplex
+from lore_jax.methods.simplex.config import SimplexConfig
+from lore_jax.parallel.buckets import deal
+from lore_jax.parallel.minibatches import PlacedBlocks, assign_blocks, lay_out_blocks
+
+CONFIG = FitConfig(
+    family="simplex", rank=3, simplex=SimplexConfig(steps=24, learning_rate=0.1, blocks=4, temperature=2.0)
+)
+
+
+def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused=0.0):
+    """Ragged users compare replies to one prompt; user 3 has no pairs. Shuffled: a prompt's rows lie anywhere."""
+    rng = np.random.default_rng(seed)
+    count = rng.choice([3, 4, 5, 9], users)
+    count[3] = 0
+    user = np.repeat(np.arange(users), count)
+    prompt = rng.choice(np.flatnonzero(rng.random(prompts) >= unused), len(user))
+    chosen = rng.integers(of_prompt, size=len(user))
+    rejected = (chosen + rng.integers(1, of_prompt, size=len(user))) % of_prompt
+    place = rng.permutation(prompts * of_prompt) if shuffled else np.arange(prompts * of_prompt)
+    table = rng.normal(size=(prompts * of_prompt, 6)).astype(np.float32)
+    rows = [place[prompt * of_prompt + reply] for reply in (chosen, rejected)]
+    return from_arrays(table, *rows, user, prompt=prompt, weight=rng.uniform(0.5, 2.0, len(user)), num_users=users)
+
+
+def components(prefs):
+    """The responses that chains of pairs tie together, by following them."""
+    ties = {row: set() for row in np.union1d(prefs.chosen, prefs.rejected).tolist()}
+    for one, other in zip(prefs.chosen.tolist(), prefs.rejected.tolist(), strict=True):
+        ties[one].add(other)
+        ties[other].add(one)
+    found = []
+    while ties:
+        reached, ahead = set(), {next(iter(ties))}
+        while ahead:
+            reached |= ahead
+            ahead = set().union(*(ties.pop(row) for row in ahead)) - reached
+        found.append(reached)
+    return found
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 99), count=st.integers(1, 12), shuffled=st.booleans(), unused=st.sampled_from([0.0, 0.7]))
+def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
+    prefs = problem(seed, shuffled=shuffled, unused=unused)
+    block, parts = assign_blocks(prefs, count), components(prefs)
+    assert all(len(set(block[list(part)])) == 1 for part in parts)
+    assert set(np.flatnonzero(block >= 0)) == set().union(*parts)
+    sizes = np.bincount(block[block >= 0])
+    assert 1 <= len(sizes) <= count
+    assert sizes.min() > 0
+    if len(parts) >= count:
+        assert sizes.max() <= len(block[block >= 0]) / count + 2 * max(map(len, parts))
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 99), shards=st.integers(1, 5), shuffled=st.booleans(), unused=st.sampled_from([0.0, 0.7]))
+def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
+    prefs = problem(seed, shuffled=shuffled, unused=unused)
+    layout, found = deal(prefs, shards), []
+    blocks = list(lay_out_blocks(prefs, layout, assign_blocks(prefs, 4)))
+    numbers = np.arange(prefs.num_responses)
+    assert len({len(numbers[block.rows]) for block in blocks}) == 1
+    assert len({tuple(bucket.chosen.shape for bucket in block.buckets) for block in blocks}) == 1
+    for block in blocks:
+        rows = numbers[block.rows]
+        for bucket, ids in zip(block.buckets, layout.ids, strict=True):
+            assert bucket.chosen.shape[::2] == ids.shape
+            for shard, shot, place in zip(*np.nonzero(bucket.weight), strict=True):
+                at = shard, shot, place
+                found.append((ids[shard, place], rows[bucket.chosen[at]], rows[bucket.rejected[at]], bucket.weight[at]))
+    expected = zip(prefs.user, prefs.chosen, prefs.rejected, prefs.weight, strict=True)
+    assert sorted(found) == sorted(expected)
+
+
+def test_runs_of_the_table_are_not_copied_and_few_rows_in_use_are():
+    def rows(prefs):
+        return [block.rows for block in lay_out_blocks(prefs, deal(prefs), assign_blocks(prefs, 4))]
+
+    assert all(isinstance(part, slice) for part in rows(problem()))
+    for prefs in (problem(shuffled=True), problem(prompts=60, unused=0.8)):
+        parts = rows(prefs)
+        assert all(isinstance(part, np.ndarray) for part in parts)
+        assert set(np.concatenate(parts)) == set(prefs.chosen) | set(prefs.rejected)
+
+
+@pytest.mark.parametrize("texts_of_their_own", [False, True])
+def test_the_texts_of_a_user_are_spread_over_blocks(texts_of_their_own):
+    """Texts in the order of the users who judged them: a run of the table would be a few users' pairs, all of them."""
+    rng, users, each, count = np.random.default_rng(0), 30, 20, 10
+    user = np.repeat(np.arange(users), each)
+    prompt = np.arange(users * each) if texts_of_their_own else rng.integers(users * 2, size=len(user))
+    table = rng.normal(size=(2 * users * each, 3)).astype(np.float32)
+    prefs = from_arrays(table, 2 * prompt, 2 * prompt + 1, user)
+    block = assign_blocks(prefs, count)
+    # Dealt without regard to users, twenty pairs stand in nine of ten blocks; in the order of users, in one or two.
+    assert np.mean([len(set(block[prefs.chosen[user == one]])) for one in range(users)]) > 7
+    in_runs = all(isinstance(part.rows, slice) for part in lay_out_blocks(prefs, deal(prefs), block))
+    assert in_runs != texts_of_their_own
+
+
+def test_a_conversation_that_everybody_judges_is_one_block():
+    prefs = problem(prompts=1, of_prompt=12)
+    assert set(assign_blocks(prefs, 8)) == {0}
+
+
+def fit(prefs, config=CONFIG, chunks=(24,), **where):
+    running, state = start(prefs, config, key=jax.random.key(1), **where)
+    infos = []
+    for steps in chunks:
+        state, info = running.advance(state, steps)
+        infos.append(info)
+    model, users = running.finish(state)
+    info = {name: np.concatenate([info[name] for info in infos]) for name in infos[0]}
+    return {"V": np.asarray(model.params["V"]), "weights": np.asarray(users.weights), **info}
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_steps_equal_the_transcription(pooled):
+    prefs, count = problem(), 4
+    config = dataclasses.replace(CONFIG, simplex=dataclasses.replace(CONFIG.simplex, pooled=pooled))
+    found = fit(prefs, config)
+    state = start(prefs, config, key=jax.random.key(1))[1]
+    directions = np.asarray(state.params["V"][0], np.float64)
+    layout, truth, block = deal(prefs), Transcription(prefs, config.simplex), assign_blocks(prefs, count)
+    logits = layout.collect(state.logits, np.zeros(3, np.float32)).astype(np.float64)
+    everybody, losses = truth.users, []
+    adams = [Adam(None, squares=0.98), Adam(None, squares=0.98)]
+    truth.share = {u: truth.share(rows) for u, rows in enumerate(everybody)}
+    for step in range(24):
+        number = np.random.default_rng(step // count).permutation(count)[step % count]
+        of_directions, of_logits, loss, counted = np.zeros_like(directions), np.zeros_like(logits), 0.0, 0.0
+        for user, rows in enumerate(everybody):
+            inside = block[prefs.chosen[rows]] == number
+            share = truth.share[user][inside] * count
+            weights, pairs = softmax(logits[user]), truth.pairs[rows[inside]]
+            margin = pairs @ directions @ weights / 2.0
+            pulled = pairs.T @ (-share / (1.0 + np.exp(margin))) / 2.0
+            of_directions += np.outer(pulled, weights)
+            of_weights = directions.T @ pulled
+            of_logits[user] = weights * (of_weights - weights @ of_weights)
+            loss, counted = loss + share @ np.log1p(np.exp(-margin)), counted + share.sum()
+        losses.append(loss / counted)
+        rate = 0.1 * (1 - step / 24)
+        adams[0].rate, adams[1].rate = rate, 0.05 * rate
+        directions, logits = adams[0](directions, of_directions), adams[1](logits, of_logits)
+    np.testing.assert_allclose(found["loss"], losses, rtol=1e-4)
+    np.testing.assert_allclose(found["V"], directions, rtol=1e-3, atol=1e-3)
+    there = np.delete(np.arange(prefs.num_users), 3)
+    np.testing.assert_allclose(found["weights"][there], softmax(logits[there], axis=1), atol=1e-3)
+
+
+@pytest.mark.parametrize("mapping", ["jit", "pmap"])
+def test_eight_devices_are_one(mapping):
+    prefs = problem(shuffled=True)
+    chex.assert_trees_all_close(fit(prefs, devices=jax.devices(), mapping=mapping), fit(prefs), rtol=1e-3, atol=1e-4)
+
+
+def test_chunks_are_the_whole():
+    chex.assert_trees_all_equal(fit(problem(), chunks=(5, 4, 15)), fit(problem()))
+
+
+def test_a_table_without_room_passes_through_the_device(monkeypatch):
+    expected = fit(problem())
+    monkeypatch.setattr("lore_jax.parallel.devices._has_room", lambda *_: False)
+    chex.assert_trees_all_equal(fit(problem()), expected)
+    blocks = PlacedBlocks(problem(), 1.0, jax.devices()[:1], 4)
+    assert len(blocks) == 4
+    assert [int(data.buckets[0].chosen.shape[0]) for data in blocks.in_turn([2, 0, 2])] == [1, 1, 1]
+    assert list(blocks.in_turn([])) == []
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_one_program_for_all_blocks_and_the_state_is_donated(devices):
+    _one_step.cache_clear()
+    running, state = start(problem(), CONFIG, key=jax.random.key(1), devices=jax.devices()[:devices])
+    before = jax.tree.leaves(state)
+    state, _ = running.advance(state, 3)
+    assert all(leaf.is_deleted() for leaf in before)
+    running.advance(state, 9)
+    program = _one_step(simplex.step, make_basis(CONFIG, 3), CONFIG.simplex, "jit", tuple(jax.devices()[:devices]))
+    assert program._cache_size() == 1

@@ -1,0 +1,51 @@
+"""Results of two splits of one small population, as JSON holds them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lore_jax.data.preferences import from_arrays
+from lore_jax.evaluation.evaluate import Cell, Method, evaluate
+from lore_jax.evaluation.results import describe_split, make_results
+from lore_jax.users.predict import Margins
+
+_USERS = 15
+
+
+def scorer(personal):
+    def score(shots, test):
+        sure = shots.pairs_per_user()[test.user] if personal else 1.0
+        return Margins(0.3 * sure * np.cos(test.row + 0.0).astype(np.float32), np.ones(test.num_pairs, np.float32))
+
+    return score
+
+
+@pytest.fixture(scope="module")
+def results():
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(20, size=12 * _USERS)
+    prefs = from_arrays(
+        rng.normal(size=(20, 3)).astype(np.float32), chosen, (chosen + 1) % 20, np.repeat(np.arange(_USERS), 12)
+    )
+    rows, entries = [], []
+    methods = {"personal": Method(scorer(True)), "ridge BT": Method(scorer(False))}
+    for split in range(2):
+        cell = Cell("unseen", "unseen", prefs, prefs)
+        rows += evaluate(methods, [cell], shots=(0, 2, 8), split=split, seed=split)
+        who = {"unseen": np.arange(_USERS)}
+        entries.append(describe_split(who, units=("unseen",), unit="response", digest="0", split=split))
+    axes = {
+        "groups": {"seen users": rng.normal(size=(9, 3)), "unseen users": rng.normal(size=(4, 3))},
+        "axes": [{"share": share, "high": [], "low": []} for share in (0.6, 0.2, 0.1)],
+        "population": [0.5, -0.25, 0.0],
+    }
+    made = make_results(
+        rows,
+        entries,
+        name="t",
+        config={},
+        seed=0,
+        axes={"here": axes, "where nobody differs": {"groups": {}, "axes": []}},
+    )
+    return json.loads(json.dumps(made))

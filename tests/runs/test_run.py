@@ -1,0 +1,352 @@
+"""Runs: they end where an unbroken one ends, whatever happened on the way, and never on the wrong data."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_run import QUICK, write_small_cache
+
+from lore_jax.runs import run as runs
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.checkpoint.store import CheckpointStore
+from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
+from lore_jax.storage.files import locked, seal
+from lore_jax.fitting.fit import fit
+from lore_jax.fitting.config import FitConfig
+from lore_jax.parallel.host_state import onto_devices, without_devices
+from lore_jax.data.four_way import four_way
+from lore_jax.parallel.buckets import lay_out
+from lore_jax.runs.config import RunConfig, SplitConfig
+from lore_jax.runs.folder import read_run
+from lore_jax.runs.run import run_fit
+from lore_jax.model.saved import load
+from lore_jax.fitting.validation import SweepTable
+
+ONE_DEVICE = dataclasses.replace(QUICK, devices=1)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return write_small_cache(tmp_path_factory.mktemp("cache") / "cache")
+
+
+@pytest.fixture(scope="module")
+def unbroken(cache, tmp_path_factory):
+    """A finished run, to compare with and to copy."""
+    path = tmp_path_factory.mktemp("runs") / "unbroken"
+    report = run_fit(cache, path, ONE_DEVICE)
+    assert (report.resumed_from, report.step, report.steps, report.run.is_finished) == (0, 25, 25, True)
+    return path
+
+
+@pytest.fixture
+def copy(unbroken, tmp_path):
+    return Path(shutil.copytree(unbroken, tmp_path / "run"))
+
+
+def assert_same_end(path, unbroken):
+    for one, other in zip(
+        jax.tree.leaves(load(path / "model")), jax.tree.leaves(load(unbroken / "model")), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    assert (path / "metrics.jsonl").read_text() == (unbroken / "metrics.jsonl").read_text()
+
+
+def die_at(monkeypatch, step):
+    """The process gets SIGTERM while it makes this step."""
+    append = runs._append_metrics
+
+    def appended(path, first, loss, grad_norm):
+        append(path, first, loss, grad_norm)
+        if first <= step < first + len(loss):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(runs, "_append_metrics", appended)
+
+
+def test_a_run_is_the_fit_of_its_training_part(cache, unbroken):
+    prefs = load_cache(cache)
+    split = four_way(prefs, unit="prompt", units=("unseen",), seed=0)
+    model, users, history = fit(split.train, dataclasses.replace(QUICK.fit, unit="prompt"), key=jax.random.key(0))
+    saved_model, saved_users = load(unbroken / "model")
+    for one, other in zip(jax.tree.leaves((saved_model, saved_users)), jax.tree.leaves((model, users)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(saved_users.user_ids, split.train.user_ids)
+    metrics = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == list(range(25))
+    np.testing.assert_array_equal(np.float32([line["loss"] for line in metrics]), history.loss)
+
+
+def test_the_split_is_kept_as_it_was(cache, unbroken):
+    prefs = load_cache(cache)
+    split = four_way(prefs, unit="prompt", units=("unseen",), seed=0)
+    run = read_run(unbroken)
+    assert run.manifest["split"]["digest"] == split.digest
+    parts = run.load_parts()
+    assert set(parts.tests) == {("seen", "unseen"), ("unseen", "unseen")}
+    for one, other in [(parts.train, split.train), (parts.shots, split.shots)] + [
+        (parts.tests[cell], split.tests[cell]) for cell in split.tests
+    ]:
+        for name in ("chosen", "rejected", "user", "prompt", "weight", "row", "user_ids"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert not set(parts.train.prompt) & set(parts.tests["seen", "unseen"].prompt)
+
+
+def test_the_manifest_says_what_was_done(cache, unbroken):
+    manifest = read_run(unbroken).manifest
+    assert manifest["config"]["fit"]["simplex"]["steps"] == 25
+    assert manifest["choice"] == {"rank": 2}
+    assert (manifest["data"]["cache"], manifest["data"]["dim"], manifest["unit"]) == (str(cache), 12, "prompt")
+    assert manifest["versions"]["jax"] == jax.__version__
+    assert manifest["devices"]["count"] == 1
+
+
+@pytest.mark.parametrize("step", [0, 9, 10, 24])
+def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(cache, unbroken, tmp_path, monkeypatch, step):
+    handler = signal.getsignal(signal.SIGTERM)
+    config = dataclasses.replace(ONE_DEVICE, checkpoint_seconds=1e9)
+    with monkeypatch.context() as patch:
+        die_at(patch, step)
+        report = run_fit(cache, tmp_path / "run", config, resume=True)  # nothing is there: it begins
+    assert signal.getsignal(signal.SIGTERM) == handler
+    expected = min(25, 10 * (step // 10 + 1))
+    assert (report.step, report.run.is_finished) == (expected, expected == 25)
+    with CheckpointStore(tmp_path / "run" / "checkpoints", read_only=True) as store:
+        assert store.steps() == [expected]
+    report = run_fit(cache, tmp_path / "run", config, resume=True)
+    assert (report.resumed_from, report.step, report.run.is_finished) == (expected, 25, True)
+    assert_same_end(tmp_path / "run", unbroken)
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_the_gaussian_family_resumes_too(cache, tmp_path, monkeypatch):
+    fit_config = FitConfig(rank=2, ridge_population=3.0, ridge_deviation=3.0, response_terms=0.5, camps=2, stretch=1.2)
+    fit_config = dataclasses.replace(fit_config, population=dataclasses.replace(fit_config.population, steps=12))
+    config = dataclasses.replace(ONE_DEVICE, fit=fit_config, chunk=5)
+    run_fit(cache, tmp_path / "unbroken", config)
+    with monkeypatch.context() as patch:
+        die_at(patch, 3)
+        assert run_fit(cache, tmp_path / "run", config).step == 5
+    run_fit(cache, tmp_path / "run", config, resume=True)
+    assert_same_end(tmp_path / "run", tmp_path / "unbroken")
+    assert load(tmp_path / "run" / "model")[0].terms is not None
+
+
+def test_what_validation_chose_is_kept_and_not_chosen_again(cache, tmp_path, monkeypatch):
+    asked = []
+
+    def choose(prefs, config, *, key, devices):
+        asked.append(config.rank)
+        table = SweepTable([{"rank": 1.0}, {"rank": 3.0}], np.array([[0.7, 0.8], [0.5, np.nan]]), np.ones((2, 2)), 1)
+        return {"rank": config.rank or 3}, () if config.rank else (table,)
+
+    monkeypatch.setattr(sys.modules["lore_jax.fitting.fit"], "choose", choose)
+    config = dataclasses.replace(ONE_DEVICE, fit=dataclasses.replace(QUICK.fit, rank=None))
+    with monkeypatch.context() as patch:
+        die_at(patch, 3)
+        run_fit(cache, tmp_path / "run", config)
+    manifest = read_run(tmp_path / "run").manifest
+    assert manifest["choice"] == {"rank": 3}
+    assert manifest["validation"][0]["loss"] == [[0.7, 0.8], [0.5, None]]
+    assert run_fit(cache, tmp_path / "run", config, resume=True).run.is_finished
+    assert asked == [None, 3]
+    assert load(tmp_path / "run" / "model")[0].rank == 3
+
+
+KILLED = """
+    import dataclasses, os, signal, sys
+    import jax
+    jax.config.update("jax_compilation_cache_dir", sys.argv[4])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    from lore_jax.runs.run import run_fit
+    from small_run import QUICK
+    folder, countdown = sys.argv[2], int(sys.argv[3])
+
+    def die(event, arguments):  # Python tells of every file it opens, makes, renames or removes
+        global countdown
+        if any(isinstance(argument, str) and argument.startswith(folder) for argument in arguments):
+            countdown -= 1
+            if countdown < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(die)
+    run_fit(sys.argv[1], folder, dataclasses.replace(QUICK, devices=1), resume=True)
+"""
+
+
+def test_killed_again_and_again_it_ends_the_same(cache, unbroken, tmp_path):
+    # The flags of this process too: with another number of CPU devices sums are split in another way.
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    steps = []
+    for countdown in (9, 70, 110, 110):
+        command = [sys.executable, "-c", textwrap.dedent(KILLED), cache, tmp_path / "run", countdown, tmp_path / "jit"]
+        done = subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True, timeout=200)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        with CheckpointStore(tmp_path / "run" / "checkpoints") as store:
+            steps.append(max(store.steps(), default=0))
+    assert steps == sorted(steps)
+    assert len(set(steps)) > 2, steps
+    run_fit(cache, tmp_path / "run", ONE_DEVICE, resume=True)
+    assert_same_end(tmp_path / "run", unbroken)
+
+
+def test_damaged_checkpoints_are_passed_over_and_made_again(cache, unbroken, copy):
+    shutil.rmtree(copy / "model")
+    for step, match in ((25, "step 25 is damaged, going back to step 20"), (20, "starting again from step 0")):
+        with CheckpointStore(copy / "checkpoints", read_only=True) as store:
+            assert store.steps() == [20, 25]
+        (copy / "checkpoints" / str(step) / "manifest" / "metadata").write_bytes(b"\0")
+        if step == 20:
+            (copy / "checkpoints" / "25" / "manifest" / "metadata").write_bytes(b"\0")
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            report = run_fit(cache, copy, ONE_DEVICE, resume=True)
+        assert match in str(seen[-1].message)
+        assert report.resumed_from == (20 if step == 25 else 0)
+        assert_same_end(copy, unbroken)
+        shutil.rmtree(copy / "model")
+
+
+def test_a_finished_run_stays_and_a_damaged_model_is_made_again(cache, unbroken, copy):
+    report = run_fit(cache, copy, ONE_DEVICE, resume=True)
+    assert (report.resumed_from, report.step, report.run.is_finished) == (25, 25, True)
+    (copy / "model" / "0" / "arrays" / "_METADATA").write_bytes(b"")
+    with pytest.warns(RuntimeWarning, match="the model is made again from the last checkpoint") as seen:
+        run_fit(cache, copy, ONE_DEVICE, resume=True)
+    assert len(seen) == 1
+    assert_same_end(copy, unbroken)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_resumed_on_other_devices(cache, unbroken, tmp_path, monkeypatch, devices):
+    with monkeypatch.context() as patch:
+        die_at(patch, 5)
+        run_fit(cache, tmp_path / "run", dataclasses.replace(QUICK, devices=8))
+    run_fit(cache, tmp_path / "run", dataclasses.replace(QUICK, devices=devices), resume=True)
+    (model, users), (expected, expected_users) = load(tmp_path / "run" / "model"), load(unbroken / "model")
+    # the same numbers up to the order of sums
+    np.testing.assert_allclose(model.params["V"], expected.params["V"], atol=1e-4)
+    np.testing.assert_allclose(users.weights, expected_users.weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_state_without_devices_comes_back_to_them(shards):
+    rng = np.random.default_rng(0)
+
+    prefs = synthetic(
+        SyntheticConfig(num_users=11, num_prompts=30, pairs_per_user=(1, 20), dim=4, rank=2), seed=0
+    ).prefs
+    layout = lay_out(prefs, shards)[1]
+    weights, moments = rng.normal(size=(2, 11, 2)).astype(np.float32)
+    shared = rng.normal(size=(4, 2)).astype(np.float32)
+    state = {
+        "params": {"V": jax.numpy.asarray(np.tile(shared, (shards, 1, 1)))},
+        "users": (tuple(map(jax.numpy.asarray, layout.spread(weights))), (jax.numpy.zeros((shards,)),)),
+        "moments": tuple(map(jax.numpy.asarray, layout.spread(moments))),
+    }
+    kept = without_devices(state, layout)
+    np.testing.assert_array_equal(kept["params"]["V"], shared)
+    np.testing.assert_array_equal(kept["users"][0], weights)
+    np.testing.assert_array_equal(kept["moments"], moments)
+    assert kept["users"][1][0].shape == ()
+    again = onto_devices(kept, state, layout)
+    assert jax.tree.structure(again) == jax.tree.structure(state)
+    for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_reference_head_and_a_convex_fit_have_no_steps(cache, tmp_path):
+    for rank in (0, 1):
+        fit_config = FitConfig(rank=rank, ridge_population=3.0, response_terms=0.0, stretch=1.0)
+        report = run_fit(cache, tmp_path / str(rank), dataclasses.replace(ONE_DEVICE, fit=fit_config))
+        assert (report.step, report.steps, report.loss, report.run.is_finished) == (0, 0, None, True)
+        assert run_fit(
+            cache, tmp_path / str(rank), dataclasses.replace(ONE_DEVICE, fit=fit_config), resume=True
+        ).run.is_finished
+
+
+def test_everything_can_be_fitted(cache, tmp_path):
+    config = dataclasses.replace(ONE_DEVICE, split=SplitConfig(everything=True))
+    run = run_fit(cache, tmp_path / "run", config).run
+    parts = run.load_parts()
+    assert (parts.train.num_pairs, parts.train.num_users, parts.shots, parts.tests) == (240, 25, None, {})
+    assert load(run.path / "model")[1].num_users == 25
+
+
+def refused(error, match, cache, path, config=ONE_DEVICE, **options):
+    before = snapshot(path.parent)
+    with pytest.raises(error, match=match) as seen:
+        run_fit(cache, path, config, **options)
+    assert "\n" not in str(seen.value)
+    assert snapshot(path.parent) == before
+
+
+def snapshot(folder):
+    return {file: file.read_bytes() if file.is_file() else None for file in sorted(folder.rglob("*"))}
+
+
+def test_nothing_is_lost_and_nothing_begun_on_the_wrong_data(cache, copy, tmp_path):
+    refused(FileExistsError, "holds a run already: resume it, overwrite it", cache, copy)
+    refused(ValueError, "resume and overwrite are both asked for", cache, copy, resume=True, overwrite=True)
+    other = dataclasses.replace(ONE_DEVICE, fit=dataclasses.replace(QUICK.fit, rank=5), seed=3)
+    match = r"another configuration, and cannot go on with fit.rank 5 \(it has 2\), seed 3 \(it has 0\)"
+    refused(ValueError, match, cache, copy, other, resume=True)
+    other_cache = write_small_cache(tmp_path / "other", seed=1)
+    refused(ValueError, "other is another cache than the one of", other_cache, copy, resume=True)
+    manifest = json.loads((copy / "run.json").read_bytes())
+    del manifest["sha256"]
+    (copy / "run.json").write_bytes(seal({**manifest, "format_version": 2}))
+    refused(ValueError, "format version 2, newer than 1: update lore_jax", cache, copy, resume=True)
+    (copy / "run.json").write_bytes(b"{")
+    refused(ValueError, "run.json is damaged", cache, copy, resume=True)
+    with locked(tmp_path / "run.lock"), pytest.raises(BlockingIOError, match=f"held by process {os.getpid()}"):
+        run_fit(cache, copy.parent / "run", ONE_DEVICE, resume=True)
+    run_fit(cache, copy, ONE_DEVICE, overwrite=True)
+    (copy / "thesis.tex").write_text("")
+    refused(FileExistsError, "holds 'thesis.tex', which is no part of a run", cache, copy, overwrite=True)
+    (tmp_path / "file").write_text("")
+    refused(FileExistsError, "file is a file", cache, tmp_path / "file")
+    refused(FileNotFoundError, "missing is not a cache", tmp_path / "missing", tmp_path / "new" / "run")
+    for changes, match in (
+        ({"fit": dataclasses.replace(QUICK.fit, rank=99)}, "rank is 99: 1 to 12"),
+        ({"split": SplitConfig(min_train=100)}, "0 of 25 users have 100 training pairs"),
+        ({"split": SplitConfig(unseen_users=1.5)}, "unseen is 1.5: a share between 0 and 1"),
+        ({"devices": 9}, "devices is 9: 1 to 8"),
+        ({"chunk": 0}, "chunk is 0: 1 or more"),
+        ({"checkpoint_seconds": -1.0}, "checkpoint_seconds is -1.0: 0 or more"),
+    ):
+        refused(ValueError, match, cache, tmp_path / "new" / "run", dataclasses.replace(ONE_DEVICE, **changes))
+
+
+def test_the_split_on_the_disk_is_checked(copy):
+    data = bytearray((copy / "split.safetensors").read_bytes())
+    data[-1] ^= 1
+    (copy / "split.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=r"split.safetensors is damaged"):
+        read_run(copy).load_parts()
+
+
+def test_a_moved_cache_is_found_where_one_says(cache, unbroken, tmp_path):
+    moved = shutil.copytree(cache, tmp_path / "moved")
+    assert read_run(unbroken).load_parts(moved).train.num_pairs > 0
+
+
+def test_a_fit_that_diverges_says_so_and_keeps_its_checkpoint(cache, tmp_path):
+    fit_config = dataclasses.replace(QUICK.fit, simplex=dataclasses.replace(QUICK.fit.simplex, learning_rate=1e38))
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step [0-9]+: try a lower learning rate"):
+        run_fit(cache, tmp_path / "run", dataclasses.replace(ONE_DEVICE, fit=fit_config))
+    assert not read_run(tmp_path / "run").is_finished
+
+
+def test_defaults_need_no_arguments():
+    assert RunConfig() == RunConfig(split=SplitConfig(), fit=FitConfig())
