@@ -47,28 +47,42 @@ LLAMA_1B = {
     "id2label": {"0": "reward"},
     "pad_token_id": 128004,
 }
-SMOKE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+SMOKE = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
 SMOKE |= {"vocab_size": 512, "intermediate_size": 128, "pad_token_id": 511}
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}{% endfor %}"
 
 
 def write_random_model(folder: Path, config: dict[str, Any]) -> None:
-    """A reward model's folder with random bfloat16 weights and a tokenizer that makes a token of a byte."""
+    """A reward model's folder with random bfloat16 weights and a tokenizer that makes a token of a
+    byte.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     (folder / "config.json").write_text(json.dumps(config))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bare = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+    bare = Tokenizer(
+        models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[])
+    )
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, bos_token="<|bos|>", eos_token="<|end|>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bare, bos_token="<|bos|>", eos_token="<|end|>"
+    )
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
     model = read_architecture(folder)
     assert isinstance(model, Decoder)
     rng = np.random.default_rng(0)
     tensors = {}
-    for name, parameter in tqdm(decoder_parameters(model).items(), desc="random weights", leave=False, disable=None):
+    for name, parameter in tqdm(
+        decoder_parameters(model).items(), desc="random weights", leave=False, disable=None
+    ):
         scale = 1 / np.sqrt(parameter.shape[-1])
         for layer in range(model.layers if parameter.is_layered else 1):
             array = rng.standard_normal(parameter.shape, np.float32) * np.float32(scale)
@@ -85,7 +99,10 @@ def embed_once(folder: Path, dtype: str, conversations: int) -> dict[str, Any]:
 
     encoder = load_encoder(folder, EmbedConfig(dtype=dtype))  # pyright: ignore[reportArgumentType]
     texts = [
-        [{"role": "user", "content": "Why? " * 20}, {"role": "assistant", "content": f"Because of {number}. " * 5}]
+        [
+            {"role": "user", "content": "Why? " * 20},
+            {"role": "assistant", "content": f"Because of {number}. " * 5},
+        ]
         for number in range(conversations)
     ]
     finite = bool(np.isfinite(embed_texts(texts, encoder)).all())
@@ -102,12 +119,20 @@ def embed_once(folder: Path, dtype: str, conversations: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--smoke", action="store_true", help="a tiny model")
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "DTYPE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(embed_once(Path(arguments.child[0]), arguments.child[1], 4 if arguments.smoke else 20)))
+        print(
+            json.dumps(
+                embed_once(
+                    Path(arguments.child[0]), arguments.child[1], 4 if arguments.smoke else 20
+                )
+            )
+        )
         sys.exit()
     with tempfile.TemporaryDirectory() as folder:
         write_random_model(Path(folder), LLAMA_1B | (SMOKE if arguments.smoke else {}))

@@ -1,10 +1,12 @@
-"""Texts per second of `embed_texts` and of PyTorch with transformers on the same texts, in turns in one process.
+"""Texts per second of `embed_texts` and of PyTorch with transformers on the same texts, in turns in
+one process.
 
     python -m benchmarks.embed_throughput --model DIR --data POLIS          (two CPU cores, about a minute)
 
-Both read the texts as strings and give pooled, normalised embeddings in NumPy; tokenising counts. PyTorch gets batches
-sorted by length, padded to the longest text of each; its best batch size of several counts. The best of several turns
-counts for both. PyTorch is measured only where it is installed.
+Both read the texts as strings and give pooled, normalised embeddings in NumPy; tokenising counts.
+PyTorch gets batches sorted by length, padded to the longest text of each; its best batch size of
+several counts. The best of several turns counts for both. PyTorch is measured only where it is
+installed.
 """
 
 import argparse
@@ -29,7 +31,9 @@ def polis_texts(folder: Path) -> list[str]:
     texts = []
     for path in sorted(folder.glob("*/comments.csv")):
         with open(path, encoding="utf-8", newline="") as file:
-            texts += [row["comment-body"] for row in csv.DictReader(file) if row["comment-body"].strip()]
+            texts += [
+                row["comment-body"] for row in csv.DictReader(file) if row["comment-body"].strip()
+            ]
     return texts
 
 
@@ -38,7 +42,10 @@ def torch_encoder(folder: Path, batch: int) -> Callable[[Sequence[str]], np.ndar
     import torch  # pyright: ignore[reportMissingImports]
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModel.from_pretrained(folder).eval(),
+    )
 
     def embed(texts: Sequence[str]) -> np.ndarray:
         order = np.argsort([-len(text) for text in texts], kind="stable")
@@ -47,7 +54,10 @@ def torch_encoder(folder: Path, batch: int) -> Callable[[Sequence[str]], np.ndar
             rows = order[start : start + batch]
             inputs = tokenizer([texts[row] for row in rows], padding=True, return_tensors="pt")
             with torch.inference_mode():
-                hidden, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]
+                hidden, mask = (
+                    model(**inputs).last_hidden_state,
+                    inputs["attention_mask"][..., None],
+                )
                 pooled = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1))
             table[rows] = pooled.numpy()
         return table
@@ -67,9 +77,13 @@ def measure(folder: Path, texts: Sequence[str], turns: int = 3) -> dict[str, Any
         Numbers for a results file.
     """
     encoder = load_encoder(folder)
-    runs: dict[str, Callable[[Sequence[str]], np.ndarray]] = {"jax": lambda some: embed_texts(some, encoder)}
+    runs: dict[str, Callable[[Sequence[str]], np.ndarray]] = {
+        "jax": lambda some: embed_texts(some, encoder)
+    }
     with contextlib.suppress(ImportError):
-        runs |= {f"torch, batches of {batch}": torch_encoder(folder, batch) for batch in TORCH_BATCHES}
+        runs |= {
+            f"torch, batches of {batch}": torch_encoder(folder, batch) for batch in TORCH_BATCHES
+        }
     tables = {name: run(texts) for name, run in runs.items()}  # compiles, and warms the caches
     seconds = dict.fromkeys(runs, float("inf"))
     for _ in range(turns):
@@ -78,7 +92,11 @@ def measure(folder: Path, texts: Sequence[str], turns: int = 3) -> dict[str, Any
             run(texts)
             seconds[name] = min(seconds[name], time.perf_counter() - start)
     rates = {name: round(len(texts) / value, 1) for name, value in seconds.items()}
-    result: dict[str, Any] = {"texts": len(texts), "texts_per_second": rates, "jax": jax.__version__}
+    result: dict[str, Any] = {
+        "texts": len(texts),
+        "texts_per_second": rates,
+        "jax": jax.__version__,
+    }
     if len(runs) > 1:
         best = max((name for name in runs if name != "jax"), key=rates.__getitem__)
         result["jax_over_torch"] = round(rates["jax"] / rates[best], 2)
@@ -87,11 +105,19 @@ def measure(folder: Path, texts: Sequence[str], turns: int = 3) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the Polis conversations")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of the Polis conversations"
+    )
     parser.add_argument("--smoke", action="store_true", help="a few texts, once")
     arguments = parser.parse_args()
     texts = polis_texts(arguments.data)
-    result = measure(arguments.model, texts[:32], turns=1) if arguments.smoke else measure(arguments.model, texts)
+    result = (
+        measure(arguments.model, texts[:32], turns=1)
+        if arguments.smoke
+        else measure(arguments.model, texts)
+    )
     print(json.dumps(result, indent=1))

@@ -1,8 +1,10 @@
-"""What lore_jax is timed against, in PyTorch, written from the mathematics: the published steps, and a vectorised one.
+"""What lore_jax is timed against, in PyTorch, written from the mathematics: the published steps,
+and a vectorised one.
 
-The published joint fit takes the users in a Python loop: `x_u @ (V softmax(W)')_u / 100` for the differences x_u of the
-user's pairs, the mean of -log(sigmoid(.)), summed over users; one Adam on V and W. New users are fitted in the same way
-with V frozen. The vectorised step has the same loss and the same Adam, and a table of responses instead of differences.
+The published joint fit takes the users in a Python loop: `x_u @ (V softmax(W)')_u / 100` for the
+differences x_u of the user's pairs, the mean of -log(sigmoid(.)), summed over users; one Adam on V
+and W. New users are fitted in the same way with V frozen. The vectorised step has the same loss and
+the same Adam, and a table of responses instead of differences.
 """
 
 from __future__ import annotations
@@ -28,13 +30,17 @@ def _adam_step(optimiser: Any, loss_of: Callable[[], Any]) -> Step:
     return step
 
 
-def _differences(table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray) -> list[Any]:
+def _differences(
+    table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray
+) -> list[Any]:
     cuts = np.flatnonzero(np.diff(user)) + 1
     pairs = zip(np.split(chosen, cuts), np.split(rejected, cuts), strict=True)
     return [torch.from_numpy(np.asarray(table[c] - table[r], np.float32)) for c, r in pairs]
 
 
-def published_fit(table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, rank: int) -> Step:
+def published_fit(
+    table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, rank: int
+) -> Step:
     """One step of the published joint fit; every user has pairs, sorted by user."""
     differences = _differences(table, chosen, rejected, user)
     directions = torch.randn(table.shape[1], rank, requires_grad=True)
@@ -50,7 +56,9 @@ def published_fit(table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, u
     return _adam_step(torch.optim.Adam([directions, logits], lr=0.5), loss)
 
 
-def vectorised_fit(table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, rank: int) -> Step:
+def vectorised_fit(
+    table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, rank: int
+) -> Step:
     """One step of the same fit over a table, all users at once."""
     embeddings = torch.from_numpy(table)
     rows = [torch.from_numpy(np.asarray(index, np.int64)) for index in (chosen, rejected, user)]
@@ -68,7 +76,11 @@ def vectorised_fit(table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, 
 
 
 def published_adapt(
-    table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, directions: np.ndarray
+    table: np.ndarray,
+    chosen: np.ndarray,
+    rejected: np.ndarray,
+    user: np.ndarray,
+    directions: np.ndarray,
 ) -> Step:
     """One step of the published fit of new users, V frozen."""
     differences = _differences(table, chosen, rejected, user)

@@ -1,13 +1,14 @@
-"""The benchmark: lore_jax beside the published method and a vectorised PyTorch version, in one run on one machine.
+"""The benchmark: lore_jax beside the published method and a vectorised PyTorch version, in one run
+on one machine.
 
     python -m benchmarks.throughput --out RUN                       (two CPU cores, about half an hour; any accelerator)
     python -m benchmarks.throughput --out RUN --only adapt users    (some sections)
     python -m benchmarks.throughput --out RUN --smoke               (tiny sizes, to see that it runs)
 
-Writes `throughput.json` and `throughput.md` (the table it prints), after every section. Compilation is not counted;
-every time is the median of several, but a fit's, which runs once. Where PyTorch is not installed its rows are absent. The
-published rows are timed on a few steps and multiplied by the 1,000 (joint fit) or 500 (new users) that the method takes;
-the table says so.
+Writes `throughput.json` and `throughput.md` (the table it prints), after every section. Compilation
+is not counted; every time is the median of several, but a fit's, which runs once. Where PyTorch is
+not installed its rows are absent. The published rows are timed on a few steps and multiplied by the
+1,000 (joint fit) or 500 (new users) that the method takes; the table says so.
 
     fit        joint fit, 1,000 users x 45 pairs, dim 4096, rank 5: time to the loss that 1,000 published steps reach
     distinct   the same with a text of its own in every place, 90,000 responses
@@ -52,15 +53,26 @@ def embed_section(model: Path | None, data: Path | None, *, smoke: bool) -> Iter
     for name, rate in found["texts_per_second"].items():
         method = "lore_jax" if name == "jax" else f"PyTorch, {name.removeprefix('torch, ')}"
         work = f"embed {found['texts']:,} texts"
-        yield {"work": work, "method": method, "seconds": found["texts"] / rate, "note": f"{rate:,.1f} texts/s"}
+        yield {
+            "work": work,
+            "method": method,
+            "seconds": found["texts"] / rate,
+            "note": f"{rate:,.1f} texts/s",
+        }
 
 
 def with_ratios(rows: list[Row]) -> list[Row]:
-    """Each row beside the fastest lore_jax row of the same work: `ratio`, how many times as long it takes."""
+    """Each row beside the fastest lore_jax row of the same work: `ratio`, how many times as long it
+    takes.
+    """
     ours = [row for row in rows if row["method"].startswith("lore_jax") and "seconds" in row]
     out = []
     for row in rows:
-        same = [own["seconds"] for own in ours if (own["section"], own["work"]) == (row["section"], row["work"])]
+        same = [
+            own["seconds"]
+            for own in ours
+            if (own["section"], own["work"]) == (row["section"], row["work"])
+        ]
         out.append({**row, "ratio": row["seconds"] / min(same)} if same else row)
     return out
 
@@ -71,7 +83,13 @@ def table_of(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         amount = f"{row['seconds']:.4g}" if "seconds" in row else f"{row['bytes'] / 1e6:,.0f} MB"
         lines.append(
-            [row["work"], row["method"], amount, f"{row['ratio']:,.3g}" if "ratio" in row else "", row["note"]]
+            [
+                row["work"],
+                row["method"],
+                amount,
+                f"{row['ratio']:,.3g}" if "ratio" in row else "",
+                row["note"],
+            ]
         )
     where = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
     return f"{result['device']}, {result['cores']} cores; {where}\n\n{markdown(lines)}\n"
@@ -79,11 +97,19 @@ def table_of(result: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Runs the sections, prints the table, and writes it with the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     names = ("fit", "distinct", "adapt", "users", "score", "start", "memory", "embed")
-    parser.add_argument("--out", type=Path, required=True, help="folder for throughput.json and throughput.md")
-    parser.add_argument("--only", nargs="+", choices=names, default=names, help="the sections to run")
-    parser.add_argument("--users", type=int, nargs="+", help="numbers of users for the section `users`, ascending")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for throughput.json and throughput.md"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, help="the sections to run"
+    )
+    parser.add_argument(
+        "--users", type=int, nargs="+", help="numbers of users for the section `users`, ascending"
+    )
     parser.add_argument("--model", type=Path, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--data", type=Path, help="folder of the Polis conversations")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes")
@@ -103,10 +129,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     }
     device = jax.devices()[0]
     versions = {name: importlib.metadata.version(name) for name in ("jax", *["torch"] * HAS_TORCH)}
-    versions |= {name: os.environ[name] for name in ("GLIBC_TUNABLES", "XLA_FLAGS") if os.environ.get(name)}
+    versions |= {
+        name: os.environ[name] for name in ("GLIBC_TUNABLES", "XLA_FLAGS") if os.environ.get(name)
+    }
     result: dict[str, Any] = {
         "device": f"{device.platform} {device.device_kind}",
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "versions": {"python": platform.python_version(), **versions},
         "sizes": dataclasses.asdict(size),
         "rows": [],
@@ -117,7 +147,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             continue
         for row in sections[name]():
             result["rows"] = with_ratios([*result["rows"], {"section": name, **row}])
-            print(f"{name}: {row['work']}, {row['method']}: {row['note']}", file=sys.stderr, flush=True)
+            print(
+                f"{name}: {row['work']}, {row['method']}: {row['note']}",
+                file=sys.stderr,
+                flush=True,
+            )
         write_file(options.out / "throughput.json", [json.dumps(result, indent=1).encode()])
         write_file(options.out / "throughput.md", [table_of(result).encode()])
     print(table_of(result))

@@ -62,7 +62,9 @@ def read_bandwidth(nbytes: int, turns: int) -> float:
 plain_sum = jax.jit(lambda array: jnp.sum(array))
 
 
-def pytorch_rows(work: str, steps: dict[str, Callable[[], Callable[[], float]]], counts: int, timed: int) -> list[Row]:
+def pytorch_rows(
+    work: str, steps: dict[str, Callable[[], Callable[[], float]]], counts: int, timed: int
+) -> list[Row]:
     """Times a few steps of each method, made one after the other, and multiplies."""
     rows = []
     for name, make in steps.items():
@@ -80,7 +82,9 @@ def pytorch_rows(work: str, steps: dict[str, Callable[[], Callable[[], float]]],
 
 
 def embeddings(responses: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of one norm, a spectrum that falls with a power, and noise in every direction: float32 `[responses, dim]`."""
+    """Rows of one norm, a spectrum that falls with a power, and noise in every direction: float32
+    `[responses, dim]`.
+    """
     latent = min(LATENT, dim)
     spectrum = (1.0 + np.arange(latent, dtype=np.float32)) ** -SPECTRUM
     loadings = rng.standard_normal((latent, dim), np.float32) * spectrum[:, None]
@@ -90,7 +94,8 @@ def embeddings(responses: int, dim: int, rng: np.random.Generator) -> np.ndarray
 
 
 def comparisons(size: Sizes, *, distinct: bool) -> tuple[Preferences, Preferences]:
-    """Users on the simplex, the paper's assumption, who choose between two replies to a prompt: to fit, and to test.
+    """Users on the simplex, the paper's assumption, who choose between two replies to a prompt: to
+    fit, and to test.
 
     The test is a third as many choices by the same users, between replies to any prompt.
     """
@@ -106,7 +111,9 @@ def comparisons(size: Sizes, *, distinct: bool) -> tuple[Preferences, Preference
 
     def choose(prompt: np.ndarray, rows: np.ndarray) -> Preferences:
         user = np.repeat(np.arange(size.users), len(prompt) // size.users)
-        margin = np.sum((rewards[rows[0]] - rewards[rows[1]]) * weights[user], axis=1) / ROW_NORM * 3.0
+        margin = (
+            np.sum((rewards[rows[0]] - rewards[rows[1]]) * weights[user], axis=1) / ROW_NORM * 3.0
+        )
         swap = rng.random(len(prompt)) > 1.0 / (1.0 + np.exp(-margin))
         chosen, rejected = np.where(swap, rows[::-1], rows)
         return from_arrays(table, chosen, rejected, user, prompt=prompt)
@@ -133,4 +140,6 @@ def index_pairs(count: np.ndarray, table: np.ndarray) -> Preferences:
     rng, pairs = np.random.default_rng(SEED), int(count.sum())
     chosen = rng.integers(len(table), size=pairs, dtype=np.int32)
     rejected = (chosen + rng.integers(1, len(table), size=pairs, dtype=np.int32)) % len(table)
-    return from_arrays(table, chosen, rejected, np.repeat(np.arange(len(count)), count), num_users=len(count))
+    return from_arrays(
+        table, chosen, rejected, np.repeat(np.arange(len(count)), count), num_users=len(count)
+    )

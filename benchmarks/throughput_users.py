@@ -1,4 +1,6 @@
-"""The benchmark's new users: adapting them, scoring candidates for them, and starting a process that does."""
+"""The benchmark's new users: adapting them, scoring candidates for them, and starting a process
+that does.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ def adapt_section(size: Sizes) -> Iterator[Row]:
     speed = read_bandwidth(prefs.embeddings.nbytes, size.turns)
     floor = prefs.embeddings.nbytes / speed
     for family, prior in populations(size.rank).items():
-        params, scale = {"V": jnp.asarray(directions)}, jnp.float32(ROW_NORM if family == "gaussian" else 1.0)
+        params, scale = (
+            {"V": jnp.asarray(directions)},
+            jnp.float32(ROW_NORM if family == "gaussian" else 1.0),
+        )
         temperature = 1.0 if family == "gaussian" else 100.0
         model = Model(LinearBasis(size.rank), params, scale, prior, family, temperature)
         converged = lore.adapt(model, prefs).converged.mean()
@@ -64,19 +69,27 @@ def adapt_section(size: Sizes) -> Iterator[Row]:
 
 
 def users_section(size: Sizes) -> Iterator[Row]:
-    """Populations of new users, rewards given: everything from index pairs to posteriors on the host counts."""
+    """Populations of new users, rewards given: everything from index pairs to posteriors on the
+    host counts.
+    """
     rank, shots = 8, 10
     table = np.random.default_rng(SEED).standard_normal((12_800, rank)).astype(np.float32)
     on_device = jnp.asarray(table)
     counts = {f"{users:,} users x {shots}": np.full(users, shots) for users in size.populations}
-    ragged = np.minimum(np.random.default_rng(SEED).geometric(1.0 / shots, size.populations[-2]), size.longest)
-    counts[f"{len(ragged):,} users, 1 to {ragged.max()} shots, {ragged.mean():.1f} on average"] = ragged
+    ragged = np.minimum(
+        np.random.default_rng(SEED).geometric(1.0 / shots, size.populations[-2]), size.longest
+    )
+    counts[f"{len(ragged):,} users, 1 to {ragged.max()} shots, {ragged.mean():.1f} on average"] = (
+        ragged
+    )
     for family, prior in populations(rank).items():
         model = Model(LinearBasis(rank), None, jnp.ones(()), prior, family)
         for name, count in counts.items():
             prefs = index_pairs(count, table)
             found = adapt_rewards(model, on_device, prefs)
-            seconds = median_seconds(lambda m=model, p=prefs: adapt_rewards(m, on_device, p).weights, size.turns)
+            seconds = median_seconds(
+                lambda m=model, p=prefs: adapt_rewards(m, on_device, p).weights, size.turns
+            )
             note = f"{len(count) / seconds:,.0f} users/s, {count.sum() / seconds:,.0f} pairs/s; "
             note += f"{found.converged.mean():.4%} converged in {found.steps.mean():.1f} steps"
             yield {
@@ -91,9 +104,17 @@ def score_section(size: Sizes) -> Iterator[Row]:
     """Scores of candidates, beside a plain write of as many numbers."""
     rng, rank, shared, own = np.random.default_rng(SEED), 8, 100, min(1000, size.score_users)
     table = rng.standard_normal((5000, rank), np.float32)
-    model = Model(LinearBasis(rank), {"V": jnp.eye(rank)}, jnp.ones(()), populations(rank)["gaussian"], "gaussian")
+    model = Model(
+        LinearBasis(rank),
+        {"V": jnp.eye(rank)},
+        jnp.ones(()),
+        populations(rank)["gaussian"],
+        "gaussian",
+    )
     users = population_posterior(model, size.score_users)
-    users = dataclasses.replace(users, weights=rng.standard_normal((size.score_users, rank), np.float32))
+    users = dataclasses.replace(
+        users, weights=rng.standard_normal((size.score_users, rank), np.float32)
+    )
     work = f"score {size.score_users:,} users x {shared} shared candidates, rank {rank}"
     value, shape = jnp.float32(1.5), (size.score_users, shared)
     writes = {
@@ -101,10 +122,17 @@ def score_section(size: Sizes) -> Iterator[Row]:
         "NumPy": median_seconds(lambda: np.full(shape, 1.5, np.float32), size.turns),
     }
     for name, write in writes.items():
-        yield {"work": work, "method": f"a plain write of the result, {name}", "seconds": write, "note": "the floor"}
+        yield {
+            "work": work,
+            "method": f"a plain write of the result, {name}",
+            "seconds": write,
+            "note": "the floor",
+        }
     candidates = np.arange(shared)
     seconds = median_seconds(lambda: lore.score(model, users, table, candidates), size.turns)
-    note = " and ".join(f"{seconds / write:.2f} x {name}'s plain write" for name, write in writes.items())
+    note = " and ".join(
+        f"{seconds / write:.2f} x {name}'s plain write" for name, write in writes.items()
+    )
     yield {"work": work, "method": "lore_jax", "seconds": seconds, "note": note}
     few = users.take(np.arange(size.score_users // 10))
     mine = rng.integers(len(table), size=(few.num_users, own))
@@ -122,20 +150,39 @@ def start_section(size: Sizes) -> Iterator[Row]:
 
     def seconds_of(*command: str, env: dict[str, str] | None = None) -> float:
         begun = time.perf_counter()
-        subprocess.run([sys.executable, *command], check=True, capture_output=True, env={**os.environ, **(env or {})})
+        subprocess.run(
+            [sys.executable, *command],
+            check=True,
+            capture_output=True,
+            env={**os.environ, **(env or {})},
+        )
         return time.perf_counter() - begun
 
     turns = min(3, size.turns)
     touch = "import lore_jax as l; [getattr(l, n) for n in l.__all__ if n not in ('save', 'load')]"
-    for name, code in {"jax alone": "import jax", "lore_jax": "import jax, lore_jax", "every name": touch}.items():
+    for name, code in {
+        "jax alone": "import jax",
+        "lore_jax": "import jax, lore_jax",
+        "every name": touch,
+    }.items():
         seconds = float(np.median([seconds_of("-c", code) for _ in range(turns)]))
         yield {"work": "import", "method": name, "seconds": seconds, "note": "a new process"}
     with tempfile.TemporaryDirectory() as folder:
         write_small_model_and_cache(Path(folder))
         env = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/programs"}
-        command = ["-m", "lore_jax", "adapt", f"{folder}/model", f"{folder}/cache", "--export", f"{folder}/w.parquet"]
+        command = [
+            "-m",
+            "lore_jax",
+            "adapt",
+            f"{folder}/model",
+            f"{folder}/cache",
+            "--export",
+            f"{folder}/w.parquet",
+        ]
         cold = seconds_of(*command, "--overwrite", env=env)
-        warm = float(np.median([seconds_of(*command, "--overwrite", env=env) for _ in range(turns)]))
+        warm = float(
+            np.median([seconds_of(*command, "--overwrite", env=env) for _ in range(turns)])
+        )
     work = "lore-jax adapt, 100 users, a new process"
     yield {"work": work, "method": "first time", "seconds": cold, "note": "compiles"}
     yield {"work": work, "method": "again", "seconds": warm, "note": "compiled before"}
@@ -148,7 +195,13 @@ def write_small_model_and_cache(folder: Path) -> None:
     params = {"V": jnp.asarray(rng.standard_normal((384, rank), np.float32))}
     lore.save(
         folder / "model",
-        Model(LinearBasis(rank), params, jnp.float32(ROW_NORM), populations(rank)["gaussian"], "gaussian"),
+        Model(
+            LinearBasis(rank),
+            params,
+            jnp.float32(ROW_NORM),
+            populations(rank)["gaussian"],
+            "gaussian",
+        ),
     )
     prefs = index_pairs(np.full(100, 10), table)
     with lore.CacheWriter(folder / "cache", dim=384, dtype="float32") as writer:

@@ -1,14 +1,16 @@
-"""Abstention on real votes: which personal margins are sure of their sign, and what does falling back cost?
+"""Abstention on real votes: which personal margins are sure of their sign, and what does falling
+back cost?
 
     python -m experiments.abstention --data DIR --out RUN      (three splits: about 8 minutes on one CPU core; --smoke)
 
-One Polis conversation, by default the one where people differ most (`experiments.polis` says what the data are, and how they
-are split and fitted). Unseen voters give some pairs; for every test pair the 90 % interval of the margin is either on one
-side of zero or not. Where it is not, `Margins.or_population` takes what holds for everybody. The table says how often
-that happens, how right the personal margins are on both kinds of pairs, and what falling back does to accuracy.
+One Polis conversation, by default the one where people differ most (`experiments.polis` says what
+the data are, and how they are split and fitted). Unseen voters give some pairs; for every test pair
+the 90 % interval of the margin is either on one side of zero or not. Where it is not,
+`Margins.or_population` takes what holds for everybody. The table says how often that happens, how
+right the personal margins are on both kinds of pairs, and what falling back does to accuracy.
 
-Expected, 20 shots: unseen statements, 63 % of the pairs fall back, accuracy 73.5 becomes 65.3; seen statements, 40 %, 90.0
-becomes 85.8. Sure margins are right in 84.7 and 97.0 %.
+Expected, 20 shots: unseen statements, 63 % of the pairs fall back, accuracy 73.5 becomes 65.3; seen
+statements, 40 %, 90.0 becomes 85.8. Sure margins are right in 84.7 and 97.0 %.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ class Config:
         splits: how many times statements and voters are split.
         shots: numbers of pairs that unseen voters give.
         level: of the intervals.
-        smoke: a made-up conversation, one split, and fits of a few steps, to see that everything runs.
+        smoke: a made-up conversation, one split, and fits of a few steps, to see that everything
+            runs.
     """
 
     out: Path
@@ -69,11 +72,15 @@ def measure(
     table = load_polis_embeddings(root).of(votes).astype(np.float32)
     drawn = polis_preferences(votes, table, test=test, split_seed=seed, **asked.limits)
     seen, unseen = split_users(drawn.train.num_users, 0.3, seed=seed)
-    model, *_ = lore.fit(drawn.train.take_users(seen), asked.fits["gaussian"], key=jax.random.key(seed))
+    model, *_ = lore.fit(
+        drawn.train.take_users(seen), asked.fits["gaussian"], key=jax.random.key(seed)
+    )
     known, pairs = drawn.train.take_users(unseen), drawn.test.take_users(unseen)
     nobody = lore.margins(model, lore.population_posterior(model, len(unseen)), pairs)
     for shots in config.shots:
-        own = lore.margins(model, lore.adapt(model, lore.draw_shots(known, shots, seed=seed)), pairs)
+        own = lore.margins(
+            model, lore.adapt(model, lore.draw_shots(known, shots, seed=seed)), pairs
+        )
         sure = own.decided(config.level)
 
         def per_user(values: np.ndarray, of: np.ndarray) -> np.ndarray:
@@ -102,7 +109,9 @@ def run(config: Config) -> dict[str, Any]:
     """All splits of both tests, then the table."""
     root = make_conversations(config.out / "data", seed=0) if config.smoke else config.data
     if root is None or not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: --data must name the folder of the Polis conversations")
+        raise FileNotFoundError(
+            f"{root} is not a folder: --data must name the folder of the Polis conversations"
+        )
     config.out.mkdir(parents=True, exist_ok=True)
     conversation = "one" if config.smoke else config.conversation
     found: dict[tuple[Use, int], Measured] = {}
@@ -122,7 +131,9 @@ def run(config: Config) -> dict[str, Any]:
             "shots": shots,
             # A voter may be unseen in several splits, and is one person all the same.
             **{
-                name: metrics.bootstrap(of[name], rng, users=of["voters"]).interval() for name in of if name != "voters"
+                name: metrics.bootstrap(of[name], rng, users=of["voters"]).interval()
+                for name in of
+                if name != "voters"
             },
         }
         for (test, shots), of in found.items()
@@ -139,7 +150,9 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"| statements | shots | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for row in result["rows"]:
         means = [row[name]["mean"] for name in names[:-1]]
-        cells = ["" if mean is None else f"{100 * mean:.1f}" for mean in means]  # nothing may be sure
+        cells = [
+            "" if mean is None else f"{100 * mean:.1f}" for mean in means
+        ]  # nothing may be sure
         cost = [100 * row["cost"][end] for end in ("mean", "low", "high")]
         cells.append("{:+.1f} ({:.1f} to {:.1f})".format(*cost))
         lines.append(f"| {row['test']} | {row['shots']} | {' | '.join(cells)} |")

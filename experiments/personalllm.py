@@ -1,20 +1,25 @@
-"""PersonalLLM: simulated users who weigh ten reward models; how much of a user do a few comparisons show?
+"""PersonalLLM: simulated users who weigh ten reward models; how much of a user do a few comparisons
+show?
 
     python -m experiments.personalllm --data DIR --model REWARD_MODEL --out RUN [--paper]
 
-DIR holds the published files (`namkoong-lab/PersonalLLM`: 9,402 training and 1,000 test prompts, eight replies each, CC BY
-4.0); that name instead of DIR fetches them. REWARD_MODEL is the folder of a reward model, in the paper
-Skywork-Reward-Llama-3.1-8B-v0.2. Embedding 83,216 replies is most of the work and is done once.
+DIR holds the published files (`namkoong-lab/PersonalLLM`: 9,402 training and 1,000 test prompts,
+eight replies each, CC BY 4.0); that name instead of DIR fetches them. REWARD_MODEL is the folder of
+a reward model, in the paper Skywork-Reward-Llama-3.1-8B-v0.2. Embedding 83,216 replies is most of
+the work and is done once.
 
-Users' weights ~ Dirichlet(alpha), alpha .001, .01, .1: 1,000 take part in the fit with pairs on 45 training prompts, 1,000
-are adapted to from pairs on 9; all are tested on every test prompt. Training prompts with a text of the test are dropped.
+Users' weights ~ Dirichlet(alpha), alpha .001, .01, .1: 1,000 take part in the fit with pairs on 45
+training prompts, 1,000 are adapted to from pairs on 9; all are tested on every test prompt.
+Training prompts with a text of the test are dropped.
 
---paper: the best of eight replies against the worst by raw mixed scores, the paper's objective, no validation. Default: two
-replies at random by standardised scores, which is what a system could ask its users; ridges and rank by validation, another
-user's weights and shuffled users as controls, shots 0 to 45.
+--paper: the best of eight replies against the worst by raw mixed scores, the paper's objective, no
+validation. Default: two replies at random by standardised scores, which is what a system could ask
+its users; ridges and rank by validation, another user's weights and shuffled users as controls,
+shots 0 to 45.
 
-Expected with --paper (paper, seen / unseen users): LoRe 94.3 / 93.3, 94.6 / 93.6, 96.0 / 96.1; BT 86.3 / 86.4, 87.8 / 87.2,
-93.2 / 93.1; reference head 78.4 / 76.1, 78.1 / 77.8, 82.7 / 83.7. Ours: not run here, the data are not available.
+Expected with --paper (paper, seen / unseen users): LoRe 94.3 / 93.3, 94.6 / 93.6, 96.0 / 96.1; BT
+86.3 / 86.4, 87.8 / 87.2, 93.2 / 93.1; reference head 78.4 / 76.1, 78.1 / 77.8, 82.7 / 83.7. Ours:
+not run here, the data are not available.
 """
 
 from __future__ import annotations
@@ -30,7 +35,14 @@ from experiments.common.options import Options, data_of, describe, embedded, fit
 from experiments.common.protocol import Drawn, Protocol, run
 from experiments.common.smoke_data import write_personalllm
 from lore_jax.data.preferences import Preferences, from_arrays
-from lore_jax.datasets.personalllm import HOME, PairKind, PersonalLLM, draw_pairs, draw_users, read_personalllm
+from lore_jax.datasets.personalllm import (
+    HOME,
+    PairKind,
+    PersonalLLM,
+    draw_pairs,
+    draw_users,
+    read_personalllm,
+)
 from lore_jax.evaluation.results import Results
 from lore_jax.model.model import Model
 
@@ -89,8 +101,18 @@ def draw(data: PersonalLLM, prefs: Preferences, config: Config, alpha: float, se
     for number, (prompts, per_user, group) in enumerate(wanted):
         of, count = weights[groups[group]], len(prompts) if per_user is None else per_user
         row, each = data.row[prompts], np.random.SeedSequence([seed, number]).generate_state(1)[0]
-        chosen, rejected, user, prompt = draw_pairs(row, scores[prompts], of, per_user, kind, seed=int(each))
-        drawn.append((chosen, rejected, user + config.users * group, prompts[prompt], len(of) * count - len(user)))
+        chosen, rejected, user, prompt = draw_pairs(
+            row, scores[prompts], of, per_user, kind, seed=int(each)
+        )
+        drawn.append(
+            (
+                chosen,
+                rejected,
+                user + config.users * group,
+                prompts[prompt],
+                len(of) * count - len(user),
+            )
+        )
     columns = [np.concatenate(parts) for parts in zip(*(part[:4] for part in drawn), strict=True)]
     part = np.repeat(np.arange(4), [len(one[0]) for one in drawn])
     # The table was checked when the cache was written: a column of zeros stands for it here.
@@ -98,12 +120,23 @@ def draw(data: PersonalLLM, prefs: Preferences, config: Config, alpha: float, se
     pairs = from_arrays(bare, *columns[:3], prompt=columns[3], num_users=len(weights))
     pairs = dataclasses.replace(pairs, embeddings=prefs.embeddings, head=prefs.head)
     users = [np.arange(len(weights))[group] for group in groups]
-    parts = [pairs.take_pairs(part[pairs.row] == number).take_users(users[wanted[number][2]]) for number in range(4)]
-    # Nobody is simulated twice: users of other splits are other people, and the intervals must know it.
+    parts = [
+        pairs.take_pairs(part[pairs.row] == number).take_users(users[wanted[number][2]])
+        for number in range(4)
+    ]
+    # Nobody is simulated twice: users of other splits are other people, and the intervals must know
+    # it.
     names = {
-        name: np.array([f"{seed}-{user}" for user in of]) for name, of in zip(("seen", "unseen"), users, strict=True)
+        name: np.array([f"{seed}-{user}" for user in of])
+        for name, of in zip(("seen", "unseen"), users, strict=True)
     }
-    return Drawn(parts[0], parts[1], (parts[2], parts[3]), names, {"pairs that are ties": sum(one[4] for one in drawn)})
+    return Drawn(
+        parts[0],
+        parts[1],
+        (parts[2], parts[3]),
+        names,
+        {"pairs that are ties": sum(one[4] for one in drawn)},
+    )
 
 
 def run_on(
@@ -115,11 +148,20 @@ def run_on(
 ) -> Results:
     """The experiment on a table that is there; `known` are models to compare with."""
     numbers = {(task, name): value for task, of in PAPER.items() for name, value in of.items()}
-    shots = (0, config.shots) if config.paper else tuple(sorted({0, 5, config.shots, 20, config.prompts}))
+    shots = (
+        (0, config.shots)
+        if config.paper
+        else tuple(sorted({0, 5, config.shots, 20, config.prompts}))
+    )
     kind = "best against worst of eight replies" if config.paper else "two replies at random"
     note = f"Simulated users who weigh ten reward models; {kind}; the paper's numbers are on best against worst."
-    protocol = Protocol("PersonalLLM", fits(config), shots, numbers=numbers, note=note, known=known or {})
-    tasks = {f"alpha {alpha:g}": functools.partial(draw, data, prefs, config, alpha) for alpha in config.alphas}
+    protocol = Protocol(
+        "PersonalLLM", fits(config), shots, numbers=numbers, note=note, known=known or {}
+    )
+    tasks = {
+        f"alpha {alpha:g}": functools.partial(draw, data, prefs, config, alpha)
+        for alpha in config.alphas
+    }
     return run(protocol, tasks, config, about=about)
 
 

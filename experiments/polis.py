@@ -1,27 +1,33 @@
-"""Polis: do people's votes on statements become more predictable when each person gets weights of their own?
+"""Polis: do people's votes on statements become more predictable when each person gets weights of
+their own?
 
     python -m experiments.polis --data DIR --out RUN --splits 10      (the README's numbers; three splits by default)
 
 DIR holds the folders of some Polis conversations and the embeddings of their statements
-(`lore_jax.datasets.polis`). From the folders alone, with embeddings made here by a sentence encoder of your choice:
+(`lore_jax.datasets.polis`). From the folders alone, with embeddings made here by a sentence encoder
+of your choice:
 
     lore-jax embed DIR/*/ --model MODEL_DIR --out CACHE
     python -m experiments.polis --data DIR --embeddings CACHE --out RUN
 
-Users are voters; a pair sets a statement the voter agreed with against one the voter disagreed with. So all numbers here
-are about agree/disagree votes on statements that people wrote, not about replies of a language model.
+Users are voters; a pair sets a statement the voter agreed with against one the voter disagreed
+with. So all numbers here are about agree/disagree votes on statements that people wrote, not about
+replies of a language model.
 
-Every conversation is a data set of its own. 30 % of the voters are kept out of the fit and adapted to from 0 to 40 pairs
-(shots). Two tests: pairs of statements that nobody voted on in training (unseen), and pairs of the voter's own remaining
-statements, on which others may have voted (seen). Rank and ridges are chosen on validation folds of the fit's pairs; the
-paper's objective is shown at four ranks and, generously, at the best of them *chosen on the test* of each conversation.
+Every conversation is a data set of its own. 30 % of the voters are kept out of the fit and adapted
+to from 0 to 40 pairs (shots). Two tests: pairs of statements that nobody voted on in training
+(unseen), and pairs of the voter's own remaining statements, on which others may have voted (seen).
+Rank and ridges are chosen on validation folds of the fit's pairs; the paper's objective is shown at
+four ranks and, generously, at the best of them *chosen on the test* of each conversation.
 
-Each (conversation, test, split) is one file in RUN/parts: a run that was stopped goes on where it was. RUN/results.json
-holds everything, RUN/tables.md the tables, RUN/figures what is drawn from the JSON.
+Each (conversation, test, split) is one file in RUN/parts: a run that was stopped goes on where it
+was. RUN/results.json holds everything, RUN/tables.md the tables, RUN/figures what is drawn from the
+JSON.
 
-Time: about a minute of CPU for each part, two for a first one, most of it compiling: ten splits take an hour on two cores,
-less in two processes (`--tests`). Expected (unseen users, 20 shots, average over the conversations, ten splits): unseen
-statements, gaussian 65.8, ridge BT 64.2, the paper's objective at its best rank 61.5; seen statements, 85.5, 81.8 and 83.5.
+Time: about a minute of CPU for each part, two for a first one, most of it compiling: ten splits
+take an hour on two cores, less in two processes (`--tests`). Expected (unseen users, 20 shots,
+average over the conversations, ten splits): unseen statements, gaussian 65.8, ridge BT 64.2, the
+paper's objective at its best rank 61.5; seen statements, 85.5, 81.8 and 83.5.
 """
 
 from __future__ import annotations
@@ -75,18 +81,20 @@ BEST_PAPER = "paper, best rank on test"
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Predicts votes of Polis conversations: the paper's objective, ridge Bradley-Terry, and the population model.
+    """Predicts votes of Polis conversations: the paper's objective, ridge Bradley-Terry, and the
+    population model.
 
     Attributes:
         out: where to write.
         data: the folder of the conversations (not with --smoke).
-        embeddings: a cache that has the statements, from `lore-jax embed` of their folders; None: the embeddings that lie
-            in `data`.
+        embeddings: a cache that has the statements, from `lore-jax embed` of their folders; None:
+            the embeddings that lie in `data`.
         splits: how many times statements and voters are split.
         conversations: which of the folders to take; none: all.
         tests: statements of the test pairs.
         seed: seed of everything.
-        smoke: two made-up conversations, one split, and fits of a few steps, to see that everything runs.
+        smoke: two made-up conversations, one split, and fits of a few steps, to see that everything
+            runs.
     """
 
     out: Path
@@ -117,9 +125,14 @@ class Protocol:
 
 
 def protocol(test: Use, *, smoke: bool) -> Protocol:
-    """The fits; validation mirrors the test. Embeddings of unit norm times 30 suit the paper's temperature of 100."""
+    """The fits; validation mirrors the test. Embeddings of unit norm times 30 suit the paper's
+    temperature of 100.
+    """
     simplex = lore.SimplexConfig(scale=30.0, steps=10 if smoke else 1000)
-    papers = {f"paper, rank {r}": dataclasses.replace(lore.PAPER, rank=r, simplex=simplex) for r in (1, 2, 5, 10)}
+    papers = {
+        f"paper, rank {r}": dataclasses.replace(lore.PAPER, rank=r, simplex=simplex)
+        for r in (1, 2, 5, 10)
+    }
     bradley_terry = dataclasses.replace(lore.RIDGE_BRADLEY_TERRY, use=test, unit="response")
     gaussian = lore.FitConfig(use=test, unit="response")
     if not smoke:
@@ -128,15 +141,23 @@ def protocol(test: Use, *, smoke: bool) -> Protocol:
     bradley_terry = dataclasses.replace(bradley_terry, **given)
     short = lore.PopulationConfig(steps=5)
     gaussian = dataclasses.replace(gaussian, rank=2, response_terms=0.0, population=short, **given)
-    fits = {"paper, rank 2": papers["paper, rank 2"], "ridge BT": bradley_terry, "gaussian": gaussian}
+    fits = {
+        "paper, rank 2": papers["paper, rank 2"],
+        "ridge BT": bradley_terry,
+        "gaussian": gaussian,
+    }
     return Protocol(fits, (), (0, 5, 10), {"min_train_pairs": 5, "min_test_pairs": 1})
 
 
 def run(config: Config) -> Results:
     """All parts, then what they say together."""
-    root = make_conversations(config.out / "data", seed=config.seed) if config.smoke else config.data
+    root = (
+        make_conversations(config.out / "data", seed=config.seed) if config.smoke else config.data
+    )
     if root is None or not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: --data must name the folder of the Polis conversations")
+        raise FileNotFoundError(
+            f"{root} is not a folder: --data must name the folder of the Polis conversations"
+        )
     names = config.conversations or sorted(path.parent.name for path in root.glob("*/comments.csv"))
     conversations = {name: read_polis(root / name) for name in names}
     if config.embeddings is None:
@@ -159,28 +180,40 @@ def run(config: Config) -> Results:
             part = evaluate_part(votes, table, asked, test, split, seed=config.seed + split)
             write_results(path, {**part, "encoder": embeddings.encoder})
             if len(parts) % 10 == 9:
-                jax.clear_caches()  # the programs of some thirty parts are more memory maps than Linux allows a process
+                # the programs of some thirty parts are more memory maps than Linux allows a process
+                jax.clear_caches()
         parts.append(read_results(path))
         if parts[-1]["config"] != plain(asked) or parts[-1]["seed"] != config.seed + split:
-            raise ValueError(f"{path} was made with other settings: remove it, or give another --out")
+            raise ValueError(
+                f"{path} was made with other settings: remove it, or give another --out"
+            )
         if parts[-1].get("encoder") != embeddings.encoder:
-            raise ValueError(f"{path} was made with another encoder's embeddings: remove it, or give another --out")
+            raise ValueError(
+                f"{path} was made with another encoder's embeddings: remove it, or give another --out"
+            )
 
     results = with_best_paper(join(parts), asked.shots[-2])
     results["encoder"] = embeddings.encoder
-    results["config"] = plain({"asked": config, **{test: protocol(test, smoke=config.smoke) for test in config.tests}})
+    results["config"] = plain(
+        {"asked": config, **{test: protocol(test, smoke=config.smoke) for test in config.tests}}
+    )
     results["verdicts"] = {
-        test: verdict(results, "gaussian", units=test, shots=asked.shots[-2]) for test in config.tests
+        test: verdict(results, "gaussian", units=test, shots=asked.shots[-2])
+        for test in config.tests
     }
     text = tables(results, names, config.tests, asked.shots[-2])
     write_results(config.out / "results.json", results)
     (config.out / "tables.md").write_text(text + "\n")
-    save_figures(results, config.out / "figures", methods=(BEST_PAPER, "ridge BT", "gaussian"), note=NOTE)
+    save_figures(
+        results, config.out / "figures", methods=(BEST_PAPER, "ridge BT", "gaussian"), note=NOTE
+    )
     print(f"{text}\n\nSaved results.json, tables.md, parts and figures in {config.out}")
     return results
 
 
-def evaluate_part(votes: Votes, table: np.ndarray, asked: Protocol, test: Use, split: int, *, seed: int) -> Results:
+def evaluate_part(
+    votes: Votes, table: np.ndarray, asked: Protocol, test: Use, split: int, *, seed: int
+) -> Results:
     """One split of one conversation: split, fit, adapt, evaluate."""
     drawn = polis_preferences(votes, table, test=test, split_seed=seed, **asked.limits)
     seen, unseen = split_users(drawn.train.num_users, 0.3, seed=seed)
@@ -208,37 +241,66 @@ def evaluate_part(votes: Votes, table: np.ndarray, asked: Protocol, test: Use, s
         unit="response",
         digest=split_digest([seen, unseen], [drawn.train, drawn.test]),
         chosen=chosen,
-        dropped={"users": drawn.num_dropped_users, "straddling": drawn.num_straddling, "kept": drawn.num_inside},
+        dropped={
+            "users": drawn.num_dropped_users,
+            "straddling": drawn.num_straddling,
+            "kept": drawn.num_inside,
+        },
         **about,
     )
     model, users, _ = fitted["gaussian"]
-    axes = describe_axes(model, {"seen users": users, "unseen users": lore.adapt(model, shots)}, table)
+    axes = describe_axes(
+        model, {"seen users": users, "unseen users": lore.adapt(model, shots)}, table
+    )
     axes = with_texts(axes, ((votes.conversation, text) for text in votes.texts))
-    return make_results(rows, [entry], name="polis", config=asked, seed=seed, axes={votes.conversation: axes})
+    return make_results(
+        rows, [entry], name="polis", config=asked, seed=seed, axes={votes.conversation: axes}
+    )
 
 
 def shuffled_control(
-    asked: Protocol, of_seen: Cell, of_unseen: Cell, chosen: dict[str, Any], *, seed: int, **about: Any
+    asked: Protocol,
+    of_seen: Cell,
+    of_unseen: Cell,
+    chosen: dict[str, Any],
+    *,
+    seed: int,
+    **about: Any,
 ) -> list[Any]:
-    """The control: the same pipeline, choices included, on pairs that are dealt out to the users at random."""
+    """The control: the same pipeline, choices included, on pairs that are dealt out to the users at
+    random.
+    """
     shuffled = [
-        cell._replace(shots=shuffle_users(cell.shots, seed=seed), test=shuffle_users(cell.test, seed=seed + 1))
+        cell._replace(
+            shots=shuffle_users(cell.shots, seed=seed), test=shuffle_users(cell.test, seed=seed + 1)
+        )
         for cell in (of_unseen, of_seen)
     ]
-    model, users, history = lore.fit(shuffled[1].shots, asked.fits["gaussian"], key=jax.random.key(seed))
+    model, users, history = lore.fit(
+        shuffled[1].shots, asked.fits["gaussian"], key=jax.random.key(seed)
+    )
     chosen[f"gaussian, {SHUFFLED_USERS}"] = history.choice
     methods = {"gaussian": method(model, users)}
-    return evaluate(methods, shuffled, shots=asked.shots, control=SHUFFLED_USERS, seed=seed, **about)
+    return evaluate(
+        methods, shuffled, shots=asked.shots, control=SHUFFLED_USERS, seed=seed, **about
+    )
 
 
 def with_best_paper(results: Results, shots: int) -> Results:
-    """Adds the paper's objective at the rank that is best on the test pairs themselves, conversation by conversation."""
-    papers = [name for name in dict.fromkeys(row["method"] for row in results["rows"]) if name.startswith("paper")]
+    """Adds the paper's objective at the rank that is best on the test pairs themselves,
+    conversation by conversation.
+    """
+    papers = [
+        name
+        for name in dict.fromkeys(row["method"] for row in results["rows"])
+        if name.startswith("paper")
+    ]
     added = []
     for data, units in dict.fromkeys((row["data"], row["units"]) for row in results["rows"]):
         cell: dict[str, Any] = {"data": data, "units": units, "control": None}
         accuracy = {
-            name: average(results, {**cell, "method": name, "users": "unseen", "shots": shots}).mean for name in papers
+            name: average(results, {**cell, "method": name, "users": "unseen", "shots": shots}).mean
+            for name in papers
         }
         best = max(papers, key=accuracy.__getitem__)
         added += [{**row, "method": BEST_PAPER} for row in select(results, **cell, method=best)]
@@ -247,16 +309,22 @@ def with_best_paper(results: Results, shots: int) -> Results:
 
 def tables(results: Results, names: Sequence[str], tests: tuple[Use, ...], shots: int) -> str:
     """What the results say, in Markdown."""
-    methods = [*dict.fromkeys(row["method"] for row in results["rows"] if row["method"] != "gaussian")]
+    methods = [
+        *dict.fromkeys(row["method"] for row in results["rows"] if row["method"] != "gaussian")
+    ]
     lines = {name: of(name) for name in methods} | method_lines(results, ["gaussian"])
-    out = [f"# Polis\n\n{NOTE} Accuracy in %, macro over users, with 95 % intervals (users and splits resampled)."]
+    out = [
+        f"# Polis\n\n{NOTE} Accuracy in %, macro over users, with 95 % intervals (users and splits resampled)."
+    ]
     for test in tests:
         cell: dict[str, Any] = {"users": "unseen", "units": test, "shots": shots}
         columns = {name: {**cell, "data": name} for name in names} | {"average": cell}
         differences = [["gaussian minus", *columns]]
         for other in ("ridge BT", BEST_PAPER):
             pairs = [(column | of("gaussian"), column | of(other)) for column in columns.values()]
-            differences.append([other, *(show(difference(results, *pair).interval()) for pair in pairs)])
+            differences.append(
+                [other, *(show(difference(results, *pair).interval()) for pair in pairs)]
+            )
         said = results["verdicts"][test]
         out += [
             f"## {test.capitalize()} statements\n\n{said['sentence']}. Significantly better off are {said['better']} of "
@@ -266,7 +334,9 @@ def tables(results: Results, names: Sequence[str], tests: tuple[Use, ...], shots
             f"Unseen users, average over conversations:\n\n{table(results, lines, shots_columns(results, units=test))}",
             f"All measures, unseen users, {shots} shots:\n\n{measures(results, lines, cell)}",
         ]
-    out.append(f"## Seen and unseen users\n\n{table(results, lines, four_way_columns(results, shots=shots))}")
+    out.append(
+        f"## Seen and unseen users\n\n{table(results, lines, four_way_columns(results, shots=shots))}"
+    )
     return "\n\n".join(out)
 
 
@@ -275,7 +345,9 @@ def of(name: str) -> dict[str, Any]:
 
 
 def make_conversations(root: Path, *, seed: int) -> Path:
-    """Two small made-up conversations with two camps of voters and random embeddings, in the published format."""
+    """Two small made-up conversations with two camps of voters and random embeddings, in the
+    published format.
+    """
     rng, statements, voters = np.random.default_rng(seed), 24, 20
     rows = []
     for name in ("one", "two"):

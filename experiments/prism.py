@@ -1,19 +1,23 @@
-"""PRISM: people of many countries who score replies in dialogues; does knowing a person help with their next dialogue?
+"""PRISM: people of many countries who score replies in dialogues; does knowing a person help with
+their next dialogue?
 
     python -m experiments.prism --data DIR --model REWARD_MODEL --out RUN [--paper]
 
-DIR holds `survey.jsonl` and `conversations.jsonl` of `HannahRoseKirk/prism-alignment`; that name instead of DIR fetches
-them. REWARD_MODEL is the folder of a reward model, Skywork-Reward-Llama-3.1-8B-v0.2 in the paper. People with 6 dialogues or
-more; a pair sets the chosen reply of a turn against each other one. Each person's dialogues are cut into training and test;
-unseen people are adapted to from 1, 2, 3 of their training dialogues, and all of them. Training pairs with a text of any
-test dialogue are dropped.
+DIR holds `survey.jsonl` and `conversations.jsonl` of `HannahRoseKirk/prism-alignment`; that name
+instead of DIR fetches them. REWARD_MODEL is the folder of a reward model,
+Skywork-Reward-Llama-3.1-8B-v0.2 in the paper. People with 6 dialogues or more; a pair sets the
+chosen reply of a turn against each other one. Each person's dialogues are cut into training and
+test; unseen people are adapted to from 1, 2, 3 of their training dialogues, and all of them.
+Training pairs with a text of any test dialogue are dropped.
 
---paper: half of the people seen, half of each one's dialogues for the test, the paper's objective, 20 splits. --later: the
-variant published afterwards (anchor on the reference head, 20,000 alternating steps). Default: 30 % unseen people, 30 %
-test dialogues, ridges and rank chosen by validation on held-out dialogues, controls, 5 splits, accuracy by group of people.
+--paper: half of the people seen, half of each one's dialogues for the test, the paper's objective,
+20 splits. --later: the variant published afterwards (anchor on the reference head, 20,000
+alternating steps). Default: 30 % unseen people, 30 % test dialogues, ridges and rank chosen by
+validation on held-out dialogues, controls, 5 splits, accuracy by group of people.
 
-Expected with --paper (paper, seen / unseen users): LoRe 71.0 / 71.0, BT 64.0 / 61.0, reference head 58.8 / 57.3; a reported
-attempt to repeat it found 58.1 / 59.5 for LoRe. Ours: not run here, the data are not available.
+Expected with --paper (paper, seen / unseen users): LoRe 71.0 / 71.0, BT 64.0 / 61.0, reference head
+58.8 / 57.3; a reported attempt to repeat it found 58.1 / 59.5 for LoRe. Ours: not run here, the
+data are not available.
 """
 
 from __future__ import annotations
@@ -73,8 +77,12 @@ def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> 
     has = [np.bincount(own.user[part], minlength=own.num_users) > 0 for part in (train, cut.test)]
     enough = np.flatnonzero(has[0] & has[1])
     if len(enough) < 2:
-        raise ValueError(f"{len(enough)} people have {config.dialogues} dialogues with pairs: 2 are expected")
-    seen, unseen = (enough[part] for part in split_users(len(enough), 0.5 if config.paper else 0.3, seed=seed))
+        raise ValueError(
+            f"{len(enough)} people have {config.dialogues} dialogues with pairs: 2 are expected"
+        )
+    seen, unseen = (
+        enough[part] for part in split_users(len(enough), 0.5 if config.paper else 0.3, seed=seed)
+    )
     names = np.arange(own.num_users).astype(str) if own.user_ids is None else own.user_ids
     dropped = {
         f"people with fewer than {config.dialogues} dialogues": int((~many).sum()),
@@ -112,7 +120,13 @@ def by_group(results: Results, people: Mapping[str, Mapping[str, Any]], shots: i
         }
         count = max(one.num_users for one in drawn.values())
         if count >= SMALLEST_GROUP:
-            lines.append([f"{about}: {group}", str(count), *(show(drawn[name].interval()) for name in methods)])
+            lines.append(
+                [
+                    f"{about}: {group}",
+                    str(count),
+                    *(show(drawn[name].interval()) for name in methods),
+                ]
+            )
     return f"\n\nUnseen people by group:\n\n{markdown(lines)}" if len(lines) > 1 else ""
 
 
@@ -134,8 +148,18 @@ def run_on(
     numbers = {("PRISM", name): value for name, value in PAPER.items()}
     note = "The chosen reply against each other one of its turn."
     protocol = Protocol("PRISM", fitted, config.shots, "dialogues", numbers, note, known or {})
-    of_group = (lambda results: by_group(results, people, config.shots[-1])) if people else (lambda results: "")
-    return run(protocol, {"PRISM": lambda seed: draw(prefs, texts, config, seed)}, config, about=about, more=of_group)
+    of_group = (
+        (lambda results: by_group(results, people, config.shots[-1]))
+        if people
+        else (lambda results: "")
+    )
+    return run(
+        protocol,
+        {"PRISM": lambda seed: draw(prefs, texts, config, seed)},
+        config,
+        about=about,
+        more=of_group,
+    )
 
 
 def main(config: Config) -> Results:

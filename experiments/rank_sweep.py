@@ -2,14 +2,15 @@
 
     python -m experiments.rank_sweep CACHE --out RUN
 
-CACHE is an embedding cache: `lore-jax embed` and `prepare` make one, and the experiments on published data leave theirs in
-OUT/cache. On each split 30 % of the users and 30 % of the prompts are new; a rank is a mask of columns, so that ranks and
-splits are runs of one program, `--batch` of them at a time. The simplex family is the paper's objective; the gaussian one
-takes the ridges that validation chose on the first split, for all ranks. Seen users are adapted to from all of their
+CACHE is an embedding cache: `lore-jax embed` and `prepare` make one, and the experiments on
+published data leave theirs in OUT/cache. On each split 30 % of the users and 30 % of the prompts
+are new; a rank is a mask of columns, so that ranks and splits are runs of one program, `--batch` of
+them at a time. The simplex family is the paper's objective; the gaussian one takes the ridges that
+validation chose on the first split, for all ranks. Seen users are adapted to from all of their
 training pairs, unseen users from `--shots`.
 
-Time: (ranks x splits x 2) fits of the largest rank, and one compilation a family. RUN/rank_sweep.json has every number,
-RUN/rank_sweep.md the table, RUN/rank_sweep.png the figure.
+Time: (ranks x splits x 2) fits of the largest rank, and one compilation a family.
+RUN/rank_sweep.json has every number, RUN/rank_sweep.md the table, RUN/rank_sweep.png the figure.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Config:
 
 
 def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
-    """What each pair does: runs 2s and 2s + 1 are split s, tested on seen and on unseen users; `[runs, pairs]`."""
+    """What each pair does: runs 2s and 2s + 1 are split s, tested on seen and on unseen users;
+    `[runs, pairs]`.
+    """
     parts: dict[str, list[np.ndarray]] = {"fit": [], "shots": [], "test": []}
     for split in range(config.splits):
         seed = config.seed + split
@@ -77,7 +80,9 @@ def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
         cut = hold_out_units(prefs, 0.3, unit=config.unit, seed=seed)
         place = np.flatnonzero(cut.train & ~is_seen)
         drawn = draw_shots(
-            dataclasses.replace(prefs, row=np.arange(prefs.num_pairs)).take_pairs(place), config.shots, seed=seed
+            dataclasses.replace(prefs, row=np.arange(prefs.num_pairs)).take_pairs(place),
+            config.shots,
+            seed=seed,
         )
         given = (cut.train & is_seen) | np.isin(np.arange(prefs.num_pairs), drawn.row)
         for who in (is_seen, ~is_seen):
@@ -108,22 +113,40 @@ def run(config: Config) -> dict[str, np.ndarray]:
     gaussian = GaussianPipeline(make_basis(lore.FitConfig(), width), lore.PopulationConfig())
     hypers = [gaussian_hyper(one, width) for one in settings_of]
     found["gaussian"] = sweep(
-        prefs, rms_row_norm(prefs.embeddings), gaussian, settings_of, hypers, work, key=key, batch=config.batch
+        prefs,
+        rms_row_norm(prefs.embeddings),
+        gaussian,
+        settings_of,
+        hypers,
+        work,
+        key=key,
+        batch=config.batch,
     )
-    accuracy = {name: table.accuracy.reshape(len(ranks), config.splits, 2) for name, table in found.items()}
+    accuracy = {
+        name: table.accuracy.reshape(len(ranks), config.splits, 2) for name, table in found.items()
+    }
     return report(config, ranks, accuracy, chosen)
 
 
-def report(config: Config, ranks: list[int], accuracy: dict[str, np.ndarray], chosen: Choice) -> dict[str, np.ndarray]:
+def report(
+    config: Config, ranks: list[int], accuracy: dict[str, np.ndarray], chosen: Choice
+) -> dict[str, np.ndarray]:
     """Writes the numbers, the table and the figure."""
     columns = [f"rank {rank}" for rank in ranks]
     lines, series = [["accuracy in %, mean (lowest to highest split)", *columns]], {}
     for name, values in accuracy.items():
         for number, who in enumerate(WHO):
             one = 100 * values[:, :, number]
-            lines.append([f"{name}, {who}", *(f"{row.mean():.1f} ({row.min():.1f} to {row.max():.1f})" for row in one)])
+            lines.append(
+                [
+                    f"{name}, {who}",
+                    *(f"{row.mean():.1f} ({row.min():.1f} to {row.max():.1f})" for row in one),
+                ]
+            )
             series[f"{name}, {who}"] = one
-    text = f"# Accuracy against rank\n\n{markdown(lines)}\n\nRidges of the gaussian family: {chosen}."
+    text = (
+        f"# Accuracy against rank\n\n{markdown(lines)}\n\nRidges of the gaussian family: {chosen}."
+    )
     config.out.mkdir(parents=True, exist_ok=True)
     content = {
         "config": config,
@@ -135,7 +158,12 @@ def report(config: Config, ranks: list[int], accuracy: dict[str, np.ndarray], ch
     }
     write_file(config.out / "rank_sweep.json", [json.dumps(plain(content)).encode()])
     write_file(config.out / "rank_sweep.md", [text.encode(), b"\n"])
-    curves(config.out / "rank_sweep.png", ranks, series, f"{config.splits} splits; band: lowest to highest")
+    curves(
+        config.out / "rank_sweep.png",
+        ranks,
+        series,
+        f"{config.splits} splits; band: lowest to highest",
+    )
     print(text)
     return accuracy
 
@@ -149,7 +177,12 @@ def curves(path: Path, ranks: list[int], series: dict[str, np.ndarray], note: st
     for number, (name, values) in enumerate(series.items()):
         (line,) = axes.plot(ranks, values.mean(axis=1), marker="osD^vP"[number % 6], label=name)
         axes.fill_between(
-            ranks, values.min(axis=1), values.max(axis=1), color=line.get_color(), alpha=0.15, linewidth=0
+            ranks,
+            values.min(axis=1),
+            values.max(axis=1),
+            color=line.get_color(),
+            alpha=0.15,
+            linewidth=0,
         )
     axes.set(xlabel="rank of the basis", ylabel="accuracy, %", title=note)
     axes.legend(frameon=False, fontsize=8)

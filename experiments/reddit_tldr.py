@@ -1,17 +1,20 @@
-"""Reddit TLDR: workers who compared summaries of posts; does each of them have a taste of their own?
+"""Reddit TLDR: workers who compared summaries of posts; does each of them have a taste of their
+own?
 
     python -m experiments.reddit_tldr --data DIR --model REWARD_MODEL --out RUN [--paper]
 
-DIR holds the comparisons of `openai/summarize_from_feedback`; that name instead of DIR fetches them. REWARD_MODEL is the
-folder of a reward model, Skywork-Reward-Llama-3.1-8B-v0.2 in the paper. Workers with 50 annotations or more, half of them
-seen: 100 or 150 training pairs each for the fit; the others are adapted to from 5 to 50 pairs. The published validation
-posts are the test of all of them, and training pairs with a text of the test are dropped.
+DIR holds the comparisons of `openai/summarize_from_feedback`; that name instead of DIR fetches
+them. REWARD_MODEL is the folder of a reward model, Skywork-Reward-Llama-3.1-8B-v0.2 in the paper.
+Workers with 50 annotations or more, half of them seen: 100 or 150 training pairs each for the fit;
+the others are adapted to from 5 to 50 pairs. The published validation posts are the test of all of
+them, and training pairs with a text of the test are dropped.
 
---paper: the paper's objective, 20 splits of the workers, no validation. Default: the same data, with ridges and rank chosen
-by validation on held-out posts, controls, and 5 splits.
+--paper: the paper's objective, 20 splits of the workers, no validation. Default: the same data,
+with ridges and rank chosen by validation on held-out posts, controls, and 5 splits.
 
-Expected with --paper (paper, seen / unseen users): LoRe 65.0 / 66.2 (100 pairs), 66.2 / 66.7 (150); BT 60.0 / 60.0,
-63.2 / 64.3; reference head 56.3 / 57.3. Ours: not run here, the data are not available.
+Expected with --paper (paper, seen / unseen users): LoRe 65.0 / 66.2 (100 pairs), 66.2 / 66.7 (150);
+BT 60.0 / 60.0, 63.2 / 64.3; reference head 56.3 / 57.3. Ours: not run here, the data are not
+available.
 """
 
 from __future__ import annotations
@@ -67,14 +70,23 @@ class Config(Options):
 
 
 def draw(
-    prefs: Preferences, is_test: np.ndarray, texts: Texts | None, config: Config, train_pairs: int, seed: int
+    prefs: Preferences,
+    is_test: np.ndarray,
+    texts: Texts | None,
+    config: Config,
+    train_pairs: int,
+    seed: int,
 ) -> Drawn:
     """One split of the workers: half of them are seen."""
     train = leak_free(texts, prefs, ~is_test, is_test)
-    count, tests = (np.bincount(prefs.user[part], minlength=prefs.num_users) for part in (train, is_test))
+    count, tests = (
+        np.bincount(prefs.user[part], minlength=prefs.num_users) for part in (train, is_test)
+    )
     enough = np.flatnonzero((count >= config.at_least) & (tests > 0))
     if len(enough) < 2:
-        raise ValueError(f"{len(enough)} workers have {config.at_least} training pairs and a test pair: 2 are expected")
+        raise ValueError(
+            f"{len(enough)} workers have {config.at_least} training pairs and a test pair: 2 are expected"
+        )
     seen, unseen = (enough[part] for part in split_users(len(enough), 0.5, seed=seed))
     dropped = {
         "workers with too few pairs": prefs.num_users - len(enough),
@@ -98,10 +110,14 @@ def run_on(
     about: dict[str, object],
     known: Mapping[str, Model] | None = None,
 ) -> Results:
-    """The experiment on pairs that are embedded; `is_test` says which are of the validation posts, `[pairs]`."""
+    """The experiment on pairs that are embedded; `is_test` says which are of the validation posts,
+    `[pairs]`.
+    """
     numbers = {(task, name): value for task, of in PAPER.items() for name, value in of.items()}
     note = "Workers' choices of summaries."
-    protocol = Protocol("Reddit TLDR", fits(config), config.shots, numbers=numbers, note=note, known=known or {})
+    protocol = Protocol(
+        "Reddit TLDR", fits(config), config.shots, numbers=numbers, note=note, known=known or {}
+    )
     each = functools.partial(draw, prefs, is_test, texts, config)
     tasks = {f"TLDR-{count}": functools.partial(each, count) for count in config.train_pairs}
     return run(protocol, tasks, config, about=about)

@@ -1,18 +1,22 @@
-"""The three experiments at full size on made-up embeddings: the day the data are there, it just runs.
+"""The three experiments at full size on made-up embeddings: the day the data are there, it just
+runs.
 
     python -m experiments.rehearsal --out RUN [--size 0.1] [--only personalllm] [--honest]
 
-Tables of the real shapes, dim 4096 in bf16: PersonalLLM 10,402 prompts x 8 replies with 10 reward columns, PRISM 1,300
-people and 27,000 pairs, Reddit TLDR 40 workers x 4,000 pairs; one split each, in paper mode or, with --honest, in the
-default one, whose validation on folds is dozens of fits more and meant for an accelerator. Embeddings are random with a
-power-law spectrum, users planted on them, so that the truth is known: its basis, adapted to users as the fitted ones are,
-stands in every table as "planted basis". --size scales users and prompts.
+Tables of the real shapes, dim 4096 in bf16: PersonalLLM 10,402 prompts x 8 replies with 10 reward
+columns, PRISM 1,300 people and 27,000 pairs, Reddit TLDR 40 workers x 4,000 pairs; one split each,
+in paper mode or, with --honest, in the default one, whose validation on folds is dozens of fits
+more and meant for an accelerator. Embeddings are random with a power-law spectrum, users planted on
+them, so that the truth is known: its basis, adapted to users as the fitted ones are, stands in
+every table as "planted basis". --size scales users and prompts.
 
-PersonalLLM. The ten columns share a common part, and the reference head is correlated with their mean. Both numbers are set
-by simulation from the paper's BT (86.35 %) and reference head (77.25 %, seen and unseen users' mean) at alpha .001, before
-anything is fitted; the other alphas, and LoRe everywhere, then are what they are.
+PersonalLLM. The ten columns share a common part, and the reference head is correlated with their
+mean. Both numbers are set by simulation from the paper's BT (86.35 %) and reference head (77.25 %,
+seen and unseen users' mean) at alpha .001, before anything is fitted; the other alphas, and LoRe
+everywhere, then are what they are.
 
-Each part runs in a process of its own, whose peak memory is measured. What it took and found is in experiments/README.md.
+Each part runs in a process of its own, whose peak memory is measured. What it took and found is in
+experiments/README.md.
 """
 
 from __future__ import annotations
@@ -44,7 +48,10 @@ from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.cache.writer import CacheWriter
 
 NAMES = ("personalllm", "prism", "reddit_tldr")
-BT, REFERENCE = 0.8635, 0.7725  # the paper's, PersonalLLM, alpha .001, mean of seen and unseen users
+BT, REFERENCE = (
+    0.8635,
+    0.7725,
+)  # the paper's, PersonalLLM, alpha .001, mean of seen and unseen users
 MODELS = 10
 _ROWS = 4096  # of a table, moved at a time
 
@@ -77,10 +84,12 @@ class Config:
 
 
 def calibrate(*, prompts: int = 20_000, seed: int = 0) -> tuple[float, float]:
-    """The columns' common share and the head's correlation with their mean that give BT's and the head's accuracy.
+    """The columns' common share and the head's correlation with their mean that give BT's and the
+    head's accuracy.
 
-    At alpha .001 a user follows one column. Column k is `sqrt(a) c + sqrt(1 - a) s_k` with c and the s_k independent and
-    normal over replies; Bradley-Terry, at best, is the columns' mean, the head `rho` times it plus a direction of its own.
+    At alpha .001 a user follows one column. Column k is `sqrt(a) c + sqrt(1 - a) s_k` with c and
+    the s_k independent and normal over replies; Bradley-Terry, at best, is the columns' mean, the
+    head `rho` times it plus a direction of its own.
     """
     common, own, other = np.random.default_rng(seed).normal(size=(3, prompts, REPLIES, MODELS))
     every = np.arange(prompts)
@@ -105,7 +114,9 @@ def calibrate(*, prompts: int = 20_000, seed: int = 0) -> tuple[float, float]:
 
 def stored(path: Path, truth: Synthetic, prefs: Preferences) -> Preferences:
     """The table through a cache on disk, block by block, as an embedding run leaves it."""
-    with CacheWriter(path, dim=prefs.dim, dtype="bfloat16", encoder={"model": "made up"}, overwrite=True) as writer:
+    with CacheWriter(
+        path, dim=prefs.dim, dtype="bfloat16", encoder={"model": "made up"}, overwrite=True
+    ) as writer:
         for start in range(0, prefs.num_responses, _ROWS):
             writer.append(truth.prefs.embeddings[start : start + _ROWS])
         writer.finish(
@@ -125,7 +136,9 @@ def run_personalllm(config: Config) -> Results:
     """Ten columns with a common part, simplex users."""
     paper = not config.honest
     share, rho = calibrate(seed=config.seed)
-    print(f"calibrated before any fit: common share of the columns {share:.3f}, correlation of the head {rho:.3f}")
+    print(
+        f"calibrated before any fit: common share of the columns {share:.3f}, correlation of the head {rho:.3f}"
+    )
     train, test = config.scaled(9402, 100), config.scaled(1000, 50)
     planted = SyntheticConfig(
         num_users=1, num_prompts=train + test, responses_per_prompt=REPLIES, pairs_per_user=(1, 1), dim=config.dim,
@@ -147,21 +160,33 @@ def run_personalllm(config: Config) -> Results:
         {"made-up prompts": train + test},
     )
     prefs = stored(config.out / "cache", truth, dataclasses.replace(truth.prefs, head=head))
-    # Best against worst is never mistaken: margins of some logits on it are what the planted users' choices say.
+    # Best against worst is never mistaken: margins of some logits on it are what the planted users'
+    # choices say.
     scale = 0.25 * float(rewards_of(truth.prefs.embeddings[:_ROWS], columns).std())
     mean_user = Population(jnp.full(MODELS, 1.0 / MODELS), jnp.zeros((MODELS, 0)))
     oracle = Model(
-        LinearBasis(MODELS), {"V": jnp.asarray(columns, jnp.float32)}, jnp.float32(scale), mean_user, "simplex"
+        LinearBasis(MODELS),
+        {"V": jnp.asarray(columns, jnp.float32)},
+        jnp.float32(scale),
+        mean_user,
+        "simplex",
     )
     options = personalllm.Config(
-        out=config.out, paper=paper, splits=1, seed=config.seed, alphas=config.alphas, users=config.scaled(1000, 50)
+        out=config.out,
+        paper=paper,
+        splits=1,
+        seed=config.seed,
+        alphas=config.alphas,
+        users=config.scaled(1000, 50),
     )
     about = {"encoder": {"model": "made up"}, "counts": data.counts}
     return personalllm.run_on(data, prefs, options, about, {"planted basis": oracle})
 
 
 def run_prism(config: Config) -> Results:
-    """Six dialogues a person: four replies to choose from, and in every second dialogue a turn of two more."""
+    """Six dialogues a person: four replies to choose from, and in every second dialogue a turn of
+    two more.
+    """
     people, dialogues = config.scaled(1300, 60), 6
     planted = SyntheticConfig(
         num_users=people, num_prompts=people * dialogues, responses_per_prompt=6, pairs_per_user=(0, 0), dim=config.dim,
@@ -204,7 +229,12 @@ def run_reddit_tldr(config: Config) -> Results:
     truth = synthetic(planted, seed=config.seed)
     prefs = stored(config.out / "cache", truth, truth.prefs)
     options = reddit_tldr.Config(
-        out=config.out, paper=not config.honest, splits=1, seed=config.seed, train_pairs=(150,), shots=(0, 10, 25, 50)
+        out=config.out,
+        paper=not config.honest,
+        splits=1,
+        seed=config.seed,
+        train_pairs=(150,),
+        shots=(0, 10, 25, 50),
     )
     about = {"encoder": {"model": "made up"}, "counts": {"pairs": prefs.num_pairs}}
     is_test = prefs.prompt % 2 == 1
@@ -223,7 +253,8 @@ def part(config: Config) -> None:
     found = {
         "minutes": (time.perf_counter() - start) / 60,
         "peak GiB": peak_memory() / 2**30,
-        "disk GiB": sum(file.stat().st_size for file in config.out.rglob("*") if file.is_file()) / 2**30,
+        "disk GiB": sum(file.stat().st_size for file in config.out.rglob("*") if file.is_file())
+        / 2**30,
     }
     (config.out / "cost.json").write_text(json.dumps(found))
 
@@ -235,7 +266,18 @@ def main(config: Config) -> None:
         return
     lines = [["", "minutes", "peak memory, GiB", "disk, GiB", "unseen users: accuracy, %"]]
     for name in NAMES:
-        told = ["--out", config.out, "--only", name, "--size", config.size, "--dim", config.dim, "--seed", config.seed]
+        told = [
+            "--out",
+            config.out,
+            "--only",
+            name,
+            "--size",
+            config.size,
+            "--dim",
+            config.dim,
+            "--seed",
+            config.seed,
+        ]
         told += ["--alphas", *config.alphas, *(["--honest"] if config.honest else [])]
         subprocess.run([sys.executable, "-m", "experiments.rehearsal", *map(str, told)], check=True)
         cost, results = (
@@ -246,13 +288,20 @@ def main(config: Config) -> None:
         found = [
             f"{task}: "
             + ", ".join(
-                f"{method} {100 * average(results, {**where, 'method': method}).mean:.1f}" for method in methods
+                f"{method} {100 * average(results, {**where, 'method': method}).mean:.1f}"
+                for method in methods
             )
             for task in dict.fromkeys(row["data"] for row in results["rows"])
             for where in [{"data": task, "users": "unseen", "shots": last, "control": None}]
             for methods in [list(dict.fromkeys(row["method"] for row in results["rows"]))]
         ]
-        lines.append([name, *(f"{cost[key]:.1f}" for key in ("minutes", "peak GiB", "disk GiB")), "; ".join(found)])
+        lines.append(
+            [
+                name,
+                *(f"{cost[key]:.1f}" for key in ("minutes", "peak GiB", "disk GiB")),
+                "; ".join(found),
+            ]
+        )
     text = markdown(lines)
     (config.out / "rehearsal.md").write_text(text + "\n")
     print(text)

@@ -1,22 +1,27 @@
-"""How often is the sentence right? The verdict on made-up data of which it is known whether personalising helps.
+"""How often is the sentence right? The verdict on made-up data of which it is known whether
+personalising helps.
 
     python -m experiments.sentence --out RUN          (100 seeds: about 40 minutes on one CPU core; --smoke: 1 minute)
 
-Every seed makes a population and draws three data sets of 300 seen users of 30 pairs, for the fit, and 500 unseen users
-who give 20 shots and are tested on 20 pairs over prompts that are new to everybody:
+Every seed makes a population and draws three data sets of 300 seen users of 30 pairs, for the fit,
+and 500 unseen users who give 20 shots and are tested on 20 pairs over prompts that are new to
+everybody:
 
 - *equal*: users do not differ; the sentence should say no;
-- *differ*: users differ so much that knowing the basis and the population exactly, 20 shots gain 3 points of accuracy
-  over no shots (found by bisection on a large population); the fit has to learn both; the sentence should say yes;
-- *shuffled*: the same data, its pairs dealt out among users at random, in each part by itself; it should say no.
+- *differ*: users differ so much that knowing the basis and the population exactly, 20 shots gain 3
+  points of accuracy over no shots (found by bisection on a large population); the fit has to learn
+  both; the sentence should say yes;
+- *shuffled*: the same data, its pairs dealt out among users at random, in each part by itself; it
+should say no.
 
-Each data set goes through everything a user of the library would do: rank, ridges, camps and the rest chosen on
-validation folds, the fit, adapting the unseen users, the rows with their controls, the verdict.
+Each data set goes through everything a user of the library would do: rank, ridges, camps and the
+rest chosen on validation folds, the fit, adapting the unseen users, the rows with their controls,
+the verdict.
 
 Expected: right in 100 of 100 seeds in each case; +3.1 points on the average where users differ.
 
-Each seed is one file in RUN/parts: a run that was stopped goes on where it was. RUN/sentence.json holds the shares with
-their Wilson intervals, and which seeds were told the wrong thing.
+Each seed is one file in RUN/parts: a run that was stopped goes on where it was. RUN/sentence.json
+holds the shares with their Wilson intervals, and which seeds were told the wrong thing.
 """
 
 from __future__ import annotations
@@ -86,7 +91,12 @@ class Sizes:
     gain: float = 0.03
     many: int = 20_000
     truth: SyntheticConfig = SyntheticConfig(  # noqa: RUF009
-        num_prompts=200, responses_per_prompt=4, pairs_per_user=(120, 120), dim=16, rank=3, noise=0.5
+        num_prompts=200,
+        responses_per_prompt=4,
+        pairs_per_user=(120, 120),
+        dim=16,
+        rank=3,
+        noise=0.5,
     )
     fit: lore.FitConfig = lore.FitConfig()  # noqa: RUF009
 
@@ -108,16 +118,24 @@ SMOKE = Sizes(
 
 
 class Data(NamedTuple):
-    """The pairs of a seed: training pairs of the seen users, shots and test pairs of the unseen ones."""
+    """The pairs of a seed: training pairs of the seen users, shots and test pairs of the unseen
+    ones.
+    """
 
     train: lore.Preferences
     shots: lore.Preferences
     test: lore.Preferences
 
 
-def simulate(sizes: Sizes, spread: float, *, seen: int, unseen: int, seed: int) -> tuple[lore.Model, Data]:
-    """The truth, and pairs over the first half of the prompts to fit and adapt on, over the others to test on."""
-    truth = synthetic(dataclasses.replace(sizes.truth, num_users=seen + unseen, spread=spread), seed=seed)
+def simulate(
+    sizes: Sizes, spread: float, *, seen: int, unseen: int, seed: int
+) -> tuple[lore.Model, Data]:
+    """The truth, and pairs over the first half of the prompts to fit and adapt on, over the others
+    to test on.
+    """
+    truth = synthetic(
+        dataclasses.replace(sizes.truth, num_users=seen + unseen, spread=spread), seed=seed
+    )
     known = truth.prefs.prompt < sizes.truth.num_prompts // 2
     old, new = truth.prefs.take_pairs(known), truth.prefs.take_pairs(~known)
     of_seen, of_unseen = np.arange(seen), np.arange(seen, seen + unseen)
@@ -129,7 +147,9 @@ def simulate(sizes: Sizes, spread: float, *, seen: int, unseen: int, seed: int) 
 
 
 def planted_gain(sizes: Sizes, spread: float, *, seed: int) -> float:
-    """What shots gain over no shots for somebody who knows the basis and the population: accuracy, micro = macro."""
+    """What shots gain over no shots for somebody who knows the basis and the population: accuracy,
+    micro = macro.
+    """
     truth, data = simulate(sizes, spread, seen=0, unseen=sizes.many, seed=seed)
     right = [
         metrics.correct(lore.margins(truth, lore.adapt(truth, shots), data.test).mean).mean()
@@ -161,7 +181,10 @@ def conclude(sizes: Sizes, data: Data, *, seed: int) -> dict[str, Any]:
     cell = Cell("unseen", "unseen", data.shots, data.test)
     rows = evaluate({"gaussian": method(model, users)}, [cell], shots=(0, sizes.shots), seed=seed)
     entry = describe_split(
-        {"seen": np.arange(data.train.num_users), "unseen": data.train.num_users + np.arange(data.test.num_users)},
+        {
+            "seen": np.arange(data.train.num_users),
+            "unseen": data.train.num_users + np.arange(data.test.num_users),
+        },
         units=("unseen",),
         unit="prompt",
         digest=split_digest([], [*data]),
@@ -178,17 +201,29 @@ def run(config: Config) -> dict[str, Any]:
     spread = find_spread(sizes, seed=2**31 - 1)  # not one of the seeds
     settings = plain({"sizes": sizes, "spread": spread})
     parts = []
-    for seed in tqdm(range(config.first_seed, config.first_seed + (2 if config.smoke else config.seeds)), disable=None):
+    for seed in tqdm(
+        range(config.first_seed, config.first_seed + (2 if config.smoke else config.seeds)),
+        disable=None,
+    ):
         path = folder / f"{seed}.json"
         if not path.exists():
             counts = {"seen": sizes.seen, "unseen": sizes.unseen, "seed": seed}
             equal, differ = (simulate(sizes, of, **counts)[1] for of in (0.0, spread))
             cases = {"equal": equal, "shuffled": shuffled(differ, seed=seed), "differ": differ}
             found = {name: conclude(sizes, data, seed=seed) for name, data in cases.items()}
-            write_file(path, [json.dumps(plain({"settings": settings, "seed": seed, **found}), indent=1).encode()])
+            write_file(
+                path,
+                [
+                    json.dumps(
+                        plain({"settings": settings, "seed": seed, **found}), indent=1
+                    ).encode()
+                ],
+            )
         parts.append(json.loads(path.read_bytes()))
         if parts[-1]["settings"] != settings:
-            raise ValueError(f"{path} was made with other settings: remove it, or give another --out")
+            raise ValueError(
+                f"{path} was made with other settings: remove it, or give another --out"
+            )
     result = plain({**settings, "cases": {name: summary(name, parts) for name in RIGHT}})
     write_file(config.out / "sentence.json", [json.dumps(result, indent=1).encode()])
     print(table(result))
@@ -207,7 +242,9 @@ def summary(case: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
         "wilson": [interval.low, interval.high],
         "points": float(np.mean(points)),
         "nobody deviates": sum(part[case]["choice"]["rank"] == 1 for part in parts),
-        "wrong seeds": [part["seed"] for part, helps in zip(parts, said, strict=True) if helps != RIGHT[case]],
+        "wrong seeds": [
+            part["seed"] for part, helps in zip(parts, said, strict=True) if helps != RIGHT[case]
+        ],
     }
 
 

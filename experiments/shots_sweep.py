@@ -2,12 +2,14 @@
 
     python -m experiments.shots_sweep CACHE --out RUN
 
-CACHE is an embedding cache: `lore-jax embed` and `prepare` make one, and the experiments on published data leave theirs in
-OUT/cache. On each split 30 % of the users and 30 % of the prompts are new. Everything is fitted once a split; then shots are
-drawn `--draws` times, and every method adapts to the same ones. The paper's few-shot curves have 20 draws.
+CACHE is an embedding cache: `lore-jax embed` and `prepare` make one, and the experiments on
+published data leave theirs in OUT/cache. On each split 30 % of the users and 30 % of the prompts
+are new. Everything is fitted once a split; then shots are drawn `--draws` times, and every method
+adapts to the same ones. The paper's few-shot curves have 20 draws.
 
-A split is one file in RUN/parts: a run that was stopped goes on where it was. RUN/results.json, tables.md and figures as in
-the other experiments; a draw is a data set of its own there, and draws count equally.
+A split is one file in RUN/parts: a run that was stopped goes on where it was. RUN/results.json,
+tables.md and figures as in the other experiments; a draw is a data set of its own there, and draws
+count equally.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ class Config:
 def part(prefs: Preferences, config: Config, split: int) -> Results:
     """One split: fit once, adapt to every draw."""
     seed = config.seed + split
-    drawn = lore.four_way(prefs, unit=config.unit, units=("unseen",), min_train=config.min_train, seed=seed)
+    drawn = lore.four_way(
+        prefs, unit=config.unit, units=("unseen",), min_train=config.min_train, seed=seed
+    )
     asked = fits(Options(out=config.out, rank=config.rank, scale=config.scale, smoke=config.smoke))
     train = drawn.train.take_responses()
     methods, chosen = {}, {}
@@ -117,7 +121,12 @@ def settings(config: Config) -> dict[str, object]:
 
 def run(config: Config) -> Results:
     """All splits, then the tables."""
-    prefs, folder, asked, parts = load_cache(config.cache), config.out / "parts", settings(config), []
+    prefs, folder, asked, parts = (
+        load_cache(config.cache),
+        config.out / "parts",
+        settings(config),
+        [],
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for split in tqdm(range(config.splits), desc="splits", disable=None):
         path = folder / f"{split}.json"
@@ -125,12 +134,15 @@ def run(config: Config) -> Results:
             write_results(path, part(prefs, config, split))
         parts.append(read_results(path))
         if parts[-1]["config"] != asked or parts[-1]["seed"] != config.seed + split:
-            raise ValueError(f"{path} was made with other settings: remove it, or give another --out")
+            raise ValueError(
+                f"{path} was made with other settings: remove it, or give another --out"
+            )
     results = join(parts)
     methods = dict.fromkeys(row["method"] for row in results["rows"])
     lines = {name: {"method": name, "control": None} for name in methods}
     lines |= {
-        f"{name}, another user's weights": {"method": name, "control": "other user"} for name in ("LoRe", "gaussian")
+        f"{name}, another user's weights": {"method": name, "control": "other user"}
+        for name in ("LoRe", "gaussian")
     }
     text = (
         "# Accuracy against shots\n\nUnseen users, unseen units, accuracy in % with 95 % intervals (users and splits "

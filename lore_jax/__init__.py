@@ -1,6 +1,7 @@
 """lore_jax: a reward basis shared by everyone, a few weights for each user.
 
-The public names, loaded on first use (PEP 562), so that importing the package costs little more than importing jax.
+The public names, loaded on first use (PEP 562), so that importing the package costs little more
+than importing jax.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
 """Eight CPU devices for every test, set before jax is imported; ranks never broadcast by accident.
 
-Compilation is most of what the tests cost, and their programs run once: the compiler need not try hard.
+Compilation is most of what the tests cost, and their programs run once: the compiler need not try
+hard.
 """
 
 import os
 
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or the first of several workers takes a whole GPU
+os.environ.setdefault(
+    "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+)  # or the first of several workers takes a whole GPU
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

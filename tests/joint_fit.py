@@ -10,7 +10,9 @@ from lore_jax.parallel.devices import over_shards, place, shard_copies, split
 
 
 def problem(seed=0, *, users=21, responses=40, dim=6, scale=1.0):
-    """Ragged users with weighted pairs, in two buckets; user 3 has no pairs, those of user 5 weigh nothing."""
+    """Ragged users with weighted pairs, in two buckets; user 3 has no pairs, those of user 5 weigh
+    nothing.
+    """
     rng = np.random.default_rng(seed)
     count = rng.choice([3, 4, 5, 7], users)
     count[3] = 0
@@ -19,7 +21,9 @@ def problem(seed=0, *, users=21, responses=40, dim=6, scale=1.0):
     rejected = (chosen + rng.integers(1, responses, size=len(user))) % responses
     weight = np.where(user == 5, 0.0, rng.uniform(0.5, 2.0, len(user)))
     table = scale * rng.normal(size=(responses, dim)).astype(np.float32)
-    return from_arrays(table, chosen, rejected, user, weight=weight, num_users=users, head=rng.normal(size=dim))
+    return from_arrays(
+        table, chosen, rejected, user, weight=weight, num_users=users, head=rng.normal(size=dim)
+    )
 
 
 def differences(prefs):
@@ -28,17 +32,35 @@ def differences(prefs):
     return table[prefs.chosen] - table[prefs.rejected]
 
 
-def run(fit, config, module, begin, start, prefs, hyper, *, input_scale=1.0, devices=1, mapping="jit", steps=5):
-    """Runs some steps of a fit; returns the state (NumPy, leading shard axis), the history, the data, the layout.
+def run(
+    fit,
+    config,
+    module,
+    begin,
+    start,
+    prefs,
+    hyper,
+    *,
+    input_scale=1.0,
+    devices=1,
+    mapping="jit",
+    steps=5,
+):
+    """Runs some steps of a fit; returns the state (NumPy, leading shard axis), the history, the
+    data, the layout.
 
-    `begin((shared, by_user), data, hyper)` makes a shard's state from what all shards share and what each user has,
-    given as `start`: arrays of any shape, and arrays `[num_users, ...]`.
+    `begin((shared, by_user), data, hyper)` makes a shard's state from what all shards share and
+    what each user has, given as `start`: arrays of any shape, and arrays `[num_users, ...]`.
     """
     devices = jax.devices()[:devices]
     data, layout = place(prefs, input_scale, devices)
     shared, by_user = start
-    spread = jax.tree.map(lambda values: tuple(split(leaf, devices) for leaf in layout.spread(values)), by_user)
-    state = over_shards(begin, mapping, donate=False)((shard_copies(shared, devices), spread), data, hyper)
+    spread = jax.tree.map(
+        lambda values: tuple(split(leaf, devices) for leaf in layout.spread(values)), by_user
+    )
+    state = over_shards(begin, mapping, donate=False)(
+        (shard_copies(shared, devices), spread), data, hyper
+    )
     step = over_shards(functools.partial(fit.step, module=module, config=config), mapping)
     history = []
     for _ in range(steps):

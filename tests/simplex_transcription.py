@@ -11,7 +11,9 @@ class Transcription:
     def __init__(self, prefs, config):
         self.prefs, self.config = prefs, config
         self.pairs = config.scale * differences(prefs)
-        self.users = [np.flatnonzero((prefs.user == u) & (prefs.weight > 0)) for u in range(prefs.num_users)]
+        self.users = [
+            np.flatnonzero((prefs.user == u) & (prefs.weight > 0)) for u in range(prefs.num_users)
+        ]
 
     def share(self, rows):
         weight = self.prefs.weight.astype(np.float64)
@@ -31,14 +33,18 @@ class Transcription:
                 continue
             weights = softmax(logits[user])
             margin = self.pairs[rows] @ directions @ weights / self.config.temperature
-            pulled = self.pairs[rows].T @ (-self.share(rows) * expit(-margin)) / self.config.temperature
+            pulled = (
+                self.pairs[rows].T @ (-self.share(rows) * expit(-margin)) / self.config.temperature
+            )
             of_directions += np.outer(pulled, weights)
             of_weights = directions.T @ pulled
             of_logits[user] = weights * (of_weights - weights @ of_weights)
         return of_directions, of_logits
 
     def anchor(self, directions, step):
-        """Gradient of `alpha mean(1 - cos(V_k, head))`, alpha rising from 20 % to 80 % of the steps."""
+        """Gradient of `alpha mean(1 - cos(V_k, head))`, alpha rising from 20 % to 80 % of the
+        steps.
+        """
         share = min(max((step / self.config.steps - 0.2) / 0.6, 0.0), 1.0)
         head = self.prefs.head.astype(np.float64) / np.linalg.norm(self.prefs.head)
         norm = np.linalg.norm(directions, axis=0)
@@ -70,5 +76,8 @@ class Adam:
         self.taken += 1
         self.first = 0.9 * self.first + 0.1 * gradient
         self.second = self.squares * self.second + (1 - self.squares) * gradient**2
-        first, second = self.first / (1 - 0.9**self.taken), self.second / (1 - self.squares**self.taken)
+        first, second = (
+            self.first / (1 - 0.9**self.taken),
+            self.second / (1 - self.squares**self.taken),
+        )
         return values - self.rate * first / (np.sqrt(second) + 1e-8)

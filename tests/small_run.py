@@ -7,21 +7,48 @@ from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.storage.cache.writer import CacheWriter
 
 QUICK = RunConfig(
-    fit=FitConfig(family="simplex", rank=2, simplex=SimplexConfig(steps=25, learning_rate=0.1, temperature=1.0)),
+    fit=FitConfig(
+        family="simplex",
+        rank=2,
+        simplex=SimplexConfig(steps=25, learning_rate=0.1, temperature=1.0),
+    ),
     split=SplitConfig(units=("unseen",)),
     chunk=10,
     checkpoint_seconds=0.0,
 )
 QUICK_OPTIONS = [
-    *("--family", "simplex", "--rank", "2", "--simplex.steps", "25", "--simplex.learning-rate", "0.1"),
-    *("--simplex.temperature", "1", "--split.units", "unseen", "--chunk", "10", "--checkpoint-seconds", "0"),
+    *(
+        "--family",
+        "simplex",
+        "--rank",
+        "2",
+        "--simplex.steps",
+        "25",
+        "--simplex.learning-rate",
+        "0.1",
+    ),
+    *(
+        "--simplex.temperature",
+        "1",
+        "--split.units",
+        "unseen",
+        "--chunk",
+        "10",
+        "--checkpoint-seconds",
+        "0",
+    ),
 ]
 
 
 def write_small_cache(folder, seed=0, encoder="synthetic", dim=12):
     """24 users with 10 pairs each, the last one without any."""
     config = SyntheticConfig(
-        num_users=24, num_prompts=40, responses_per_prompt=3, pairs_per_user=(10, 10), dim=dim, rank=2
+        num_users=24,
+        num_prompts=40,
+        responses_per_prompt=3,
+        pairs_per_user=(10, 10),
+        dim=dim,
+        rank=2,
     )
     prefs = synthetic(config, seed=seed).prefs
     with CacheWriter(folder, dim=dim, dtype="float32", encoder={"model": encoder}) as writer:

@@ -1,4 +1,6 @@
-"""Who may import whom: folders stand in one order, and a file imports from folders before its own, or from its own."""
+"""Who may import whom: folders stand in one order, and a file imports from folders before its own,
+or from its own.
+"""
 
 import ast
 import graphlib
@@ -29,19 +31,31 @@ ORDER = [
     "cli",
 ]
 
-# Where a heavy library may be imported when the file is; elsewhere not at all, or only inside functions.
+# Where a heavy library may be imported when the file is; elsewhere not at all, or only inside
+# functions.
 HOMES = {"orbax": "storage", "transformers": "embed", "matplotlib": "reporting", "torch": None}
 INSIDE_FUNCTIONS = {"pyarrow", "pandas", "transformers"}
 
 
 def files():
-    """Every module under its dotted name within the package; the table of contents stands outside the house."""
-    names = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
-    return {name.removesuffix(".__init__"): path for name, path in sorted(names.items()) if name != "__init__"}
+    """Every module under its dotted name within the package; the table of contents stands outside
+    the house.
+    """
+    names = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    return {
+        name.removesuffix(".__init__"): path
+        for name, path in sorted(names.items())
+        if name != "__init__"
+    }
 
 
 def imports(path):
-    """`(module, line, when)` of each import; when is "import", "call" (inside a function) or "typing"."""
+    """`(module, line, when)` of each import; when is "import", "call" (inside a function) or
+    "typing".
+    """
 
     def walk(node, when):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -51,7 +65,9 @@ def imports(path):
         elif isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno, when) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name} line {node.lineno}: imports name the package in full"
+            assert node.level == 0, (
+                f"{path.name} line {node.lineno}: imports name the package in full"
+            )
             yield node.module, node.lineno, when
             yield from ((f"{node.module}.{alias.name}", node.lineno, when) for alias in node.names)
         for child in ast.iter_child_nodes(node):
@@ -85,13 +101,19 @@ def test_no_file_reaches_up(name):
     for module, line, _ in imports(modules[name]):
         other = within(module, modules)
         if other is not None:
-            assert layer(other) <= layer(name), f"{name} imports {other} in line {line}, which stands above it"
+            assert layer(other) <= layer(name), (
+                f"{name} imports {other} in line {line}, which stands above it"
+            )
 
 
 def test_there_is_no_circle():
     modules = files()
     graph = {
-        name: {other for module, _, when in imports(path) if when != "typing" and (other := within(module, modules))}
+        name: {
+            other
+            for module, _, when in imports(path)
+            if when != "typing" and (other := within(module, modules))
+        }
         - {name}
         for name, path in modules.items()
     }
@@ -108,7 +130,9 @@ def test_heavy_libraries_stay_at_home(name):
         if library in HOMES and when != "typing":
             assert name.split(".")[0] == HOMES[library], f"{name} imports {library} in line {line}"
         if library in INSIDE_FUNCTIONS:
-            assert when != "import", f"{name} imports {library} in line {line}, outside any function"
+            assert when != "import", (
+                f"{name} imports {library} in line {line}, outside any function"
+            )
 
 
 def test_importing_the_package_is_light():
@@ -121,7 +145,12 @@ def test_importing_the_package_is_light():
         "print(early, heavy)\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=100
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
+        timeout=100,
     )
     assert result.stdout.strip() == "[] []"
 
@@ -142,6 +171,15 @@ def test_a_file_that_reaches_up_is_found(tmp_path):
 def test_public_names_mean_the_same_to_type_checkers_and_at_run_time():
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     (typed,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name: node.module for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    (home,) = (node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "_HOME")
-    assert seen == {name: f"lore_jax.{module}" for name, module in ast.literal_eval(home.value).items()}
+    seen = {
+        alias.name: node.module
+        for node in typed.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    (home,) = (
+        node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "_HOME"
+    )
+    assert seen == {
+        name: f"lore_jax.{module}" for name, module in ast.literal_eval(home.value).items()
+    }

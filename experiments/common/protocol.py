@@ -1,9 +1,11 @@
-"""What the experiments on published data sets share: one part after another, fitted and evaluated alike, and the report.
+"""What the experiments on published data sets share: one part after another, fitted and evaluated
+alike, and the report.
 
-An experiment says how its data set is read, split and fitted; what it is told stands in `options.py`, the rest is here,
-once. The seven steps are read -> embed -> split -> fit -> adapt -> evaluate -> report. Each (task, split) is one file in
-OUT/parts: a run that was stopped goes on where it was. OUT/results.json holds everything, OUT/tables.md the tables with the
-paper's numbers beside ours, OUT/figures what is drawn from the JSON.
+An experiment says how its data set is read, split and fitted; what it is told stands in
+`options.py`, the rest is here, once. The seven steps are read -> embed -> split -> fit -> adapt ->
+evaluate -> report. Each (task, split) is one file in OUT/parts: a run that was stopped goes on
+where it was. OUT/results.json holds everything, OUT/tables.md the tables with the paper's numbers
+beside ours, OUT/figures what is drawn from the JSON.
 """
 
 from __future__ import annotations
@@ -110,16 +112,28 @@ def run(
     """
     folder = options.out / "parts"
     folder.mkdir(parents=True, exist_ok=True)
-    settings = plain({"fits": protocol.fits, "shots": protocol.shots, "options": settings_of(options), "about": about})
+    settings = plain(
+        {
+            "fits": protocol.fits,
+            "shots": protocol.shots,
+            "options": settings_of(options),
+            "about": about,
+        }
+    )
     todo = [(task, split) for split in range(options.num_splits) for task in tasks]
     parts = []
     for task, split in tqdm(todo, desc="tasks x splits", disable=None):
         path, seed = folder / f"{task}-{split}.json", options.seed + split
         if not path.exists():
-            write_results(path, evaluate_part(protocol, tasks[task](seed), options, settings, task, split, seed))
+            write_results(
+                path,
+                evaluate_part(protocol, tasks[task](seed), options, settings, task, split, seed),
+            )
         parts.append(read_results(path))
         if parts[-1]["config"] != settings or parts[-1]["seed"] != seed:
-            raise ValueError(f"{path} was made with other settings: remove it, or give another --out")
+            raise ValueError(
+                f"{path} was made with other settings: remove it, or give another --out"
+            )
     if options.smoke or protocol.known:
         made_up = "MADE-UP DATA, FITS OF A FEW STEPS." if options.smoke else "MADE-UP DATA."
         protocol = dataclasses.replace(protocol, note=f"{made_up} {protocol.note}")
@@ -128,7 +142,8 @@ def run(
     results["paper"] = [[*key, *value] for key, value in protocol.numbers.items()]
     if "gaussian" in protocol.fits:
         results["verdicts"] = {
-            task: verdict(of_task(results, task), "gaussian", shots=protocol.shots[-1]) for task in tasks
+            task: verdict(of_task(results, task), "gaussian", shots=protocol.shots[-1])
+            for task in tasks
         }
     text = report(protocol, results, list(tasks), about) + more(results)
     write_results(options.out / "results.json", results)
@@ -139,7 +154,13 @@ def run(
 
 
 def evaluate_part(
-    protocol: Protocol, drawn: Drawn, options: Options, settings: Any, task: str, split: int, seed: int
+    protocol: Protocol,
+    drawn: Drawn,
+    options: Options,
+    settings: Any,
+    task: str,
+    split: int,
+    seed: int,
 ) -> Results:
     """One split of one task: fit, adapt, evaluate."""
     cells = [
@@ -148,12 +169,21 @@ def evaluate_part(
     ]
     key, about = jax.random.key(seed), {"data": task, "split": split}
     train = drawn.train.take_responses()
-    if jax.default_backend() == "cpu":  # which would convert a half-precision table before every product
+    if (
+        jax.default_backend() == "cpu"
+    ):  # which would convert a half-precision table before every product
         train = dataclasses.replace(train, embeddings=np.asarray(train.embeddings, np.float32))
-    wanted = {name: config for name, config in protocol.fits.items() if config.rank != 0 or train.head is not None}
+    wanted = {
+        name: config
+        for name, config in protocol.fits.items()
+        if config.rank != 0 or train.head is not None
+    }
     fitted = {name: lore.fit(train, config, key=key) for name, config in wanted.items()}
     chosen = {name: history.choice for name, (_, _, history) in fitted.items()}
-    methods = {name: projected(model, users, drawn.train.embeddings) for name, (model, users, _) in fitted.items()}
+    methods = {
+        name: projected(model, users, drawn.train.embeddings)
+        for name, (model, users, _) in fitted.items()
+    }
     if options.paper:
         model, users, _ = fitted["LoRe"]
         methods["LoRe, weights by Adam"] = as_published(model, users, drawn.train.embeddings, seed)
@@ -162,10 +192,15 @@ def evaluate_part(
     rows = _evaluate(protocol, methods, cells, None, seed, about)
     if "gaussian" in fitted and split == 0:
         shuffled = [
-            cell._replace(shots=shuffle_users(cell.shots, seed=seed), test=shuffle_users(cell.test, seed=seed + 1))
+            cell._replace(
+                shots=shuffle_users(cell.shots, seed=seed),
+                test=shuffle_users(cell.test, seed=seed + 1),
+            )
             for cell in cells
         ]
-        model, users, history = lore.fit(shuffled[1].shots.take_responses(), protocol.fits["gaussian"], key=key)
+        model, users, history = lore.fit(
+            shuffled[1].shots.take_responses(), protocol.fits["gaussian"], key=key
+        )
         chosen[f"gaussian, {SHUFFLED_USERS}"] = history.choice
         control = {"gaussian": projected(model, users, drawn.train.embeddings)}
         rows += _evaluate(protocol, control, shuffled, SHUFFLED_USERS, seed, about)
@@ -182,7 +217,9 @@ def evaluate_part(
     if "gaussian" in fitted:
         model, users, _ = fitted["gaussian"]
         groups = {"seen users": users, "unseen users": lore.adapt(model, drawn.shots)}
-        axes[task] = describe_axes(model, groups, train.embeddings, prompt=prompts_of_responses(train))
+        axes[task] = describe_axes(
+            model, groups, train.embeddings, prompt=prompts_of_responses(train)
+        )
     return make_results(rows, [entry], name=protocol.name, config=settings, seed=seed, axes=axes)
 
 
@@ -194,38 +231,59 @@ def _evaluate(
     seed: int,
     about: Mapping[str, Any],
 ) -> list[Row]:
-    """Rows after each number of shots; of dialogues, by drawing these before `evaluate` takes all of what is left."""
+    """Rows after each number of shots; of dialogues, by drawing these before `evaluate` takes all
+    of what is left.
+    """
     if protocol.shots_are == "pairs":
         return evaluate(methods, cells, shots=protocol.shots, control=control, seed=seed, **about)
     unseen, seen = cells
     rows = evaluate(methods, [seen], control=control, seed=seed, **about)
     for count in protocol.shots:
         given = unseen._replace(shots=draw_prompts(unseen.shots, count, seed=seed))
-        found = evaluate(methods, [given], shots=(_ALL if count else 0,), control=control, seed=seed, **about)
+        found = evaluate(
+            methods, [given], shots=(_ALL if count else 0,), control=control, seed=seed, **about
+        )
         for row in found:
             row["shots"] = count
         rows += found
     return rows
 
 
-def leak_free(texts: Texts | None, prefs: Preferences, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """The training pairs (and shots) that share no text with the test, bool `[pairs]`; None: made-up data without texts."""
+def leak_free(
+    texts: Texts | None, prefs: Preferences, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """The training pairs (and shots) that share no text with the test, bool `[pairs]`; None:
+    made-up data without texts.
+    """
     return train if texts is None else keep_apart(texts, prefs.chosen, prefs.rejected, train, test)
 
 
 def of_task(results: Results, task: str) -> Results:
     """The results of one task alone."""
-    return {**results, **{name: [row for row in results[name] if row["data"] == task] for name in ("rows", "splits")}}
+    return {
+        **results,
+        **{
+            name: [row for row in results[name] if row["data"] == task]
+            for name in ("rows", "splits")
+        },
+    }
 
 
-def report(protocol: Protocol, results: Results, tasks: Sequence[str], about: Mapping[str, Any]) -> str:
+def report(
+    protocol: Protocol, results: Results, tasks: Sequence[str], about: Mapping[str, Any]
+) -> str:
     """What the results say, in Markdown, the paper's numbers beside ours."""
-    last, methods = protocol.shots[-1], list(dict.fromkeys(row["method"] for row in results["rows"]))
+    last, methods = (
+        protocol.shots[-1],
+        list(dict.fromkeys(row["method"] for row in results["rows"])),
+    )
     given = f"{last} {'shots' if protocol.shots_are == 'pairs' else 'dialogues'}"
     out = [
         f"# {protocol.name}\n\nAccuracy in %, macro over users, with 95 % intervals (users and splits resampled); in "
         f"brackets what the paper reports. {protocol.note}".rstrip(),
-        "Read and left out: " + ", ".join(f"{count:,} {name}" for name, count in about["counts"].items()) + ".",
+        "Read and left out: "
+        + ", ".join(f"{count:,} {name}" for name, count in about["counts"].items())
+        + ".",
     ]
     for task in tasks:
         here = of_task(results, task)
@@ -249,22 +307,35 @@ def report(protocol: Protocol, results: Results, tasks: Sequence[str], about: Ma
         left = here["splits"][0]["dropped"]
         out += [
             f"## {task}\n\n{markdown(rows)}",
-            "In the first split: " + ", ".join(f"{count:,} {name}" for name, count in left.items()) + ".",
+            "In the first split: "
+            + ", ".join(f"{count:,} {name}" for name, count in left.items())
+            + ".",
         ]
         if len(protocol.shots) > 2:
             lines = {name: {"method": name, "control": None} for name in methods}
-            columns = {label.replace("shots", protocol.shots_are): of for label, of in shots_columns(here).items()}
-            out.append(f"Unseen users after some {protocol.shots_are}:\n\n{table(here, lines, columns)}")
+            columns = {
+                label.replace("shots", protocol.shots_are): of
+                for label, of in shots_columns(here).items()
+            }
+            out.append(
+                f"Unseen users after some {protocol.shots_are}:\n\n{table(here, lines, columns)}"
+            )
         if "verdicts" in results:
             cell = {"users": "unseen", "units": "unseen", "shots": last}
             own = {**cell, "method": "gaussian", "control": None}
             gains = [
-                [other, show(difference(here, own, {**cell, "method": other, "control": None}).interval())]
+                [
+                    other,
+                    show(
+                        difference(here, own, {**cell, "method": other, "control": None}).interval()
+                    ),
+                ]
                 for other in methods
                 if other != "gaussian"
             ]
             out += [
-                results["verdicts"][task]["sentence"].replace("shot", protocol.shots_are[:-1], 1) + ".",
+                results["verdicts"][task]["sentence"].replace("shot", protocol.shots_are[:-1], 1)
+                + ".",
                 f"Paired differences in points, unseen users, {given}:\n\n{markdown([['gaussian minus', ''], *gains])}",
                 f"All measures and the controls, unseen users, {given}:\n\n{measures(here, method_lines(here), cell)}",
             ]

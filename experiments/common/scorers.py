@@ -1,4 +1,6 @@
-"""Fitted models as methods to evaluate: the basis applied to the table once, and new users' weights as published."""
+"""Fitted models as methods to evaluate: the basis applied to the table once, and new users' weights
+as published.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ from lore_jax.users.predict import Margins, margins
 
 
 def projected(model: Model, users: Posterior, embeddings: Any) -> Method:
-    """A fitted model as a method whose basis is applied to the table once, and not again in every cell.
+    """A fitted model as a method whose basis is applied to the table once, and not again in every
+    cell.
 
-    The rewards become the table of the same model with the identity for a basis. A model with terms of the responses'
-    own is left as it is: what is not known of a response is no part of its rewards.
+    The rewards become the table of the same model with the identity for a basis. A model with terms
+    of the responses' own is left as it is: what is not known of a response is no part of its
+    rewards.
     """
     if model.terms is not None:
         return method(model, users)
@@ -39,7 +43,9 @@ def projected(model: Model, users: Posterior, embeddings: Any) -> Method:
 
 
 def as_published(model: Model, users: Posterior, embeddings: Any, seed: int) -> Method:
-    """The same with new users' weights as published: 500 Adam steps from N(0, 1) logits; without shots, a random person."""
+    """The same with new users' weights as published: 500 Adam steps from N(0, 1) logits; without
+    shots, a random person.
+    """
     applied, small = rewards(model, embeddings).table, _on_rewards(model)
 
     def adapted(shots: Preferences, test: Preferences) -> Margins:
@@ -49,7 +55,9 @@ def as_published(model: Model, users: Posterior, embeddings: Any, seed: int) -> 
             ahead = np.arange(bucket.shots)[:, None]
             pairs = bucket.first + np.minimum(ahead, bucket.count - 1)
             given = np.where(ahead < bucket.count, shots.weight[pairs], 0.0).astype(np.float32)
-            of_pairs = jnp.moveaxis(applied[shots.chosen[pairs]] - applied[shots.rejected[pairs]], -1, 0)
+            of_pairs = jnp.moveaxis(
+                applied[shots.chosen[pairs]] - applied[shots.rejected[pairs]], -1, 0
+            )
             weights[bucket.users] = _adam(of_pairs, given, logits[:, bucket.users]).T
         known = dataclasses.replace(population_posterior(small, shots.num_users), weights=weights)
         return margins(small, known, dataclasses.replace(test, embeddings=applied))
@@ -63,4 +71,6 @@ _adam = jax.jit(adam_logits)
 def _on_rewards(model: Model) -> Model:
     """The same model for a table that holds its rewards instead of embeddings."""
     basis, identity = LinearBasis(model.rank), {"V": jnp.eye(model.rank)}
-    return dataclasses.replace(model, basis=basis, params=identity, input_scale=jnp.ones(()), temperature=1.0)
+    return dataclasses.replace(
+        model, basis=basis, params=identity, input_scale=jnp.ones(()), temperature=1.0
+    )

@@ -1,4 +1,5 @@
-"""Small made-up files of the published schemas, for --smoke and the tests. Every text is ours, and says nothing.
+"""Small made-up files of the published schemas, for --smoke and the tests. Every text is ours, and
+says nothing.
 
 Two kinds of people: one likes the long replies, the other the short ones, with exceptions.
 """
@@ -21,7 +22,10 @@ _THINGS = ("rain", "bread", "chess", "trains", "maps", "bees", "tides", "salt")
 def reply(rng: np.random.Generator, number: int) -> tuple[str, str]:
     """A short and a long reply, both new."""
     thing = _THINGS[number % len(_THINGS)]
-    return f"Short {number}: {thing}.", f"Long {number}: {thing}" + f" and {_THINGS[int(rng.integers(8))]}" * 3 + "."
+    return (
+        f"Short {number}: {thing}.",
+        f"Long {number}: {thing}" + f" and {_THINGS[int(rng.integers(8))]}" * 3 + ".",
+    )
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -29,7 +33,9 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def write_reddit_tldr(folder: Path, *, workers: int = 12, train: int = 24, validation: int = 12) -> None:
+def write_reddit_tldr(
+    folder: Path, *, workers: int = 12, train: int = 24, validation: int = 12
+) -> None:
     """`comparisons` as first published: one JSON object a line, batches with rows of both splits."""
     rng, rows, number = np.random.default_rng(0), [], 0
     for split, posts in (("train", train), ("valid1", validation)):
@@ -42,8 +48,16 @@ def write_reddit_tldr(folder: Path, *, workers: int = 12, train: int = 24, valid
                 flip = int(rng.integers(2))
                 rows.append(
                     {
-                        "info": {"id": f"t3_{split}{post}", "post": text, "title": "A title", "subreddit": "AskReddit"},
-                        "summaries": [{"text": f" {pair[i ^ flip]}", "policy": "sup1", "note": ""} for i in (0, 1)],
+                        "info": {
+                            "id": f"t3_{split}{post}",
+                            "post": text,
+                            "title": "A title",
+                            "subreddit": "AskReddit",
+                        },
+                        "summaries": [
+                            {"text": f" {pair[i ^ flip]}", "policy": "sup1", "note": ""}
+                            for i in (0, 1)
+                        ],
                         "choice": int(likes_long) ^ flip,
                         "worker": f"worker{worker}",
                         "batch": "batch3",
@@ -126,7 +140,9 @@ def write_personalllm(folder: Path, *, train: int = 40, test: int = 8) -> None:
                 row[f"response_{place}_model"] = f"model {place}"
                 for column, model in enumerate(REWARD_MODELS):
                     sign = 1.0 if column % 2 else -1.0
-                    row[f"response_{place}_{model}"] = sign * (place % 2) * (1 + column) + rng.normal()
+                    row[f"response_{place}_{model}"] = (
+                        sign * (place % 2) * (1 + column) + rng.normal()
+                    )
             rows.append(row)
         file = folder / "data" / f"{split}-00000-of-00001.parquet"
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
@@ -146,13 +162,21 @@ def write_community_alignment(folder: Path, *, annotators: int = 6, conversation
             }
             for turn, name in enumerate(("first", "second", "third", "fourth")):
                 there = turn <= conversation % 2
-                prompt = f"Shared prompt {conversation}" if turn == 0 else f"Then, {annotator}-{conversation}?"
+                prompt = (
+                    f"Shared prompt {conversation}"
+                    if turn == 0
+                    else f"Then, {annotator}-{conversation}?"
+                )
                 row[f"{name}_turn_prompt"] = prompt if there else ""
                 for letter in "abcd":
                     number += 1
                     text = reply(rng, number)[int(letter in "bd")]
-                    row[f"{name}_turn_response_{letter}"] = f"{text}<|end_of_text|>" if there else ""
-                row[f"{name}_turn_preferred_response"] = f"response_{'ab'[annotator % 2]}" if there else ""
+                    row[f"{name}_turn_response_{letter}"] = (
+                        f"{text}<|end_of_text|>" if there else ""
+                    )
+                row[f"{name}_turn_preferred_response"] = (
+                    f"response_{'ab'[annotator % 2]}" if there else ""
+                )
             rows.append(row)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "community_alignment.csv", "w", newline="", encoding="utf-8") as file:
@@ -162,7 +186,9 @@ def write_community_alignment(folder: Path, *, annotators: int = 6, conversation
 
 
 def write_reward_bench(folder: Path, *, prompts: int = 6) -> None:
-    """Rows of RewardBench 2: one correct reply and three incorrect ones, and Ties with two correct ones."""
+    """Rows of RewardBench 2: one correct reply and three incorrect ones, and Ties with two correct
+    ones.
+    """
     rng, rows, number = np.random.default_rng(4), [], 0
     for subset, correct in (("Factuality", 1), ("Math", 1), ("Ties", 2)):
         for prompt in range(prompts):

@@ -19,11 +19,17 @@ def write_tokenizer(folder, template=TEMPLATE):
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bare = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+    bare = Tokenizer(
+        models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[])
+    )
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bare, bos_token="<|bos|>", eos_token="<|end|>", pad_token="<|pad|>", model_max_length=10**6
+        tokenizer_object=bare,
+        bos_token="<|bos|>",
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        model_max_length=10**6,
     )
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|start|>"]})
     tokenizer.chat_template = template
@@ -81,13 +87,18 @@ def decoder_weights(config, seed=0, scale=0.3):
 
 
 def write_sentence_encoder(folder, **changes):
-    """A Llama sentence encoder, laid out as sentence-transformers do: mean over the tokens, unit norm."""
+    """A Llama sentence encoder, laid out as sentence-transformers do: mean over the tokens, unit
+    norm.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = decoder_config(architectures=["LlamaModel"], **changes)
     weights = decoder_weights(config)
     del weights["score.weight"]
     (folder / "config.json").write_text(json.dumps(config))
-    modules = [{"type": f"sentence_transformers.models.{name}", "path": name} for name in ("Pooling", "Normalize")]
+    modules = [
+        {"type": f"sentence_transformers.models.{name}", "path": name}
+        for name in ("Pooling", "Normalize")
+    ]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "Pooling").mkdir(exist_ok=True)
     (folder / "Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Finds the weights of every user of a cache, with the basis of a run; users without pairs are the population.
+    """Finds the weights of every user of a cache, with the basis of a run; users without pairs are
+    the population.
 
     Attributes:
         model: a run, or a saved model.
         cache: the users' comparisons, over embeddings of the run's encoder.
-        out: the folder of the saved model with these users, which `score` takes; new or empty. It takes memory for all of
-            them.
-        export: write user ids, weights, variances and shots to this Parquet file, part by part: without `out` the number
-            of users is not limited by memory.
+        out: the folder of the saved model with these users, which `score` takes; new or empty. It
+            takes memory for all of them.
+        export: write user ids, weights, variances and shots to this Parquet file, part by part:
+            without `out` the number of users is not limited by memory.
         names: user names, in what is written.
         overwrite: replace what is there.
     """
@@ -35,7 +36,9 @@ class Config:
     cache: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     export: Path | None = None
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(default_factory=UserNames)
+    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=UserNames
+    )
     overwrite: bool = False
 
 
@@ -55,7 +58,9 @@ def run(config: Config) -> dict[str, Any]:
     loaded = load_model(config.model)
     refuse_other_encoder(loaded, config.cache)
     if config.export is not None and config.export.exists() and not config.overwrite:
-        raise FileExistsError(f"{config.export} is there already: overwrite it explicitly or choose another file")
+        raise FileExistsError(
+            f"{config.export} is there already: overwrite it explicitly or choose another file"
+        )
     manifest = read_manifest(config.cache)
     shots: list[np.ndarray] = []
     kept: list[Posterior] = []  # a saved model has all of its users in one place; an export has not
@@ -66,7 +71,9 @@ def run(config: Config) -> dict[str, Any]:
         with tqdm(total=manifest["users"], unit=" users", disable=None) as bar:
             for users in adapt_cache(loaded.model, config.cache):
                 if users.user_ids is not None:
-                    users = dataclasses.replace(users, user_ids=np.array(config.names.apply(users.user_ids)))
+                    users = dataclasses.replace(
+                        users, user_ids=np.array(config.names.apply(users.user_ids))
+                    )
                 shots.append(users.shots)
                 not_converged += int((~users.converged).sum())
                 if config.out is not None:
@@ -81,7 +88,9 @@ def run(config: Config) -> dict[str, Any]:
     if config.out is not None:
         from lore_jax.model.saved import save
 
-        save(config.out, loaded.model, join(kept), encoder=loaded.encoder, overwrite=config.overwrite)
+        save(
+            config.out, loaded.model, join(kept), encoder=loaded.encoder, overwrite=config.overwrite
+        )
     of_users = np.concatenate(shots)
     return {
         "out": None if config.out is None else str(config.out),
@@ -105,5 +114,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     if without:
         said.append(f"  {without:,} users without pairs are the population")
     if result["not_converged"]:
-        said.append(f"  {result['not_converged']:,} users did not converge; see `converged` in the export")
+        said.append(
+            f"  {result['not_converged']:,} users did not converge; see `converged` in the export"
+        )
     return said

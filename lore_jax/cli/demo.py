@@ -1,8 +1,9 @@
 """`lore-jax demo`: everything at once on simulated users of whom everything is known.
 
-Users fall into camps and differ within them. The fit sees only who preferred what; users it has never seen are adapted to
-from a few shots and tested on prompts that nobody has judged. Beside the fit stand what it has to beat (the reference
-head, ridge Bradley-Terry, its own population without shots) and what nothing can beat: an oracle with the planted basis.
+Users fall into camps and differ within them. The fit sees only who preferred what; users it has
+never seen are adapted to from a few shots and tested on prompts that nobody has judged. Beside the
+fit stand what it has to beat (the reference head, ridge Bradley-Terry, its own population without
+shots) and what nothing can beat: an oracle with the planted basis.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _LINES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Simulates users who disagree, fits, adapts to new users after some shots, and says whether that helps.
+    """Simulates users who disagree, fits, adapts to new users after some shots, and says whether
+    that helps.
 
     Attributes:
         out: folder for the results (JSON) and the figures.
@@ -72,8 +74,8 @@ def run(config: Config) -> dict[str, Any]:
         config: what to simulate, and where to write.
 
     Returns:
-        `table` (Markdown), `verdict`, `results` (the path of the JSON), `figures` (paths), and what took part: `users`,
-        `pairs`.
+        `table` (Markdown), `verdict`, `results` (the path of the JSON), `figures` (paths), and what
+        took part: `users`, `pairs`.
 
     Raises:
         ValueError: a number in `config` is not possible; the message names it.
@@ -120,7 +122,9 @@ def run(config: Config) -> dict[str, Any]:
 
     model, users, _ = fitted["gaussian"]
     groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
-    axes = describe_axes(model, groups, truth.prefs.embeddings, prompt=prompts_of_responses(truth.prefs))
+    axes = describe_axes(
+        model, groups, truth.prefs.embeddings, prompt=prompts_of_responses(truth.prefs)
+    )
     entry = describe_split(
         {"seen": split.seen_users, "unseen": split.unseen_users},
         units=("seen", "unseen"),
@@ -129,10 +133,14 @@ def run(config: Config) -> dict[str, Any]:
         dropped=split.dropped,
         chosen={name: history.choice for name, (_, _, history) in fitted.items()},
     )
-    results = make_results(rows, [entry], name="demo", config=config, seed=config.seed, axes={"": axes})
+    results = make_results(
+        rows, [entry], name="demo", config=config, seed=config.seed, axes={"": axes}
+    )
     results["verdict"] = verdict(results, "gaussian", shots=_SHOTS[-1])
     write_results(config.out / "results.json", results)
-    figures = save_figures(results, config.out, note="Simulated users: everything about them is known.")
+    figures = save_figures(
+        results, config.out, note="Simulated users: everything about them is known."
+    )
     return {
         "users": {"seen": split.train.num_users, "unseen": split.shots.num_users},
         "pairs": split.train.num_pairs,

@@ -1,4 +1,6 @@
-"""`lore-jax embed`: comparisons of texts, or votes on statements, become a cache, by a model's folder."""
+"""`lore-jax embed`: comparisons of texts, or votes on statements, become a cache, by a model's
+folder.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,19 @@ from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Embeds every distinct response of comparisons of texts and writes a cache; resumes where it was killed.
+    """Embeds every distinct response of comparisons of texts and writes a cache; resumes where it
+    was killed.
 
     Attributes:
-        sources: JSONL or Parquet, one comparison a row: user_id, prompt, chosen, rejected (texts or chat messages); or
-            folders of Polis conversations, whose statements are embedded without a prompt.
+        sources: JSONL or Parquet, one comparison a row: user_id, prompt, chosen, rejected (texts or
+            chat messages); or folders of Polis conversations, whose statements are embedded without
+            a prompt.
         model: the folder of a reward model or an encoder, as Hugging Face lays it out.
         out: the cache's folder, new or empty.
         dtype: number type of weights and activations; None: that of the model's files.
         store: number type of the stored table; None: that of the computation.
-        max_length: the longest text in tokens; longer conversations lose their beginning. None: what the model says.
+        max_length: the longest text in tokens; longer conversations lose their beginning. None:
+            what the model says.
         batch_tokens: tokens a device works on at a time; None: what suits the device.
         model_parallel: how many devices share each matrix of a model that is too large for one.
         names: user names.
@@ -39,7 +44,9 @@ class Config:
     max_length: int | None = None
     batch_tokens: int | None = None
     model_parallel: int = 1
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(default_factory=UserNames)
+    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=UserNames
+    )
     max_pairs: int = 60
     seed: int = 0
     overwrite: bool = False
@@ -92,6 +99,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     if result["resumed_from"]:
         said.append(f"  went on from row {result['resumed_from']:,}")
     if result["cut_prompts"]:
-        said.append(f"  {result['cut_prompts']:,} prompts of {result['cut_replies']:,} replies lost their beginning")
+        said.append(
+            f"  {result['cut_prompts']:,} prompts of {result['cut_replies']:,} replies lost their beginning"
+        )
     said += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
     return [*said, f"  {result['note']}"] if result["note"] else said

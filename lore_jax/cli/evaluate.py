@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Tests a run on the pairs its split kept, beside ridge Bradley-Terry, the reference head and the controls.
+    """Tests a run on the pairs its split kept, beside ridge Bradley-Terry, the reference head and
+    the controls.
 
     Writes results.json into the run (or to --out) and says whether personalising helps.
 
     Attributes:
         run: a finished run.
         cache: where the run's cache is now, if it was moved.
-        test: test on this cache instead, on pairs of the run's users, told by their names; pairs that were fitted are
-            refused.
+        test: test on this cache instead, on pairs of the run's users, told by their names; pairs
+            that were fitted are refused.
         out: the results file; None: results.json in the run.
         shots: numbers of shots of unseen users.
-        baselines: also fit ridge Bradley-Terry on the run's training pairs, its ridge chosen on validation.
+        baselines: also fit ridge Bradley-Terry on the run's training pairs, its ridge chosen on
+            validation.
         seed: draws the shots and the other users of the control.
         overwrite: replace results that are there.
     """
@@ -54,7 +56,9 @@ def run(config: Config) -> dict[str, Any]:
     run = read_run(config.run)
     out = config.run / RESULTS if config.out is None else config.out
     if out.exists() and not config.overwrite:
-        raise FileExistsError(f"{out} is there already: overwrite it explicitly or choose another file")
+        raise FileExistsError(
+            f"{out} is there already: overwrite it explicitly or choose another file"
+        )
     if any(count < 0 for count in config.shots) or not config.shots:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
     loaded = load_model(config.run)
@@ -63,24 +67,44 @@ def run(config: Config) -> dict[str, Any]:
     methods = {str(run.manifest["config"]["fit"]["family"]): method}
     if config.baselines:
         methods |= _baselines(run, parts.train)
-    # Results of runs that differ in their seed alone are joined by `report`: the seed numbers the split.
+    # Results of runs that differ in their seed alone are joined by `report`: the seed numbers the
+    # split.
     about = {"data": entry["data"], "split": entry["split"]}
     rows = evaluate(methods, cells, shots=config.shots, seed=config.seed, **about)
     axes = {entry["data"]: _understand(run, loaded, parts, config.cache)}
     results = make_results(
-        rows, [entry], name="evaluate", config=run.manifest["config"], seed=config.seed, run=run.manifest, axes=axes
+        rows,
+        [entry],
+        name="evaluate",
+        config=run.manifest["config"],
+        seed=config.seed,
+        run=run.manifest,
+        axes=axes,
     )
-    note = read_manifest(config.test)["note"] if config.test is not None else run.manifest["data"]["note"]
+    note = (
+        read_manifest(config.test)["note"]
+        if config.test is not None
+        else run.manifest["data"]["note"]
+    )
     results["note"] = note
     results["verdict"] = said = plain(_verdict(results, next(iter(methods))))
     write_results(out, results)
     averages = [
-        {name: row[name] for name in ("method", "control", "users", "units", "shots", "num_users", "num_pairs")}
+        {
+            name: row[name]
+            for name in ("method", "control", "users", "units", "shots", "num_users", "num_pairs")
+        }
         | {name: row[name] for name in ("accuracy", "log_loss", "brier")}
         for row in results["rows"]
     ]
     shown = _table(results, config.shots)
-    return {"results": str(out), "verdict": said, "note": note, "averages": averages, "table": shown}
+    return {
+        "results": str(out),
+        "verdict": said,
+        "note": note,
+        "averages": averages,
+        "table": shown,
+    }
 
 
 def lines(result: dict[str, Any]) -> list[str]:
@@ -108,17 +132,32 @@ def _what_to_test(
         name = Path(run.manifest["data"]["cache"]).name
         cells = run_cells(parts)
         split = run.manifest["split"]
-        users = {"seen": parts.train.user_ids, "unseen": parts.shots.user_ids if parts.shots is not None else None}
-        counts = {"seen": parts.train.num_users, "unseen": parts.shots.num_users if parts.shots is not None else 0}
+        users = {
+            "seen": parts.train.user_ids,
+            "unseen": parts.shots.user_ids if parts.shots is not None else None,
+        }
+        counts = {
+            "seen": parts.train.num_users,
+            "unseen": parts.shots.num_users if parts.shots is not None else 0,
+        }
         names = {who: np.arange(counts[who]) if ids is None else ids for who, ids in users.items()}
         units = list(dict.fromkeys(cell.units for cell in cells))
-        about = {"data": name, "split": number, "digest": split["digest"], "dropped": split["dropped"]}
+        about = {
+            "data": name,
+            "split": number,
+            "digest": split["digest"],
+            "dropped": split["dropped"],
+        }
         entry = describe_split(names, units=units, unit=unit, **about)
         return cells, method(loaded.model, loaded.users), entry
     refuse_other_encoder(loaded, config.test)
     other = cells_of_other_pairs(parts.train, loaded.users, load_cache(config.test), config.test)
     units = [cell.units for cell in other.cells]
-    about = {"data": config.test.name, "split": number, "dropped": {"pairs_of_strangers": other.pairs_of_strangers}}
+    about = {
+        "data": config.test.name,
+        "split": number,
+        "dropped": {"pairs_of_strangers": other.pairs_of_strangers},
+    }
     entry = describe_split({"seen": other.names}, units=units, unit="response", digest="", **about)
     return other.cells, method(loaded.model, other.users), entry
 
@@ -143,8 +182,12 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Method]:
     return out
 
 
-def _understand(run: RunFolder, loaded: LoadedModel, parts: Parts, cache: Path | None) -> dict[str, Any]:
-    """Along which axes users disagree, with texts where the cache has them, and whether the fit has collapsed."""
+def _understand(
+    run: RunFolder, loaded: LoadedModel, parts: Parts, cache: Path | None
+) -> dict[str, Any]:
+    """Along which axes users disagree, with texts where the cache has them, and whether the fit has
+    collapsed.
+    """
     import numpy as np
 
     from lore_jax.evaluation.diagnostics import collapse
@@ -168,7 +211,9 @@ def _understand(run: RunFolder, loaded: LoadedModel, parts: Parts, cache: Path |
 
 
 def _verdict(results: dict[str, Any], method: str) -> dict[str, Any] | None:
-    """About the hardest question that the rows can answer: new users and new units where there are any."""
+    """About the hardest question that the rows can answer: new users and new units where there are
+    any.
+    """
     from lore_jax.evaluation.conclusion import verdict
 
     for users in ("unseen", "seen"):
@@ -176,7 +221,8 @@ def _verdict(results: dict[str, Any], method: str) -> dict[str, Any] | None:
             rows = [
                 row
                 for row in results["rows"]
-                if (row["users"], row["units"], row["method"]) == (users, units, method) and row["control"] is None
+                if (row["users"], row["units"], row["method"]) == (users, units, method)
+                and row["control"] is None
             ]
             counts = [row["shots"] for row in rows if row["shots"]]
             if users == "seen" and rows:

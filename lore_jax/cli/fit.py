@@ -17,7 +17,8 @@ from lore_jax.runs.config import RunConfig, SplitConfig
 class Config:
     """Fits the basis and the seen users' weights; what is not given is chosen on validation folds.
 
-    The run keeps config, split, checkpoints, metrics and the model. SIGTERM writes a checkpoint and ends with status 0.
+    The run keeps config, split, checkpoints, metrics and the model. SIGTERM writes a checkpoint and
+    ends with status 0.
 
     Attributes:
         cache: the cache to fit.
@@ -31,8 +32,8 @@ class Config:
         checkpoint_seconds: the least time between two checkpoints.
         devices: how many devices; None: all.
         mapping: how the fit is mapped over devices.
-        distributed: the same command runs on other hosts too (of a TPU slice, or under Slurm or MPI), and they fit
-            together; the run's folder must be one that all of them see.
+        distributed: the same command runs on other hosts too (of a TPU slice, or under Slurm or
+            MPI), and they fit together; the run's folder must be one that all of them see.
     """
 
     cache: Annotated[Path, tyro.conf.Positional]
@@ -59,7 +60,9 @@ def run(config: Config) -> dict[str, Any]:
 
     names = [field.name for field in dataclasses.fields(RunConfig)]
     run_config = RunConfig(**{name: getattr(config, name) for name in names})
-    report = run_fit(config.cache, config.out, run_config, resume=config.resume, overwrite=config.overwrite)
+    report = run_fit(
+        config.cache, config.out, run_config, resume=config.resume, overwrite=config.overwrite
+    )
     split = report.run.manifest["split"]
     return {
         "run": str(report.run.path),
@@ -69,7 +72,9 @@ def run(config: Config) -> dict[str, Any]:
         "steps": report.steps,
         "loss": report.loss,
         "choice": report.run.manifest["choice"],
-        "split": None if split is None else {name: split[name] for name in ("parts", "dropped", "digest")},
+        "split": None
+        if split is None
+        else {name: split[name] for name in ("parts", "dropped", "digest")},
     }
 
 
@@ -82,11 +87,15 @@ def lines(result: dict[str, Any]) -> list[str]:
     else:
         parts = result["split"]["parts"]
         seen, unseen = parts["users/seen"], parts["users/unseen"]
-        said.append(f"  {parts['train']:,} pairs of {seen:,} seen users fitted; {unseen:,} users kept for the test")
+        said.append(
+            f"  {parts['train']:,} pairs of {seen:,} seen users fitted; {unseen:,} users kept for the test"
+        )
     said.append(f"  {choice}")
     if result["loss"] is not None:
         begun = f", from step {result['resumed_from']:,} on" if result["resumed_from"] else ""
-        said.append(f"  step {result['step']:,} of {result['steps']:,}{begun}: loss {result['loss']:.4f}")
+        said.append(
+            f"  step {result['step']:,} of {result['steps']:,}{begun}: loss {result['loss']:.4f}"
+        )
     if not result["finished"]:
         said.append("  stopped before the end: the same command with --resume goes on")
     return said

@@ -16,7 +16,8 @@ _SHOWN = 5  # damaged parts listed by name
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Says what a cache, a run or a saved model holds. The exit status is 1 where something is damaged.
+    """Says what a cache, a run or a saved model holds. The exit status is 1 where something is
+    damaged.
 
     Attributes:
         path: the folder.
@@ -31,9 +32,13 @@ def run(config: Config) -> dict[str, Any]:
     """Looks at the folder."""
     path = config.path
     if not path.exists() and not path.with_name(path.name + ".partial").exists():
-        raise FileNotFoundError(f"{path} does not exist: a cache, a run or a saved model is expected")
+        raise FileNotFoundError(
+            f"{path} does not exist: a cache, a run or a saved model is expected"
+        )
     if path.is_file():
-        raise ValueError(f"{path} is a file: the folder of a cache, a run or a saved model is expected")
+        raise ValueError(
+            f"{path} is a file: the folder of a cache, a run or a saved model is expected"
+        )
     if (path / "run.json").exists():
         return _describe_run(path)
     if path.is_dir() and any(entry.is_dir() and entry.name.isdecimal() for entry in path.iterdir()):
@@ -43,12 +48,19 @@ def run(config: Config) -> dict[str, Any]:
     try:
         return {"kind": "cache", **describe_cache(path, verify=config.verify)}
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is neither a cache, nor a run, nor a saved model") from None
+        raise FileNotFoundError(
+            f"{path} is neither a cache, nor a run, nor a saved model"
+        ) from None
 
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The result for people."""
-    kinds = {"cache": _cache_lines, "run": _run_lines, "model": _model_lines, "checkpoints": _checkpoint_lines}
+    kinds = {
+        "cache": _cache_lines,
+        "run": _run_lines,
+        "model": _model_lines,
+        "checkpoints": _checkpoint_lines,
+    }
     said = kinds[result["kind"]](result)
     damaged = result["damaged"]
     said += [f"  damaged: {line}" for line in damaged[:_SHOWN]]
@@ -65,12 +77,23 @@ def _describe_checkpoints(path: Path) -> dict[str, Any]:
     damaged = [step["damaged"] for step in steps if step["damaged"]]
     whole = [step for step in steps if not step["damaged"]]
     newest = whole[-1] if whole else {"arrays": {}, "extra": {}}
-    report = {"kind": "checkpoints", "path": str(path), "steps": [step["step"] for step in steps], "damaged": damaged}
+    report = {
+        "kind": "checkpoints",
+        "path": str(path),
+        "steps": [step["step"] for step in steps],
+        "damaged": damaged,
+    }
     if "basis" not in newest["extra"]:
         return {**report, "arrays": newest["arrays"], "extra": newest["extra"]}
     extra = newest["extra"]
     user_ids = extra.pop("user_ids", None)
-    return {**report, "kind": "model", "arrays": newest["arrays"], **extra, "named_users": len(user_ids or [])}
+    return {
+        **report,
+        "kind": "model",
+        "arrays": newest["arrays"],
+        **extra,
+        "named_users": len(user_ids or []),
+    }
 
 
 def _describe_run(path: Path) -> dict[str, Any]:
@@ -83,7 +106,10 @@ def _describe_run(path: Path) -> dict[str, Any]:
     except ValueError as error:
         return {**report, "damaged": [str(error)]}
     manifest = run.manifest
-    report |= {name: manifest[name] for name in ("config", "choice", "data", "split", "devices", "versions", "steps")}
+    report |= {
+        name: manifest[name]
+        for name in ("config", "choice", "data", "split", "devices", "versions", "steps")
+    }
     if manifest["split"] is not None and (line := damage(path, manifest["split"]["file"])):
         report["damaged"].append(line)
     for part in (CHECKPOINTS, MODEL):
@@ -101,7 +127,9 @@ def _describe_run(path: Path) -> dict[str, Any]:
 
 
 def _look_for_collapse(run: RunFolder) -> dict[str, Any] | None:
-    """How much of the fit is in use, over the responses it was fitted on; None if its cache has gone."""
+    """How much of the fit is in use, over the responses it was fitted on; None if its cache has
+    gone.
+    """
     from lore_jax.evaluation.diagnostics import collapse
     from lore_jax.evaluation.disagreement import prompts_of_responses
     from lore_jax.evaluation.results import plain
@@ -121,7 +149,11 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
     if "config" not in result:
         return [f"{result['path']}: a run"]
     data, split = result["data"], result["split"]
-    state = "finished" if result["finished"] else "not finished: `lore-jax fit --resume` goes on with it"
+    state = (
+        "finished"
+        if result["finished"]
+        else "not finished: `lore-jax fit --resume` goes on with it"
+    )
     choice = ", ".join(f"{name} {value:g}" for name, value in result["choice"].items())
     said = [
         f"{result['path']}: a run, {state}",
@@ -133,7 +165,11 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         said.append(
             f"  {parts['train']:,} pairs of {parts['users/seen']:,} users fitted, {parts['users/unseen']:,} users kept out"
         )
-    kept = f", checkpoints of {', '.join(map(str, result['checkpoints']))}" if result.get("checkpoints") else ""
+    kept = (
+        f", checkpoints of {', '.join(map(str, result['checkpoints']))}"
+        if result.get("checkpoints")
+        else ""
+    )
     said.append(f"  {result['steps_made']:,} of {result['steps']:,} steps{kept}")
     if result["evaluated"]:
         said.append("  evaluated: results.json")
@@ -147,11 +183,19 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _cache_lines(result: dict[str, Any]) -> list[str]:
-    state = "a cache" if result["finished"] else "an interrupted write of a cache, which the same command resumes"
-    said = [f"{result['path']}: {state}, {sum(result['files'].values()):,} bytes in {len(result['files'])} files"]
+    state = (
+        "a cache"
+        if result["finished"]
+        else "an interrupted write of a cache, which the same command resumes"
+    )
+    said = [
+        f"{result['path']}: {state}, {sum(result['files'].values()):,} bytes in {len(result['files'])} files"
+    ]
     if "responses" in result:
         model = result["encoder"].get("model", "an unnamed encoder")
-        said.append(f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, by {model}")
+        said.append(
+            f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, by {model}"
+        )
     if "pairs" in result:
         said.append(f"  {result['pairs']:,} pairs by {result['users']:,} users")
     if result.get("note"):
@@ -170,7 +214,9 @@ def _model_lines(result: dict[str, Any]) -> list[str]:
     said += [f"  {name} {kind}" for name, kind in arrays.items() if name.startswith("params/")]
     if "users/weights" in arrays:
         count = arrays["users/weights"].split("[")[1].split(",")[0]
-        said.append(f"  {int(count):,} users, {'with' if result['named_users'] else 'without'} names")
+        said.append(
+            f"  {int(count):,} users, {'with' if result['named_users'] else 'without'} names"
+        )
     return said
 
 

@@ -1,7 +1,9 @@
-"""The command line: `lore-jax COMMAND`, one frozen dataclass a command, its options generated from the fields.
+"""The command line: `lore-jax COMMAND`, one frozen dataclass a command, its options generated from
+the fields.
 
-The table of commands is text, and a command's module is imported when it is chosen: `lore-jax --help` does not wait for
-JAX. Whatever goes wrong is one line on standard error and exit status 2; `--debug` shows where it happened.
+The table of commands is text, and a command's module is imported when it is chosen: `lore-jax
+--help` does not wait for JAX. Whatever goes wrong is one line on standard error and exit status 2;
+`--debug` shows where it happened.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of the process.
 
     Returns:
-        The exit status: 0; 1 where `inspect` found damage; 2 for an error, said in one line; 130 when interrupted.
+        The exit status: 0; 1 where `inspect` found damage; 2 for an error, said in one line; 130
+            when interrupted.
 
     Example:
         >>> main(["inspect", "cache"])
@@ -62,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(arguments, as_json=common["--json"])
         except KeyboardInterrupt:
             return 130
-        except BrokenPipeError:  # the reader of our output has seen enough, as in `lore-jax inspect cache | head -1`
+        except (
+            BrokenPipeError
+        ):  # the reader of our output has seen enough, as in `lore-jax inspect cache | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except Exception as error:
@@ -83,7 +88,9 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         return 0
     name, *options = arguments
     if name not in _COMMANDS:
-        raise UsageError(f"there is no command {name!r}{_suggestion(name, _COMMANDS)} See lore-jax --help")
+        raise UsageError(
+            f"there is no command {name!r}{_suggestion(name, _COMMANDS)} See lore-jax --help"
+        )
     _keep_compiled_programs()
     command = importlib.import_module(f"lore_jax.cli.{name}")
     config = _parse(name, command.Config, options)
@@ -99,8 +106,12 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
 
 
 def _keep_compiled_programs() -> None:
-    """Lets JAX keep what it compiles, small programs too, for the next command; whatever the environment says wins."""
-    if "jax" in sys.modules:  # another program runs this command within itself, and has settings of its own
+    """Lets JAX keep what it compiles, small programs too, for the next command; whatever the
+    environment says wins.
+    """
+    if (
+        "jax" in sys.modules
+    ):  # another program runs this command within itself, and has settings of its own
         return
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(caches, "lore_jax", "programs"))
@@ -127,20 +138,30 @@ def _parse(name: str, config: Any, options: list[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             return None
-        raise UsageError(f"{name}: {_first_sentence(said.getvalue())} See lore-jax {name} --help") from None
+        raise UsageError(
+            f"{name}: {_first_sentence(said.getvalue())} See lore-jax {name} --help"
+        ) from None
 
 
 def _first_sentence(box: str) -> str:
-    """What is wrong, out of what tyro draws around it: a title, parts with rules between them, the last one a hint."""
+    """What is wrong, out of what tyro draws around it: a title, parts with rules between them, the
+    last one a hint.
+    """
     box = re.sub("\x1b\\[[0-9;]*m", "", box)  # colours
-    lines = [re.sub("^\u2502|\u2502$", "", line) for line in box.splitlines() if line[:1] not in "\u256d\u2570"]
+    lines = [
+        re.sub("^\u2502|\u2502$", "", line)
+        for line in box.splitlines()
+        if line[:1] not in "\u256d\u2570"
+    ]
     parts: list[list[str]] = [[]]
     for line in lines:
         if re.fullmatch(" *[\u2500-]{5,} *", line):
             parts.append([])
         else:
             parts[-1].append(line)
-    if "\u256d" not in box:  # a terminal without Unicode: the title is a part of its own, not written into the frame
+    if (
+        "\u256d" not in box
+    ):  # a terminal without Unicode: the title is a part of its own, not written into the frame
         parts = parts[1:]
     text = " ".join(" ".join(parts[0]).split())
     problem = re.split("For full helptext|Argument helptext|Got errors", text)[0].strip()
@@ -160,7 +181,10 @@ def _suggestion(word: str, known: Any) -> str:
 
 def _help() -> str:
     rows = [f"  {name:<10}{text}" for name, text in _COMMANDS.items()]
-    options = [f"  {name:<10}{text}" for name, text in {**_COMMON, "--version": "print the version"}.items()]
+    options = [
+        f"  {name:<10}{text}"
+        for name, text in {**_COMMON, "--version": "print the version"}.items()
+    ]
     return "\n".join(
         [
             "usage: lore-jax COMMAND [OPTIONS]",

@@ -44,7 +44,9 @@ def load_model(path: Path) -> LoadedModel:
     folder = path
     if (path / MANIFEST).exists():
         if not read_run(path).is_finished:
-            raise FileNotFoundError(f"{path} is not finished: `lore-jax fit --resume` goes on with it")
+            raise FileNotFoundError(
+                f"{path} is not finished: `lore-jax fit --resume` goes on with it"
+            )
         folder = path / MODEL
     elif not path.is_dir() or not any(entry.name.isdecimal() for entry in path.iterdir()):
         raise FileNotFoundError(f"{path} is neither a run nor a saved model")
@@ -60,12 +62,16 @@ def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:
     manifest = read_manifest(cache)
     dim = input_width(loaded.model)
     if manifest["dim"] != dim:
-        raise ValueError(f"{cache} has dim {manifest['dim']}, {loaded.path} was fitted on dim {dim}")
+        raise ValueError(
+            f"{cache} has dim {manifest['dim']}, {loaded.path} was fitted on dim {dim}"
+        )
     if loaded.encoder is None:
         return
     fitted = {"encoder": loaded.encoder, "dim": dim}
     if encoder_fingerprint(manifest) != encoder_fingerprint(fitted):
         here, there = manifest["encoder"], loaded.encoder
         differing = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-        lines = ", ".join(f"{name} {here.get(name)!r} (fitted on {there.get(name)!r})" for name in differing)
+        lines = ", ".join(
+            f"{name} {here.get(name)!r} (fitted on {there.get(name)!r})" for name in differing
+        )
         raise ValueError(f"{cache} holds embeddings of another encoder than {loaded.path}: {lines}")

@@ -21,7 +21,8 @@ class UserNames:
 
     Attributes:
         hash_ids: keep HMAC-SHA256 of the users' names instead of the names, and no further columns.
-        hash_key: a file whose bytes are the secret key for that; without one, whoever guesses a name can check it.
+        hash_key: a file whose bytes are the secret key for that; without one, whoever guesses a
+            name can check it.
     """
 
     hash_ids: bool = False
@@ -35,13 +36,19 @@ class UserNames:
             raise ValueError("--hash-key is given without --hash-ids")
         if not self.hash_ids:
             return [str(name) for name in user_ids]
-        return hash_user_ids(user_ids, b"" if self.hash_key is None else self.hash_key.read_bytes()).tolist()
+        return hash_user_ids(
+            user_ids, b"" if self.hash_key is None else self.hash_key.read_bytes()
+        ).tolist()
 
 
 def are_polis(sources: Sequence[Path]) -> bool:
-    """Whether sources of comparisons are Polis folders, and not one file; refuses none and several files."""
+    """Whether sources of comparisons are Polis folders, and not one file; refuses none and several
+    files.
+    """
     if not sources:
         raise ValueError("no source is given: a file of comparisons or a Polis folder is expected")
     if not sources[0].is_dir() and len(sources) > 1:
-        raise ValueError(f"{len(sources)} sources are given: one file, or Polis folders, are expected")
+        raise ValueError(
+            f"{len(sources)} sources are given: one file, or Polis folders, are expected"
+        )
     return sources[0].is_dir()

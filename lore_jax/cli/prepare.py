@@ -20,19 +20,24 @@ _ROWS_AT_A_TIME = 8192
 class Config:
     """Makes a cache of comparisons and embeddings you have.
 
-    A source is a JSONL or Parquet file with one comparison a row (user_id, prompt, chosen, rejected: texts or chat
-    messages; or user_id, chosen, rejected: rows of the embeddings), or folders of Polis conversations.
+    A source is a JSONL or Parquet file with one comparison a row (user_id, prompt, chosen,
+    rejected: texts or chat messages; or user_id, chosen, rejected: rows of the embeddings), or
+    folders of Polis conversations.
 
     Attributes:
         sources: one file, or one or more Polis folders.
         out: the cache's folder, new or empty.
-        embeddings: .npy or .safetensors, one row a response. Texts: in the order that --list-responses writes. Polis:
-            the folder with embeddings*.safetensors and embeddings-rows.csv; by default the one above the conversation.
-        encoder: what made the embeddings (a model's name): a run refuses embeddings of another encoder.
+        embeddings: .npy or .safetensors, one row a response. Texts: in the order that
+            --list-responses writes. Polis:
+            the folder with embeddings*.safetensors and embeddings-rows.csv; by default the one
+            above the conversation.
+        encoder: what made the embeddings (a model's name): a run refuses embeddings of another
+            encoder.
         cache: take the embeddings from an earlier cache: rows of its table, or texts it has.
-        head: .npy or .safetensors, the reference head [dim] of the reward model that made the embeddings.
-        list_responses: only write the distinct (prompt, reply) of a file of texts here, one JSON object a line, to be
-            embedded by you.
+        head: .npy or .safetensors, the reference head [dim] of the reward model that made the
+            embeddings.
+        list_responses: only write the distinct (prompt, reply) of a file of texts here, one JSON
+            object a line, to be embedded by you.
         dtype: number type of the stored table; None: that of the embeddings.
         names: user names.
         max_pairs: Polis: the most pairs drawn for a user.
@@ -48,7 +53,9 @@ class Config:
     head: Path | None = None
     list_responses: Path | None = None
     dtype: Literal["float16", "bfloat16", "float32"] | None = None
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(default_factory=UserNames)
+    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=UserNames
+    )
     max_pairs: int = 60
     seed: int = 0
     overwrite: bool = False
@@ -69,7 +76,9 @@ def run(config: Config) -> dict[str, Any]:
         raise ValueError("--embeddings and --cache are both given: one of them is expected")
     given = GivenEmbeddings(config.embeddings, config.cache, config.encoder)
     if is_polis:
-        source = read_polis_source(config.sources, given, seed=config.seed, max_pairs=config.max_pairs)
+        source = read_polis_source(
+            config.sources, given, seed=config.seed, max_pairs=config.max_pairs
+        )
     else:
         source = read_rows_source(first, given)
     user_ids = config.names.apply(source.user_ids)
@@ -98,16 +107,26 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tu
 
     table, count = source.table, source.table.num_responses
     head = table.head if config.head is None else load_vector(config.head)
-    dtype = config.dtype or ("float32" if table.array.dtype == np.float64 else table.array.dtype.name)
+    dtype = config.dtype or (
+        "float32" if table.array.dtype == np.float64 else table.array.dtype.name
+    )
     # Without `inputs` a killed write starts again from the first row: it only copies.
-    writer = CacheWriter(out, dim=table.array.shape[1], dtype=dtype, encoder=table.encoder, overwrite=config.overwrite)
+    writer = CacheWriter(
+        out,
+        dim=table.array.shape[1],
+        dtype=dtype,
+        encoder=table.encoder,
+        overwrite=config.overwrite,
+    )
     with writer, tqdm(total=count, desc=out.name, unit="row", disable=None) as bar:
         for start in range(0, count, _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, count))
             try:
                 writer.append(table.array[part if table.rows is None else table.rows[part]])
             except ValueError as error:
-                raise ValueError(f"{config.embeddings or config.cache or 'the Polis table'}: {error}") from None
+                raise ValueError(
+                    f"{config.embeddings or config.cache or 'the Polis table'}: {error}"
+                ) from None
             bar.update(part.stop - part.start)
         folder = writer.finish(
             **source.columns,
@@ -123,9 +142,13 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tu
 def lines(result: dict[str, Any]) -> list[str]:
     """The result for people."""
     if "listed" in result:
-        return [f"{result['listed']}: {result['responses']:,} responses; embed them in this order, one row a line"]
+        return [
+            f"{result['listed']}: {result['responses']:,} responses; embed them in this order, one row a line"
+        ]
     model = result["encoder"].get("model", "unnamed encoder")
-    without = f" ({result['users_without_pairs']:,} without any)" if result["users_without_pairs"] else ""
+    without = (
+        f" ({result['users_without_pairs']:,} without any)" if result["users_without_pairs"] else ""
+    )
     said = [
         f"{result['cache']}",
         f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, by {model}",
@@ -142,9 +165,15 @@ def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, Any]
     from lore_jax.storage.files import write_file
 
     if source.is_dir() or holds_index_rows(source):
-        raise ValueError(f"{source} has no texts to list: a file of comparisons of texts is expected")
+        raise ValueError(
+            f"{source} has no texts to list: a file of comparisons of texts is expected"
+        )
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already: overwrite it explicitly or choose another file")
+        raise FileExistsError(
+            f"{path} is there already: overwrite it explicitly or choose another file"
+        )
     pairs = read_text_pairs(source)
-    write_file(path, (json.dumps(response._asdict()).encode() + b"\n" for response in pairs.responses))
+    write_file(
+        path, (json.dumps(response._asdict()).encode() + b"\n" for response in pairs.responses)
+    )
     return {"listed": str(path), "responses": len(pairs.responses)}

@@ -11,14 +11,16 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Draws the results of one run, or of several runs with different seeds, as one HTML page that needs nothing else.
+    """Draws the results of one run, or of several runs with different seeds, as one HTML page that
+    needs nothing else.
 
-    On it: whether personalising helps; every method and control with intervals; what shots add; whether probabilities are
-    true; along which axes users disagree, with the responses at both ends; how much of the fit is in use; how it was made.
+    On it: whether personalising helps; every method and control with intervals; what shots add;
+    whether probabilities are true; along which axes users disagree, with the responses at both
+    ends; how much of the fit is in use; how it was made.
 
     Attributes:
-        runs: evaluated runs, or results files; several are joined, their intervals over all splits, the axes those of the
-            first.
+        runs: evaluated runs, or results files; several are joined, their intervals over all splits,
+            the axes those of the first.
         out: the page, a new .html file.
         note: said at the top; by default what the cache says about its pairs.
         overwrite: replace a page that is there.
@@ -37,7 +39,9 @@ def run(config: Config) -> dict[str, Any]:
     if config.out.suffix not in (".html", ".htm"):
         raise ValueError(f"--out is {config.out}: the name of an .html file is expected")
     if config.out.exists() and not config.overwrite:
-        raise FileExistsError(f"{config.out} is there already: overwrite it explicitly or choose another file")
+        raise FileExistsError(
+            f"{config.out} is there already: overwrite it explicitly or choose another file"
+        )
     from lore_jax.evaluation.results import join, read_results
     from lore_jax.reporting.page import page
     from lore_jax.runs.folder import MANIFEST, RESULTS
@@ -47,7 +51,11 @@ def run(config: Config) -> dict[str, Any]:
     for path in config.runs:
         file = path / RESULTS if path.is_dir() else path
         if not file.is_file():
-            hint = "`lore-jax evaluate` makes them" if (path / MANIFEST).exists() else "an evaluated run is expected"
+            hint = (
+                "`lore-jax evaluate` makes them"
+                if (path / MANIFEST).exists()
+                else "an evaluated run is expected"
+            )
             raise FileNotFoundError(f"{file} is not there: {hint}")
         parts.append(read_results(file))
     results = join(parts)
@@ -59,4 +67,6 @@ def run(config: Config) -> dict[str, Any]:
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The result for people."""
-    return [f"{result['report']}: one page of {result['bytes'] / 1e6:.1f} MB, {result['splits']} splits"]
+    return [
+        f"{result['report']}: one page of {result['bytes'] / 1e6:.1f} MB, {result['splits']} splits"
+    ]

@@ -22,9 +22,10 @@ class Config:
 
     Attributes:
         model: a run, or a saved model (of `adapt`), with users.
-        candidates: a cache (its prompts come from its texts; without texts all responses answer one prompt), or an
-            array, .npy or .safetensors, whose rows answer one prompt.
-        out: the .parquet or .jsonl file to write: user_id, prompt, rank, response (row), score and, if known, reply.
+        candidates: a cache (its prompts come from its texts; without texts all responses answer one
+            prompt), or an array, .npy or .safetensors, whose rows answer one prompt.
+        out: the .parquet or .jsonl file to write: user_id, prompt, rank, response (row), score and,
+            if known, reply.
         top_k: how many of the best of each prompt; None: all candidates.
         overwrite: replace a file that is there.
     """
@@ -45,9 +46,13 @@ def run(config: Config) -> dict[str, Any]:
     from lore_jax.users.score import score
 
     if config.out.suffix not in (".parquet", ".jsonl"):
-        raise ValueError(f"{config.out} ends in {config.out.suffix!r}: .parquet or .jsonl is expected")
+        raise ValueError(
+            f"{config.out} ends in {config.out.suffix!r}: .parquet or .jsonl is expected"
+        )
     if config.out.exists() and not config.overwrite:
-        raise FileExistsError(f"{config.out} is there already: overwrite it explicitly or choose another file")
+        raise FileExistsError(
+            f"{config.out} is there already: overwrite it explicitly or choose another file"
+        )
     if config.top_k is not None and config.top_k < 1:
         raise ValueError(f"top_k is {config.top_k}: 1 or more is expected")
     loaded = load_model(config.model)
@@ -62,7 +67,13 @@ def run(config: Config) -> dict[str, Any]:
         )
     users = loaded.users
     names = np.arange(users.num_users) if users.user_ids is None else users.user_ids
-    columns: dict[str, list[Any]] = {"user_id": [], "prompt": [], "rank": [], "response": [], "score": []}
+    columns: dict[str, list[Any]] = {
+        "user_id": [],
+        "prompt": [],
+        "rank": [],
+        "response": [],
+        "score": [],
+    }
     for number, rows in enumerate(_by_prompt(texts, table.shape[0])):
         count = len(rows) if config.top_k is None else min(config.top_k, len(rows))
         best, place = score(loaded.model, users, table[rows], top_k=count)

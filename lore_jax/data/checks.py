@@ -1,4 +1,6 @@
-"""Checks of the arrays that preferences are made of: each refuses in one line what was got, and says what is expected."""
+"""Checks of the arrays that preferences are made of: each refuses in one line what was got, and
+says what is expected.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,24 @@ from typing import Any
 import jax
 import numpy as np
 
-_ROWS_PER_CHECK = 65_536  # rows checked for NaN at a time, so that a memory-mapped table is never copied whole
+_ROWS_PER_CHECK = (
+    65_536  # rows checked for NaN at a time, so that a memory-mapped table is never copied whole
+)
 
 
 def check_table(embeddings: Any) -> None:
-    """A table of embeddings `[responses, dim]`: its kind, shape and dtype, and that every entry is finite."""
+    """A table of embeddings `[responses, dim]`: its kind, shape and dtype, and that every entry is
+    finite.
+    """
     shape, dtype = getattr(embeddings, "shape", None), getattr(embeddings, "dtype", None)
     if shape is None or dtype is None:
         raise ValueError(
             f"embeddings is a {type(embeddings).__name__}: a NumPy or JAX array [responses, dim] is expected"
         )
     if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"embeddings has shape {tuple(shape)}: [responses, dim], neither of them 0, is expected")
+        raise ValueError(
+            f"embeddings has shape {tuple(shape)}: [responses, dim], neither of them 0, is expected"
+        )
     if str(dtype) not in ("float16", "bfloat16", "float32"):
         raise ValueError(f"embeddings has dtype {dtype}: float16, bfloat16 or float32 is expected")
     for start in range(0, shape[0], _ROWS_PER_CHECK):
@@ -26,12 +34,15 @@ def check_table(embeddings: Any) -> None:
         if bad := first_not_finite(block):
             row, column = bad
             value = np.float32(block[row, column])
-            raise ValueError(f"embeddings row {start + row} holds {value} in column {column}: not finite")
+            raise ValueError(
+                f"embeddings row {start + row} holds {value} in column {column}: not finite"
+            )
 
 
 def first_not_finite(rows: Any) -> tuple[int, int] | None:
     """Row and column of the first entry of `[n, dim]` that is NaN or infinite; None: there is none."""
-    # The sum of a row is finite if all of its entries are, except by overflow, which the exact look below settles.
+    # The sum of a row is finite if all of its entries are, except by overflow, which the exact look
+    # below settles.
     with np.errstate(over="ignore", invalid="ignore"):
         suspects = ~np.isfinite(np.asarray(rows.sum(axis=1, dtype=np.float32)))
     for row in np.flatnonzero(suspects):
@@ -47,7 +58,9 @@ def integers(name: str, value: Any) -> np.ndarray:
     if array.size == 0:
         array = array.astype(np.int32)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}: integers [pairs] are expected")
+        raise ValueError(
+            f"{name} has dtype {array.dtype} and shape {array.shape}: integers [pairs] are expected"
+        )
     return array
 
 
@@ -66,9 +79,13 @@ def check_range(name: str, values: np.ndarray, limit: int, what: str) -> None:
 def check_user_ids(user_ids: np.ndarray, num_users: int | None) -> np.ndarray:
     """The users' names as texts, `[num_users]`, if they differ."""
     if user_ids.ndim != 1:
-        raise ValueError(f"user_ids has shape {user_ids.shape}: [num_users], one name a user, is expected")
+        raise ValueError(
+            f"user_ids has shape {user_ids.shape}: [num_users], one name a user, is expected"
+        )
     if num_users is not None and len(user_ids) != num_users:
-        raise ValueError(f"user_ids has {len(user_ids)} names for {num_users} users: one name a user is expected")
+        raise ValueError(
+            f"user_ids has {len(user_ids)} names for {num_users} users: one name a user is expected"
+        )
     names, counts = np.unique(user_ids.astype(str), return_counts=True)
     if (counts > 1).any():
         raise ValueError(
@@ -87,8 +104,14 @@ def check_weight(weight: Any, pairs: int, order: np.ndarray) -> np.ndarray:
         raise ValueError(f"weight has dtype {array.dtype}: numbers are expected")
     array = array.astype(np.float32)
     if array.shape != (pairs,):
-        raise ValueError(f"weight has shape {array.shape}: [{pairs}], one entry a pair, is expected")
-    refuse(~np.isfinite(array) | (array < 0), "weight is {} in pair {}: finite and 0 or more is expected", array)
+        raise ValueError(
+            f"weight has shape {array.shape}: [{pairs}], one entry a pair, is expected"
+        )
+    refuse(
+        ~np.isfinite(array) | (array < 0),
+        "weight is {} in pair {}: finite and 0 or more is expected",
+        array,
+    )
     return ones if np.all(array == 1.0) else array[order]
 
 
@@ -98,6 +121,8 @@ def check_head(head: Any, dim: int) -> np.ndarray | None:
         return None
     array = np.asarray(jax.device_get(head), np.float32)
     if array.shape != (dim,):
-        raise ValueError(f"head has shape {array.shape}: [{dim}], as wide as the embeddings, is expected")
+        raise ValueError(
+            f"head has shape {array.shape}: [{dim}], as wide as the embeddings, is expected"
+        )
     refuse(~np.isfinite(array), "head holds {} in entry {}: not finite", array)
     return array

@@ -20,7 +20,8 @@ class Dropped(NamedTuple):
         users: users with fewer pairs than the minimum in some part.
         pairs_of_users: all pairs of those users.
         straddling: pairs of the users kept that have a foot on both sides of a cut.
-        not_in_fit: test pairs of the users kept, on known units, whose units happen to be in no training pair.
+        not_in_fit: test pairs of the users kept, on known units, whose units happen to be in no
+            training pair.
     """
 
     users: int
@@ -36,8 +37,8 @@ class FourWay:
     Attributes:
         train: pairs to fit on: seen users, training units.
         shots: pairs to adapt on, from which `draw_shots` draws: unseen users, training units.
-        tests: `(users, units)`, each "seen" or "unseen", to the test pairs of that cell. Users are numbered as in
-            `train` (seen) or in `shots` (unseen).
+        tests: `(users, units)`, each "seen" or "unseen", to the test pairs of that cell. Users are
+            numbered as in `train` (seen) or in `shots` (unseen).
         seen_users: which users of the original are the seen ones, ascending.
         unseen_users: which are the unseen ones, ascending.
         dropped: what was left out.
@@ -64,18 +65,20 @@ def four_way(
     min_test: int = 1,
     seed: int,
 ) -> FourWay:
-    """Splits users into seen and unseen ones, and units into training units, known test units and new test units.
+    """Splits users into seen and unseen ones, and units into training units, known test units and
+    new test units.
 
-    New units are cut off first, for everybody (`hold_out_units`); what remains is cut within each user
-    (`hold_out_within_users`). A test pair counts as one of seen units only if its units are in a training pair of a
-    seen user. Users who fall below a minimum are dropped everywhere.
+    New units are cut off first, for everybody (`hold_out_units`); what remains is cut within each
+    user (`hold_out_within_users`). A test pair counts as one of seen units only if its units are in
+    a training pair of a seen user. Users who fall below a minimum are dropped everywhere.
 
     Args:
         prefs: all pairs of all users.
         unseen_users: the share of the users to keep out of the fit.
         test: the share of the units to hold out in each of the two cuts.
         unit: "prompt", or "response" where prompts are few and judged by everybody.
-        units: the columns wanted. With ("unseen",) no units are cut within users, with ("seen",) none for everybody.
+        units: the columns wanted. With ("unseen",) no units are cut within users, with ("seen",)
+            none for everybody.
         min_train: users with fewer training pairs (or pairs to draw shots from) are dropped.
         min_test: users with fewer test pairs in any column are dropped.
         seed: seed of all draws.
@@ -107,14 +110,21 @@ def four_way(
         def count(part: np.ndarray) -> np.ndarray:
             return np.bincount(prefs.user[part], minlength=prefs.num_users)
 
-        return np.logical_and.reduce([count(fit) >= min_train, *(count(part) >= min_test for part in tests.values())])
+        return np.logical_and.reduce(
+            [count(fit) >= min_train, *(count(part) >= min_test for part in tests.values())]
+        )
 
     kept = np.flatnonzero(enough(tests))
-    wanted = f"{min_train} training pairs and {min_test} test pairs of {' and of '.join(units)} units"
+    wanted = (
+        f"{min_train} training pairs and {min_test} test pairs of {' and of '.join(units)} units"
+    )
     if len(kept) < 2:
-        raise ValueError(f"{len(kept)} of {prefs.num_users} users have {wanted}: at least 2 are expected")
+        raise ValueError(
+            f"{len(kept)} of {prefs.num_users} users have {wanted}: at least 2 are expected"
+        )
     seen, unseen = (kept[part] for part in split_users(len(kept), unseen_users, seed=seed_of_users))
-    # A unit counts as seen if a seen user's training has it; dropping a user may take that from others' test pairs.
+    # A unit counts as seen if a seen user's training has it; dropping a user may take that from
+    # others' test pairs.
     known = dict(tests)
     while True:
         if "seen" in tests:
@@ -124,7 +134,9 @@ def four_way(
             break
         seen, unseen = seen[stay[seen]], unseen[stay[unseen]]
         if not len(seen) or not len(unseen):
-            raise ValueError(f"no {'unseen' if len(seen) else 'seen'} user has {wanted}, that others' training has too")
+            raise ValueError(
+                f"no {'unseen' if len(seen) else 'seen'} user has {wanted}, that others' training has too"
+            )
     users: dict[Use, np.ndarray] = {"seen": seen, "unseen": unseen}
     member: dict[Use, np.ndarray] = {name: np.isin(prefs.user, who) for name, who in users.items()}
     in_fit = {name: fit & member[name] for name in member}
@@ -136,7 +148,10 @@ def four_way(
     return FourWay(
         train=prefs.take_pairs(in_fit["seen"]).take_users(seen),
         shots=prefs.take_pairs(in_fit["unseen"]).take_users(unseen),
-        tests={cell: prefs.take_pairs(part).take_users(users[cell[0]]) for cell, part in in_cells.items()},
+        tests={
+            cell: prefs.take_pairs(part).take_users(users[cell[0]])
+            for cell, part in in_cells.items()
+        },
         seen_users=seen,
         unseen_users=unseen,
         dropped=Dropped(
@@ -148,7 +163,8 @@ def four_way(
             not_in_fit=not_in_fit,
         ),
         digest=split_digest(
-            [*users.values()], [prefs.take_pairs(part) for part in [*in_fit.values(), *in_cells.values()]]
+            [*users.values()],
+            [prefs.take_pairs(part) for part in [*in_fit.values(), *in_cells.values()]],
         ),
     )
 
@@ -162,11 +178,13 @@ def _in_fit(prefs: Preferences, unit: Unit, fit: np.ndarray) -> np.ndarray:
 
 
 def split_digest(users: Sequence[np.ndarray], parts: Sequence[Preferences]) -> str:
-    """Hashes who and what is where, each list behind its length; the order of the caller's pairs does not matter.
+    """Hashes who and what is where, each list behind its length; the order of the caller's pairs
+    does not matter.
 
     Args:
         users: ids of the users on each side.
-        parts: the pairs of each part, users, prompts and responses numbered in the same way everywhere.
+        parts: the pairs of each part, users, prompts and responses numbered in the same way
+            everywhere.
 
     Returns:
         A sha256 in hexadecimal digits.
@@ -181,7 +199,9 @@ def split_digest(users: Sequence[np.ndarray], parts: Sequence[Preferences]) -> s
         lists.append(pairs[np.lexsort(pairs.T)])
     digest = hashlib.sha256()
     for entries in lists:
-        digest.update(np.array(len(entries)).astype("<i8").tobytes() + entries.astype("<i8").tobytes())
+        digest.update(
+            np.array(len(entries)).astype("<i8").tobytes() + entries.astype("<i8").tobytes()
+        )
     return digest.hexdigest()
 
 

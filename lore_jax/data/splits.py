@@ -1,13 +1,16 @@
-"""Splits that never leak: seen and unseen users, seen and unseen units, folds, and draws of a few shots.
+"""Splits that never leak: seen and unseen users, seen and unseen units, folds, and draws of a few
+shots.
 
-A *unit* is what a test must not share with training: the prompt, or, where all pairs answer one prompt, the response.
-Two tests, two cuts:
+A *unit* is what a test must not share with training: the prompt, or, where all pairs answer one
+prompt, the response. Two tests, two cuts:
 
 - new units: a unit is on one side for everybody (`hold_out_units`);
-- known units: each user's own units are cut, others may have judged the same ones (`hold_out_within_users`).
+- known units: each user's own units are cut, others may have judged the same ones
+(`hold_out_within_users`).
 
-A pair with a foot on both sides is dropped, never assigned, and counted. Holding out *pairs* instead would leave both
-responses of a test pair in training, in other pairs of the same user, and measure memory.
+A pair with a foot on both sides is dropped, never assigned, and counted. Holding out *pairs*
+instead would leave both responses of a test pair in training, in other pairs of the same user, and
+measure memory.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ def split_users(num_users: int, unseen: float, *, seed: int) -> tuple[np.ndarray
 
     Args:
         num_users: the number of users, at least 2.
-        unseen: the share of them to keep out, between 0 and 1; rounded to whole users, at least 1 on each side.
+        unseen: the share of them to keep out, between 0 and 1; rounded to whole users, at least 1
+            on each side.
         seed: seed of the draw.
 
     Returns:
@@ -57,8 +61,12 @@ def split_users(num_users: int, unseen: float, *, seed: int) -> tuple[np.ndarray
     """
     _check_fraction("unseen", unseen)
     if num_users < 2:
-        raise ValueError(f"{num_users} users cannot be split into seen and unseen ones: at least 2 are expected")
-    kept_out = np.random.default_rng(seed).permutation(num_users)[: _at_least_one(unseen, num_users)]
+        raise ValueError(
+            f"{num_users} users cannot be split into seen and unseen ones: at least 2 are expected"
+        )
+    kept_out = np.random.default_rng(seed).permutation(num_users)[
+        : _at_least_one(unseen, num_users)
+    ]
     is_unseen = np.isin(np.arange(num_users), kept_out)
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
 
@@ -70,7 +78,8 @@ def hold_out_units(prefs: Preferences, fraction: float, *, unit: Unit = "prompt"
 
     Args:
         prefs: any preferences.
-        fraction: the share of the units to hold out, between 0 and 1; exact up to rounding, at least 1 on each side.
+        fraction: the share of the units to hold out, between 0 and 1; exact up to rounding, at
+            least 1 on each side.
         unit: "prompt", or "response" where prompts are few and judged by everybody.
         seed: seed of the draw.
 
@@ -86,19 +95,24 @@ def hold_out_units(prefs: Preferences, fraction: float, *, unit: Unit = "prompt"
     """
     _check_fraction("fraction", fraction)
     units = _units(prefs, unit, own=False)
-    held_out = np.random.default_rng(seed).permutation(units.count) < _at_least_one(fraction, units.count)
+    held_out = np.random.default_rng(seed).permutation(units.count) < _at_least_one(
+        fraction, units.count
+    )
     return _checked(_cut(units, held_out), units, f"holding out {fraction:g} of")
 
 
-def hold_out_within_users(prefs: Preferences, fraction: float, *, unit: Unit = "prompt", seed: int) -> Cut:
-    """Cuts each user's own units, so that no user meets a unit or response of their training again: known units.
+def hold_out_within_users(
+    prefs: Preferences, fraction: float, *, unit: Unit = "prompt", seed: int
+) -> Cut:
+    """Cuts each user's own units, so that no user meets a unit or response of their training again:
+    known units.
 
     Other users may have judged a user's test units in training.
 
     Args:
         prefs: any preferences.
-        fraction: the share of each user's units to hold out, between 0 and 1, rounded to whole units for each user (a
-            user with a single unit keeps it in training below 1/2).
+        fraction: the share of each user's units to hold out, between 0 and 1, rounded to whole
+            units for each user (a user with a single unit keeps it in training below 1/2).
         unit: "prompt", or "response" where prompts are few and judged by everybody.
         seed: seed of the draw.
 
@@ -115,15 +129,20 @@ def hold_out_within_users(prefs: Preferences, fraction: float, *, unit: Unit = "
     """
     _check_fraction("fraction", fraction)
     units = _units(prefs, unit, own=True)
-    held_out = units.rank(np.random.default_rng(seed)) < np.rint(fraction * np.bincount(units.owner))[units.owner]
+    held_out = (
+        units.rank(np.random.default_rng(seed))
+        < np.rint(fraction * np.bincount(units.owner))[units.owner]
+    )
     return _checked(_cut(units, held_out), units, f"holding out {fraction:g} of")
 
 
-def folds(prefs: Preferences, count: int, *, use: Use = "unseen", unit: Unit = "prompt", seed: int) -> list[Cut]:
+def folds(
+    prefs: Preferences, count: int, *, use: Use = "unseen", unit: Unit = "prompt", seed: int
+) -> list[Cut]:
     """Cuts for validation: each unit is in the test part of exactly one fold.
 
-    With `use="unseen"` a unit is what all users share (`hold_out_units`), with `use="seen"` each user's own
-    (`hold_out_within_users`). Each fold drops its own straddling pairs.
+    With `use="unseen"` a unit is what all users share (`hold_out_units`), with `use="seen"` each
+    user's own (`hold_out_within_users`). Each fold drops its own straddling pairs.
 
     Args:
         prefs: any preferences.
@@ -136,7 +155,8 @@ def folds(prefs: Preferences, count: int, *, use: Use = "unseen", unit: Unit = "
         `count` cuts.
 
     Raises:
-        ValueError: fewer units than folds, an unknown `use`, or a fold is left without pairs on one side.
+        ValueError: fewer units than folds, an unknown `use`, or a fold is left without pairs on one
+            side.
 
     Example:
         >>> for cut in folds(prefs, 5, seed=0):
@@ -149,9 +169,12 @@ def folds(prefs: Preferences, count: int, *, use: Use = "unseen", unit: Unit = "
     if units.count < count:
         raise ValueError(f"{units.count} {units.name} cannot fill {count} folds")
     rng = np.random.default_rng(seed)
-    # A user's first unit lands in a random fold: otherwise users with few units would all be tested in the first ones.
+    # A user's first unit lands in a random fold: otherwise users with few units would all be tested
+    # in the first ones.
     fold = (units.rank(rng) + rng.integers(count, size=units.owner.max() + 1)[units.owner]) % count
-    return [_checked(_cut(units, fold == k), units, f"fold {k} of {count} over") for k in range(count)]
+    return [
+        _checked(_cut(units, fold == k), units, f"fold {k} of {count} over") for k in range(count)
+    ]
 
 
 def draw_shots(prefs: Preferences, shots: int, *, seed: int) -> Preferences:
@@ -201,7 +224,9 @@ def draw_prompts(prefs: Preferences, prompts: int, *, seed: int) -> Preferences:
         raise ValueError(f"prompts is {prompts}: 0 or more is expected")
     span = int(prefs.prompt.max(initial=0)) + 1
     own, of_pair = np.unique(prefs.user.astype(np.int64) * span + prefs.prompt, return_inverse=True)
-    return prefs.take_pairs(_rank_within(own // span, np.random.default_rng(seed))[of_pair] < prompts)
+    return prefs.take_pairs(
+        _rank_within(own // span, np.random.default_rng(seed))[of_pair] < prompts
+    )
 
 
 class _Units(NamedTuple):
@@ -211,7 +236,8 @@ class _Units(NamedTuple):
         name: what they are, in the plural.
         owner: whose unit it is, `[units]`: a user, or 0 for all where users share units.
         of_pair: the unit, or the two units, of each pair, `[pairs, 1 or 2]`.
-        responses: a number of each pair's two responses (of the user's, where units have owners), `[pairs, 2]`.
+        responses: a number of each pair's two responses (of the user's, where units have owners),
+            `[pairs, 2]`.
     """
 
     name: str
@@ -240,7 +266,9 @@ def _units(prefs: Preferences, unit: Unit, *, own: bool) -> _Units:
     distinct, of_pair = np.unique(keys, return_inverse=True)
     if np.bincount(distinct // span).max() < 2:
         hint = "; unit='response' splits the responses instead" if unit == "prompt" else ""
-        raise ValueError(f"{'no user has' if own else 'there are not'} 2 {unit}s to put on two sides{hint}")
+        raise ValueError(
+            f"{'no user has' if own else 'there are not'} 2 {unit}s to put on two sides{hint}"
+        )
     number_of_response = np.unique(responses, return_inverse=True)[1].reshape(responses.shape)
     name = f"the users' {unit}s" if own else f"{unit}s"
     return _Units(name, distinct // span, of_pair.reshape(keys.shape), number_of_response)
@@ -249,8 +277,11 @@ def _units(prefs: Preferences, unit: Unit, *, own: bool) -> _Units:
 def _cut(units: _Units, held_out: np.ndarray) -> Cut:
     side = held_out[units.of_pair]
     test, train = np.asarray(side.all(axis=1)), np.asarray(~side.any(axis=1))
-    # Prompts of both sides may share a response: it goes where most of its pairs are, and its other pairs straddle.
-    votes = np.bincount(units.responses.ravel(), weights=np.repeat(test.astype(np.int8) - train.astype(np.int8), 2))
+    # Prompts of both sides may share a response: it goes where most of its pairs are, and its other
+    # pairs straddle.
+    votes = np.bincount(
+        units.responses.ravel(), weights=np.repeat(test.astype(np.int8) - train.astype(np.int8), 2)
+    )
     in_test = votes[units.responses] > 0
     test, train = np.asarray(test & in_test.all(axis=1)), np.asarray(train & ~in_test.any(axis=1))
     return Cut(train, test, len(test) - int(test.sum()) - int(train.sum()))

@@ -1,9 +1,11 @@
-"""Community Alignment: annotators of five countries, four candidate replies a turn (Zhang et al. 2025, Meta).
+"""Community Alignment: annotators of five countries, four candidate replies a turn (Zhang et al.
+2025, Meta).
 
-A row is a conversation of up to four turns: `conversation_id`, `annotator_id`, `assigned_lang`, and for each of first,
-second, third and fourth `X_turn_prompt`, `X_turn_response_a` to `_d`, `X_turn_preferred_response` ("response_a"). A user is
-an annotator; a pair sets the preferred reply against each other one. Opening prompts are shared by many annotators, so the
-unit that splits must not cut is the opening prompt.
+A row is a conversation of up to four turns: `conversation_id`, `annotator_id`, `assigned_lang`, and
+for each of first, second, third and fourth `X_turn_prompt`, `X_turn_response_a` to `_d`,
+`X_turn_preferred_response` ("response_a"). A user is an annotator; a pair sets the preferred reply
+against each other one. Opening prompts are shared by many annotators, so the unit that splits must
+not cut is the opening prompt.
 """
 
 from __future__ import annotations
@@ -29,20 +31,30 @@ _COLUMNS = (
     *(f"first_turn_response_{letter}" for letter in _LETTERS),
     "first_turn_preferred_response",
 )
-_ABOUT = ("annotator_age", "annotator_gender", "annotator_education_level", "annotator_political", "annotator_country")
+_ABOUT = (
+    "annotator_age",
+    "annotator_gender",
+    "annotator_education_level",
+    "annotator_political",
+    "annotator_country",
+)
 _END_OF_TEXT = "<|end_of_text|>"  # stands at the end of some replies, as the models wrote it
 
 
-def read_community_alignment(data: str | os.PathLike[str], *, language: str | None = None) -> Published:
+def read_community_alignment(
+    data: str | os.PathLike[str], *, language: str | None = None
+) -> Published:
     """Reads conversations.
 
     Args:
-        data: a folder with the published CSV (or the same as Parquet or by `datasets`), such a file, or
-            `facebook/community-alignment-dataset` to fetch it. Of a full and a filtered file the filtered one is read.
+        data: a folder with the published CSV (or the same as Parquet or by `datasets`), such a
+            file, or `facebook/community-alignment-dataset` to fetch it. Of a full and a filtered
+            file the filtered one is read.
         language: only conversations of one `assigned_lang`, "en" for instance; None: all.
 
     Returns:
-        The pairs. Columns: `conversation`, `turn`, `language`. `users` holds what annotators said about themselves.
+        The pairs. Columns: `conversation`, `turn`, `language`. `users` holds what annotators said
+        about themselves.
 
     Raises:
         FileNotFoundError: there are no such files.
@@ -76,7 +88,9 @@ def _add(pairs: PairCollector, place: str, user: str, name: str, row: dict[str, 
     prompt: list[Message] = []
     opening = _cell(row.get("first_turn_prompt"))
     for number, turn in enumerate(_TURNS):
-        text, choice = (_cell(row.get(f"{turn}_turn_{column}")) for column in ("prompt", "preferred_response"))
+        text, choice = (
+            _cell(row.get(f"{turn}_turn_{column}")) for column in ("prompt", "preferred_response")
+        )
         if not text and not choice:
             return
         letter = re.fullmatch(r"(?:response_)?([a-d])", choice)

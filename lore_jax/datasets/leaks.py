@@ -1,9 +1,11 @@
-"""No text on both sides of a split: prompts, turns and replies of the test are nowhere in what is fitted or adapted to.
+"""No text on both sides of a split: prompts, turns and replies of the test are nowhere in what is
+fitted or adapted to.
 
-Splitting by unit keeps units apart, not texts: two people open a dialogue with the same words, and a model refuses two
-questions in the same sentence. So every text of a response is numbered, each turn of its prompt and its reply, and
-training pairs that hold a text of the test are dropped, whatever unit they belong to. The test stays as it is, so that
-its numbers can be set beside others' on the same test.
+Splitting by unit keeps units apart, not texts: two people open a dialogue with the same words, and
+a model refuses two questions in the same sentence. So every text of a response is numbered, each
+turn of its prompt and its reply, and training pairs that hold a text of the test are dropped,
+whatever unit they belong to. The test stays as it is, so that its numbers can be set beside others'
+on the same test.
 """
 
 from __future__ import annotations
@@ -61,11 +63,15 @@ def number_texts(responses: Sequence[Response]) -> Texts:
     number, response = [], []
     for row, (prompt, reply) in enumerate(responses):
         if id(prompt) not in of_prompt:
-            of_prompt[id(prompt)] = [numbers.setdefault(turn["content"].strip(), len(numbers)) for turn in prompt]
+            of_prompt[id(prompt)] = [
+                numbers.setdefault(turn["content"].strip(), len(numbers)) for turn in prompt
+            ]
         here = {*of_prompt[id(prompt)], numbers.setdefault(reply.strip(), len(numbers))}
         number += here
         response += [row] * len(here)
-    return Texts(np.array(number, np.int32), np.array(response, np.int32), len(responses), len(numbers))
+    return Texts(
+        np.array(number, np.int32), np.array(response, np.int32), len(responses), len(numbers)
+    )
 
 
 def keep_apart(

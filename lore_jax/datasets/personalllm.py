@@ -1,10 +1,13 @@
-"""PersonalLLM: prompts with eight replies, each scored by ten reward models; simulated users mix them (Zollo et al. 2025).
+"""PersonalLLM: prompts with eight replies, each scored by ten reward models; simulated users mix
+them (Zollo et al. 2025).
 
-A row has `prompt`, `response_1` to `response_8`, and the scores `response_1_gemma_2b` and so on. A simulated user weighs
-the ten models, weights ~ Dirichlet(alpha), and compares two replies to a prompt by the weighted sum of scores: the best
-of the eight against the worst (as published, and easy), or two at random (what a user of a system would be asked).
+A row has `prompt`, `response_1` to `response_8`, and the scores `response_1_gemma_2b` and so on. A
+simulated user weighs the ten models, weights ~ Dirichlet(alpha), and compares two replies to a
+prompt by the weighted sum of scores: the best of the eight against the worst (as published, and
+easy), or two at random (what a user of a system would be asked).
 
-What a user chooses on a prompt is one byte, `8 x chosen + rejected`: 1,000 users on all prompts are 10 MB.
+What a user chooses on a prompt is one byte, `8 x chosen + rejected`: 1,000 users on all prompts are
+10 MB.
 """
 
 from __future__ import annotations
@@ -39,7 +42,11 @@ REPLIES = 8
 _USERS_AT_A_TIME = 32
 _COLUMNS = (
     "prompt",
-    *(f"response_{i}{suffix}" for i in range(1, 9) for suffix in ("", *(f"_{m}" for m in REWARD_MODELS))),
+    *(
+        f"response_{i}{suffix}"
+        for i in range(1, 9)
+        for suffix in ("", *(f"_{m}" for m in REWARD_MODELS))
+    ),
 )
 
 PairKind = Literal["best against worst", "random"]
@@ -63,12 +70,16 @@ class PersonalLLM(NamedTuple):
     counts: dict[str, int]
 
     def standardised(self) -> np.ndarray:
-        """Scores with mean 0 and variance 1 over the replies to the training prompts, `[prompts, 8, 10]`."""
+        """Scores with mean 0 and variance 1 over the replies to the training prompts, `[prompts, 8,
+        10]`.
+        """
         train = self.scores[~self.is_test].reshape(-1, self.scores.shape[-1])
         return (self.scores - train.mean(axis=0)) / train.std(axis=0)
 
     def pairs(self) -> TextPairs:
-        """What `embed` takes: every reward model as a user who compares the best and the worst reply to each prompt."""
+        """What `embed` takes: every reward model as a user who compares the best and the worst
+        reply to each prompt.
+        """
         models = self.scores.shape[-1]
         chosen, rejected, user, prompt = draw_pairs(
             self.row, self.scores, np.eye(models), None, "best against worst", seed=0
@@ -87,11 +98,12 @@ class PersonalLLM(NamedTuple):
 
 
 def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
-    """Reads prompts, replies and scores, and drops training prompts that share a text with the test.
+    """Reads prompts, replies and scores, and drops training prompts that share a text with the
+    test.
 
     Args:
-        data: a folder with the published files, whose names say "train" or "test", or `namkoong-lab/PersonalLLM` to fetch
-            them.
+        data: a folder with the published files, whose names say "train" or "test", or
+            `namkoong-lab/PersonalLLM` to fetch them.
 
     Returns:
         The table; prompts that are there twice are read once.
@@ -124,7 +136,9 @@ def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
                 prompt = (Message("user", text),)
                 names = [f"response_{number}" for number in range(1, REPLIES + 1)]
                 rows.append([table.row(prompt, a_text(place, name, row[name])) for name in names])
-                scores.append([[_score(place, f"{name}_{m}", row) for m in REWARD_MODELS] for name in names])
+                scores.append(
+                    [[_score(place, f"{name}_{m}", row) for m in REWARD_MODELS] for name in names]
+                )
                 is_test.append(split == "test")
     row_of, test = np.array(rows, np.int32), np.array(is_test)
     shared = number_texts(table.responses).shared(row_of[test].ravel())[row_of].any(axis=1)
@@ -141,8 +155,11 @@ def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
     )
 
 
-def draw_users(num_users: int, alpha: float, *, seed: int, models: int = len(REWARD_MODELS)) -> np.ndarray:
-    """Weights of simulated users, Dirichlet(alpha): float32 `[users, models]`, each row summing to 1.
+def draw_users(
+    num_users: int, alpha: float, *, seed: int, models: int = len(REWARD_MODELS)
+) -> np.ndarray:
+    """Weights of simulated users, Dirichlet(alpha): float32 `[users, models]`, each row summing to
+    1.
 
     Args:
         num_users: the number of users.
@@ -158,9 +175,13 @@ def draw_users(num_users: int, alpha: float, *, seed: int, models: int = len(REW
     """
     if not alpha > 0:
         raise ValueError(f"alpha is {alpha}: a positive number is expected")
-    # Through logarithms: for alpha = .001 gamma variates are too small for any float, and their quotients are not.
+    # Through logarithms: for alpha = .001 gamma variates are too small for any float, and their
+    # quotients are not.
     rng = np.random.default_rng(seed)
-    logs = np.log(rng.gamma(alpha + 1.0, size=(num_users, models))) + np.log(rng.random((num_users, models))) / alpha
+    logs = (
+        np.log(rng.gamma(alpha + 1.0, size=(num_users, models)))
+        + np.log(rng.random((num_users, models))) / alpha
+    )
     weights = np.exp(logs - logs.max(axis=1, keepdims=True))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
@@ -175,7 +196,8 @@ def choices(scores: np.ndarray, weights: np.ndarray, kind: PairKind, *, seed: in
         seed: draws the two replies, for random pairs.
 
     Returns:
-        uint8 `[users, prompts]`. Where a user finds two replies equally good, chosen equals rejected: no pair.
+        uint8 `[users, prompts]`. Where a user finds two replies equally good, chosen equals
+        rejected: no pair.
 
     Raises:
         ValueError: an unknown kind.
@@ -191,11 +213,15 @@ def choices(scores: np.ndarray, weights: np.ndarray, kind: PairKind, *, seed: in
     out = np.empty((len(weights), prompts), np.uint8)
     by_model = scores.reshape(prompts * replies, -1).T.astype(np.float32)
     for start in range(0, len(weights), _USERS_AT_A_TIME):
-        utility = (weights[start : start + _USERS_AT_A_TIME] @ by_model).reshape(-1, prompts, replies)
+        utility = (weights[start : start + _USERS_AT_A_TIME] @ by_model).reshape(
+            -1, prompts, replies
+        )
         if kind == "random":
             first = rng.integers(replies, size=utility.shape[:2])
             second = (first + rng.integers(1, replies, size=first.shape)) % replies
-            a, b = (np.take_along_axis(utility, one[..., None], 2)[..., 0] for one in (first, second))
+            a, b = (
+                np.take_along_axis(utility, one[..., None], 2)[..., 0] for one in (first, second)
+            )
             best, worst = np.where(a >= b, first, second), np.where(a > b, second, first)
         else:
             best, worst = utility.argmax(axis=2), utility.argmin(axis=2)
@@ -218,12 +244,14 @@ def draw_pairs(
         row: the table's row of each reply, `[prompts, 8]`.
         scores: of the reward models on the same prompts, `[prompts, 8, models]`.
         weights: of the users, `[users, models]`.
-        per_user: how many prompts each user compares replies to, drawn without replacement; None: all of them.
+        per_user: how many prompts each user compares replies to, drawn without replacement; None:
+            all of them.
         kind: which two replies are compared.
         seed: seed of the draws.
 
     Returns:
-        Chosen, rejected, user and prompt, int32 `[pairs]` each; without ties, and without pairs of equal texts.
+        Chosen, rejected, user and prompt, int32 `[pairs]` each; without ties, and without pairs of
+        equal texts.
 
     Raises:
         ValueError: more prompts are asked for than there are.

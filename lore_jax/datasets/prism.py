@@ -1,9 +1,11 @@
-"""PRISM: people of many countries in dialogues with language models, replies scored in every turn (Kirk et al. 2024).
+"""PRISM: people of many countries in dialogues with language models, replies scored in every turn
+(Kirk et al. 2024).
 
-`conversations.jsonl` has one dialogue a row: `conversation_id`, `user_id`, `conversation_history`, a list of turns with
-`turn`, `role` ("user" or "model"), `content`, and for a model's reply `score` (1 to 100) and `if_chosen`. The dialogue goes
-on from the chosen reply. `survey.jsonl` has one person a row, by `user_id`. A pair sets the chosen reply of a turn against
-each other reply of that turn; the unit that splits must not cut is the dialogue.
+`conversations.jsonl` has one dialogue a row: `conversation_id`, `user_id`, `conversation_history`,
+a list of turns with `turn`, `role` ("user" or "model"), `content`, and for a model's reply `score`
+(1 to 100) and `if_chosen`. The dialogue goes on from the chosen reply. `survey.jsonl` has one
+person a row, by `user_id`. A pair sets the chosen reply of a turn against each other reply of that
+turn; the unit that splits must not cut is the dialogue.
 """
 
 from __future__ import annotations
@@ -40,16 +42,17 @@ class _Turn(NamedTuple):
 def read_prism(data: str | os.PathLike[str]) -> Published:
     """Reads dialogues and, where it is there, the survey.
 
-    A turn whose chosen reply is missing ends its dialogue, because nobody knows what it went on from; that, turns without
-    a rejected reply, and replies equal to the chosen one are counted.
+    A turn whose chosen reply is missing ends its dialogue, because nobody knows what it went on
+    from; that, turns without a rejected reply, and replies equal to the chosen one are counted.
 
     Args:
-        data: a folder with `conversations.jsonl` and `survey.jsonl` (or the same as Parquet or by `datasets`), or
-            `HannahRoseKirk/prism-alignment` to fetch them.
+        data: a folder with `conversations.jsonl` and `survey.jsonl` (or the same as Parquet or by
+            `datasets`), or `HannahRoseKirk/prism-alignment` to fetch them.
 
     Returns:
-        The pairs. Columns: `dialogue`, `turn`, `chosen_score`, `rejected_score`. `users` holds age, gender, education,
-        English proficiency, and the region of residence of the people who have pairs.
+        The pairs. Columns: `dialogue`, `turn`, `chosen_score`, `rejected_score`. `users` holds age,
+        gender, education, English proficiency, and the region of residence of the people who have
+        pairs.
 
     Raises:
         FileNotFoundError: there are no dialogues.
@@ -70,12 +73,19 @@ def read_prism(data: str | os.PathLike[str]) -> Published:
             content = json.dumps(row["conversation_history"], sort_keys=True, default=str)
             if name in seen:
                 if seen[name] != content:
-                    raise ValueError(f"{place}: conversation_id {name!r} is there twice, with different histories")
+                    raise ValueError(
+                        f"{place}: conversation_id {name!r} is there twice, with different histories"
+                    )
                 pairs.counts["dialogues dropped: duplicated"] += 1
                 continue
             seen[name] = content
             pairs.counts["dialogues"] += 1
-            _add(pairs, name, a_text(place, "user_id", row["user_id"]), _turns(place, row["conversation_history"]))
+            _add(
+                pairs,
+                name,
+                a_text(place, "user_id", row["user_id"]),
+                _turns(place, row["conversation_history"]),
+            )
     return pairs.finish(str(data), _read_survey(root))
 
 
@@ -92,16 +102,32 @@ def _add(pairs: PairCollector, name: str, user: str, turns: Iterator[_Turn]) -> 
         if not rejected:
             pairs.counts["turns without a rejected reply"] += 1
         for other in rejected:
-            if chosen.score is not None and chosen.score == other.score and chosen.text != other.text:
+            if (
+                chosen.score is not None
+                and chosen.score == other.score
+                and chosen.text != other.text
+            ):
                 pairs.counts["pairs of equal scores, kept"] += 1
             scores = {"chosen_score": chosen.score, "rejected_score": other.score}
-            pairs.add(turn.place, user, name, prompt, chosen.text, other.text, dialogue=name, turn=number, **scores)
+            pairs.add(
+                turn.place,
+                user,
+                name,
+                prompt,
+                chosen.text,
+                other.text,
+                dialogue=name,
+                turn=number,
+                **scores,
+            )
         prompt.append(Message("assistant", chosen.text))
 
 
 def _turns(place: str, history: Any) -> Iterator[_Turn]:
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-        raise ValueError(f"{place}: conversation_history is {kind_of(history)}: a list of turns is expected")
+        raise ValueError(
+            f"{place}: conversation_history is {kind_of(history)}: a list of turns is expected"
+        )
     turns: dict[int, list[dict[str, Any]]] = {}
     for entry in history:
         require_columns(f"{place}, conversation_history", entry, ("turn", "role", "content"))
@@ -114,17 +140,25 @@ def _turns(place: str, history: Any) -> Iterator[_Turn]:
     for number in sorted(turns):
         where = f"{place}, turn {number}"
         users = [
-            a_text(where, "content", entry["content"], empty=True) for entry in turns[number] if entry["role"] == "user"
+            a_text(where, "content", entry["content"], empty=True)
+            for entry in turns[number]
+            if entry["role"] == "user"
         ]
         if len(users) != 1:
             raise ValueError(f"{where}: {len(users)} messages of the user: one is expected")
-        yield _Turn(where, users[0], [_reply(where, entry) for entry in turns[number] if entry["role"] == "model"])
+        yield _Turn(
+            where,
+            users[0],
+            [_reply(where, entry) for entry in turns[number] if entry["role"] == "model"],
+        )
 
 
 def _reply(place: str, entry: dict[str, Any]) -> _Reply:
     require_columns(f"{place}, a model's reply", entry, ("content", "if_chosen"))
     if type(entry["if_chosen"]) is not bool:
-        raise ValueError(f"{place}: if_chosen is {kind_of(entry['if_chosen'])}: true or false is expected")
+        raise ValueError(
+            f"{place}: if_chosen is {kind_of(entry['if_chosen'])}: true or false is expected"
+        )
     score = entry.get("score")
     if score is not None and (type(score) not in (int, float) or not 0 <= score <= 100):
         raise ValueError(f"{place}: score is {score!r}: a number from 1 to 100 is expected")

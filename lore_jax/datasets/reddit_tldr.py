@@ -1,8 +1,10 @@
-"""Reddit TLDR: workers who compared two summaries of a post (Stiennon et al. 2020, `summarize_from_feedback`).
+"""Reddit TLDR: workers who compared two summaries of a post (Stiennon et al. 2020,
+`summarize_from_feedback`).
 
-A row of the configuration `comparisons` has `info` (with `id` and `post`), two `summaries` (with `text`), `choice` (0 or
-1, the better of them), `worker`, and `split` ("train", "valid1", "valid2"). A user is a worker, a prompt a post. Rows
-about news articles (`info.article`, no post) are other people's work on other texts and are left out.
+A row of the configuration `comparisons` has `info` (with `id` and `post`), two `summaries` (with
+`text`), `choice` (0 or 1, the better of them), `worker`, and `split` ("train", "valid1", "valid2").
+A user is a worker, a prompt a post. Rows about news articles (`info.article`, no post) are other
+people's work on other texts and are left out.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ def read_reddit_tldr(data: str | os.PathLike[str]) -> Published:
     """Reads comparisons of summaries.
 
     Args:
-        data: a folder with the files of the configuration `comparisons` (JSON lines as first published, Parquet, or what
-            `datasets` saves), one such file, or `openai/summarize_from_feedback` to fetch them.
+        data: a folder with the files of the configuration `comparisons` (JSON lines as first
+            published, Parquet, or what `datasets` saves), one such file, or
+            `openai/summarize_from_feedback` to fetch them.
 
     Returns:
-        The pairs: the user's turn is the post, the replies are the summaries. Columns: `split` ("train" or
-        "validation") and `confidence` (None where it was not asked).
+        The pairs: the user's turn is the post, the replies are the summaries. Columns: `split`
+        ("train" or "validation") and `confidence` (None where it was not asked).
 
     Raises:
         FileNotFoundError: there are no such files.
@@ -66,11 +69,18 @@ def read_reddit_tldr(data: str | os.PathLike[str]) -> Published:
 
 
 def _in_order(place: str, summaries: list[Any], choice: Any) -> tuple[str, str]:
-    if len(summaries) != 2 or not all(isinstance(entry, dict) and "text" in entry for entry in summaries):
-        raise ValueError(f"{place}: summaries is a list of {len(summaries)}: two objects with a text are expected")
+    if len(summaries) != 2 or not all(
+        isinstance(entry, dict) and "text" in entry for entry in summaries
+    ):
+        raise ValueError(
+            f"{place}: summaries is a list of {len(summaries)}: two objects with a text are expected"
+        )
     if type(choice) is not int or choice not in (0, 1):
         raise ValueError(f"{place}: choice is {choice!r}: 0 or 1 is expected")
-    texts = [a_text(place, f"summaries[{i}].text", entry["text"], empty=True) for i, entry in enumerate(summaries)]
+    texts = [
+        a_text(place, f"summaries[{i}].text", entry["text"], empty=True)
+        for i, entry in enumerate(summaries)
+    ]
     return texts[choice], texts[1 - choice]
 
 

@@ -1,8 +1,9 @@
 """RewardBench 2: prompts with correct and incorrect replies in six subsets (Malik et al. 2025).
 
-A row of `allenai/reward-bench-2` has `prompt`, the lists `chosen` and `rejected`, and `subset`. A prompt is won if every
-correct reply scores above every incorrect one. The subset Ties has several correct replies; its published score also
-looks at margins between them, the share of prompts won here does not.
+A row of `allenai/reward-bench-2` has `prompt`, the lists `chosen` and `rejected`, and `subset`. A
+prompt is won if every correct reply scores above every incorrect one. The subset Ties has several
+correct replies; its published score also looks at margins between them, the share of prompts won
+here does not.
 """
 
 from __future__ import annotations
@@ -72,11 +73,17 @@ def read_reward_bench(data: str | os.PathLike[str]) -> RewardBench:
             sides = []
             for name in ("chosen", "rejected"):
                 if not isinstance(row[name], list) or not row[name]:
-                    raise ValueError(f"{place}: {name} is {row[name]!r:.60}: a list of replies is expected")
+                    raise ValueError(
+                        f"{place}: {name} is {row[name]!r:.60}: a list of replies is expected"
+                    )
                 sides.append([table.row(prompt, a_text(place, name, reply)) for reply in row[name]])
             if both := set(sides[0]) & set(sides[1]):
-                raise ValueError(f"{place}: {table.responses[min(both)].reply[:40]!r} is both chosen and rejected")
-            columns += [(chosen, rejected, len(subset)) for chosen in sides[0] for rejected in sides[1]]
+                raise ValueError(
+                    f"{place}: {table.responses[min(both)].reply[:40]!r} is both chosen and rejected"
+                )
+            columns += [
+                (chosen, rejected, len(subset)) for chosen in sides[0] for rejected in sides[1]
+            ]
             subset.append(a_text(place, "subset", row["subset"]))
     if not columns:
         raise ValueError(f"{data} holds no rows: one prompt a row is expected")

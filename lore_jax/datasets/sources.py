@@ -1,7 +1,8 @@
-"""Comparisons together with embeddings that exist already: what a cache is made of, whatever it comes from.
+"""Comparisons together with embeddings that exist already: what a cache is made of, whatever it
+comes from.
 
-Comparisons are a file of rows (texts, or rows of a table) or folders of Polis conversations; embeddings are an array or
-the table of an earlier cache.
+Comparisons are a file of rows (texts, or rows of a table) or folders of Polis conversations;
+embeddings are an array or the table of an earlier cache.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class GivenEmbeddings:
     """Where the embeddings are; one of `array` and `cache`.
 
     Attributes:
-        array: a `.npy` or `.safetensors` file; for Polis also a folder with `embeddings*.safetensors`.
+        array: a `.npy` or `.safetensors` file; for Polis also a folder with
+            `embeddings*.safetensors`.
         cache: an earlier cache.
         encoder: the name of what made an array.
     """
@@ -94,15 +96,17 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
     """Reads a JSONL or Parquet file of comparisons.
 
     Args:
-        path: the file. Rows of texts are matched with an array in the order of the distinct responses, and with a
-            cache by their texts; rows that name responses by number name rows of the array or of the cache.
+        path: the file. Rows of texts are matched with an array in the order of the distinct
+            responses, and with a cache by their texts; rows that name responses by number name rows
+            of the array or of the cache.
         given: the embeddings.
 
     Returns:
         The `Source`.
 
     Raises:
-        ValueError: a row is not what it should be, there are no embeddings, or they do not fit the rows.
+        ValueError: a row is not what it should be, there are no embeddings, or they do not fit the
+            rows.
 
     Example:
         >>> source = read_rows_source(Path("pairs.jsonl"), GivenEmbeddings(Path("table.npy"), encoder="MiniLM"))
@@ -124,18 +128,25 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
                 f"{given.array} has {table.num_responses} rows, {path} has {len(texts)} distinct responses: one row a "
                 "response, in the order that --list-responses writes, is expected"
             )
-    columns = {name: getattr(pairs, name) for name in ("chosen", "rejected", "user", "prompt", "weight")}
+    columns = {
+        name: getattr(pairs, name) for name in ("chosen", "rejected", "user", "prompt", "weight")
+    }
     extra = pairs.extra if isinstance(pairs, TextPairs) else []
-    return Source(columns, pairs.user_ids, table, texts, extra, {"duplicated_rows": pairs.num_duplicates})
+    return Source(
+        columns, pairs.user_ids, table, texts, extra, {"duplicated_rows": pairs.num_duplicates}
+    )
 
 
-def read_polis_source(folders: Sequence[Path], given: GivenEmbeddings, *, seed: int, max_pairs: int) -> Source:
+def read_polis_source(
+    folders: Sequence[Path], given: GivenEmbeddings, *, seed: int, max_pairs: int
+) -> Source:
     """Reads Polis conversations; each is a prompt.
 
     Args:
         folders: the conversations.
-        given: the embeddings: a folder with `embeddings*.safetensors` (None: the one above the first conversation), an
-            array with a row for each statement, or a cache that has the statements.
+        given: the embeddings: a folder with `embeddings*.safetensors` (None: the one above the
+            first conversation), an array with a row for each statement, or a cache that has the
+            statements.
         seed: seed of the draws of pairs.
         max_pairs: the most pairs drawn for a user.
 
@@ -151,25 +162,34 @@ def read_polis_source(folders: Sequence[Path], given: GivenEmbeddings, *, seed: 
     if given.array is not None and not given.array.is_dir():
         table = _array(folders[0], given)
         if table.num_responses != len(texts):
-            raise ValueError(f"{given.array} has {table.num_responses} rows for {len(texts)} statements")
+            raise ValueError(
+                f"{given.array} has {table.num_responses} rows for {len(texts)} statements"
+            )
     else:
         if given.cache is not None:
             embedded = polis_embeddings_in_cache(given.cache, conversations)
         else:
             embedded = load_polis_embeddings(given.array or folders[0].resolve().parent)
-            embedded = embedded._replace(encoder={"model": given.encoder} if given.encoder else embedded.encoder)
+            embedded = embedded._replace(
+                encoder={"model": given.encoder} if given.encoder else embedded.encoder
+            )
         array = np.concatenate([embedded.of(votes) for votes in conversations])
         table = Table(array, None, embedded.encoder, embedded.head)
-    rows = np.split(np.arange(len(texts)), np.cumsum([len(votes.texts) for votes in conversations])[:-1])
+    rows = np.split(
+        np.arange(len(texts)), np.cumsum([len(votes.texts) for votes in conversations])[:-1]
+    )
     joined = join_polis_pairs(conversations, rows, seed=seed, max_pairs=max_pairs)
     return Source(joined.columns, joined.user_ids, table, texts, [], joined.counts, NOTE)
 
 
-def polis_embeddings_in_cache(path: str | os.PathLike[str], conversations: Sequence[Votes]) -> PolisEmbeddings:
+def polis_embeddings_in_cache(
+    path: str | os.PathLike[str], conversations: Sequence[Votes]
+) -> PolisEmbeddings:
     """Finds the statements of conversations in a cache, by their texts.
 
     Args:
-        path: a cache that `lore-jax embed` made of Polis folders (these or more), or `lore-jax prepare`.
+        path: a cache that `lore-jax embed` made of Polis folders (these or more), or `lore-jax
+            prepare`.
         conversations: the conversations.
 
     Returns:
@@ -185,40 +205,67 @@ def polis_embeddings_in_cache(path: str | os.PathLike[str], conversations: Seque
         (51, 384)
     """
     prefs = load_cache(path)
-    bare: Texts = [([], text) for votes in conversations for text in votes.texts]  # as `embed` writes statements
-    named: Texts = [(votes.conversation, text) for votes in conversations for text in votes.texts]  # as `prepare` does
+    bare: Texts = [
+        ([], text) for votes in conversations for text in votes.texts
+    ]  # as `embed` writes statements
+    named: Texts = [
+        (votes.conversation, text) for votes in conversations for text in votes.texts
+    ]  # as `prepare` does
     rows = _rows_of_texts(path, bare, named).tolist()
-    keys = [(votes.conversation, int(comment)) for votes in conversations for comment in votes.comment_ids]
+    keys = [
+        (votes.conversation, int(comment))
+        for votes in conversations
+        for comment in votes.comment_ids
+    ]
     row_of = dict(zip(keys, rows, strict=True))
-    return PolisEmbeddings(np.asarray(prefs.embeddings), row_of, read_manifest(path)["encoder"], prefs.head)
+    return PolisEmbeddings(
+        np.asarray(prefs.embeddings), row_of, read_manifest(path)["encoder"], prefs.head
+    )
 
 
 def _array(source: Path, given: GivenEmbeddings) -> Table:
     if given.array is None:
         raise ValueError(f"{source} names rows of a table: --embeddings or --cache is missing")
     if given.encoder is None:
-        raise ValueError("--encoder is missing: the name of what made the embeddings, by which others are refused")
+        raise ValueError(
+            "--encoder is missing: the name of what made the embeddings, by which others are refused"
+        )
     return Table(load_embeddings(given.array), None, {"model": given.encoder})
 
 
 def _whole_cache(path: Path) -> Table:
     prefs = load_cache(path)
-    return Table(prefs.embeddings, None, read_manifest(path)["encoder"], prefs.head, list(read_texts(path)) or None)
+    return Table(
+        prefs.embeddings,
+        None,
+        read_manifest(path)["encoder"],
+        prefs.head,
+        list(read_texts(path)) or None,
+    )
 
 
 def _texts_in_cache(path: Path, texts: Texts) -> Table:
     prefs = load_cache(path)
-    return Table(prefs.embeddings, _rows_of_texts(path, texts), read_manifest(path)["encoder"], prefs.head)
+    return Table(
+        prefs.embeddings, _rows_of_texts(path, texts), read_manifest(path)["encoder"], prefs.head
+    )
 
 
 def _rows_of_texts(path: str | os.PathLike[str], *spellings: Texts) -> np.ndarray:
     """The row of each text in a cache, under the first of its spellings that the cache has."""
     row_of = {_key(*text): row for row, text in enumerate(read_texts(path))}
     texts = list(zip(*spellings, strict=True))
-    rows = np.array([next((row_of[key] for text in spelt if (key := _key(*text)) in row_of), -1) for spelt in texts])
+    rows = np.array(
+        [
+            next((row_of[key] for text in spelt if (key := _key(*text)) in row_of), -1)
+            for spelt in texts
+        ]
+    )
     if (rows < 0).any():
         _, first = texts[int(np.argmax(rows < 0))][0]
-        raise ValueError(f"{path} lacks {int((rows < 0).sum())} of {len(texts)} responses, the first {first[:60]!r}")
+        raise ValueError(
+            f"{path} lacks {int((rows < 0).sum())} of {len(texts)} responses, the first {first[:60]!r}"
+        )
     return rows
 
 

@@ -1,11 +1,14 @@
-"""Synthetic preferences with everything known: the planted basis, each user's weights, each pair's true probability.
+"""Synthetic preferences with everything known: the planted basis, each user's weights, each pair's
+true probability.
 
-Responses. An embedding is `e = T diag(lambda)^1/2 g` with `g ~ N(0, I)`, a power law `lambda_j ~ j^-exponent` and a
-rotation T, so that no axis is special. T is a Hartley transform between random signs: dim log dim operations a row.
+Responses. An embedding is `e = T diag(lambda)^1/2 g` with `g ~ N(0, I)`, a power law `lambda_j ~
+j^-exponent` and a rotation T, so that no axis is special. T is a Hartley transform between random
+signs: dim log dim operations a row.
 
-Basis. Columns are random directions, made uncorrelated over differences of two responses: `Cov[V'(e_a - e_b)] = I`. A
-user's margins then have variance `|w|^2`, whatever the spectrum. All margins are finally divided by one number, so that
-their root mean square over users and pairs is `1 / noise` logits.
+Basis. Columns are random directions, made uncorrelated over differences of two responses:
+`Cov[V'(e_a - e_b)] = I`. A user's margins then have variance `|w|^2`, whatever the spectrum. All
+margins are finally divided by one number, so that their root mean square over users and pairs is `1
+/ noise` logits.
 """
 
 from __future__ import annotations
@@ -31,19 +34,21 @@ class SyntheticConfig:
 
     Attributes:
         num_users: the number of users.
-        num_prompts: the number of prompts; 1 for a conversation in which everybody judges the same responses.
+        num_prompts: the number of prompts; 1 for a conversation in which everybody judges the same
+            responses.
         responses_per_prompt: responses of each prompt; a pair compares two of them.
         pairs_per_user: the least and the most pairs of a user, drawn evenly; 0 is allowed.
         dim: the length of an embedding.
         rank: the number of columns of the planted basis.
-        users: how weights differ. simplex: Dirichlet(alpha). gaussian: population + spread x N(0, I). camps: the same
-            around one of several centres.
+        users: how weights differ. simplex: Dirichlet(alpha). gaussian: population + spread x N(0,
+            I). camps: the same around one of several centres.
         alpha: concentration of the Dirichlet distribution; small: most users weigh one column.
-        spread: size of a user's deviation relative to the population's weights, or to a camp's centre. 0: users (of a
-            camp) do not differ; 1: half of the variance of the margins is personal.
+        spread: size of a user's deviation relative to the population's weights, or to a camp's
+            centre. 0: users (of a camp) do not differ; 1: half of the variance of the margins is
+            personal.
         camps: the number of camps, equally large.
-        noise: temperature of the choices: margins have root mean square 1 / noise logits. 0: the higher reward always
-            wins, and the planted margins have root mean square 1.
+        noise: temperature of the choices: margins have root mean square 1 / noise logits. 0: the
+            higher reward always wins, and the planted margins have root mean square 1.
         head_correlation: correlation between the reference head's margins and the population's.
         exponent: decay of the embeddings' spectrum; 0: all directions alike.
         row_norm: root mean square norm of an embedding.
@@ -72,9 +77,11 @@ class Synthetic(NamedTuple):
 
     Attributes:
         prefs: the pairs, with the reference head.
-        model: the planted basis and the distribution that users came from, as a `Model`: an oracle to adapt with.
+        model: the planted basis and the distribution that users came from, as a `Model`: an oracle
+            to adapt with.
         weights: each user's true weights, float32 `[users, rank]`.
-        probability: the true probability of each recorded choice, float32 `[pairs]`; all 1 without noise.
+        probability: the true probability of each recorded choice, float32 `[pairs]`; all 1 without
+            noise.
         camp: each user's camp, int32 `[users]`; all 0 without camps.
     """
 
@@ -86,7 +93,9 @@ class Synthetic(NamedTuple):
 
     @property
     def basis(self) -> np.ndarray:
-        """The planted basis V: `weights . V'(e_chosen - e_rejected)` is a margin in logits, `[dim, rank]`."""
+        """The planted basis V: `weights . V'(e_chosen - e_rejected)` is a margin in logits, `[dim,
+        rank]`.
+        """
         return np.asarray(self.model.params["V"])
 
 
@@ -95,7 +104,8 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
 
     `P(a chosen over b) = sigmoid(w_u . V'(e_a - e_b))`
 
-    Memory is the table, some numbers a pair, and blocks of fixed size: any number of pairs over any dim.
+    Memory is the table, some numbers a pair, and blocks of fixed size: any number of pairs over any
+        dim.
 
     Args:
         config: what to simulate.
@@ -122,17 +132,26 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     weights, population, camp = _draw_weights(config, rng_weights)
     scale = np.sqrt(_mean_square(config)) * (config.noise or 1.0)
     basis = _uncorrelated(rng_basis.standard_normal((config.dim, config.rank)), spectrum) / scale
-    head = _correlated_head(basis @ np.asarray(population.mean), spectrum, config.head_correlation, rng_head)
-    basis, head = _rotate(basis.T, signs).T.astype(np.float32), _rotate(head[None], signs)[0].astype(np.float32)
+    head = _correlated_head(
+        basis @ np.asarray(population.mean), spectrum, config.head_correlation, rng_head
+    )
+    basis, head = (
+        _rotate(basis.T, signs).T.astype(np.float32),
+        _rotate(head[None], signs)[0].astype(np.float32),
+    )
 
     table, rewards = _draw_table(config, spectrum, signs, basis, rng_table)
     low, high = config.pairs_per_user
     count = rng_pairs.integers(low, high + 1, size=config.num_users)
     user = np.repeat(np.arange(config.num_users, dtype=np.int32), count)
     prompt, chosen, rejected, probability = _draw_pairs(config, user, weights, rewards, rng_pairs)
-    prefs = from_arrays(table, chosen, rejected, user, prompt=prompt, num_users=config.num_users, head=head)
+    prefs = from_arrays(
+        table, chosen, rejected, user, prompt=prompt, num_users=config.num_users, head=head
+    )
     family = "simplex" if config.users == "simplex" else "gaussian"
-    model = Model(LinearBasis(config.rank), {"V": jnp.asarray(basis)}, jnp.ones(()), population, family)
+    model = Model(
+        LinearBasis(config.rank), {"V": jnp.asarray(basis)}, jnp.ones(()), population, family
+    )
     return Synthetic(prefs, model, weights.astype(np.float32), probability, camp)
 
 
@@ -143,13 +162,19 @@ def _mean_square(config: SyntheticConfig) -> float:
     return config.rank * (1.0 + config.spread**2)
 
 
-def _draw_weights(config: SyntheticConfig, rng: np.random.Generator) -> tuple[np.ndarray, Population, np.ndarray]:
+def _draw_weights(
+    config: SyntheticConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, Population, np.ndarray]:
     """Weights `[users, rank]`, the distribution they came from, and each user's camp `[users]`."""
     camp = np.zeros(config.num_users, np.int32)
     if config.users == "simplex":
         weights = rng.dirichlet(np.full(config.rank, config.alpha), config.num_users)
         mean = np.full(config.rank, 1.0 / config.rank)
-        return weights, Population(jnp.asarray(mean, jnp.float32), jnp.zeros((config.rank, 0))), camp
+        return (
+            weights,
+            Population(jnp.asarray(mean, jnp.float32), jnp.zeros((config.rank, 0))),
+            camp,
+        )
     centres = rng.standard_normal((config.camps if config.users == "camps" else 1, config.rank))
     centres *= np.sqrt(config.rank) / np.linalg.norm(centres, axis=1, keepdims=True)
     if config.users == "camps":
@@ -157,13 +182,21 @@ def _draw_weights(config: SyntheticConfig, rng: np.random.Generator) -> tuple[np
     weights = centres[camp] + config.spread * rng.standard_normal((config.num_users, config.rank))
     covariance = np.cov(centres, rowvar=False, bias=True).reshape(config.rank, config.rank)
     values, vectors = np.linalg.eigh(covariance + config.spread**2 * np.eye(config.rank))
-    real = values > 1e-9  # without spread, camps differ along fewer directions than there are columns
+    real = (
+        values > 1e-9
+    )  # without spread, camps differ along fewer directions than there are columns
     factor = vectors[:, real] * np.sqrt(values[real])
-    return weights, Population(jnp.asarray(centres.mean(0), jnp.float32), jnp.asarray(factor, jnp.float32)), camp
+    return (
+        weights,
+        Population(jnp.asarray(centres.mean(0), jnp.float32), jnp.asarray(factor, jnp.float32)),
+        camp,
+    )
 
 
 def _uncorrelated(directions: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
-    """`V A^-1/2` with `A = 2 V' diag(lambda) V`, the covariance of V's rewards over differences of responses."""
+    """`V A^-1/2` with `A = 2 V' diag(lambda) V`, the covariance of V's rewards over differences of
+    responses.
+    """
     values, vectors = np.linalg.eigh(2.0 * directions.T @ (spectrum[:, None] * directions))
     return directions @ (vectors / np.sqrt(values)) @ vectors.T
 
@@ -171,7 +204,9 @@ def _uncorrelated(directions: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
 def _correlated_head(
     direction: np.ndarray, spectrum: np.ndarray, correlation: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """`rho v + sqrt(1 - rho^2) n`, where n's margins vary as much as v's and are uncorrelated with them, `[dim]`."""
+    """`rho v + sqrt(1 - rho^2) n`, where n's margins vary as much as v's and are uncorrelated with
+    them, `[dim]`.
+    """
     size = np.sqrt(spectrum @ direction**2)
     other = rng.standard_normal(len(direction))
     if size == 0.0:  # camps that cancel each other out: there is nothing to be correlated with
@@ -182,10 +217,19 @@ def _correlated_head(
 
 
 def _draw_table(
-    config: SyntheticConfig, spectrum: np.ndarray, signs: np.ndarray, basis: np.ndarray, rng: np.random.Generator
+    config: SyntheticConfig,
+    spectrum: np.ndarray,
+    signs: np.ndarray,
+    basis: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The table `[responses, dim]` and its true rewards `[responses, rank]` (of the table as it is stored)."""
-    responses, deviation = config.num_prompts * config.responses_per_prompt, np.sqrt(spectrum).astype(np.float32)
+    """The table `[responses, dim]` and its true rewards `[responses, rank]` (of the table as it is
+    stored).
+    """
+    responses, deviation = (
+        config.num_prompts * config.responses_per_prompt,
+        np.sqrt(spectrum).astype(np.float32),
+    )
     table = np.empty((responses, config.dim), jnp.dtype(config.dtype))
     rewards = np.empty((responses, config.rank), np.float32)
     rows = max(1, _ENTRIES_AT_A_TIME // config.dim)
@@ -197,9 +241,15 @@ def _draw_table(
 
 
 def _draw_pairs(
-    config: SyntheticConfig, user: np.ndarray, weights: np.ndarray, rewards: np.ndarray, rng: np.random.Generator
+    config: SyntheticConfig,
+    user: np.ndarray,
+    weights: np.ndarray,
+    rewards: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, ...]:
-    """A random prompt for each entry of `user [pairs]`, two of its responses, and which of them the user chose."""
+    """A random prompt for each entry of `user [pairs]`, two of its responses, and which of them the
+    user chose.
+    """
     prompt, chosen, rejected = (np.empty(len(user), np.int32) for _ in range(3))
     probability = np.empty(len(user), np.float32)
     replies = config.responses_per_prompt
@@ -211,7 +261,9 @@ def _draw_pairs(
         a = prompt[block] * replies + reply
         b = prompt[block] * replies + (reply + rng.integers(1, replies, size=size)) % replies
         margin = np.einsum("pr,pr->p", weights[user[block]], rewards[a] - rewards[b])
-        a_share = np.exp(-np.logaddexp(0.0, -margin)) if config.noise else np.where(margin > 0, 1.0, 0.0)
+        a_share = (
+            np.exp(-np.logaddexp(0.0, -margin)) if config.noise else np.where(margin > 0, 1.0, 0.0)
+        )
         a_wins = rng.random(size) < a_share
         chosen[block], rejected[block] = np.where(a_wins, a, b), np.where(a_wins, b, a)
         probability[block] = np.where(a_wins, a_share, 1.0 - a_share)
@@ -219,13 +271,22 @@ def _draw_pairs(
 
 
 def _rotate(rows: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """`rows [n, dim]` times a fixed orthogonal matrix: signs, Hartley transform (its own inverse), signs."""
+    """`rows [n, dim]` times a fixed orthogonal matrix: signs, Hartley transform (its own inverse),
+    signs.
+    """
     transformed = np.fft.fft(rows * signs[0], norm="ortho")
     return (transformed.real - transformed.imag) * signs[1]
 
 
 def _check(config: SyntheticConfig) -> None:
-    least = {"num_users": 1, "num_prompts": 1, "responses_per_prompt": 2, "dim": 2, "rank": 1, "camps": 1}
+    least = {
+        "num_users": 1,
+        "num_prompts": 1,
+        "responses_per_prompt": 2,
+        "dim": 2,
+        "rank": 1,
+        "camps": 1,
+    }
     for name, value in least.items():
         if getattr(config, name) < value:
             raise ValueError(f"{name} is {getattr(config, name)}: {value} or more is expected")
@@ -240,11 +301,19 @@ def _check(config: SyntheticConfig) -> None:
         "dtype": ("float32", "float16", "bfloat16"),
     }.items():
         if getattr(config, name) not in choices:
-            raise ValueError(f"{name} is {getattr(config, name)!r}: {' or '.join(map(repr, choices))} is expected")
+            raise ValueError(
+                f"{name} is {getattr(config, name)!r}: {' or '.join(map(repr, choices))} is expected"
+            )
     if not -1 <= config.head_correlation <= 1:
-        raise ValueError(f"head_correlation is {config.head_correlation}: a number from -1 to 1 is expected")
+        raise ValueError(
+            f"head_correlation is {config.head_correlation}: a number from -1 to 1 is expected"
+        )
     if config.rank > config.dim:
-        raise ValueError(f"rank {config.rank} is above dim {config.dim}: columns of the basis must be independent")
+        raise ValueError(
+            f"rank {config.rank} is above dim {config.dim}: columns of the basis must be independent"
+        )
     low, high = config.pairs_per_user
     if not 0 <= low <= high:
-        raise ValueError(f"pairs_per_user is {low, high}: (least, most) with 0 <= least <= most is expected")
+        raise ValueError(
+            f"pairs_per_user is {low, high}: (least, most) with 0 <= least <= most is expected"
+        )

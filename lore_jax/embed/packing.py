@@ -1,8 +1,9 @@
 """Texts of many lengths into few shapes: rows that several texts share, and batches of rows.
 
-Padding every text to a bucket wastes tokens, and every bucket is a compilation. Here texts are packed end to end into
-rows of one length; only texts longer than that get rows of the next powers of two. Attention stays inside a text (see
-`attention.py`), so the result is that of the text alone. Replies to one prompt follow it in the same row and share it.
+Padding every text to a bucket wastes tokens, and every bucket is a compilation. Here texts are
+packed end to end into rows of one length; only texts longer than that get rows of the next powers
+of two. Attention stays inside a text (see `attention.py`), so the result is that of the text alone.
+Replies to one prompt follow it in the same row and share it.
 """
 
 from __future__ import annotations
@@ -68,10 +69,13 @@ class Batch(NamedTuple):
 def usual_row_length(lengths: Sequence[int], batch_tokens: int) -> int:
     """How long rows are for texts of these lengths: a power of two, two to four times their mean.
 
-    Longer rows would fill a little better, but attention, which compares all tokens of a row, would cost more.
+    Longer rows would fill a little better, but attention, which compares all tokens of a row, would
+    cost more.
     """
     mean = sum(lengths) / max(len(lengths), 1)
-    return max(_SHORTEST_ROW, min(_power_of_two(math.ceil(2 * mean)), 1 << (batch_tokens.bit_length() - 1)))
+    return max(
+        _SHORTEST_ROW, min(_power_of_two(math.ceil(2 * mean)), 1 << (batch_tokens.bit_length() - 1))
+    )
 
 
 def make_items(
@@ -127,7 +131,9 @@ def _common_length(sequences: Sequence[np.ndarray]) -> int:
     return int(differs.argmax()) if differs.any() else shortest
 
 
-def pack(items: Sequence[Item], *, row_length: int, batch_tokens: int, rows_multiple: int) -> list[Batch]:
+def pack(
+    items: Sequence[Item], *, row_length: int, batch_tokens: int, rows_multiple: int
+) -> list[Batch]:
     """Packs items into rows, best fit with the longest first, and rows into batches of few shapes.
 
     Args:
@@ -143,7 +149,9 @@ def pack(items: Sequence[Item], *, row_length: int, batch_tokens: int, rows_mult
     if total < row_length:
         row_length = max(_SHORTEST_ROW, _power_of_two(total))
     rows: dict[int, list[list[Item]]] = {}  # by length
-    room: list[tuple[int, int, int]] = []  # of every open row, ascending: tokens left, length, number
+    room: list[
+        tuple[int, int, int]
+    ] = []  # of every open row, ascending: tokens left, length, number
     for item in sorted(items, key=lambda item: -item.length):
         place = bisect.bisect_left(room, (item.length,))
         if place < len(room):
@@ -162,7 +170,9 @@ def pack(items: Sequence[Item], *, row_length: int, batch_tokens: int, rows_mult
 
 
 def _split(rows: int, most: int, multiple: int) -> list[tuple[int, int, int]]:
-    """Cuts rows into batches of the largest size, a quarter of it, and so on: few shapes, and few empty rows."""
+    """Cuts rows into batches of the largest size, a quarter of it, and so on: few shapes, and few
+    empty rows.
+    """
     size, start, pieces = multiple * max(1, most // multiple), 0, []
     while start < rows:
         if rows - start >= size or size == multiple:
@@ -183,7 +193,10 @@ def _lay_out(rows: Sequence[Sequence[Item]], length: int, padded: int) -> Batch:
         column = slot = 0
         for number, item in enumerate(items):
             shared = len(item.shared)
-            pieces = [(0, item.shared), *((branch, part.own) for branch, part in enumerate(item.parts, start=1))]
+            pieces = [
+                (0, item.shared),
+                *((branch, part.own) for branch, part in enumerate(item.parts, start=1)),
+            ]
             for branch, piece in pieces:
                 first = shared if branch else 0
                 span = slice(column, column + len(piece))

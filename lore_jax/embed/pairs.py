@@ -1,4 +1,6 @@
-"""Comparisons of texts to an embedding cache that `fit` takes: checked, resumable, with the reference head."""
+"""Comparisons of texts to an embedding cache that `fit` takes: checked, resumable, with the
+reference head.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +52,14 @@ def embed_pairs(
     *,
     overwrite: bool = False,
 ) -> EmbedReport:
-    """Embeds every distinct response of comparisons and writes a cache; the same call again resumes a killed one.
+    """Embeds every distinct response of comparisons and writes a cache; the same call again resumes
+    a killed one.
 
     Args:
-        pairs: the comparisons, as `read_text_pairs` reads them, or of Polis conversations, by `polis_text_pairs`.
-        model: the folder of a reward model, whose score head becomes the cache's reference head, or of an encoder; or
-            what `load_encoder` made of it.
+        pairs: the comparisons, as `read_text_pairs` reads them, or of Polis conversations, by
+            `polis_text_pairs`.
+        model: the folder of a reward model, whose score head becomes the cache's reference head, or
+            of an encoder; or what `load_encoder` made of it.
         out: the cache's folder, new or empty.
         config: how to embed; only with a folder.
         overwrite: replace a cache that is there.
@@ -66,8 +70,9 @@ def embed_pairs(
     Raises:
         FileNotFoundError: the model's folder or a part of it is missing.
         FileExistsError: `out` holds something else.
-        ValueError: the model is not supported; a response cannot be embedded honestly (the message names its pair); or
-            head . embedding is not the model's own logit. Nothing is finished, rows already done stay.
+        ValueError: the model is not supported; a response cannot be embedded honestly (the message
+            names its pair); or head . embedding is not the model's own logit. Nothing is finished,
+            rows already done stay.
         OSError: the disk refused; rows already done stay.
 
     Example:
@@ -92,7 +97,12 @@ def embed_pairs(
         first = row = writer.rows_done
         for table in embed_conversations(prepared.conversations, encoder, places, first=first):
             if row == first and encoder.head is not None:
-                _check_head(encoder, prepared.conversations[row : row + len(table)], table.astype(dtype), places[row:])
+                _check_head(
+                    encoder,
+                    prepared.conversations[row : row + len(table)],
+                    table.astype(dtype),
+                    places[row:],
+                )
             writer.append(table)
             row += len(table)
         path = writer.finish(
@@ -107,7 +117,9 @@ def embed_pairs(
             extra=pairs.extra or None,
             note=pairs.note,
         )
-    return EmbedReport(path, len(pairs.responses), first, prepared.num_cut_prompts, prepared.num_cut_replies)
+    return EmbedReport(
+        path, len(pairs.responses), first, prepared.num_cut_prompts, prepared.num_cut_replies
+    )
 
 
 def describe_encoder(encoder: TextEncoder) -> dict[str, Any]:
@@ -137,7 +149,9 @@ def _places(pairs: TextPairs) -> list[str]:
 
 
 def _conversations(pairs: TextPairs, places: Sequence[str]) -> list[Conversation]:
-    """The responses in a form that can be compared; the two sides of a pair must answer the same prompt."""
+    """The responses in a form that can be compared; the two sides of a pair must answer the same
+    prompt.
+    """
     conversations = []
     prompts: dict[tuple[Message, ...], tuple[Message, ...]] = {}  # equal prompts become one object
     for response, place in zip(pairs.responses, places, strict=True):
@@ -159,13 +173,17 @@ def _digest(conversations: Sequence[Conversation]) -> str:
 
 
 def _check_head(
-    encoder: TextEncoder, conversations: Sequence[Conversation], stored: np.ndarray, places: Sequence[str]
+    encoder: TextEncoder,
+    conversations: Sequence[Conversation],
+    stored: np.ndarray,
+    places: Sequence[str],
 ) -> None:
-    """Stops the run if the stored head times the stored embedding is not what the model itself answers.
+    """Stops the run if the stored head times the stored embedding is not what the model itself
+    answers.
 
-    The sample is run again text by text, so that packing, sharing, pooling and rounding are all looked at. Rounding
-    errors are about independent of the head: they move a logit by a few eps of `|head| |embedding| / sqrt(dim)`, and a
-    wrong head, or a wrong token, by about all of that.
+    The sample is run again text by text, so that packing, sharing, pooling and rounding are all
+    looked at. Rounding errors are about independent of the head: they move a logit by a few eps of
+    `|head| |embedding| / sqrt(dim)`, and a wrong head, or a wrong token, by about all of that.
     """
     assert encoder.head is not None
     renderer = encoder.renderer
@@ -175,7 +193,11 @@ def _check_head(
     embeddings = stored[sample].astype(np.float32)
     computed = embeddings @ encoder.head
     eps = max(float(jnp.finfo(stored.dtype).eps), float(jnp.finfo(encoder.dtype).eps))
-    size = np.linalg.norm(encoder.head) * np.linalg.norm(embeddings, axis=1) / np.sqrt(encoder.model.dim)
+    size = (
+        np.linalg.norm(encoder.head)
+        * np.linalg.norm(embeddings, axis=1)
+        / np.sqrt(encoder.model.dim)
+    )
     wrong = ~(np.abs(computed - own) <= max(1e-3, 16 * eps) * size)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])

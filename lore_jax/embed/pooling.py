@@ -1,7 +1,7 @@
 """From the hidden states of a text's tokens to its embedding, as the model's own files say.
 
-sentence-transformers folders say it in `modules.json` and `1_Pooling/config.json`. A reward model's score head reads
-the last token that is not padding.
+sentence-transformers folders say it in `modules.json` and `1_Pooling/config.json`. A reward model's
+score head reads the last token that is not padding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ import numpy as np
 
 from lore_jax.embed.transformer.architectures import Architecture
 
-_MODES = {"mean": "mean", "mean_tokens": "mean", "cls": "first", "cls_token": "first", "lasttoken": "last"}
+_MODES = {
+    "mean": "mean",
+    "mean_tokens": "mean",
+    "cls": "first",
+    "cls_token": "first",
+    "lasttoken": "last",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +31,9 @@ class Pooling:
     """How a text's embedding is made of its tokens.
 
     Attributes:
-        kind: mean over all tokens; the first or the last token; or, as Hugging Face reward models do it, the last token
-            that is not the padding token (the end of turn may be the padding token: then it is the one before).
+        kind: mean over all tokens; the first or the last token; or, as Hugging Face reward models
+            do it, the last token that is not the padding token (the end of turn may be the padding
+            token: then it is the one before).
         unit_norm: the embedding is divided by its length.
         max_length: the length limit in tokens, where the files say one.
         prefix: what the files put in front of every text.
@@ -60,21 +67,34 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
     modules_file = folder / "modules.json"
     if not modules_file.is_file():
         if not model.is_causal:
-            raise ValueError(f"{folder} does not say how to pool tokens: a modules.json is expected")
+            raise ValueError(
+                f"{folder} does not say how to pool tokens: a modules.json is expected"
+            )
         return Pooling("last_non_pad" if model.has_head else "last")
-    modules = {str(one["type"]).rsplit(".", 1)[-1]: one.get("path", "") for one in _read(modules_file)}
+    modules = {
+        str(one["type"]).rsplit(".", 1)[-1]: one.get("path", "") for one in _read(modules_file)
+    }
     if unknown := sorted(set(modules) - {"Transformer", "Pooling", "Normalize"}):
-        raise ValueError(f"{modules_file} has a module {unknown[0]!r}: supported are Transformer, Pooling, Normalize")
+        raise ValueError(
+            f"{modules_file} has a module {unknown[0]!r}: supported are Transformer, Pooling, Normalize"
+        )
     if "Pooling" not in modules:
-        raise ValueError(f"{modules_file} has no Pooling module: mean, first or last token is expected")
+        raise ValueError(
+            f"{modules_file} has no Pooling module: mean, first or last token is expected"
+        )
     pooling_file = folder / modules["Pooling"] / "config.json"
     pooling = _read(pooling_file)
-    limits, prompts = folder / "sentence_bert_config.json", folder / "config_sentence_transformers.json"
+    limits, prompts = (
+        folder / "sentence_bert_config.json",
+        folder / "config_sentence_transformers.json",
+    )
     limit = _read(limits).get("max_seq_length") if limits.is_file() else None
     named = _read(prompts) if prompts.is_file() else {}
     prefix = (named.get("prompts") or {}).get(named.get("default_prompt_name"), "")
     if prefix and not pooling.get("include_prompt", True):
-        raise ValueError(f"{pooling_file} leaves the prompt {prefix!r} out of the pooling: that is not supported")
+        raise ValueError(
+            f"{pooling_file} leaves the prompt {prefix!r} out of the pooling: that is not supported"
+        )
     return Pooling(_kind(pooling, pooling_file), "Normalize" in modules, limit, prefix)
 
 

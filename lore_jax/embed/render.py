@@ -1,8 +1,10 @@
-"""From a prompt and a reply to the text that is embedded: one function for chosen and rejected, checked to be blind.
+"""From a prompt and a reply to the text that is embedded: one function for chosen and rejected,
+checked to be blind.
 
-If chosen and rejected are written in different ways, a model learns the way and not the preference. So a prompt fixes a
-frame, the text before and after the reply; every reply must be found in its prompt's frame, and nothing else may
-change. A conversation that is too long loses its beginning, the same for all replies to it; a reply is never cut.
+If chosen and rejected are written in different ways, a model learns the way and not the preference.
+So a prompt fixes a frame, the text before and after the reply; every reply must be found in its
+prompt's frame, and nothing else may change. A conversation that is too long loses its beginning,
+the same for all replies to it; a reply is never cut.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Renderer:
 
     Attributes:
         tokenizer: the model's.
-        is_chat: conversations are written by the chat template; otherwise turns are joined by an empty line.
+        is_chat: conversations are written by the chat template; otherwise turns are joined by an
+            empty line.
         prefix: put in front of every text (some encoders ask for it); empty for chat models.
         max_length: the longest text, in tokens.
     """
@@ -78,7 +81,9 @@ class Prepared(NamedTuple):
     num_cut_replies: int
 
 
-def make_renderer(tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_length: int) -> Renderer:
+def make_renderer(
+    tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_length: int
+) -> Renderer:
     """The renderer of a model, its chat template checked once.
 
     Args:
@@ -104,12 +109,17 @@ def make_renderer(tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_l
     for first, second in zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True):
         if first == second and first in tokenizer.special_tokens:
             doubled = tokenizer.special_tokens[first]
-            raise ValueError(f"the chat template writes the special token {doubled!r} twice in a row")
+            raise ValueError(
+                f"the chat template writes the special token {doubled!r} twice in a row"
+            )
     return renderer
 
 
-def prepare(conversations: Sequence[Conversation], renderer: Renderer, places: Sequence[str]) -> Prepared:
-    """Checks every conversation before the first one is embedded, and cuts the prompts that are too long.
+def prepare(
+    conversations: Sequence[Conversation], renderer: Renderer, places: Sequence[str]
+) -> Prepared:
+    """Checks every conversation before the first one is embedded, and cuts the prompts that are too
+    long.
 
     Args:
         conversations: what to embed.
@@ -129,10 +139,14 @@ def prepare(conversations: Sequence[Conversation], renderer: Renderer, places: S
     replies: dict[tuple[Message, ...], list[int]] = {}
     for number, conversation in enumerate(conversations):
         replies.setdefault(conversation.prompt, []).append(number)
-    forbidden = re.compile("|".join(map(re.escape, renderer.tokenizer.special_tokens.values())) or r"(?!)")
+    forbidden = re.compile(
+        "|".join(map(re.escape, renderer.tokenizer.special_tokens.values())) or r"(?!)"
+    )
     prepared = list(conversations)
     cut_prompts = cut_replies = 0
-    with tqdm(total=len(conversations), desc="checking texts", unit="text", leave=False, disable=None) as bar:
+    with tqdm(
+        total=len(conversations), desc="checking texts", unit="text", leave=False, disable=None
+    ) as bar:
         for block in _blocks(replies):
             texts = {}
             for prompt, numbers in block:
@@ -183,7 +197,9 @@ def _checked_texts(
             check_reply("reply", reply)
             if frame is None:
                 if renderer.is_chat and not prompt:
-                    raise ValueError("a text without a prompt: this model reads conversations, texts need an encoder")
+                    raise ValueError(
+                        "a text without a prompt: this model reads conversations, texts need an encoder"
+                    )
                 if prompt:
                     check_prompt("prompt", prompt)
                 before, _, after = renderer.text(prompt, _PLACEHOLDER).rpartition(_PLACEHOLDER)
@@ -196,10 +212,16 @@ def _checked_texts(
 
 
 def _lengths(texts: Mapping[int, str], renderer: Renderer) -> dict[int, int]:
-    """An upper bound of the number of tokens of each text, exact where that might be above the limit."""
-    lengths = {number: len(text.encode()) + _MARGIN for number, text in texts.items()}  # a token is a byte or more
+    """An upper bound of the number of tokens of each text, exact where that might be above the
+    limit.
+    """
+    lengths = {
+        number: len(text.encode()) + _MARGIN for number, text in texts.items()
+    }  # a token is a byte or more
     long = [number for number, length in lengths.items() if length > renderer.max_length]
-    lengths.update(zip(long, map(len, renderer.token_ids([texts[number] for number in long])), strict=True))
+    lengths.update(
+        zip(long, map(len, renderer.token_ids([texts[number] for number in long])), strict=True)
+    )
     return lengths
 
 
@@ -209,7 +231,9 @@ def _check_content(what: str, content: str, forbidden: re.Pattern[str]) -> None:
     try:
         content.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(f"{what} has a lone surrogate at character {error.start}: text in UTF-8 is expected") from None
+        raise ValueError(
+            f"{what} has a lone surrogate at character {error.start}: text in UTF-8 is expected"
+        ) from None
     if match := forbidden.search(content):
         raise ValueError(
             f"{what} holds the special token {match.group()!r} as text: text not yet written for a model is expected"
@@ -220,11 +244,16 @@ def _check_frame(text: str, reply: str, before: str, after: str) -> None:
     """Refuses a reply that the template writes in another way than the others to its prompt."""
     inner = text[len(before) : len(text) - len(after)]
     if not (text.startswith(before) and text.endswith(after) and inner.strip() == reply.strip()):
-        raise ValueError("the chat template writes this reply in another way than others: sides would differ in it")
+        raise ValueError(
+            "the chat template writes this reply in another way than others: sides would differ in it"
+        )
 
 
-def _cut(prompt: tuple[Message, ...], reply: str, renderer: Renderer, place: str) -> tuple[Message, ...]:
-    """The prompt without its beginning, so that the longest reply fits: first whole exchanges go, then words.
+def _cut(
+    prompt: tuple[Message, ...], reply: str, renderer: Renderer, place: str
+) -> tuple[Message, ...]:
+    """The prompt without its beginning, so that the longest reply fits: first whole exchanges go,
+    then words.
 
     The system turn stays: it is an instruction for the whole conversation, not its beginning.
     """
@@ -238,8 +267,12 @@ def _cut(prompt: tuple[Message, ...], reply: str, renderer: Renderer, place: str
     while len(turns) > 1 and excess(turns) > 0:
         turns = turns[2:]
     while (over := excess(turns)) > 0:
-        starts = [start for turn in turns for start in renderer.tokenizer.token_starts(turn.content)]
-        start = next((start for start in starts[over:] if start > 0), None)  # several tokens may share one character
+        starts = [
+            start for turn in turns for start in renderer.tokenizer.token_starts(turn.content)
+        ]
+        start = next(
+            (start for start in starts[over:] if start > 0), None
+        )  # several tokens may share one character
         if start is None:
             reply_length = len(renderer.tokenizer.token_ids([reply], add_special_tokens=False)[0])
             raise ValueError(

@@ -1,4 +1,6 @@
-"""A model ready to embed: its weights on the devices, its tokenizer, and the loop that keeps both busy."""
+"""A model ready to embed: its weights on the devices, its tokenizer, and the loop that keeps both
+busy.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from lore_jax.embed.transformer.placement import Placement, place
 from lore_jax.embed.transformer.weights import load_params
 from lore_jax.parallel.devices import Devices
 
-_DECODER_LENGTH = 4096  # tokens; the models' own limits are far above what a conversation needs, and cost memory
+_DECODER_LENGTH = (
+    4096  # tokens; the models' own limits are far above what a conversation needs, and cost memory
+)
 _BATCH_TOKENS = {"cpu": 2048}
 _BATCH_TOKENS_ACCELERATOR = 16_384
 _BATCHES_IN_FLIGHT = 2  # one that the device works on, and one that waits for it
@@ -38,10 +42,12 @@ class EmbedConfig:
     """How texts are embedded.
 
     Attributes:
-        dtype: number type of weights and activations; None: bfloat16 if the model's files are, else float32.
-        max_length: the longest text in tokens; longer conversations lose their beginning. None: what the model's files
-            say, at most 4096 for decoders.
-        batch_tokens: tokens a device works on at a time; None: 2048 on a CPU, 16384 on an accelerator.
+        dtype: number type of weights and activations; None: bfloat16 if the model's files are, else
+            float32.
+        max_length: the longest text in tokens; longer conversations lose their beginning. None:
+            what the model's files say, at most 4096 for decoders.
+        batch_tokens: tokens a device works on at a time; None: 2048 on a CPU, 16384 on an
+            accelerator.
         model_parallel: how many devices share each matrix of a model that is too large for one.
         store: number type of the table in a cache; None: that of the computation.
     """
@@ -98,9 +104,13 @@ class TextEncoder:
 
 
 def load_encoder(
-    folder: str | os.PathLike[str], config: EmbedConfig | None = None, *, devices: Devices | None = None
+    folder: str | os.PathLike[str],
+    config: EmbedConfig | None = None,
+    *,
+    devices: Devices | None = None,
 ) -> TextEncoder:
-    """Loads a model from an ordinary Hugging Face folder (config.json, tokenizer.json, safetensors).
+    """Loads a model from an ordinary Hugging Face folder (config.json, tokenizer.json,
+    safetensors).
 
     Args:
         folder: the folder, already downloaded.
@@ -112,7 +122,8 @@ def load_encoder(
 
     Raises:
         FileNotFoundError: the folder or a part of it is missing.
-        ValueError: the model is not supported, its files are damaged, or the configuration does not fit it.
+        ValueError: the model is not supported, its files are damaged, or the configuration does not
+            fit it.
 
     Example:
         >>> encoder = load_encoder("all-MiniLM-L6-v2")
@@ -123,10 +134,14 @@ def load_encoder(
     folder = Path(folder)
     model = read_architecture(folder)
     pooling = read_pooling(folder, model)
-    # A decoder without sentence-transformers files is a chat model: it has read conversations, not bare texts.
+    # A decoder without sentence-transformers files is a chat model: it has read conversations, not
+    # bare texts.
     is_chat = model.is_causal and not (folder / "modules.json").is_file()
     renderer = make_renderer(
-        load_tokenizer(folder), is_chat=is_chat, prefix=pooling.prefix, max_length=_max_length(model, pooling, config)
+        load_tokenizer(folder),
+        is_chat=is_chat,
+        prefix=pooling.prefix,
+        max_length=_max_length(model, pooling, config),
     )
     placement = place(model, devices, config.model_parallel)
     batch_tokens = config.batch_tokens
@@ -137,10 +152,14 @@ def load_encoder(
         raise ValueError(f"batch_tokens is {batch_tokens}: 16 or more is expected")
     params, head = load_params(folder, model, placement, config.dtype)
     batch_tokens *= placement.data_parallel
-    return TextEncoder(folder, config, model, params, head, renderer, pooling, placement, batch_tokens)
+    return TextEncoder(
+        folder, config, model, params, head, renderer, pooling, placement, batch_tokens
+    )
 
 
-def as_encoder(model: str | os.PathLike[str] | TextEncoder, config: EmbedConfig | None) -> TextEncoder:
+def as_encoder(
+    model: str | os.PathLike[str] | TextEncoder, config: EmbedConfig | None
+) -> TextEncoder:
     """The encoder itself, or the one loaded from a folder; only the latter is configured here."""
     if not isinstance(model, TextEncoder):
         return load_encoder(model, config)
@@ -161,7 +180,8 @@ def _max_length(model: Architecture, pooling: Pooling, config: EmbedConfig) -> i
 
 
 def embed_chunks(encoder: TextEncoder, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
-    """Embeds chunk after chunk; the next one is made ready in another thread while the devices work.
+    """Embeds chunk after chunk; the next one is made ready in another thread while the devices
+    work.
 
     Args:
         encoder: the model.
@@ -171,7 +191,9 @@ def embed_chunks(encoder: TextEncoder, chunks: Iterable[Chunk]) -> Iterator[np.n
         The embeddings of each chunk, float32 `[texts, dim]`, in its order.
     """
     iterator = iter(chunks)
-    tables: collections.deque[np.ndarray] = collections.deque()  # of chunks whose batches are not all done
+    tables: collections.deque[np.ndarray] = (
+        collections.deque()
+    )  # of chunks whose batches are not all done
     running: collections.deque[tuple[Batch, jax.Array, bool]] = collections.deque()
 
     def next_batches() -> tuple[int, list[Batch]] | None:
@@ -235,12 +257,14 @@ def _hidden(params: Any, tokens: PackedTokens, model: Architecture) -> jax.Array
         return encoder_hidden(params, tokens, model)
 
 
-# Apart from the forward pass, because the number of texts in a row varies and must not compile that again.
+# Apart from the forward pass, because the number of texts in a row varies and must not compile that
+# again.
 _pool = jax.jit(pool, static_argnames=("pooling",))
 
 
 def own_logits(encoder: TextEncoder, token_ids: Sequence[np.ndarray]) -> np.ndarray:
-    """A reward model's logit of each text, run alone: the head on every token, then the model's own choice of token.
+    """A reward model's logit of each text, run alone: the head on every token, then the model's own
+    choice of token.
 
     Args:
         encoder: a reward model.
@@ -254,7 +278,13 @@ def own_logits(encoder: TextEncoder, token_ids: Sequence[np.ndarray]) -> np.ndar
     for ids in token_ids:
         (batch,) = make_batches(encoder, Chunk([ids], [0]))
         tokens = jax.device_put(batch.tokens, encoder.placement.rows)
-        every = np.asarray(_hidden(encoder.params, tokens, encoder.model)[0], np.float32) @ encoder.head
-        allowed = ids != encoder.model.pad_id if encoder.model.pad_id is not None else np.ones(len(ids), bool)
+        every = (
+            np.asarray(_hidden(encoder.params, tokens, encoder.model)[0], np.float32) @ encoder.head
+        )
+        allowed = (
+            ids != encoder.model.pad_id
+            if encoder.model.pad_id is not None
+            else np.ones(len(ids), bool)
+        )
         logits.append(every[np.flatnonzero(allowed)[-1]])
     return np.array(logits, np.float32)

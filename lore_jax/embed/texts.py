@@ -26,8 +26,8 @@ def embed_texts(
     """Embeds texts with a model from a Hugging Face folder.
 
     Args:
-        texts: strings; for chat models (reward models) conversations, lists of `{"role": ..., "content": ...}` that end
-            with the assistant's turn.
+        texts: strings; for chat models (reward models) conversations, lists of `{"role": ...,
+            "content": ...}` that end with the assistant's turn.
         model: the folder, or what `load_encoder` made of it, which saves loading it again.
         config: how to embed; only with a folder.
 
@@ -36,8 +36,8 @@ def embed_texts(
 
     Raises:
         FileNotFoundError: the folder or a part of it is missing.
-        ValueError: the model is not supported, or a text cannot be embedded: empty, longer than the limit, holding the
-            model's special tokens. The message names it.
+        ValueError: the model is not supported, or a text cannot be embedded: empty, longer than the
+            limit, holding the model's special tokens. The message names it.
 
     Example:
         >>> embed_texts(["Clean water for all.", "Lower the speed limit."], "all-MiniLM-L6-v2").shape
@@ -58,7 +58,9 @@ def embed_texts(
 def _conversation(number: int, text: Any, encoder: TextEncoder) -> Conversation:
     """A text as a reply without a prompt, a conversation as a prompt and a reply."""
     if not isinstance(text, str | list):
-        raise ValueError(f"text {number} is {kind_of(text)}: a text or a list of messages is expected")
+        raise ValueError(
+            f"text {number} is {kind_of(text)}: a text or a list of messages is expected"
+        )
     if isinstance(text, list):
         return Conversation(*parse_conversation(f"text {number}", text))
     if encoder.renderer.is_chat:
@@ -70,12 +72,16 @@ def _conversation(number: int, text: Any, encoder: TextEncoder) -> Conversation:
 
 
 def embed_conversations(
-    conversations: Sequence[Conversation], encoder: TextEncoder, places: Sequence[str], *, first: int = 0
+    conversations: Sequence[Conversation],
+    encoder: TextEncoder,
+    places: Sequence[str],
+    *,
+    first: int = 0,
 ) -> Iterator[np.ndarray]:
     """Embeds prepared conversations chunk by chunk, with a progress bar.
 
-    The chunks depend on the conversations alone, not on `first`: a run that goes on at any row repeats the computation
-    that it would have done in one go, bit by bit.
+    The chunks depend on the conversations alone, not on `first`: a run that goes on at any row
+    repeats the computation that it would have done in one go, bit by bit.
 
     Args:
         conversations: checked and cut by `prepare`.
@@ -86,24 +92,37 @@ def embed_conversations(
     Yields:
         The embeddings of the next rows, from `first` on, float32 `[rows, dim]`.
     """
-    spans = [span for span in _chunk_spans(conversations, encoder.batch_tokens) if span.stop > first]
+    spans = [
+        span for span in _chunk_spans(conversations, encoder.batch_tokens) if span.stop > first
+    ]
     tokens_of_chunks: list[int] = []
 
     def chunks() -> Iterator[Chunk]:
         renderer = encoder.renderer
         for span in spans:
             part = conversations[span.start : span.stop]
-            ids = renderer.token_ids([renderer.text(conversation.prompt, conversation.reply) for conversation in part])
+            ids = renderer.token_ids(
+                [renderer.text(conversation.prompt, conversation.reply) for conversation in part]
+            )
             for number, one in zip(span, ids, strict=True):
                 if len(one) > renderer.max_length:
-                    raise ValueError(f"{places[number]} has {len(one)} tokens: the limit is {renderer.max_length}")
+                    raise ValueError(
+                        f"{places[number]} has {len(one)} tokens: the limit is {renderer.max_length}"
+                    )
             tokens_of_chunks.append(sum(map(len, ids)))
             numbers: dict[Any, int] = {}
-            yield Chunk(ids, [numbers.setdefault(conversation.prompt, len(numbers)) for conversation in part])
+            yield Chunk(
+                ids,
+                [numbers.setdefault(conversation.prompt, len(numbers)) for conversation in part],
+            )
 
-    with tqdm(total=len(conversations), initial=first, desc="embedding", unit="text", disable=None) as bar:
+    with tqdm(
+        total=len(conversations), initial=first, desc="embedding", unit="text", disable=None
+    ) as bar:
         tokens = 0
-        for number, (span, table) in enumerate(zip(spans, embed_chunks(encoder, chunks()), strict=True)):
+        for number, (span, table) in enumerate(
+            zip(spans, embed_chunks(encoder, chunks()), strict=True)
+        ):
             new = table[max(first - span.start, 0) :]
             tokens += tokens_of_chunks[number]
             bar.update(len(new))
@@ -113,10 +132,14 @@ def embed_conversations(
 
 
 def _chunk_spans(conversations: Sequence[Conversation], batch_tokens: int) -> Iterator[range]:
-    """Cuts rows into chunks of about `_BATCHES_PER_CHUNK` batches: enough texts to pack them tightly."""
+    """Cuts rows into chunks of about `_BATCHES_PER_CHUNK` batches: enough texts to pack them
+    tightly.
+    """
     start, tokens = 0, 0.0
     for number, conversation in enumerate(conversations):
-        characters = len(conversation.reply) + sum(len(turn.content) for turn in conversation.prompt)
+        characters = len(conversation.reply) + sum(
+            len(turn.content) for turn in conversation.prompt
+        )
         tokens += characters / _CHARACTERS_PER_TOKEN + _EXTRA_TOKENS
         if tokens >= _BATCHES_PER_CHUNK * batch_tokens:
             yield range(start, number + 1)

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-# Some templates print today's date into the system turn (Llama 3.2, Mistral). The same text must give the same
-# embedding tomorrow, so every template is told this date, the one that Llama 3.1's prints by itself: as `date_string`,
-# which the Llama 3 family asks for first, and by a macro in place of the function that gives the others the time.
+# Some templates print today's date into the system turn (Llama 3.2, Mistral). The same text must
+# give the same embedding tomorrow, so every template is told this date, the one that Llama 3.1's
+# prints by itself: as `date_string`, which the Llama 3 family asks for first, and by a macro in
+# place of the function that gives the others the time.
 _DATE = datetime.datetime(2024, 7, 26)
 _FIXED_CLOCK = (
     "{% macro strftime_now(format) %}{{ format"
@@ -29,7 +30,8 @@ class TextTokenizer:
 
     Attributes:
         hugging_face: the fast tokenizer of transformers.
-        special_tokens: number and text of the control tokens, which are recognised wherever they stand.
+        special_tokens: number and text of the control tokens, which are recognised wherever they
+            stand.
         chat_template: how a conversation is written for the model, or None.
     """
 
@@ -60,10 +62,14 @@ class TextTokenizer:
                 date_string=_DATE.strftime("%d %b %Y"),
             )
         except jinja2.TemplateError as error:
-            raise ValueError(f"the model's chat template refuses the conversation: {error}") from None
+            raise ValueError(
+                f"the model's chat template refuses the conversation: {error}"
+            ) from None
 
     def token_ids(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[np.ndarray]:
-        """The tokens of each text, int32; never cut. Rendered conversations carry their special tokens already."""
+        """The tokens of each text, int32; never cut. Rendered conversations carry their special
+        tokens already.
+        """
         if not texts:
             return []
         encoded = self.hugging_face(
@@ -79,7 +85,9 @@ class TextTokenizer:
 
     def token_starts(self, text: str) -> list[int]:
         """The place in the text, in characters, where each of its tokens begins."""
-        encoded = self.hugging_face(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        encoded = self.hugging_face(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
         return [start for start, _ in encoded["offset_mapping"]]
 
 
@@ -101,16 +109,22 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
         [array([ 101, 7592,  102], dtype=int32)]
     """
     if not (folder / "tokenizer.json").is_file():
-        raise FileNotFoundError(f"{folder} has no tokenizer.json: a folder with a fast tokenizer is expected")
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer.json: a folder with a fast tokenizer is expected"
+        )
     # Otherwise importing transformers advises to install PyTorch, which is not needed here.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {first_line}") from None
     added = tokenizer.added_tokens_decoder.items()
     special = {number: token.content for number, token in added if token.special}
-    return TextTokenizer(tokenizer, special, tokenizer.get_chat_template() if tokenizer.chat_template else None)
+    return TextTokenizer(
+        tokenizer, special, tokenizer.get_chat_template() if tokenizer.chat_template else None
+    )

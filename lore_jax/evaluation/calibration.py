@@ -1,7 +1,9 @@
-"""Calibration over many splits: counts in fine fixed bins add up, and are merged into bins of equal mass at the end.
+"""Calibration over many splits: counts in fine fixed bins add up, and are merged into bins of equal
+mass at the end.
 
-Every pair is folded to its confident side (`metrics.calibration_bins`). One split of few users says little about
-calibration; probabilities of all splits together do, and these counts are all that needs to be kept of them.
+Every pair is folded to its confident side (`metrics.calibration_bins`). One split of few users says
+little about calibration; probabilities of all splits together do, and these counts are all that
+needs to be kept of them.
 """
 
 from __future__ import annotations
@@ -87,7 +89,15 @@ def pool(counts: Sequence[Mapping[str, Any]], *, bins: int = 15) -> Calibration:
     # Each pair's own variance is p (1 - p); within a fine bin p is as good as constant.
     share = confidence / count
     variance = np.add.reduceat(count * share * (1.0 - share), first)
-    count, confidence, right = (np.add.reduceat(values, first) for values in (count, confidence, right))
+    count, confidence, right = (
+        np.add.reduceat(values, first) for values in (count, confidence, right)
+    )
     # A mean of many pairs is about normal: E |N(0, s^2)| = s sqrt(2 / pi).
     error, floor = np.abs(right - confidence).sum(), np.sqrt(2.0 / np.pi * variance).sum()
-    return Calibration(confidence / count, right / count, count, float(error / count.sum()), float(floor / count.sum()))
+    return Calibration(
+        confidence / count,
+        right / count,
+        count,
+        float(error / count.sum()),
+        float(floor / count.sum()),
+    )

@@ -1,18 +1,20 @@
 """Does personalising help? Averages and paired differences with intervals, and one sentence.
 
-Everything is computed from the per-user values of the rows. Users and splits are resampled (`metrics.bootstrap`); a
-difference is taken user by user on the same test pairs, so that what is hard for everybody cancels. Several data sets
-count equally, and are not resampled: the interval is about other users of these data sets, not about other data sets.
+Everything is computed from the per-user values of the rows. Users and splits are resampled
+(`metrics.bootstrap`); a difference is taken user by user on the same test pairs, so that what is
+hard for everybody cancels. Several data sets count equally, and are not resampled: the interval is
+about other users of these data sets, not about other data sets.
 
 The sentence says yes only if the personal weights beat, each with confidence,
 
 1. the population, that is the same model without any shots, and
 2. another user's weights.
 
-The second is what makes yes safe. A model whose population is fitted badly can gain from anybody's shots; but where
-users do not differ, a user's own weights and another's are exchangeable, so that (2) passes by chance with the
-probability the interval allows, one-sided, whatever the model. (Simulated users who do not differ, the population's
-ridge set to 3,000 where 3 is right: the first alone says yes to 18 of 30 data sets, both together to none.)
+The second is what makes yes safe. A model whose population is fitted badly can gain from anybody's
+shots; but where users do not differ, a user's own weights and another's are exchangeable, so that
+(2) passes by chance with the probability the interval allows, one-sided, whatever the model.
+(Simulated users who do not differ, the population's ridge set to 3,000 where 3 is right: the first
+alone says yes to 18 of 30 data sets, both together to none.)
 """
 
 from __future__ import annotations
@@ -29,13 +31,15 @@ from lore_jax.evaluation.results import Results, per_user, select, users_of
 _DRAWS = 2000
 
 
-def average(results: Results, where: Mapping[str, Any], *, metric: str = "accuracy", seed: int = 0) -> Bootstrap:
+def average(
+    results: Results, where: Mapping[str, Any], *, metric: str = "accuracy", seed: int = 0
+) -> Bootstrap:
     """Mean over data sets, splits and users of what some rows say.
 
     Args:
         results: from `make_results` or `read_results`.
-        where: fields that name one row of each split, for instance `{"method": "gaussian", "control": None,
-            "users": "unseen", "units": "unseen", "shots": 20}`.
+        where: fields that name one row of each split, for instance `{"method": "gaussian",
+            "control": None, "users": "unseen", "units": "unseen", "shots": 20}`.
         metric: "accuracy", "log_loss" or "brier".
         seed: seed of the resampling.
 
@@ -49,11 +53,20 @@ def average(results: Results, where: Mapping[str, Any], *, metric: str = "accura
         >>> average(results, {"method": "gaussian", "shots": 20, "control": None}).interval()
         Interval(mean=0.741, low=0.732, high=0.75)
     """
-    return _combine(results, {key: (row, per_user(row, metric)) for key, row in _rows(results, where).items()}, seed)
+    return _combine(
+        results,
+        {key: (row, per_user(row, metric)) for key, row in _rows(results, where).items()},
+        seed,
+    )
 
 
 def difference(
-    results: Results, a: Mapping[str, Any], b: Mapping[str, Any], *, metric: str = "accuracy", seed: int = 0
+    results: Results,
+    a: Mapping[str, Any],
+    b: Mapping[str, Any],
+    *,
+    metric: str = "accuracy",
+    seed: int = 0,
 ) -> Bootstrap:
     """Paired difference, a minus b: user by user, on the same splits of the same data sets.
 
@@ -68,7 +81,8 @@ def difference(
         The `Bootstrap`, in the unit of the metric.
 
     Raises:
-        ValueError: no row has these fields, several of one split have, or a and b are not about the same splits.
+        ValueError: no row has these fields, several of one split have, or a and b are not about the
+            same splits.
 
     Example:
         >>> cell = {"users": "unseen", "units": "unseen", "shots": 20, "control": None}
@@ -77,10 +91,15 @@ def difference(
     """
     rows_a, rows_b = _rows(results, a), _rows(results, b)
     if rows_a.keys() != rows_b.keys():
-        raise ValueError(f"{dict(a)} is about {sorted(rows_a)}, {dict(b)} about {sorted(rows_b)}: no pairs to compare")
+        raise ValueError(
+            f"{dict(a)} is about {sorted(rows_a)}, {dict(b)} about {sorted(rows_b)}: no pairs to compare"
+        )
     return _combine(
         results,
-        {key: (row, per_user(row, metric) - per_user(rows_b[key], metric)) for key, row in rows_a.items()},
+        {
+            key: (row, per_user(row, metric) - per_user(rows_b[key], metric))
+            for key, row in rows_a.items()
+        },
         seed,
     )
 
@@ -97,7 +116,8 @@ def verdict(
     """Whether personalising helps, with the numbers that say so, and in one sentence.
 
     Args:
-        results: with the rows of a method, without shots and with, and of its control with another user's weights.
+        results: with the rows of a method, without shots and with, and of its control with another
+            user's weights.
         method: the method.
         users: "unseen" or "seen".
         units: "unseen" or "seen".
@@ -105,9 +125,10 @@ def verdict(
         seed: seed of the resampling.
 
     Returns:
-        `helps`, `sentence`, `over_population` and `over_other_user` (95 % intervals, shares of 1), `shots`, `splits`,
-        `users` (tested, over all splits), and how many of these are significantly `better` and `worse` off than with
-        the population; chance alone puts at most 2.5 % in either.
+        `helps`, `sentence`, `over_population` and `over_other_user` (95 % intervals, shares of 1),
+        `shots`, `splits`, `users` (tested, over all splits), and how many of these are
+        significantly `better` and `worse` off than with the population; chance alone puts at most
+        2.5 % in either.
 
     Raises:
         ValueError: the rows are not there.
@@ -119,7 +140,9 @@ def verdict(
     cell = {"method": method, "users": users, "units": units}
     personal = {**cell, "control": None, "shots": shots}
     over_population = difference(results, personal, {**personal, "shots": 0}, seed=seed).interval()
-    over_other = difference(results, personal, {**personal, "control": OTHER_USER}, seed=seed).interval()
+    over_other = difference(
+        results, personal, {**personal, "control": OTHER_USER}, seed=seed
+    ).interval()
     rows = list(_rows(results, personal).values())
     splits = len({row["split"] for row in rows})
     helps = over_population.low > 0 and over_other.low > 0
@@ -151,14 +174,18 @@ def _rows(results: Results, where: Mapping[str, Any]) -> dict[tuple[str, int], R
     for row in select(results, **where):
         key = row["data"], row["split"]
         if key in out:
-            raise ValueError(f"{dict(where)} names several rows of split {key[1]} of {key[0]!r}: one is expected")
+            raise ValueError(
+                f"{dict(where)} names several rows of split {key[1]} of {key[0]!r}: one is expected"
+            )
         out[key] = row
     if not out:
         raise ValueError(f"no row has {dict(where)}")
     return out
 
 
-def _combine(results: Results, values: Mapping[tuple[str, int], tuple[Row, np.ndarray]], seed: int) -> Bootstrap:
+def _combine(
+    results: Results, values: Mapping[tuple[str, int], tuple[Row, np.ndarray]], seed: int
+) -> Bootstrap:
     """Resamples users and splits within each data set, and averages over data sets."""
     parts, rng = [], np.random.default_rng(seed)
     for data in dict.fromkeys(name for name, _ in values):
@@ -167,5 +194,8 @@ def _combine(results: Results, values: Mapping[tuple[str, int], tuple[Row, np.nd
         parts.append(bootstrap([each for _, each in of_data], rng, users=ids, draws=_DRAWS))
     if len(parts) == 1:
         return parts[0]
-    mean, draws = np.mean([part.mean for part in parts]), np.mean([part.draws for part in parts], axis=0)
+    mean, draws = (
+        np.mean([part.mean for part in parts]),
+        np.mean([part.draws for part in parts], axis=0),
+    )
     return Bootstrap(float(mean), draws, sum(part.num_users for part in parts))

@@ -1,8 +1,10 @@
-"""Controls: the same evaluation with what makes users different taken away. What still looks personal then is not.
+"""Controls: the same evaluation with what makes users different taken away. What still looks
+personal then is not.
 
-- Another user's weights: each user's test pairs are scored with what was learned of somebody else. Where users do not
-  differ, their own weights and another's are exchangeable, and neither can win.
-- Shuffled users: the whole pipeline, fit included, on pairs whose user labels have been dealt out at random.
+- Another user's weights: each user's test pairs are scored with what was learned of somebody else.
+  Where users do not differ, their own weights and another's are exchangeable, and neither can win.
+- Shuffled users: the whole pipeline, fit included, on pairs whose user labels have been dealt out
+at random.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from lore_jax.data.preferences import Preferences
 def derangement(count: int, *, seed: int) -> np.ndarray:
     """A random permutation that leaves nobody in place.
 
-    A cycle through everybody in random order (Sattolo): not every derangement is one, but each user meets every other
-    one equally often, which is all a control needs.
+    A cycle through everybody in random order (Sattolo): not every derangement is one, but each user
+    meets every other one equally often, which is all a control needs.
 
     Args:
         count: the number of users, at least 2.
@@ -41,7 +43,8 @@ def derangement(count: int, *, seed: int) -> np.ndarray:
 
 
 def shuffle_users(prefs: Preferences, *, seed: int) -> Preferences:
-    """Deals the pairs out at random: every user keeps the number of pairs, and nobody's pairs are their own.
+    """Deals the pairs out at random: every user keeps the number of pairs, and nobody's pairs are
+    their own.
 
     Shuffle training pairs, shots and test pairs each by themselves: new units then stay new.
 

@@ -1,22 +1,26 @@
-"""Axes of disagreement: the directions in which users differ from one another, turned so that they can be named.
+"""Axes of disagreement: the directions in which users differ from one another, turned so that they
+can be named.
 
-A user's weights have no meaning of their own: V A and A^-1 w are the same model. What has one is what the user adds to the
-rewards of a table's responses, beyond the average user,
+A user's weights have no meaning of their own: V A and A^-1 w are the same model. What has one is
+what the user adds to the rewards of a table's responses, beyond the average user,
 
     D[u, j] = (w_u - average w) . t_j,      t_j = R(e_j) less the average over the responses to the same prompt.
 
-Only rewards of responses to one prompt are ever compared, so what a user adds to all of them alike is no opinion; with it
-taken out, the variance over responses is, up to a factor of two, that of the reward differences of all pairs. The origin is
-the average of the users at hand, not the population a user starts from: what all of them add to the population is shared,
-and no disagreement. Where the population lies is told beside it; far from the origin, the fit has not learned it well.
+Only rewards of responses to one prompt are ever compared, so what a user adds to all of them alike
+is no opinion; with it taken out, the variance over responses is, up to a factor of two, that of the
+reward differences of all pairs. The origin is the average of the users at hand, not the population
+a user starts from: what all of them add to the population is shared, and no disagreement. Where the
+population lies is told beside it; far from the origin, the fit has not learned it well.
 
-The principal axes of D are those of a small matrix. With the covariance C = T'T / n = L L' of the rewards over responses,
-the rows of (w_u - average w) L have the lengths of the rows of D (over sqrt n); its singular value decomposition gives the
-users' coordinates, the shares, and through T L^-T the responses'; D itself, users x responses, is never formed.
+The principal axes of D are those of a small matrix. With the covariance C = T'T / n = L L' of the
+rewards over responses, the rows of (w_u - average w) L have the lengths of the rows of D (over sqrt
+n); its singular value decomposition gives the users' coordinates, the shares, and through T L^-T
+the responses'; D itself, users x responses, is never formed.
 
-Principal axes are orthogonal mixtures. *Varimax* (Kaiser 1958) rotates the strongest so that each response loads on few:
-the loadings (what a user one standard deviation along an axis adds to a response's reward, in logits) get as unequal as
-they can, while users' scores stay uncorrelated with mean square 1, and the shares of the axes kept add up to the same.
+Principal axes are orthogonal mixtures. *Varimax* (Kaiser 1958) rotates the strongest so that each
+response loads on few: the loadings (what a user one standard deviation along an axis adds to a
+response's reward, in logits) get as unequal as they can, while users' scores stay uncorrelated with
+mean square 1, and the shares of the axes kept add up to the same.
 """
 
 from __future__ import annotations
@@ -40,14 +44,17 @@ class Axes(NamedTuple):
     """Axes of disagreement, the strongest first.
 
     Attributes:
-        loadings: what a user one standard deviation along an axis adds to each response's reward, in logits,
-            `[responses, axes]`; NaN for responses left out.
-        scores: where users lie, in standard deviations (mean square 1 over all users given), `[users, axes]`.
-        share: the share of the disagreement each axis explains, `[axes]`; what is missing to 1 was left out.
+        loadings: what a user one standard deviation along an axis adds to each response's reward,
+            in logits, `[responses, axes]`; NaN for responses left out.
+        scores: where users lie, in standard deviations (mean square 1 over all users given),
+            `[users, axes]`.
+        share: the share of the disagreement each axis explains, `[axes]`; what is missing to 1 was
+            left out.
         population: where the population lies on them, in the same unit, `[axes]`.
         spectrum: mean square of D of each principal axis, all of them, logits squared, `[rank]`.
         shared: root mean square of the average user's rewards over responses, in logits.
-        offset: root mean square, over responses, of what the average user adds to the population, in logits.
+        offset: root mean square, over responses, of what the average user adds to the population,
+            in logits.
     """
 
     loadings: np.ndarray
@@ -60,7 +67,9 @@ class Axes(NamedTuple):
 
 
 def prompts_of_responses(prefs: Preferences) -> np.ndarray:
-    """Which prompt each response answers, from the pairs it stands in, int32 `[responses]`; -1 if it stands in none."""
+    """Which prompt each response answers, from the pairs it stands in, int32 `[responses]`; -1 if
+    it stands in none.
+    """
     prompt = np.full(prefs.num_responses, -1, np.int32)
     for side in (prefs.chosen, prefs.rejected):
         prompt[side] = prefs.prompt
@@ -68,7 +77,12 @@ def prompts_of_responses(prefs: Preferences) -> np.ndarray:
 
 
 def axes(
-    model: Model, weights: np.ndarray, embeddings: Any, *, prompt: np.ndarray | None = None, most: int = 4
+    model: Model,
+    weights: np.ndarray,
+    embeddings: Any,
+    *,
+    prompt: np.ndarray | None = None,
+    most: int = 4,
 ) -> Axes:
     """The axes along which users' rewards differ.
 
@@ -76,7 +90,8 @@ def axes(
         model: a fitted model.
         weights: of the users, `[users, rank]`.
         embeddings: the table over which rewards are compared, `[responses, dim]`.
-        prompt: which prompt each response answers, `[responses]`, -1: leave it out; None: all answer one.
+        prompt: which prompt each response answers, `[responses]`, -1: leave it out; None: all
+            answer one.
         most: the most axes to keep; those that explain less than 1 % are left out anyway.
 
     Returns:
@@ -88,7 +103,8 @@ def axes(
         (array([0.52, 0.21]), 17)
 
     Reference:
-        Kaiser 1958, "The varimax criterion for analytic rotation in factor analysis", Psychometrika 23.
+        Kaiser 1958, "The varimax criterion for analytic rotation in factor analysis", Psychometrika
+        23.
     """
     centred, used = _centred_rewards(model, embeddings, prompt)
     weights, mean = np.asarray(weights, np.float64), np.asarray(model.population.mean, np.float64)
@@ -101,8 +117,13 @@ def axes(
     total = float(spectrum.sum())
     shared, offset = float(np.linalg.norm(average @ root)), float(np.linalg.norm(population))
     # Below this, what differs is the rounding of float32.
-    keep = 0 if total <= 1e-12 * (shared**2 or 1.0) else min(most, int((spectrum >= _LEAST_SHARE * total).sum()))
-    # T L^-T v has mean square 1 over responses; columns along which rewards do not vary have no part in it.
+    keep = (
+        0
+        if total <= 1e-12 * (shared**2 or 1.0)
+        else min(most, int((spectrum >= _LEAST_SHARE * total).sum()))
+    )
+    # T L^-T v has mean square 1 over responses; columns along which rewards do not vary have no
+    # part in it.
     varies = values > 1e-12 * values.max(initial=0.0)
     inverse = np.where(varies, 1.0 / np.sqrt(np.where(varies, values, 1.0)), 0.0)
     principal = centred @ (vectors * inverse) @ directions[:keep].T * sizes[:keep]
@@ -111,21 +132,33 @@ def axes(
     share = np.mean(loadings**2, axis=0) / (total or 1.0)
     order = np.argsort(-share, kind="stable")
     # An axis has no sign of its own: its largest loading is positive, so that figures do not flip.
-    sign = np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(axis=0)[None], axis=0)[0]) if keep else 1.0
+    sign = (
+        np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(axis=0)[None], axis=0)[0])
+        if keep
+        else 1.0
+    )
     out = np.full((len(used), keep), np.nan)
     out[used] = (loadings * sign)[:, order]
     place = (directions[:keep] @ population / sizes[:keep]) @ rotation * sign
-    return Axes(out, (scores * sign)[:, order], share[order], place[order], spectrum, shared, offset)
+    return Axes(
+        out, (scores * sign)[:, order], share[order], place[order], spectrum, shared, offset
+    )
 
 
 def reward_spread(model: Model, embeddings: Any, *, prompt: np.ndarray | None = None) -> np.ndarray:
-    """Covariance of the rewards over responses to the same prompt, logits squared, `[rank, rank]`; arguments as `axes`."""
+    """Covariance of the rewards over responses to the same prompt, logits squared, `[rank, rank]`;
+    arguments as `axes`.
+    """
     centred, _ = _centred_rewards(model, embeddings, prompt)
     return centred.T @ centred / max(1, len(centred))
 
 
-def _centred_rewards(model: Model, embeddings: Any, prompt: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards less their average over the responses to the same prompt, `[used, rank]`; which responses, `[responses]`."""
+def _centred_rewards(
+    model: Model, embeddings: Any, prompt: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards less their average over the responses to the same prompt, `[used, rank]`; which
+    responses, `[responses]`.
+    """
     table = np.asarray(rewards(model, embeddings).table, np.float64)
     used = np.ones(len(table), bool) if prompt is None else np.asarray(prompt) >= 0
     group = np.zeros(len(table), np.int32) if prompt is None else np.asarray(prompt)
@@ -136,7 +169,8 @@ def _centred_rewards(model: Model, embeddings: Any, prompt: np.ndarray | None) -
 
 
 def varimax(loadings: np.ndarray) -> np.ndarray:
-    """The rotation of the axes after which squared loadings vary the most within each: `max sum_k Var_j(l_jk^2)`.
+    """The rotation of the axes after which squared loadings vary the most within each: `max sum_k
+    Var_j(l_jk^2)`.
 
     Two axes at a time, for which the best angle is known in closed form, until none moves any more.
 
@@ -162,7 +196,9 @@ def varimax(loadings: np.ndarray) -> np.ndarray:
                 x, y = rotated[:, j], rotated[:, i]
                 u, v = x**2 - y**2, 2.0 * x * y
                 # tan(4 angle) = 2 Cov(u, v) / (Var(u) - Var(v)), in the quadrant of the maximum.
-                angle = 0.25 * np.arctan2(2.0 * np.mean((u - u.mean()) * (v - v.mean())), u.var() - v.var())
+                angle = 0.25 * np.arctan2(
+                    2.0 * np.mean((u - u.mean()) * (v - v.mean())), u.var() - v.var()
+                )
                 turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
                 rotated[:, [j, i]] = rotated[:, [j, i]] @ turn
                 rotation[:, [j, i]] = rotation[:, [j, i]] @ turn
@@ -190,15 +226,21 @@ def describe_axes(
         ends: how many responses to name at each end.
 
     Returns:
-        `axes`: for each, `share` and the `high` and `low` ends, each a list of `response` (the row) and `loading`, the
-        strongest first; `groups`: names to scores `[users, axes]`, at most 2,000 users of each; `population`: its scores
-        `[axes]`; `disagreement`: root mean square of D, and `shared`: of the average user's rewards, in logits.
+        `axes`: for each, `share` and the `high` and `low` ends, each a list of `response` (the row)
+        and `loading`, the strongest first; `groups`: names to scores `[users, axes]`, at most 2,000
+        users of each; `population`: its scores `[axes]`; `disagreement`: root mean square of D, and
+        `shared`: of the average user's rewards, in logits.
 
     Example:
         >>> describe_axes(model, {"seen users": users}, prefs.embeddings)["axes"][0]["share"]
         0.52
     """
-    found = axes(model, np.concatenate([users.weights for users in groups.values()]), embeddings, prompt=prompt)
+    found = axes(
+        model,
+        np.concatenate([users.weights for users in groups.values()]),
+        embeddings,
+        prompt=prompt,
+    )
 
     def end(loading: np.ndarray, sign: float) -> list[dict[str, Any]]:
         order = np.argsort(np.nan_to_num(-sign * loading, nan=np.inf), kind="stable")[:ends]
@@ -224,17 +266,28 @@ def with_texts(described: Mapping[str, Any], texts: Iterable[tuple[Any, str]]) -
 
     Args:
         described: from `describe_axes`.
-        texts: (prompt, reply) of each response in the order of the table, from `read_texts`; none: nothing is added.
-            Only the ends' are kept, cut at 500 characters.
+        texts: (prompt, reply) of each response in the order of the table, from `read_texts`; none:
+            nothing is added. Only the ends' are kept, cut at 500 characters.
     """
-    wanted = {end["response"] for axis in described["axes"] for side in ("high", "low") for end in axis[side]}
+    wanted = {
+        end["response"]
+        for axis in described["axes"]
+        for side in ("high", "low")
+        for end in axis[side]
+    }
     kept = {
         row: {"prompt": _shorten(_plain_text(prompt)), "text": _shorten(reply)}
         for row, (prompt, reply) in enumerate(texts)
         if row in wanted
     }
     named = [
-        {**axis, **{side: [{**end, **kept.get(end["response"], {})} for end in axis[side]] for side in ("high", "low")}}
+        {
+            **axis,
+            **{
+                side: [{**end, **kept.get(end["response"], {})} for end in axis[side]]
+                for side in ("high", "low")
+            },
+        }
         for axis in described["axes"]
     ]
     return {**described, "axes": named}
@@ -242,7 +295,11 @@ def with_texts(described: Mapping[str, Any], texts: Iterable[tuple[Any, str]]) -
 
 def _plain_text(prompt: Any) -> str:
     """A prompt may be a text or chat messages."""
-    return prompt if isinstance(prompt, str) else "\n".join(str(message.get("content", "")) for message in prompt)
+    return (
+        prompt
+        if isinstance(prompt, str)
+        else "\n".join(str(message.get("content", "")) for message in prompt)
+    )
 
 
 def _shorten(text: str) -> str:
@@ -250,4 +307,8 @@ def _shorten(text: str) -> str:
 
 
 def _evenly(users: int) -> np.ndarray:
-    return np.unique(np.linspace(0, users - 1, min(users, _DRAWN_USERS)).astype(int)) if users else np.zeros(0, int)
+    return (
+        np.unique(np.linspace(0, users - 1, min(users, _DRAWN_USERS)).astype(int))
+        if users
+        else np.zeros(0, int)
+    )

@@ -1,11 +1,14 @@
-"""Evaluation: any method, on users it knows and does not know, pairs on units it knows and does not know; one row each.
+"""Evaluation: any method, on users it knows and does not know, pairs on units it knows and does not
+know; one row each.
 
-A row is what one method scores on one cell (seen or unseen users, seen or unseen units) after some shots. Rows are plain
-dictionaries of numbers and lists, per-user values included: every interval, paired difference, table and figure is
-computed from them later (`verdict`, `tables`, `plots`), never from the models again.
+A row is what one method scores on one cell (seen or unseen users, seen or unseen units) after some
+shots. Rows are plain dictionaries of numbers and lists, per-user values included: every interval,
+paired difference, table and figure is computed from them later (`verdict`, `tables`, `plots`),
+never from the models again.
 
-Averages are over users (macro): somebody with many pairs counts as much as somebody with few. Beside the rows of a
-method stand those of its control, each user scored with another user's weights (`controls`).
+Averages are over users (macro): somebody with many pairs counts as much as somebody with few.
+Beside the rows of a method stand those of its control, each user scored with another user's weights
+(`controls`).
 """
 
 from __future__ import annotations
@@ -27,12 +30,18 @@ from lore_jax.users.adapt import adapt
 from lore_jax.users.predict import Margins, margins
 
 OTHER_USER = "other user"  # the control: each user scored with another user's weights
-SHUFFLED_USERS = "shuffled users"  # the control: everything from the fit on with shuffled user labels
+SHUFFLED_USERS = (
+    "shuffled users"  # the control: everything from the fit on with shuffled user labels
+)
 
 Scorer = Callable[[Preferences, Preferences], Margins]
-"""Shots and test pairs of the same users -> the margins of the test pairs. Without shots: what holds for anybody."""
+"""Shots and test pairs of the same users -> the margins of the test pairs.
 
-_SIGNIFICANT = 0.025  # of a user's one-sided sign test; by chance at most this share of the users falls below it
+Without shots: what holds for anybody.
+"""
+
+# of a user's one-sided sign test; by chance at most this share of the users falls below it
+_SIGNIFICANT = 0.025
 
 
 class Method(NamedTuple):
@@ -40,7 +49,8 @@ class Method(NamedTuple):
 
     Attributes:
         adapted: for users known by their shots.
-        fitted: for users who took part in the fit, when all of their training pairs are used; None: `adapted` on these.
+        fitted: for users who took part in the fit, when all of their training pairs are used; None:
+            `adapted` on these.
     """
 
     adapted: Scorer
@@ -53,7 +63,8 @@ class Cell(NamedTuple):
     Attributes:
         users: whether the users took part in the fit.
         units: whether the units (prompts, or responses) did.
-        shots: what the users may be known by: the pairs of the fit (seen users), pairs to draw shots from (unseen).
+        shots: what the users may be known by: the pairs of the fit (seen users), pairs to draw
+            shots from (unseen).
         test: the pairs to predict, of the same users.
     """
 
@@ -64,7 +75,8 @@ class Cell(NamedTuple):
 
 
 class Row(TypedDict):
-    """What one method scores on one cell after some shots; only what JSON can hold (after `results.plain`).
+    """What one method scores on one cell after some shots; only what JSON can hold (after
+    `results.plain`).
 
     Attributes:
         data: name of the data set.
@@ -80,12 +92,16 @@ class Row(TypedDict):
         log_loss: in nats, macro mean over users.
         brier: macro mean over users.
         worst_tenth: mean accuracy of the tenth of the users with the lowest.
-        calibration_error: expected calibration error of all pairs, folded to the confident side, 15 bins of equal mass.
+        calibration_error: expected calibration error of all pairs, folded to the confident side, 15
+            bins of equal mass.
         calibration_floor: what a perfectly calibrated model with these confidences would score.
-        better: users for whom it is right significantly more often than without shots (sign test at 2.5 %).
+        better: users for whom it is right significantly more often than without shots (sign test at
+            2.5 %).
         worse: users for whom it is right significantly less often.
-        per_user: `accuracy`, `log_loss`, `brier` of each user, NaN without test pairs; users as in the split.
-        calibration: sums over pairs in fine bins of confidence, from `calibration.count_confidences`.
+        per_user: `accuracy`, `log_loss`, `brier` of each user, NaN without test pairs; users as in
+            the split.
+        calibration: sums over pairs in fine bins of confidence, from
+            `calibration.count_confidences`.
     """
 
     data: str
@@ -132,7 +148,9 @@ def method(model: Model, users: Posterior) -> Method:
 
 
 def cells(split: FourWay) -> list[Cell]:
-    """The cells of a split: known users with the pairs of the fit, new users with the pairs to draw shots from."""
+    """The cells of a split: known users with the pairs of the fit, new users with the pairs to draw
+    shots from.
+    """
     shots: dict[Use, Preferences] = {"seen": split.train, "unseen": split.shots}
     return [Cell(users, units, shots[users], test) for (users, units), test in split.tests.items()]
 
@@ -147,7 +165,8 @@ def evaluate(
     control: str | None = None,
     seed: int,
 ) -> list[Row]:
-    """Scores methods on cells: unseen users after each number of shots, seen users after 0 and after all their pairs.
+    """Scores methods on cells: unseen users after each number of shots, seen users after 0 and
+    after all their pairs.
 
     Args:
         methods: names to methods.
@@ -155,15 +174,17 @@ def evaluate(
         shots: numbers of shots of unseen users; the draws are nested, and the same for all methods.
         data: name of the data set, for the rows.
         split: number of the split, for the rows.
-        control: None, or the control that the caller has applied to fit and cells (`SHUFFLED_USERS`). Without one, rows
-            of each user scored with another user's weights are added (cells of two users or more).
+        control: None, or the control that the caller has applied to fit and cells
+            (`SHUFFLED_USERS`). Without one, rows of each user scored with another user's weights
+            are added (cells of two users or more).
         seed: draws the shots, the other users, and the simulated choices of the calibration floor.
 
     Returns:
         The rows.
 
     Raises:
-        ValueError: the shots of a cell are of another number of users than its test pairs, or a number is negative.
+        ValueError: the shots of a cell are of another number of users than its test pairs, or a
+            number is negative.
 
     Example:
         >>> rows = evaluate({"gaussian": method(model, users)}, cells(split), shots=(0, 5, 20), seed=0)
@@ -177,7 +198,10 @@ def evaluate(
                 "the same users are expected"
             )
         steps = list(shots) if cell.users == "unseen" else [0, None]
-        drawn = {step: cell.shots if step is None else draw_shots(cell.shots, step, seed=seed) for step in {0, *steps}}
+        drawn = {
+            step: cell.shots if step is None else draw_shots(cell.shots, step, seed=seed)
+            for step in {0, *steps}
+        }
         for name, of in methods.items():
             for kind, who in _whose_tests(cell.test.num_users, control, seed):
                 test = cell.test.take_users(who)
@@ -202,8 +226,12 @@ def evaluate(
     return rows
 
 
-def _whose_tests(num_users: int, control: str | None, seed: int) -> Iterator[tuple[str | None, np.ndarray]]:
-    """Whose test pairs are scored with each user's weights, `[num_users]`: one's own; another's, as a control."""
+def _whose_tests(
+    num_users: int, control: str | None, seed: int
+) -> Iterator[tuple[str | None, np.ndarray]]:
+    """Whose test pairs are scored with each user's weights, `[num_users]`: one's own; another's, as
+    a control.
+    """
     yield control, np.arange(num_users)
     if control is None and num_users > 1:
         yield OTHER_USER, derangement(num_users, seed=seed)
@@ -227,12 +255,18 @@ def _measure(
         "brier": by_user(metrics.brier(probability)),
     }
     count = test.pairs_per_user()
-    wins, losses = (np.bincount(test.user, won, minlength=len(count)) for won in (right > without, right < without))
+    wins, losses = (
+        np.bincount(test.user, won, minlength=len(count))
+        for won in (right > without, right < without)
+    )
     tested = int((count > 0).sum())
     return {
         "num_users": tested,
         "num_pairs": test.num_pairs,
-        **{name: float(np.nanmean(values)) if tested else np.nan for name, values in per_user.items()},
+        **{
+            name: float(np.nanmean(values)) if tested else np.nan
+            for name, values in per_user.items()
+        },
         "worst_tenth": metrics.worst_share(per_user["accuracy"]),
         "calibration_error": metrics.expected_calibration_error(probability) if tested else np.nan,
         "calibration_floor": metrics.calibration_floor(probability, rng) if tested else np.nan,

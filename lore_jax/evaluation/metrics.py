@@ -1,4 +1,7 @@
-"""Accuracy, log loss, calibration, summaries over users, and intervals. NumPy: these run once, on small arrays."""
+"""Accuracy, log loss, calibration, summaries over users, and intervals.
+
+NumPy: these run once, on small arrays.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ class Interval(NamedTuple):
 
 
 def correct(margin: np.ndarray) -> np.ndarray:
-    """1 where the margin agrees with the user, 0 where it does not, 1/2 on an exact tie; NaN stays NaN.
+    """1 where the margin agrees with the user, 0 where it does not, 1/2 on an exact tie; NaN stays
+    NaN.
 
     Args:
         margin: z in logits `[pairs]`.
@@ -43,9 +47,11 @@ def log_loss(margin: np.ndarray) -> np.ndarray:
 
 
 def per_user_mean(values: np.ndarray, user: np.ndarray, num_users: int) -> np.ndarray:
-    """The mean of `values [pairs]` over each user's pairs, float64 `[num_users]`; NaN for a user without pairs.
+    """The mean of `values [pairs]` over each user's pairs, float64 `[num_users]`; NaN for a user
+    without pairs.
 
-    A macro average over users is `np.nanmean` of the result: everybody counts the same, however many pairs they made.
+    A macro average over users is `np.nanmean` of the result: everybody counts the same, however
+    many pairs they made.
     """
     count = np.bincount(user, minlength=num_users)
     total = np.bincount(user, weights=values, minlength=num_users)
@@ -60,8 +66,9 @@ def brier(probability: np.ndarray) -> np.ndarray:
 def calibration_bins(probability: np.ndarray, bins: int = 15) -> dict[str, np.ndarray]:
     """Confidence against accuracy in bins of equal mass.
 
-    The recorded choice is always the chosen response, so a probability below 1/2 is folded to its confident side:
-    confidence `max(p, 1 - p)`, right if `p > 1/2`. Unfolded, every outcome would be 1 and calibration meaningless.
+    The recorded choice is always the chosen response, so a probability below 1/2 is folded to its
+    confident side: confidence `max(p, 1 - p)`, right if `p > 1/2`. Unfolded, every outcome would be
+    1 and calibration meaningless.
 
     Args:
         probability: p of the recorded choice `[pairs]`.
@@ -76,7 +83,9 @@ def calibration_bins(probability: np.ndarray, bins: int = 15) -> dict[str, np.nd
     """
     probability = np.asarray(probability, np.float64)
     confidence, right = np.maximum(probability, 1.0 - probability), correct(probability - 0.5)
-    parts = np.array_split(np.argsort(confidence, kind="stable"), max(1, min(bins, len(confidence))))
+    parts = np.array_split(
+        np.argsort(confidence, kind="stable"), max(1, min(bins, len(confidence)))
+    )
     return {
         "confidence": np.array([confidence[part].mean() for part in parts]),
         "accuracy": np.array([right[part].mean() for part in parts]),
@@ -85,24 +94,31 @@ def calibration_bins(probability: np.ndarray, bins: int = 15) -> dict[str, np.nd
 
 
 def expected_calibration_error(probability: np.ndarray, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over bins of equal mass: `sum_b n_b / n |conf_b - acc_b|`.
+    """Mean distance between confidence and accuracy over bins of equal mass: `sum_b n_b / n |conf_b
+    - acc_b|`.
 
     Args:
         probability: p of the recorded choice `[pairs]`.
         bins: the number of bins.
 
     Returns:
-        A number in `[0, 1]`. A perfectly calibrated model does not score 0 on finite data: see `calibration_floor`.
+        A number in `[0, 1]`. A perfectly calibrated model does not score 0 on finite data: see
+        `calibration_floor`.
 
     Reference:
         Nixon et al. 2019, "Measuring calibration in deep learning" (adaptive bins).
     """
     table = calibration_bins(probability, bins)
-    return float(np.average(np.abs(table["confidence"] - table["accuracy"]), weights=table["count"]))
+    return float(
+        np.average(np.abs(table["confidence"] - table["accuracy"]), weights=table["count"])
+    )
 
 
-def calibration_floor(probability: np.ndarray, rng: np.random.Generator, bins: int = 15, draws: int = 200) -> float:
-    """What `expected_calibration_error` would be, on the average, if these very probabilities were true.
+def calibration_floor(
+    probability: np.ndarray, rng: np.random.Generator, bins: int = 15, draws: int = 200
+) -> float:
+    """What `expected_calibration_error` would be, on the average, if these very probabilities were
+    true.
 
     Args:
         probability: p of the recorded choice `[pairs]`.
@@ -119,14 +135,16 @@ def calibration_floor(probability: np.ndarray, rng: np.random.Generator, bins: i
     expected = np.add.reduceat(confidence, first)
     errors = np.empty(draws)
     for i in range(draws):
-        # Who is right is drawn; the confidences, and with them the bins, stay. At 1/2 both choices count one half.
+        # Who is right is drawn; the confidences, and with them the bins, stay. At 1/2 both choices
+        # count one half.
         right = np.where(confidence > 0.5, rng.random(len(confidence)) < confidence, 0.5)
         errors[i] = np.abs(np.add.reduceat(right, first) - expected).sum() / len(confidence)
     return float(errors.mean())
 
 
 def worst_share(values: np.ndarray, share: float = 0.1) -> float:
-    """Mean of the lowest `share` of the values `[users]`, at least one; NaN (a user without pairs) is left out.
+    """Mean of the lowest `share` of the values `[users]`, at least one; NaN (a user without pairs)
+    is left out.
 
     Args:
         values: one number a user.
@@ -140,15 +158,19 @@ def worst_share(values: np.ndarray, share: float = 0.1) -> float:
         0.5
     """
     values = np.sort(values[~np.isnan(values)])
-    return float(values[: int(np.ceil(share * len(values)))].mean()) if len(values) else float("nan")
+    return (
+        float(values[: int(np.ceil(share * len(values)))].mean()) if len(values) else float("nan")
+    )
 
 
 def sign_test(wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Probability of at least as many wins, if wins and losses were equally likely: `P(X >= wins)`, one-sided and exact.
+    """Probability of at least as many wins, if wins and losses were equally likely: `P(X >= wins)`,
+    one-sided and exact.
 
     Args:
         wins: pairs on which one method is right and the other wrong, `[users]`.
-        losses: pairs on which it is the other way round, `[users]`; pairs on which they agree do not count.
+        losses: pairs on which it is the other way round, `[users]`; pairs on which they agree do
+            not count.
 
     Returns:
         `[users]`; 1 where there are no wins.
@@ -180,9 +202,10 @@ class Bootstrap(NamedTuple):
     def interval(self, level: float = 0.95) -> Interval:
         """The percentile interval; unbounded for a single user, of whom nothing follows for others.
 
-        Plain percentiles are too narrow for few users, as a normal interval with a standard deviation divided by n is:
-        they are taken further out by the factor by which Student's interval is wider than that one (Hesterberg 2015,
-        "What teachers should know about the bootstrap").
+        Plain percentiles are too narrow for few users, as a normal interval with a standard
+        deviation divided by n is: they are taken further out by the factor by which Student's
+        interval is wider than that one (Hesterberg 2015, "What teachers should know about the
+        bootstrap").
         """
         n = self.num_users
         if n < 2:
@@ -201,13 +224,15 @@ def bootstrap(
 ) -> Bootstrap:
     """Resamples users and splits.
 
-    Every draw takes as many users as there are, with replacement, and as many splits. A user drawn twice counts twice in
-    every split the user is in: somebody tested in several splits is one person, not several.
+    Every draw takes as many users as there are, with replacement, and as many splits. A user drawn
+    twice counts twice in every split the user is in: somebody tested in several splits is one
+    person, not several.
 
     Args:
         splits: one array of per-user values a split; NaN (a user without pairs) is left out.
         rng: where the resampling comes from.
-        users: who each value belongs to, one array of ids a split; None: everybody is in one split only.
+        users: who each value belongs to, one array of ids a split; None: everybody is in one split
+            only.
         draws: how many times to resample.
 
     Returns:
@@ -221,7 +246,8 @@ def bootstrap(
         Interval(mean=1.0, low=1.0, high=1.0)
 
     Reference:
-        Owen 2007, "The pigeonhole bootstrap" (users and splits are crossed, and both are resampled).
+        Owen 2007, "The pigeonhole bootstrap" (users and splits are crossed, and both are
+        resampled).
     """
     if users is None:
         ends = np.cumsum([0, *(len(split) for split in splits)])
@@ -237,7 +263,8 @@ def bootstrap(
         return Bootstrap(np.nan, np.full(draws, np.nan), 0)
     distinct, place = np.unique(np.concatenate(names), return_inverse=True)
     num_users, num_splits = len(distinct), len(values)
-    # Who is in which split with which value, `[users, splits]`: drawing users is then a product with their counts.
+    # Who is in which split with which value, `[users, splits]`: drawing users is then a product
+    # with their counts.
     column = np.repeat(np.arange(num_splits), [len(split) for split in values])
     value, there = np.zeros((num_users, num_splits)), np.zeros((num_users, num_splits))
     value[place, column], there[place, column] = np.concatenate(values), 1.0
@@ -247,13 +274,21 @@ def bootstrap(
         size = min(at_a_time, draws - start)
         of_users, of_splits = _counts(num_users, size, rng), _counts(num_splits, size, rng)
         drawn, sums = of_users @ there, of_users @ value
-        of_splits = np.where(drawn > 0, of_splits, 0)  # a small split may lose all of its users in a draw
+        of_splits = np.where(
+            drawn > 0, of_splits, 0
+        )  # a small split may lose all of its users in a draw
         weighted = (of_splits * sums / np.maximum(drawn, 1)).sum(axis=1)
         means[start : start + size] = weighted / np.maximum(of_splits.sum(axis=1), 1)
     return Bootstrap(float(np.mean([split.mean() for split in values])), means, num_users)
 
 
 def _counts(number: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `number` things is among as many drawn with replacement, float64 `[draws, number]`."""
+    """How often each of `number` things is among as many drawn with replacement, float64 `[draws,
+    number]`.
+    """
     drawn = rng.integers(number, size=(draws, number)) + number * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=draws * number).reshape(draws, number).astype(np.float64)
+    return (
+        np.bincount(drawn.ravel(), minlength=draws * number)
+        .reshape(draws, number)
+        .astype(np.float64)
+    )

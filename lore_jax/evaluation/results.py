@@ -1,8 +1,10 @@
-"""Results: rows, splits, configuration and machine as one JSON, and the per-user values in it, by name.
+"""Results: rows, splits, configuration and machine as one JSON, and the per-user values in it, by
+name.
 
-The JSON is the one thing an evaluation leaves behind. It is flat: every row says by its own fields what it is about
-(data set, split, users, units, method, control, shots), so results of several splits or data sets are joined by putting
-their rows together (`join`), and found again by naming fields (`select`).
+The JSON is the one thing an evaluation leaves behind. It is flat: every row says by its own fields
+what it is about (data set, split, users, units, method, control, shots), so results of several
+splits or data sets are joined by putting their rows together (`join`), and found again by naming
+fields (`select`).
 """
 
 from __future__ import annotations
@@ -45,11 +47,13 @@ def make_results(
 
     Args:
         rows: from `evaluate`.
-        splits: from `describe_split`, one for every split of every data set that the rows are about.
+        splits: from `describe_split`, one for every split of every data set that the rows are
+            about.
         name: what was run.
         config: what it was run with: dataclasses, dictionaries, numbers.
         seed: the seed of it all.
-        axes: names of data sets to `describe_axes` of a fit, `collapse` beside it if it was looked at.
+        axes: names of data sets to `describe_axes` of a fit, `collapse` beside it if it was looked
+            at.
         **more: whatever else belongs to it (the verdict, for instance).
 
     Returns:
@@ -84,7 +88,8 @@ def describe_split(
     """What results keep of a split.
 
     Args:
-        users: "seen" and "unseen" to who they are (ids of the original users): the order of the per-user values.
+        users: "seen" and "unseen" to who they are (ids of the original users): the order of the
+            per-user values.
         units: which tests there are: "seen", "unseen" or both.
         unit: what the split did not cut.
         digest: sha256 of who and what is where.
@@ -102,14 +107,26 @@ def describe_split(
         ... )
     """
     return plain(
-        {"data": data, "split": split, "units": units, "unit": unit, "digest": digest, "users": dict(users), **more}
+        {
+            "data": data,
+            "split": split,
+            "units": units,
+            "unit": unit,
+            "digest": digest,
+            "users": dict(users),
+            **more,
+        }
     )
 
 
 def plain(value: Any) -> Any:
-    """The same with lists, dictionaries and numbers only, as JSON holds it; NaN and infinity become None."""
+    """The same with lists, dictionaries and numbers only, as JSON holds it; NaN and infinity become
+    None.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if fields := getattr(value, "_fields", None):  # a named tuple
@@ -156,7 +173,8 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Results of several splits or data sets as one: their rows, splits and axes together, the rest from the first.
+    """Results of several splits or data sets as one: their rows, splits and axes together, the rest
+    from the first.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -166,7 +184,9 @@ def join(parts: Sequence[Results]) -> Results:
     splits = [entry for part in parts for entry in part["splits"]]
     about = [(entry["data"], entry["split"], unit) for entry in splits for unit in entry["units"]]
     if twice := [key for key in about if about.count(key) > 1]:
-        raise ValueError(f"split {twice[0][1]} of {twice[0][0]!r} ({twice[0][2]} units) is in two of the results")
+        raise ValueError(
+            f"split {twice[0][1]} of {twice[0][0]!r} ({twice[0][2]} units) is in two of the results"
+        )
     axes = {name: of for part in reversed(parts) for name, of in part.get("axes", {}).items()}
     rows = [row for part in parts for row in part["rows"]]
     return {**parts[0], "splits": splits, "rows": rows, "axes": axes}
@@ -178,15 +198,23 @@ def select(results: Results, **where: Any) -> list[Row]:
     Example:
         >>> select(results, method="gaussian", control=None, users="unseen", shots=20)
     """
-    return [row for row in results["rows"] if all(row[field] == value for field, value in where.items())]
+    return [
+        row for row in results["rows"] if all(row[field] == value for field, value in where.items())
+    ]
 
 
 def users_of(results: Results, row: Row) -> np.ndarray:
-    """Who the per-user values of a row belong to: the ids of the original users, in the order of the values."""
+    """Who the per-user values of a row belong to: the ids of the original users, in the order of
+    the values.
+    """
     for entry in results["splits"]:
-        if (entry["data"], entry["split"]) == (row["data"], row["split"]) and row["units"] in entry["units"]:
+        if (entry["data"], entry["split"]) == (row["data"], row["split"]) and row["units"] in entry[
+            "units"
+        ]:
             return np.asarray(entry["users"][row["users"]])
-    raise ValueError(f"the results have no split {row['split']} of {row['data']!r} with {row['units']} units")
+    raise ValueError(
+        f"the results have no split {row['split']} of {row['data']!r} with {row['units']} units"
+    )
 
 
 def per_user(row: Row, metric: str) -> np.ndarray:

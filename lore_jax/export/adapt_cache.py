@@ -1,7 +1,8 @@
 """Adapting to the users of a cache on disk, some at a time: populations that fit in no memory.
 
-What stays in memory is the rewards of the table, `rank` numbers a response, and where each user's pairs stand; embeddings,
-pairs and names are read when they are needed, and posteriors are handed on as soon as they are found.
+What stays in memory is the rewards of the table, `rank` numbers a response, and where each user's
+pairs stand; embeddings, pairs and names are read when they are needed, and posteriors are handed on
+as soon as they are found.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ _TABLE_BYTES = 2**26  # of embeddings that are in memory together
 _PAIRS_AT_A_TIME = 2**24  # in a part of the user column that is looked at together
 
 
-def adapt_cache(model: Model, path: str | os.PathLike[str], *, users_at_a_time: int = 2**18) -> Iterator[Posterior]:
+def adapt_cache(
+    model: Model, path: str | os.PathLike[str], *, users_at_a_time: int = 2**18
+) -> Iterator[Posterior]:
     """Weights and posteriors of the users of a cache, in their order, some of them at a time.
 
-    Memory: 4 rank bytes a response, 8 bytes a user, 8 bytes a pair if the pairs are not in the order of their users, and
-    the posteriors of `users_at_a_time`. Every file is checked against the manifest before the first user.
+    Memory: 4 rank bytes a response, 8 bytes a user, 8 bytes a pair if the pairs are not in the
+    order of their users, and the posteriors of `users_at_a_time`. Every file is checked against the
+    manifest before the first user.
 
     Args:
         model: a fitted model.
@@ -56,7 +60,11 @@ def adapt_cache(model: Model, path: str | os.PathLike[str], *, users_at_a_time: 
     columns = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
     count, order = _where_users_are(columns["user"], manifest["users"])
     place = np.concatenate([[0], np.cumsum(count)])
-    names = _read_names(folder) if any(record["name"] == USERS for record in manifest["files"]) else None
+    names = (
+        _read_names(folder)
+        if any(record["name"] == USERS for record in manifest["files"])
+        else None
+    )
     for first in range(0, max(1, manifest["users"]), users_at_a_time):
         users = slice(first, min(first + users_at_a_time, manifest["users"]))
         places = slice(int(place[first]), int(place[users.stop]))
@@ -64,8 +72,14 @@ def adapt_cache(model: Model, path: str | os.PathLike[str], *, users_at_a_time: 
         some = {name: np.asarray(column[pairs]) for name, column in columns.items()}
         row = np.arange(places.start, places.stop) if order is None else order[places]
         some["user"] = np.repeat(np.arange(users.stop - first, dtype=np.int32), count[users])
-        own = None if names is None else np.array(list(itertools.islice(names, users.stop - first)), dtype=str)
-        prefs = Preferences(embeddings=table, **some, num_users=users.stop - first, user_ids=own, row=row, head=None)
+        own = (
+            None
+            if names is None
+            else np.array(list(itertools.islice(names, users.stop - first)), dtype=str)
+        )
+        prefs = Preferences(
+            embeddings=table, **some, num_users=users.stop - first, user_ids=own, row=row, head=None
+        )
         yield adapt_rewards(model, table, prefs)
 
 
@@ -82,7 +96,9 @@ def _rewards_of(model: Model, folder: Path, manifest: dict[str, Any]) -> Any:
 
 
 def _where_users_are(user: np.ndarray, num_users: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The number of pairs of each user, and the order that sorts pairs by user; None if they are sorted already."""
+    """The number of pairs of each user, and the order that sorts pairs by user; None if they are
+    sorted already.
+    """
     count, ascending, last = np.zeros(num_users, np.int64), True, 0
     for start in range(0, len(user), _PAIRS_AT_A_TIME):
         part = np.asarray(user[start : start + _PAIRS_AT_A_TIME])

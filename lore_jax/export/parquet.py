@@ -17,11 +17,13 @@ from lore_jax.storage.files import write_file
 
 
 def hash_user_ids(user_ids: Iterable[Any], key: bytes = b"") -> np.ndarray:
-    """Names that cannot be read back: `HMAC-SHA256(key, name)`, 64 hexadecimal digits; equal names stay equal.
+    """Names that cannot be read back: `HMAC-SHA256(key, name)`, 64 hexadecimal digits; equal names
+    stay equal.
 
     Args:
         user_ids: the users' names.
-        key: a secret. Without one, whoever can guess a name (an e-mail address, a number) can check the guess.
+        key: a secret. Without one, whoever can guess a name (an e-mail address, a number) can check
+            the guess.
 
     Returns:
         `[users]`, of str.
@@ -30,7 +32,10 @@ def hash_user_ids(user_ids: Iterable[Any], key: bytes = b"") -> np.ndarray:
         >>> hash_user_ids(["ann"], b"secret")[0][:8]
         'aad4e619'
     """
-    return np.array([hmac.new(key, str(name).encode(), hashlib.sha256).hexdigest() for name in user_ids], dtype="U64")
+    return np.array(
+        [hmac.new(key, str(name).encode(), hashlib.sha256).hexdigest() for name in user_ids],
+        dtype="U64",
+    )
 
 
 def export_weights(
@@ -43,13 +48,14 @@ def export_weights(
 ) -> Path:
     """Writes one row a user to a Parquet file, whole or not at all.
 
-    Columns: `user_id` (text; the user's number where users have no names), `weights` and `variance` (float32 lists of
+    Columns: `user_id` (text; the user's number where users have no names), `weights` and `variance`
+        (float32 lists of
     length rank: the mode, and the diagonal of the covariance there), `shots` and `converged`.
 
     Args:
         path: the file to make.
-        users: what is known of the users; or parts of them one after the other, each written before the next is asked
-            for, as `adapt_cache` gives them. One row group a part.
+        users: what is known of the users; or parts of them one after the other, each written before
+            the next is asked for, as `adapt_cache` gives them. One row group a part.
         hash_ids: write `hash_user_ids` instead of the names.
         hash_key: the key for that.
         overwrite: replace a file that is there.
@@ -69,7 +75,9 @@ def export_weights(
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already: overwrite it explicitly or choose another file")
+        raise FileExistsError(
+            f"{path} is there already: overwrite it explicitly or choose another file"
+        )
     parts = [users] if isinstance(users, Posterior) else users
     write_file(path, _parquet(parts, hash_key if hash_ids else None))
     return path
@@ -102,9 +110,13 @@ def _parquet(parts: Iterable[Posterior], hash_key: bytes | None) -> Iterator[byt
 
     sink, writer, done = _Sink(), None, 0
     for users in parts:
-        names = np.arange(done, done + users.num_users) if users.user_ids is None else users.user_ids
+        names = (
+            np.arange(done, done + users.num_users) if users.user_ids is None else users.user_ids
+        )
         done += users.num_users
-        rows = _table(users, names.astype(str) if hash_key is None else hash_user_ids(names, hash_key))
+        rows = _table(
+            users, names.astype(str) if hash_key is None else hash_user_ids(names, hash_key)
+        )
         writer = writer or pyarrow.parquet.ParquetWriter(sink, rows.schema)
         writer.write_table(rows, row_group_size=max(1, users.num_users))
         yield from sink.take()
@@ -118,13 +130,19 @@ def _table(users: Posterior, names: np.ndarray) -> Any:
     import pyarrow
 
     weights = np.asarray(users.weights, np.float32)
-    variance = np.ascontiguousarray(np.diagonal(np.asarray(users.covariance, np.float32), axis1=1, axis2=2))
+    variance = np.ascontiguousarray(
+        np.diagonal(np.asarray(users.covariance, np.float32), axis1=1, axis2=2)
+    )
     rank = weights.shape[1]
     return pyarrow.table(
         {
             "user_id": pyarrow.array(names.tolist(), pyarrow.string()),
-            "weights": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(weights.reshape(-1)), rank),
-            "variance": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(variance.reshape(-1)), rank),
+            "weights": pyarrow.FixedSizeListArray.from_arrays(
+                pyarrow.array(weights.reshape(-1)), rank
+            ),
+            "variance": pyarrow.FixedSizeListArray.from_arrays(
+                pyarrow.array(variance.reshape(-1)), rank
+            ),
             "shots": pyarrow.array(np.asarray(users.shots, np.int32)),
             "converged": pyarrow.array(np.asarray(users.converged, bool)),
         }

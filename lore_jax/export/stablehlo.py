@@ -29,10 +29,11 @@ def export_adapt(
 ) -> Path:
     """Writes adapting as a StableHLO program, which runs wherever JAX does, without this library.
 
-    `(embeddings [responses, dim] float32, chosen [users, shots] int32, rejected [users, shots] int32, weight
-    [users, shots] float32) -> {"weights" [users, rank], "covariance" [users, rank, rank], "shots", "converged", "steps",
-    "grad_norm" [users]}`, for any number of users and responses; a pair of weight 0 is padding. The model is part of the
-    program. Terms that responses of the fit have of their own are not: responses count as new.
+    `(embeddings [responses, dim] float32, chosen [users, shots] int32, rejected [users, shots]
+    int32, weight [users, shots] float32) -> {"weights" [users, rank], "covariance" [users, rank,
+    rank], "shots", "converged", "steps", "grad_norm" [users]}`, for any number of users and
+    responses; a pair of weight 0 is padding. The model is part of the program. Terms that responses
+    of the fit have of their own are not: responses count as new.
 
     Args:
         path: the file to make.
@@ -57,25 +58,34 @@ def export_adapt(
     if shots < 1:
         raise ValueError(f"shots is {shots}: 1 or more is expected")
 
-    def run(embeddings: jax.Array, chosen: jax.Array, rejected: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
+    def run(
+        embeddings: jax.Array, chosen: jax.Array, rejected: jax.Array, weight: jax.Array
+    ) -> dict[str, jax.Array]:
         table = apply_basis(model, embeddings)
         features = jnp.moveaxis(table[chosen] - table[rejected], 0, -1)
         found = adapt_user(model, features, weight.T)
         return {name: jnp.moveaxis(getattr(found, name), -1, 0) for name in POSTERIOR_ARRAYS}
 
     responses, users = jax.export.symbolic_shape("responses, users")
-    index, weight = (jax.ShapeDtypeStruct((users, shots), dtype) for dtype in (jnp.int32, jnp.float32))
+    index, weight = (
+        jax.ShapeDtypeStruct((users, shots), dtype) for dtype in (jnp.int32, jnp.float32)
+    )
     embeddings = jax.ShapeDtypeStruct((responses, input_width(model)), jnp.float32)
     return _write_program(path, run, (embeddings, index, index, weight), platforms, overwrite)
 
 
 def export_score(
-    path: str | os.PathLike[str], model: Model, *, platforms: Sequence[str] = PLATFORMS, overwrite: bool = False
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    platforms: Sequence[str] = PLATFORMS,
+    overwrite: bool = False,
 ) -> Path:
     """Writes scoring as a StableHLO program, which runs wherever JAX does, without this library.
 
-    `(embeddings [candidates, dim] float32, weights [users, rank] float32) -> scores [users, candidates]`, in logits, for
-    any number of users and candidates. The model is part of the program, without its responses' own terms.
+    `(embeddings [candidates, dim] float32, weights [users, rank] float32) -> scores [users,
+    candidates]`, in logits, for any number of users and candidates. The model is part of the
+    program, without its responses' own terms.
 
     Args:
         path: the file to make.
@@ -105,11 +115,17 @@ def export_score(
 
 
 def _write_program(
-    path: str | os.PathLike[str], run: Callable[..., Any], shapes: Any, platforms: Sequence[str], overwrite: bool
+    path: str | os.PathLike[str],
+    run: Callable[..., Any],
+    shapes: Any,
+    platforms: Sequence[str],
+    overwrite: bool,
 ) -> Path:
     path = Path(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already: overwrite it explicitly or choose another file")
+        raise FileExistsError(
+            f"{path} is there already: overwrite it explicitly or choose another file"
+        )
     program = jax.export.export(jax.jit(run), platforms=tuple(platforms))(*shapes)
     write_file(path, [bytes(program.serialize())])
     return path

@@ -16,22 +16,26 @@ from lore_jax.model.basis import LinearBasis, MLPBasis
 
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
-    """What to fit. None means chosen on validation folds of the preferences given; nothing else is ever looked at.
+    """What to fit. None means chosen on validation folds of the preferences given; nothing else is
+    ever looked at.
 
     Attributes:
         family: "gaussian" (signed weights around a learned population) or "simplex" (the paper's).
-        rank: columns of the basis. 0 is the reference head, 1 is Bradley-Terry; in the gaussian family column 0 is the
-            population direction and the others carry the deviations of users from it.
+        rank: columns of the basis. 0 is the reference head, 1 is Bradley-Terry; in the gaussian
+            family column 0 is the population direction and the others carry the deviations of users
+            from it.
         ridge_population: ridge on the population direction, in units of pairs (gaussian).
         ridge_deviation: ridge on the columns of the deviations, in units of pairs (gaussian).
-        response_terms: size of the terms that responses have of their own, relative to the basis; 0: none (gaussian).
-        camps: how many camps the population's users fall into; 0: none, their deviations are N(0, I); 2, 4 or 8: a
-            mixture of so many Gaussians is learned (gaussian).
-        stretch: what the fitted rewards are multiplied by, against the shrinkage that ridges bring (gaussian).
-        use: what validation mirrors: "unseen" units (new prompts or responses, as replies of a language model always
-            are) or "seen" ones, of which other users' choices are known.
-        unit: what folds must not cut: "prompt", or "response" where everybody judges the same few; None: "prompt" if
-            there are several times as many prompts as folds, else "response".
+        response_terms: size of the terms that responses have of their own, relative to the basis;
+            0: none (gaussian).
+        camps: how many camps the population's users fall into; 0: none, their deviations are N(0,
+            I); 2, 4 or 8: a mixture of so many Gaussians is learned (gaussian).
+        stretch: what the fitted rewards are multiplied by, against the shrinkage that ridges bring
+            (gaussian).
+        use: what validation mirrors: "unseen" units (new prompts or responses, as replies of a
+            language model always are) or "seen" ones, of which other users' choices are known.
+        unit: what folds must not cut: "prompt", or "response" where everybody judges the same few;
+            None: "prompt" if there are several times as many prompts as folds, else "response".
         folds: number of validation folds.
         hidden: widths of the basis' hidden layers; none: a linear basis.
         population: how Laplace EM runs (gaussian).
@@ -54,8 +58,11 @@ class FitConfig:
 
 
 CAMPS = (0, 2, 4, 8)  # none, and what `learn_camps` passes on its way
-PAPER = FitConfig(family="simplex", rank=5)  # the paper's objective, initialisation and optimiser, to the letter
-# Near the paper's loss and accuracy at every size tried, and nine to twenty times as fast (`benchmarks/README.md`).
+PAPER = FitConfig(
+    family="simplex", rank=5
+)  # the paper's objective, initialisation and optimiser, to the letter
+# Near the paper's loss and accuracy at every size tried, and nine to twenty times as fast
+# (`benchmarks/README.md`).
 PAPER_IN_BLOCKS = FitConfig(family="simplex", rank=5, simplex=IN_BLOCKS)
 # One direction for everybody, its ridge chosen.
 RIDGE_BRADLEY_TERRY = FitConfig(rank=1, response_terms=0.0, camps=0, stretch=1.0)
@@ -72,7 +79,9 @@ def check(prefs: Preferences, config: FitConfig) -> None:
     if prefs.num_pairs == 0 or not prefs.weight.any():
         raise ValueError("there are no pairs with any weight: a fit needs at least one")
     if config.rank is not None and not 1 <= config.rank <= prefs.dim and not config.hidden:
-        raise ValueError(f"rank is {config.rank}: 1 to {prefs.dim}, the dim of the embeddings, is expected")
+        raise ValueError(
+            f"rank is {config.rank}: 1 to {prefs.dim}, the dim of the embeddings, is expected"
+        )
     if config.family == "simplex" and config.simplex.anchor and prefs.head is None:
         raise ValueError("anchor is set, but the preferences have no reference head")
     for name in ("ridge_population", "ridge_deviation", "stretch"):
@@ -84,7 +93,9 @@ def check(prefs: Preferences, config: FitConfig) -> None:
     if config.camps is not None and config.camps not in CAMPS:
         raise ValueError(f"camps is {config.camps}: {', '.join(map(str, CAMPS))} is expected")
     if config.camps and config.rank == 1:
-        raise ValueError(f"camps is {config.camps}, but with rank 1 nobody deviates: camps 0 is expected")
+        raise ValueError(
+            f"camps is {config.camps}, but with rank 1 nobody deviates: camps 0 is expected"
+        )
 
 
 def make_basis(config: FitConfig, rank: int) -> nn.Module:
@@ -93,5 +104,7 @@ def make_basis(config: FitConfig, rank: int) -> nn.Module:
 
 
 def default_unit(prefs: Preferences, folds: int) -> Unit:
-    """What folds must not cut, if nobody says: prompts where there are at least five a fold, else responses."""
+    """What folds must not cut, if nobody says: prompts where there are at least five a fold, else
+    responses.
+    """
     return "prompt" if len(set(prefs.prompt.tolist())) >= 5 * folds else "response"

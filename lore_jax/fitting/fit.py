@@ -1,4 +1,6 @@
-"""fit: preferences in, a model and everybody's weights out; what is not given is chosen on validation."""
+"""fit: preferences in, a model and everybody's weights out; what is not given is chosen on
+validation.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +56,12 @@ class History(NamedTuple):
 
 
 class JointFit(NamedTuple):
-    """A joint fit ready to run: everything but the state. Made by `start`; `state` advances it, `finish` ends it.
+    """A joint fit ready to run: everything but the state. Made by `start`; `state` advances it,
+    `finish` ends it.
 
     Attributes:
-        advance: `(state, steps) -> (state, info)`, jitted; `info` holds `loss` and `grad_norm`, `[steps]`.
+        advance: `(state, steps) -> (state, info)`, jitted; `info` holds `loss` and `grad_norm`,
+            `[steps]`.
         finish: `state -> (model, posterior of the users of the fit)`.
         steps: how many steps make the fit.
         choice: rank, ridges, response terms, camps and stretch.
@@ -79,10 +83,11 @@ def fit(
     devices: Devices | None = None,
     mapping: Mapping = "jit",
 ) -> tuple[Model, Posterior, History]:
-    """Fits the basis and everybody's weights together; rank and ridges are chosen on validation if not given.
+    """Fits the basis and everybody's weights together; rank and ridges are chosen on validation if
+    not given.
 
-    Gaussian family: Laplace EM (`population.py`). Simplex family: the paper's objective (`simplex.py`). Prints nothing
-    and writes nothing.
+    Gaussian family: Laplace EM (`population.py`). Simplex family: the paper's objective
+    (`simplex.py`). Prints nothing and writes nothing.
 
     Args:
         prefs: the pairs of the seen users.
@@ -95,13 +100,14 @@ def fit(
         The model, the posterior of the users of `prefs` in their order, and the history.
 
     Raises:
-        ValueError: there are no pairs, the rank exceeds the dim, the reference head is asked for and absent, or there
-            are too few units for the folds.
+        ValueError: there are no pairs, the rank exceeds the dim, the reference head is asked for
+            and absent, or there are too few units for the folds.
 
     Example:
         >>> model, users, history = fit(prefs, FitConfig(), key=jax.random.key(0))
         >>> history.choice
-        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0, 'camps': 0, 'stretch': 1.15}
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0,
+        'camps': 0, 'stretch': 1.15}
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.2.
@@ -133,7 +139,8 @@ def start(
     devices: Devices | None = None,
     mapping: Mapping = "jit",
 ) -> tuple[JointFit, Any]:
-    """Chooses what is to be chosen and makes the state before the first step, for callers who run a fit in chunks.
+    """Chooses what is to be chosen and makes the state before the first step, for callers who run a
+    fit in chunks.
 
     Args:
         prefs: the pairs of the seen users.
@@ -143,7 +150,8 @@ def start(
         mapping: "jit" or "pmap".
 
     Returns:
-        The fit and its first state. Chunks of any sizes that add up to `steps` end in the same state.
+        The fit and its first state. Chunks of any sizes that add up to `steps` end in the same
+        state.
 
     Raises:
         ValueError: as `fit`.
@@ -164,7 +172,9 @@ def start(
 
     def advance(state: Any, steps: int) -> tuple[Any, dict[str, np.ndarray]]:
         if isinstance(data, PlacedBlocks):
-            return _pass_over_blocks(_one_step(*step, mapping, tuple(devices)), state, data, hyper, steps)
+            return _pass_over_blocks(
+                _one_step(*step, mapping, tuple(devices)), state, data, hyper, steps
+            )
         state, info = _chunk(*step, steps, mapping, tuple(devices))(state, data, hyper)
         return state, {name: first_shard(values) for name, values in info.items()}
 
@@ -173,7 +183,12 @@ def start(
 
 @functools.cache
 def _chunk(
-    step: Callable[..., Any], module: Any, settings: Any, steps: int, mapping: Mapping, devices: tuple[Any, ...]
+    step: Callable[..., Any],
+    module: Any,
+    settings: Any,
+    steps: int,
+    mapping: Mapping,
+    devices: tuple[Any, ...],
 ) -> Callable[..., Any]:
     """A chunk of steps on all shards; cached, so that fits of one shape share a compiled program."""
 
@@ -188,31 +203,45 @@ def _chunk(
 def _one_step(
     step: Callable[..., Any], module: Any, settings: Any, mapping: Mapping, devices: tuple[Any, ...]
 ) -> Callable[..., Any]:
-    return over_shards(functools.partial(step, module=module, config=settings), mapping, devices=devices)
+    return over_shards(
+        functools.partial(step, module=module, config=settings), mapping, devices=devices
+    )
 
 
 def _pass_over_blocks(
-    step: Callable[..., Any], state: simplex.SimplexState, blocks: PlacedBlocks, hyper: Any, steps: int
+    step: Callable[..., Any],
+    state: simplex.SimplexState,
+    blocks: PlacedBlocks,
+    hyper: Any,
+    steps: int,
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Steps on the blocks in turn, every epoch in another order, which the number of steps behind decides.
+    """Steps on the blocks in turn, every epoch in another order, which the number of steps behind
+    decides.
 
-    Steps are dispatched one by one, each on a block of its own: on a CPU a view of the table, which nothing copies.
+    Steps are dispatched one by one, each on a block of its own: on a CPU a view of the table, which
+        nothing copies.
     """
     taken, infos = simplex.steps_taken(state), []
     epochs = {step // len(blocks) for step in range(taken, taken + steps)}
     orders = {epoch: np.random.default_rng(epoch).permutation(len(blocks)) for epoch in epochs}
-    numbers = (int(orders[step // len(blocks)][step % len(blocks)]) for step in range(taken, taken + steps))
+    numbers = (
+        int(orders[step // len(blocks)][step % len(blocks)]) for step in range(taken, taken + steps)
+    )
     for data in blocks.in_turn(numbers):
         state, info = step(state, data, hyper)
         infos.append(info)
-        if len(infos) > 1:  # steps that wait hold memory, and a table that is streamed would be sent at once
+        if (
+            len(infos) > 1
+        ):  # steps that wait hold memory, and a table that is streamed would be sent at once
             infos[-2]["loss"].block_until_ready()
     return state, {name: np.array([first_shard(info[name]) for info in infos]) for name in infos[0]}
 
 
 @functools.cache
 def _first_state(module: Any, settings: population.PopulationConfig) -> Callable[..., Any]:
-    def begin(keys: jax.Array, data: FitData, hyper: population.PopulationHyper) -> population.PopulationState:
+    def begin(
+        keys: jax.Array, data: FitData, hyper: population.PopulationHyper
+    ) -> population.PopulationState:
         return population.init(settings, module, data, hyper, keys)
 
     return over_shards(begin, donate=False)
@@ -222,7 +251,11 @@ def _start_gaussian(
     prefs: Preferences, config: FitConfig, choice: Choice, key: jax.Array, devices: Devices
 ) -> tuple[Any, ...]:
     rank = int(choice["rank"])
-    module, hyper, scale = make_basis(config, rank), gaussian_hyper(choice, rank), rms_row_norm(prefs.embeddings)
+    module, hyper, scale = (
+        make_basis(config, rank),
+        gaussian_hyper(choice, rank),
+        rms_row_norm(prefs.embeddings),
+    )
     data, _ = place(prefs, scale, devices)
 
     def finish(state: population.PopulationState) -> tuple[Model, Posterior]:
@@ -231,7 +264,9 @@ def _start_gaussian(
         terms = None
         if choice["response_terms"] > 0:
             # A response that nobody judged is as unknown as one that the table does not have.
-            judged = np.unique(np.concatenate([side[prefs.weight > 0] for side in (prefs.chosen, prefs.rejected)]))
+            judged = np.unique(
+                np.concatenate([side[prefs.weight > 0] for side in (prefs.chosen, prefs.rejected)])
+            )
             values = jnp.asarray(choice["response_terms"] * params["terms"])[judged]
             variance = choice["stretch"] ** 2 * population.term_variance(hyper)
             terms = ResponseTerms(response_keys(prefs.embeddings)[judged], values, variance)
@@ -250,25 +285,35 @@ def _start_gaussian(
 
 
 def _stretched(params: Any, by: float) -> Any:
-    """The parameters whose rewards are `by` times as large: the last layer, and the responses' terms."""
+    """The parameters whose rewards are `by` times as large: the last layer, and the responses'
+    terms.
+    """
     basis = params["basis"]
     return {"basis": {**basis, "V": by * basis["V"]}, "terms": by * params["terms"]}
 
 
 @functools.cache
 def _camps(module: Any, camps: int) -> Callable[..., Any]:
-    def learn(state: population.PopulationState, data: FitData, hyper: population.PopulationHyper) -> Mixture:
+    def learn(
+        state: population.PopulationState, data: FitData, hyper: population.PopulationHyper
+    ) -> Mixture:
         table = population.table_of_rewards(module, state.params, data, hyper)
         differences = [features(table, bucket) for bucket in data.buckets]
-        learned = learn_camps(differences, [bucket.weight for bucket in data.buckets], camps.bit_length() - 1)
+        learned = learn_camps(
+            differences, [bucket.weight for bucket in data.buckets], camps.bit_length() - 1
+        )
         return jax.tree.map(lambda leaf: leaf[-1], learned)
 
     return over_shards(learn, donate=False)
 
 
 def _with_camps(prior: Population, learned: Mixture) -> Population:
-    """The population with camps, in coordinates in which all users together have mean 0 and covariance I."""
-    camps = jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), learned)  # the same on every shard
+    """The population with camps, in coordinates in which all users together have mean 0 and
+    covariance I.
+    """
+    camps = jax.tree.map(
+        lambda leaf: np.asarray(leaf[0], np.float64), learned
+    )  # the same on every shard
     mean, covariance = (np.asarray(moment) for moment in camps.moments())
     root = np.linalg.cholesky(covariance)
     camps = Mixture(
@@ -317,7 +362,9 @@ def _start_simplex(
             settings.temperature,
         )
         users = population_posterior(model, prefs.num_users, prefs.user_ids)
-        return model, dataclasses.replace(users, weights=found.weights, shots=prefs.pairs_per_user().astype(np.int32))
+        return model, dataclasses.replace(
+            users, weights=found.weights, shots=prefs.pairs_per_user().astype(np.int32)
+        )
 
     first = (shard_copies(params, devices), jax.tree.map(lambda leaf: split(leaf, devices), logits))
     state = over_shards(begin)(first, first_data, hyper)

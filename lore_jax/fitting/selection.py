@@ -1,4 +1,6 @@
-"""Choosing rank, ridges and the like on validation folds of the preferences to be fitted, and on nothing else."""
+"""Choosing rank, ridges and the like on validation folds of the preferences to be fitted, and on
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _RIDGES_POPULATION = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 _RIDGES_DEVIATION = (30.0, 10.0, 3.0, 1.0)
 _RESPONSE_TERMS = (0.0, 1.0, 2.0)
 _STRETCHES = (1.0, 1.15, 1.3, 1.5, 1.75)
-_QUICK = PopulationConfig(steps=60, learning_rate=0.1)  # ends within noise of the full fit; enough to choose by
+_QUICK = PopulationConfig(
+    steps=60, learning_rate=0.1
+)  # ends within noise of the full fit; enough to choose by
 
 Choice = dict[str, float]
 
@@ -37,11 +41,13 @@ Choice = dict[str, float]
 def choose(
     prefs: Preferences, config: FitConfig, *, key: jax.Array, devices: Devices | None = None
 ) -> tuple[Choice, tuple[SweepTable, ...]]:
-    """Rank, ridges, response terms, camps and stretch: those given, the others by the mean log loss on held-out pairs.
+    """Rank, ridges, response terms, camps and stretch: those given, the others by the mean log loss
+    on held-out pairs.
 
-    Gaussian family, in two sweeps: the population's ridge and the responses' terms while nobody deviates (a convex
-    problem), then rank, the deviations' ridge, and either the stretch or the number of camps. Ties go to the lower rank,
-    the larger ridge, the least stretch and the fewest camps.
+    Gaussian family, in two sweeps: the population's ridge and the responses' terms while nobody
+    deviates (a convex problem), then rank, the deviations' ridge, and either the stretch or the
+    number of camps. Ties go to the lower rank, the larger ridge, the least stretch and the fewest
+    camps.
 
     Args:
         prefs: the pairs of the seen users.
@@ -57,24 +63,34 @@ def choose(
 
     Example:
         >>> choose(prefs, FitConfig(rank=9, ridge_deviation=10.0), key=jax.random.key(0))[0]
-        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0, 'camps': 0, 'stretch': 1.15}
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0,
+        'camps': 0, 'stretch': 1.15}
     """
     simplex = config.family == "simplex"
-    ranks = (config.rank,) if config.rank is not None else (_SIMPLEX_RANKS if simplex else _GAUSSIAN_RANKS)
+    ranks = (
+        (config.rank,)
+        if config.rank is not None
+        else (_SIMPLEX_RANKS if simplex else _GAUSSIAN_RANKS)
+    )
     ranks = [rank for rank in ranks if rank <= prefs.dim or config.hidden]
     return (_choose_simplex if simplex else _choose_gaussian)(prefs, config, ranks, key, devices)
 
 
 def gaussian_hyper(choice: Choice, columns: int) -> PopulationHyper:
-    """The traced hyper-parameters of a choice for a basis of `columns` columns; those beyond its rank are masked."""
+    """The traced hyper-parameters of a choice for a basis of `columns` columns; those beyond its
+    rank are masked.
+    """
     names = ("ridge_population", "ridge_deviation", "response_terms")
     return PopulationHyper(
-        **{name: jnp.float32(choice[name]) for name in names}, columns=_mask(choice["rank"], columns)[1:]
+        **{name: jnp.float32(choice[name]) for name in names},
+        columns=_mask(choice["rank"], columns)[1:],
     )
 
 
 def simplex_hyper(choice: Choice, columns: int, head: np.ndarray | None) -> SimplexHyper:
-    """The traced hyper-parameters of a choice for a basis of `columns` columns; those beyond its rank are masked."""
+    """The traced hyper-parameters of a choice for a basis of `columns` columns; those beyond its
+    rank are masked.
+    """
     return SimplexHyper(_mask(choice["rank"], columns), None if head is None else jnp.asarray(head))
 
 
@@ -84,7 +100,9 @@ def _choose_gaussian(
     def candidates(given: float | None, values: tuple[float, ...]) -> tuple[float, ...]:
         return values if given is None else (given,)
 
-    def stage(grid: list[Choice], camps: tuple[int, ...], stretches: tuple[float, ...]) -> SweepTable:
+    def stage(
+        grid: list[Choice], camps: tuple[int, ...], stretches: tuple[float, ...]
+    ) -> SweepTable:
         width = int(max(choice["rank"] for choice in grid))
         pipeline = GaussianPipeline(make_basis(config, width), _QUICK, camps, stretches)
         hypers = [gaussian_hyper(choice, width) for choice in grid]
@@ -96,9 +114,15 @@ def _choose_gaussian(
     deviating = [rank for rank in ranks if rank > 1]
     tables = []
     grid: list[Choice] = [
-        {"rank": 1, "ridge_population": ridge, "ridge_deviation": ridges_deviation[0], "response_terms": terms}
+        {
+            "rank": 1,
+            "ridge_population": ridge,
+            "ridge_deviation": ridges_deviation[0],
+            "response_terms": terms,
+        }
         for ridge, terms in itertools.product(
-            candidates(config.ridge_population, _RIDGES_POPULATION), candidates(config.response_terms, _RESPONSE_TERMS)
+            candidates(config.ridge_population, _RIDGES_POPULATION),
+            candidates(config.response_terms, _RESPONSE_TERMS),
         )
     ]
     camps = (0,)
@@ -128,7 +152,9 @@ def _choose_simplex(
     pipeline = SimplexPipeline(make_basis(config, width), config.simplex, prefs.num_users)
     hypers = [simplex_hyper(choice, width, prefs.head) for choice in grid]
     roles = _roles(prefs, config, key)
-    table = sweep(prefs, config.simplex.input_scale, pipeline, grid, hypers, roles, key=key, devices=devices)
+    table = sweep(
+        prefs, config.simplex.input_scale, pipeline, grid, hypers, roles, key=key, devices=devices
+    )
     return grid[table.best], (table,)
 
 

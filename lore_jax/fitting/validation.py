@@ -1,12 +1,12 @@
 """Validation: many settings of a joint fit on many folds, as one compiled program.
 
-A fold is three sets of weights on the same pairs, laid out once: pairs that fit the basis, pairs that adapt users to it
-(their shots), and pairs that are predicted. Settings are traced numbers, ranks are masks of columns, so one function of
-(fold, setting) serves all of them and is mapped over the grid; nothing is compiled twice and no Python loop runs over
-settings.
+A fold is three sets of weights on the same pairs, laid out once: pairs that fit the basis, pairs
+that adapt users to it (their shots), and pairs that are predicted. Settings are traced numbers,
+ranks are masks of columns, so one function of (fold, setting) serves all of them and is mapped over
+the grid; nothing is compiled twice and no Python loop runs over settings.
 
-A fold mirrors the use. With `use="unseen"` whole units (prompts, responses) are held out, because replies to be ranked
-will be new; with `use="seen"` a part of each user's own units.
+A fold mirrors the use. With `use="unseen"` whole units (prompts, responses) are held out, because
+replies to be ranked will be new; with `use="seen"` a part of each user's own units.
 """
 
 from __future__ import annotations
@@ -70,23 +70,29 @@ class SweepTable(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Log loss in nats and correctness of each pair of a bucket, for each variant, `[variants, shots, users]`."""
+    """Log loss in nats and correctness of each pair of a bucket, for each variant, `[variants,
+    shots, users]`.
+    """
 
     loss: jax.Array
     correct: jax.Array
 
 
 class Pipeline(Protocol):
-    """Fit, adapt, predict, for one shard, fold and setting; hashable, so that equal pipelines share a program.
+    """Fit, adapt, predict, for one shard, fold and setting; hashable, so that equal pipelines share
+    a program.
 
     Attributes:
-        variants: what is varied after the fit, so that one fit serves all of it; the first is the most regularised.
+        variants: what is varied after the fit, so that one fit serves all of it; the first is the
+            most regularised.
     """
 
     @property
     def variants(self) -> list[dict[str, float]]: ...  # noqa: D102
 
-    def __call__(self, data: FitData, fold: tuple[FoldWeights, ...], hyper: Any, key: jax.Array) -> list[Prediction]:
+    def __call__(
+        self, data: FitData, fold: tuple[FoldWeights, ...], hyper: Any, key: jax.Array
+    ) -> list[Prediction]:
         """Predictions of all pairs of each bucket; the data come with the fold's fit weights."""
         ...
 
@@ -117,19 +123,28 @@ class GaussianPipeline:
         ]
 
     def __call__(
-        self, data: FitData, fold: tuple[FoldWeights, ...], hyper: population.PopulationHyper, key: jax.Array
+        self,
+        data: FitData,
+        fold: tuple[FoldWeights, ...],
+        hyper: population.PopulationHyper,
+        key: jax.Array,
     ) -> list[Prediction]:
-        """Predictions with the uncertainty of the weights, and of responses the fold's fit has not seen, integrated."""
+        """Predictions with the uncertainty of the weights, and of responses the fold's fit has not
+        seen, integrated.
+        """
         module, config = self.module, self.config
         state = population.init(config, module, data, hyper, key)
         if not population.is_convex(module, hyper):
             one = functools.partial(population.step, module=module, config=config)
-            state, _ = jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=config.steps)
+            state, _ = jax.lax.scan(
+                lambda carry, _: one(carry, data, hyper), state, length=config.steps
+            )
         table = population.table_of_rewards(module, state.params, data, hyper)
         unknown, variances = _unknown_responses(data), population.term_variance(hyper)
         differences = [features(table, bucket) for bucket in data.buckets]
         priors = self._priors(
-            [self.stretches[0] * of for of in differences], [bucket.weight for bucket in data.buckets]
+            [self.stretches[0] * of for of in differences],
+            [bucket.weight for bucket in data.buckets],
         )
         out = []
         for bucket, roles, of_pairs in zip(data.buckets, fold, differences, strict=True):
@@ -147,18 +162,24 @@ class GaussianPipeline:
                 variance = quadratic_form(f[1:], found.covariance) + news * of_terms[None]  # noqa: B023
                 return _predict(mean / jnp.sqrt(1.0 + jnp.pi / 8.0 * variance))
 
-            out.append(jax.lax.map(predict, (priors, jnp.array([v["stretch"] for v in self.variants]))))
+            out.append(
+                jax.lax.map(predict, (priors, jnp.array([v["stretch"] for v in self.variants])))
+            )
         return out
 
     def _priors(self, differences: list[jax.Array], weights: list[jax.Array]) -> Mixture:
-        """The prior of deviations for each number of camps, learned from the pairs of the fold's fit."""
+        """The prior of deviations for each number of camps, learned from the pairs of the fold's
+        fit.
+        """
         k = len(differences[0]) - 1
         most = max(self.camps)
         if not most:
             return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(self.variants)), one_camp(k))
         learned = learn_camps(differences, weights, most.bit_length() - 1)
         chosen = [
-            jax.tree.map(lambda leaf: leaf[camps.bit_length() - 1], learned) if camps else one_camp(k, most)  # noqa: B023
+            jax.tree.map(lambda leaf: leaf[camps.bit_length() - 1], learned)
+            if camps
+            else one_camp(k, most)  # noqa: B023
             for camps in (int(variant["camps"]) for variant in self.variants)
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *chosen)
@@ -184,7 +205,11 @@ class SimplexPipeline:
         return [{}]
 
     def __call__(
-        self, data: FitData, fold: tuple[FoldWeights, ...], hyper: simplex.SimplexHyper, key: jax.Array
+        self,
+        data: FitData,
+        fold: tuple[FoldWeights, ...],
+        hyper: simplex.SimplexHyper,
+        key: jax.Array,
     ) -> list[Prediction]:
         """Predictions at the optimal weights."""
         module, config = self.module, self.config
@@ -195,22 +220,33 @@ class SimplexPipeline:
         logits = tuple(everybody[roles.user].T for roles in fold)
         state = simplex.init(config, params, logits, data)
         one = functools.partial(simplex.step, module=module, config=config)
-        state, _ = jax.lax.scan(lambda carry, _: one(carry, data, hyper), state, length=config.steps)
-        table = jnp.asarray(module.apply({"params": state.params}, data.embeddings, data.input_scale))
+        state, _ = jax.lax.scan(
+            lambda carry, _: one(carry, data, hyper), state, length=config.steps
+        )
+        table = jnp.asarray(
+            module.apply({"params": state.params}, data.embeddings, data.input_scale)
+        )
         out = []
         for bucket, roles in zip(data.buckets, fold, strict=True):
             of_pairs = features(table, bucket) / config.temperature
-            # A column out of use is made worse than any other on every pair, so that the optimum gives it no weight.
+            # A column out of use is made worse than any other on every pair, so that the optimum
+            # gives it no weight.
             worst = -1.0 - jnp.max(jnp.abs(of_pairs))
-            found = simplex_estimate(jnp.where(hyper.columns[:, None, None] > 0, of_pairs, worst), roles.shots)
-            weights = found.weights * hyper.columns[:, None]  # all of it, but for users without shots
+            found = simplex_estimate(
+                jnp.where(hyper.columns[:, None, None] > 0, of_pairs, worst), roles.shots
+            )
+            weights = (
+                found.weights * hyper.columns[:, None]
+            )  # all of it, but for users without shots
             weights = weights / jnp.sum(weights, axis=0)[None]
             out.append(_predict(jnp.sum(of_pairs * weights[:, None], axis=0)[None]))
         return out
 
 
 def _unknown_responses(data: FitData) -> jax.Array:
-    """1 for responses that no pair of the fit has on any shard, 0 for the others, float32 `[responses]`."""
+    """1 for responses that no pair of the fit has on any shard, 0 for the others, float32
+    `[responses]`.
+    """
     seen = jnp.zeros(data.embeddings.shape[0])
     for bucket in data.buckets:
         seen = seen.at[bucket.chosen].add(bucket.weight).at[bucket.rejected].add(bucket.weight)
@@ -221,7 +257,9 @@ def _predict(logit: jax.Array) -> Prediction:
     return Prediction(jax.nn.softplus(-logit), 0.5 * (1.0 + jnp.sign(logit)))
 
 
-def fold_roles(prefs: Preferences, count: int, *, use: Use, unit: Unit, seed: int) -> dict[str, np.ndarray]:
+def fold_roles(
+    prefs: Preferences, count: int, *, use: Use, unit: Unit, seed: int
+) -> dict[str, np.ndarray]:
     """Which pairs do what in each fold.
 
     Args:
@@ -238,9 +276,16 @@ def fold_roles(prefs: Preferences, count: int, *, use: Use, unit: Unit, seed: in
         ValueError: there are too few units for the folds.
     """
     cuts = folds(prefs, count, use=use, unit=unit, seed=seed)
-    train, test = (np.stack(parts) for parts in zip(*[(cut.train, cut.test) for cut in cuts], strict=True))
-    # Keeping the users who are predicted out of the fit as well chose no better on real votes, from less data.
-    return {"fit": prefs.weight * train, "shots": prefs.weight * train, "test": test.astype(np.float32)}
+    train, test = (
+        np.stack(parts) for parts in zip(*[(cut.train, cut.test) for cut in cuts], strict=True)
+    )
+    # Keeping the users who are predicted out of the fit as well chose no better on real votes, from
+    # less data.
+    return {
+        "fit": prefs.weight * train,
+        "shots": prefs.weight * train,
+        "test": test.astype(np.float32),
+    }
 
 
 def sweep(
@@ -255,14 +300,15 @@ def sweep(
     devices: Devices | None = None,
     batch: int = 1,
 ) -> SweepTable:
-    """Runs a pipeline for every setting of a grid, in all of its variants, on every fold, in one program.
+    """Runs a pipeline for every setting of a grid, in all of its variants, on every fold, in one
+    program.
 
     Args:
         prefs: the training pairs.
         input_scale: what the basis divides embeddings by.
         pipeline: what to run.
-        grid: the settings, in the order in which ties are broken: the most regularised first. Each stands in the
-            table once for each of the pipeline's variants.
+        grid: the settings, in the order in which ties are broken: the most regularised first. Each
+            stands in the table once for each of the pipeline's variants.
         hypers: each setting as the pipeline's traced hyper-parameters.
         roles: from `fold_roles`.
         key: for initialisations, the same in every run.
@@ -289,12 +335,18 @@ def sweep(
     sums = _program(pipeline, batch)(weights, data, (stacked, jnp.array(runs, jnp.int32), key))
     sums = tuple(on_host(leaf) for leaf in sums)
     variants = pipeline.variants
-    totals = layout.collect(sums, np.zeros((len(runs), 2, len(variants))))  # [num_users, runs, 2, variants]
+    totals = layout.collect(
+        sums, np.zeros((len(runs), 2, len(variants)))
+    )  # [num_users, runs, 2, variants]
     totals = np.moveaxis(totals.reshape(prefs.num_users, len(grid), count, 2, len(variants)), 4, 2)
     totals = totals.reshape(prefs.num_users, len(grid) * len(variants), count, 2)
     settings = [{**setting, **variant} for setting in grid for variant in variants]
-    tested = np.stack([np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1)[:, None]
-    means = np.divide(totals, tested[..., None], out=np.full(totals.shape, np.nan), where=tested[..., None] > 0)
+    tested = np.stack(
+        [np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1
+    )[:, None]
+    means = np.divide(
+        totals, tested[..., None], out=np.full(totals.shape, np.nan), where=tested[..., None] > 0
+    )
     loss, accuracy = np.moveaxis(np.nanmean(means, axis=0), -1, 0)
     average = loss.mean(axis=1)
     best = int(np.flatnonzero(average <= average.min() + _TIE)[0])
@@ -303,18 +355,31 @@ def sweep(
 
 @functools.cache
 def _program(pipeline: Pipeline, batch: int) -> Callable[..., Any]:
-    """Sums over each user's test pairs of loss and correctness, per bucket `[shards, runs, 2, variants, users]`."""
+    """Sums over each user's test pairs of loss and correctness, per bucket `[shards, runs, 2,
+    variants, users]`.
+    """
 
-    def shard(weights: tuple[FoldWeights, ...], data: FitData, shared: tuple[Any, jax.Array, jax.Array]) -> list[Any]:
+    def shard(
+        weights: tuple[FoldWeights, ...], data: FitData, shared: tuple[Any, jax.Array, jax.Array]
+    ) -> list[Any]:
         hypers, runs, key = shared
 
         def one(run: jax.Array) -> list[Any]:
             hyper = jax.tree.map(lambda leaf: leaf[run[0]], hypers)
             fold = jax.tree.map(lambda leaf: leaf[run[1]], weights)
             parts = zip(data.buckets, fold, strict=True)
-            buckets = tuple(UserBucket(bucket.chosen, bucket.rejected, roles.fit) for bucket, roles in parts)
-            predictions = zip(pipeline(dataclasses.replace(data, buckets=buckets), fold, hyper, key), fold, strict=True)
-            return [jnp.stack([jnp.sum(value * roles.test[None], axis=1) for value in p]) for p, roles in predictions]
+            buckets = tuple(
+                UserBucket(bucket.chosen, bucket.rejected, roles.fit) for bucket, roles in parts
+            )
+            predictions = zip(
+                pipeline(dataclasses.replace(data, buckets=buckets), fold, hyper, key),
+                fold,
+                strict=True,
+            )
+            return [
+                jnp.stack([jnp.sum(value * roles.test[None], axis=1) for value in p])
+                for p, roles in predictions
+            ]
 
         return jax.lax.map(one, runs, batch_size=batch)
 

@@ -3,11 +3,12 @@
     minimise over v, b   sum_i c_i log(1 + exp(-z_i)) + ridge (|v|^2 + |b|^2),
     z_i = difference over the pair of  v . e / input_scale + c b[response]
 
-It is rank 1 of LoRe, the baseline that personalisation has to beat, and where the population model starts.
+It is rank 1 of LoRe, the baseline that personalisation has to beat, and where the population model
+starts.
 
-Newton's direction is found by conjugate gradients, whose every iteration is one product with the table and one with its
-transpose: nothing of size dim x dim is formed, and ridges and folds vmap. Step length and stopping are those of
-`newton.py`: the same bound holds for any logistic loss.
+Newton's direction is found by conjugate gradients, whose every iteration is one product with the
+table and one with its transpose: nothing of size dim x dim is formed, and ridges and folds vmap.
+Step length and stopping are those of `newton.py`: the same bound holds for any logistic loss.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from lore_jax.parallel.devices import largest, total
 
 _CG_STEPS = 40  # per Newton step; an inexact direction costs another Newton step, never the optimum
 _CG_TOLERANCE = 3e-2
-_TOLERANCE = (
-    1e-3  # Newton decrement: the loss is then within a millionth of a nat, summed over all pairs, of its minimum
-)
+# Newton decrement: the loss is then within a millionth of a nat, summed over all pairs, of its
+# minimum
+_TOLERANCE = 1e-3
 
 
 class BradleyTerryEstimate(NamedTuple):
@@ -49,7 +50,8 @@ class BradleyTerryEstimate(NamedTuple):
 def bradley_terry(
     data: FitData, ridge: jax.Array, response_terms: jax.Array, *, max_steps: int = 100
 ) -> BradleyTerryEstimate:
-    """Ridge Bradley-Terry on one shard's data, in concert with the other shards (`sharding.over_shards`).
+    """Ridge Bradley-Terry on one shard's data, in concert with the other shards
+    (`sharding.over_shards`).
 
     Args:
         data: one shard.
@@ -70,10 +72,14 @@ def bradley_terry(
     def margins(theta: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
         direction, terms = theta
         scaled = direction / data.input_scale
-        table = jnp.matmul(data.embeddings, scaled, preferred_element_type=jnp.float32) + response_terms * terms
+        table = (
+            jnp.matmul(data.embeddings, scaled, preferred_element_type=jnp.float32)
+            + response_terms * terms
+        )
         return [table[bucket.chosen] - table[bucket.rejected] for bucket in data.buckets]
 
-    # Margins are linear in (v, b), so their transpose, from pair values back to (v, b), is one function for all steps.
+    # Margins are linear in (v, b), so their transpose, from pair values back to (v, b), is one
+    # function for all steps.
     transpose = jax.linear_transpose(margins, like)
 
     def back(values: list[jax.Array], theta: Any) -> Any:
@@ -92,9 +98,13 @@ def bradley_terry(
         curvature = [value * (1.0 - p) for value, p in zip(pull, lost, strict=True)]
 
         def hessian(vector: Any) -> Any:
-            return back([h * margin for h, margin in zip(curvature, margins(vector), strict=True)], vector)
+            return back(
+                [h * margin for h, margin in zip(curvature, margins(vector), strict=True)], vector
+            )
 
-        towards, _ = cg(hessian, jax.tree.map(jnp.negative, gradient), tol=_CG_TOLERANCE, maxiter=_CG_STEPS)
+        towards, _ = cg(
+            hessian, jax.tree.map(jnp.negative, gradient), tol=_CG_TOLERANCE, maxiter=_CG_STEPS
+        )
         decrement = jnp.sqrt(jnp.maximum(-_dot(gradient, towards), 0.0))
         rho = largest(_largest_move(margins(towards), data.buckets))
         length = jnp.log1p(rho) / rho
@@ -108,9 +118,14 @@ def bradley_terry(
 
 
 def _dot(left: Any, right: Any) -> jax.Array:
-    return sum(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)), jnp.zeros(()))
+    return sum(
+        jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)), jnp.zeros(())
+    )
 
 
 def _largest_move(margins: list[jax.Array], buckets: tuple[UserBucket, ...]) -> jax.Array:
-    moves = [jnp.max(jnp.abs(m) * (b.weight > 0), initial=1e-6) for m, b in zip(margins, buckets, strict=True)]
+    moves = [
+        jnp.max(jnp.abs(m) * (b.weight > 0), initial=1e-6)
+        for m, b in zip(margins, buckets, strict=True)
+    ]
     return jnp.max(jnp.stack(moves))

@@ -1,4 +1,6 @@
-"""The reward basis R: embeddings `[..., dim]` to rewards `[..., rank]`, as Flax modules behind one call."""
+"""The reward basis R: embeddings `[..., dim]` to rewards `[..., rank]`, as Flax modules behind one
+call.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,21 @@ class LinearBasis(nn.Module):
 
     @nn.compact
     def __call__(self, embeddings: jax.Array, input_scale: jax.Array | float) -> jax.Array:
-        """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is its RMS row norm."""
+        """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is
+        its RMS row norm.
+        """
         shape = (embeddings.shape[-1], self.rank)
         directions = self.param("V", nn.initializers.normal(self.init_scale), shape, jnp.float32)
-        # V is scaled, not the table: dim x rank numbers instead of a second copy of responses x dim. Behind the barrier the
-        # gradient is a product with V's transpose as its result; as [dim, rank] a CPU takes up to 25 times as long.
-        # Its kernels take four columns at a time: 5 alone cost a fifth more than 5 among 8.
+        # V is scaled, not the table: dim x rank numbers instead of a second copy of responses x
+        # dim. Behind the barrier the gradient is a product with V's transpose as its result; as
+        # [dim, rank] a CPU takes up to 25 times as long. Its kernels take four columns at a time: 5
+        # alone cost a fifth more than 5 among 8.
         spare = -self.rank % 4 if self.rank > 1 else 0
         columns = jnp.pad((directions / input_scale).T, ((0, spare), (0, 0)))
         columns = jax.lax.optimization_barrier(columns)
-        return jnp.einsum("...d,kd->...k", embeddings, columns, preferred_element_type=jnp.float32)[..., : self.rank]
+        return jnp.einsum("...d,kd->...k", embeddings, columns, preferred_element_type=jnp.float32)[
+            ..., : self.rank
+        ]
 
 
 class MLPBasis(nn.Module):
@@ -48,7 +55,8 @@ class MLPBasis(nn.Module):
     Attributes:
         rank: the number of outputs.
         hidden: widths of the hidden layers.
-        init_scale: standard deviation of the last layer's output at the start, for inputs of norm 1.
+        init_scale: standard deviation of the last layer's output at the start, for inputs of norm
+            1.
 
     Example:
         >>> module = MLPBasis(rank=2, hidden=(16,))
@@ -62,7 +70,9 @@ class MLPBasis(nn.Module):
 
     @nn.compact
     def __call__(self, embeddings: jax.Array, input_scale: jax.Array | float) -> jax.Array:
-        """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is its RMS row norm."""
+        """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is
+        its RMS row norm.
+        """
         # Rows of norm sqrt(dim) are what the layers' initialisation expects.
         layer = embeddings.astype(jnp.float32) * (embeddings.shape[-1] ** 0.5 / input_scale)
         for width in self.hidden:

@@ -1,4 +1,6 @@
-"""Model: a fitted basis and the population of weights, with everything needed to use them on new embeddings."""
+"""Model: a fitted basis and the population of weights, with everything needed to use them on new
+embeddings.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,10 @@ class Rewards(NamedTuple):
     """Rewards of a table.
 
     Attributes:
-        table: `[responses, rank]`, float32, divided by the temperature: `weights . difference` is a margin in logits.
-        variance: prior variance of what is not known of each response's rewards, `[responses, rank]`: 0 for responses
-            of the fit and for models without terms.
+        table: `[responses, rank]`, float32, divided by the temperature: `weights . difference` is a
+            margin in logits.
+        variance: prior variance of what is not known of each response's rewards, `[responses,
+            rank]`: 0 for responses of the fit and for models without terms.
     """
 
     table: jax.Array
@@ -59,9 +62,11 @@ class Rewards(NamedTuple):
 
 
 def rewards(model: Model, embeddings: Any) -> Rewards:
-    """The basis applied to a table, once, with the responses' own terms where the fit has seen them.
+    """The basis applied to a table, once, with the responses' own terms where the fit has seen
+    them.
 
-    `R(e) / temperature + term of the response`. A response is recognised by its embedding, wherever it stands.
+    `R(e) / temperature + term of the response`. A response is recognised by its embedding, wherever
+    it stands.
 
     Args:
         model: a fitted model.
@@ -79,7 +84,9 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
     """
     width = input_width(model)
     if embeddings.shape[-1] != width:
-        raise ValueError(f"embeddings have dim {embeddings.shape[-1]}, the model was fitted on dim {width}")
+        raise ValueError(
+            f"embeddings have dim {embeddings.shape[-1]}, the model was fitted on dim {width}"
+        )
     table = apply_basis(model, embeddings)
     if model.terms is None:
         return Rewards(table, jnp.zeros_like(table))
@@ -89,7 +96,9 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
 
 @jax.jit
 def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
-    """`R(e) / temperature`, `[responses, rank]`: what the text alone says; jit-able, no look at the host."""
+    """`R(e) / temperature`, `[responses, rank]`: what the text alone says; jit-able, no look at the
+    host.
+    """
     applied = model.basis.apply({"params": model.params}, embeddings, model.input_scale)
     return jnp.asarray(applied) / model.temperature
 
@@ -97,14 +106,21 @@ def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
 @jax.jit
 def _add_terms(table: jax.Array, terms: ResponseTerms, row: jax.Array) -> Rewards:
     known = (row >= 0)[:, None]
-    return Rewards(table + jnp.where(known, terms.values[row], 0.0), jnp.where(known, 0.0, terms.variance[None]))
+    return Rewards(
+        table + jnp.where(known, terms.values[row], 0.0),
+        jnp.where(known, 0.0, terms.variance[None]),
+    )
 
 
 def response_keys(embeddings: Any) -> np.ndarray:
-    """A 64-bit key of each row of a table, the same for equal numbers in any float type: uint32 `[responses, 2]`."""
+    """A 64-bit key of each row of a table, the same for equal numbers in any float type: uint32
+    `[responses, 2]`.
+    """
     keys = bytearray()
     for start in range(0, embeddings.shape[0], _ROWS_AT_A_TIME):
-        rows = np.ascontiguousarray(np.asarray(embeddings[start : start + _ROWS_AT_A_TIME], np.float32))
+        rows = np.ascontiguousarray(
+            np.asarray(embeddings[start : start + _ROWS_AT_A_TIME], np.float32)
+        )
         for row in rows:
             keys += hashlib.blake2b(row.data, digest_size=8).digest()
     return np.frombuffer(bytes(keys), np.uint32).reshape(-1, 2)
@@ -112,16 +128,22 @@ def response_keys(embeddings: Any) -> np.ndarray:
 
 def _find(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Row of each wanted key among the known ones, -1 where there is none, int32 `[wanted]`."""
-    known_keys, wanted_keys = (np.ascontiguousarray(keys).view(np.uint64)[:, 0] for keys in (known, wanted))
+    known_keys, wanted_keys = (
+        np.ascontiguousarray(keys).view(np.uint64)[:, 0] for keys in (known, wanted)
+    )
     order = np.argsort(known_keys, kind="stable")
-    place = order[np.minimum(np.searchsorted(known_keys, wanted_keys, sorter=order), len(order) - 1)]
+    place = order[
+        np.minimum(np.searchsorted(known_keys, wanted_keys, sorter=order), len(order) - 1)
+    ]
     return np.where(known_keys[place] == wanted_keys, place, -1).astype(np.int32)
 
 
 def input_width(model: Model) -> int:
     """The dim of the embeddings the model was fitted on."""
     params = model.params
-    return (params["V"] if isinstance(model.basis, LinearBasis) else params["Dense_0"]["kernel"]).shape[-2]
+    return (
+        params["V"] if isinstance(model.basis, LinearBasis) else params["Dense_0"]["kernel"]
+    ).shape[-2]
 
 
 def rms_row_norm(embeddings: Any) -> float:

@@ -20,9 +20,10 @@ class Posterior:
     """What is known of each user's weights after some shots: `w ~ N(weights, covariance)`.
 
     Attributes:
-        weights: the mode, `[users, rank]`, or the mean over camps, where the population falls into camps; the
-            population's mean for a user without shots.
-        covariance: Laplace covariance, `[users, rank, rank]`; zeros in the simplex family, which has no prior.
+        weights: the mode, `[users, rank]`, or the mean over camps, where the population falls into
+            camps; the population's mean for a user without shots.
+        covariance: Laplace covariance, `[users, rank, rank]`; zeros in the simplex family, which
+            has no prior.
         shots: number of comparisons used, int32 `[users]`.
         converged: whether the solve reached its optimum, `[users]`.
         steps: Newton steps taken, int32 `[users]`.
@@ -46,18 +47,27 @@ class Posterior:
     def take(self, users: np.ndarray) -> Posterior:
         """The posterior of some users `[n]`, in the order given."""
         taken = jax.tree.map(lambda leaf: leaf[users], self)
-        return dataclasses.replace(taken, user_ids=None if self.user_ids is None else self.user_ids[users])
+        return dataclasses.replace(
+            taken, user_ids=None if self.user_ids is None else self.user_ids[users]
+        )
 
 
 def join(parts: Sequence[Posterior]) -> Posterior:
-    """The posteriors of some users, and of those after them, as one; names only if all parts have some."""
-    arrays = {name: np.concatenate([np.asarray(getattr(part, name)) for part in parts]) for name in POSTERIOR_ARRAYS}
+    """The posteriors of some users, and of those after them, as one; names only if all parts have
+    some.
+    """
+    arrays = {
+        name: np.concatenate([np.asarray(getattr(part, name)) for part in parts])
+        for name in POSTERIOR_ARRAYS
+    }
     names = [part.user_ids for part in parts]
     known = [own for own in names if own is not None]
     return Posterior(**arrays, user_ids=np.concatenate(known) if len(known) == len(names) else None)
 
 
-def population_posterior(model: Model, num_users: int, user_ids: np.ndarray | None = None) -> Posterior:
+def population_posterior(
+    model: Model, num_users: int, user_ids: np.ndarray | None = None
+) -> Posterior:
     """The posterior of users about whom nothing is known: each is the population.
 
     Args:
@@ -66,7 +76,8 @@ def population_posterior(model: Model, num_users: int, user_ids: np.ndarray | No
         user_ids: their names.
 
     Returns:
-        A `Posterior` on the host: every row the population's mean and covariance, 0 shots, converged.
+        A `Posterior` on the host: every row the population's mean and covariance, 0 shots,
+            converged.
 
     Example:
         >>> population_posterior(model, 3).weights.shape

@@ -14,10 +14,12 @@ from lore_jax.solvers.mixture import Mixture
 class Population:
     """What holds of a user's weights before the user has said anything: `w = mean + factor d`.
 
-    d has mean 0 and covariance I: it is N(0, I) itself, or, where users fall into camps, a mixture with these moments.
+    d has mean 0 and covariance I: it is N(0, I) itself, or, where users fall into camps, a mixture
+        with these moments.
 
-    The covariance is kept as a factor because it is singular: the population direction of the gaussian family has
-    weight exactly 1 for everybody, and rank-1 (Bradley-Terry) and simplex models have no spread at all.
+    The covariance is kept as a factor because it is singular: the population direction of the
+    gaussian family has weight exactly 1 for everybody, and rank-1 (Bradley-Terry) and simplex
+    models have no spread at all.
 
     Attributes:
         mean: mean weights, `[rank]`.
@@ -37,12 +39,14 @@ class Population:
 
 @flax.struct.dataclass
 class ResponseTerms:
-    """What the responses of the fit have of their own, beyond what the basis reads in their embeddings.
+    """What the responses of the fit have of their own, beyond what the basis reads in their
+    embeddings.
 
     Attributes:
         keys: `response_keys` of the responses, uint32 `[n, 2]`.
         values: added to their rewards, `[n, rank]`.
-        variance: prior variance of a term, which a response not seen in the fit still has, `[rank]`.
+        variance: prior variance of a term, which a response not seen in the fit still has,
+            `[rank]`.
     """
 
     keys: Any

@@ -1,7 +1,7 @@
 """A fitted model and its users on disk: `save` and `load`.
 
-The arrays are one step of a checkpoint; the basis is stored as a name and its fields, and made anew when it is loaded,
-so that nothing is ever pickled and a saved model does not run code.
+The arrays are one step of a checkpoint; the basis is stored as a name and its fields, and made anew
+when it is loaded, so that nothing is ever pickled and a saved model does not run code.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ def save(
         path: the folder to make.
         model: a fitted model.
         users: what is known of its users, from `fit` or `adapt`.
-        encoder: what makes the embeddings it takes, as in a cache's manifest; kept for `saved_encoder`.
-        overwrite: replace a model that is there: the old one is removed when the new one is on the disk.
+        encoder: what makes the embeddings it takes, as in a cache's manifest; kept for
+            `saved_encoder`.
+        overwrite: replace a model that is there: the old one is removed when the new one is on the
+            disk.
 
     Raises:
         ValueError: the basis is none of the library's.
@@ -73,12 +75,18 @@ def save(
         state["terms"] = {name: getattr(model.terms, name) for name in _TERMS}
     if users is not None:
         state["users"] = {name: getattr(users, name) for name in POSTERIOR_ARRAYS}
-        extra["user_ids"] = None if users.user_ids is None else [str(name) for name in users.user_ids]
+        extra["user_ids"] = (
+            None if users.user_ids is None else [str(name) for name in users.user_ids]
+        )
     with CheckpointStore(path, keep=1) as store:
         steps = store.steps()
-        strangers = sorted(entry.name for entry in store.path.iterdir() if entry.name not in map(str, steps))
+        strangers = sorted(
+            entry.name for entry in store.path.iterdir() if entry.name not in map(str, steps)
+        )
         if strangers:
-            raise FileExistsError(f"{store.path} holds {strangers[0]!r}, which is no part of a saved model")
+            raise FileExistsError(
+                f"{store.path} holds {strangers[0]!r}, which is no part of a saved model"
+            )
         if steps and not overwrite:
             raise FileExistsError(
                 f"{store.path} holds a model already: overwrite it explicitly or choose another folder"
@@ -93,7 +101,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
         path: the folder.
 
     Returns:
-        The model, on the default device, and its users' posterior on the host, or None if none was saved.
+        The model, on the default device, and its users' posterior on the host, or None if none was
+        saved.
 
     Raises:
         FileNotFoundError: there is no saved model.
@@ -106,7 +115,9 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
     _, arrays, extra = _restore(path)
     basis = _make_basis(extra["basis"])
     tree = unflatten_dict(arrays, sep="/")
-    population, camps, terms = jax.tree.map(jnp.asarray, (tree["population"], tree.get("camps"), tree.get("terms")))
+    population, camps, terms = jax.tree.map(
+        jnp.asarray, (tree["population"], tree.get("camps"), tree.get("terms"))
+    )
     model = Model(
         basis=basis,
         params=jax.tree.map(jnp.asarray, tree["params"]),
@@ -119,7 +130,9 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
     if "users" not in tree:
         return model, None
     user_ids = extra["user_ids"]
-    return model, Posterior(**tree["users"], user_ids=None if user_ids is None else np.array(user_ids, dtype=str))
+    return model, Posterior(
+        **tree["users"], user_ids=None if user_ids is None else np.array(user_ids, dtype=str)
+    )
 
 
 def saved_encoder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -136,12 +149,16 @@ def _restore(path: str | os.PathLike[str]) -> Restored:
     with CheckpointStore(path, read_only=True) as store:
         restored = store.restore()
     if "basis" not in restored.extra:
-        raise ValueError(f"{store.path} holds {', '.join(restored.extra) or 'arrays'}, but no model")
+        raise ValueError(
+            f"{store.path} holds {', '.join(restored.extra) or 'arrays'}, but no model"
+        )
     return restored
 
 
 def _array(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable else np.asarray(leaf)
+    return (
+        leaf if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable else np.asarray(leaf)
+    )
 
 
 def _describe_basis(basis: nn.Module) -> dict[str, Any]:
@@ -153,7 +170,10 @@ def _describe_basis(basis: nn.Module) -> dict[str, Any]:
 
 
 def _make_basis(described: Mapping[str, Any]) -> nn.Module:
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in described.items()}
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in described.items()
+    }
     name = fields.pop("name")
     if name not in _BASES:
         raise ValueError(f"the basis saved is a {name}: {' or '.join(_BASES)} is expected")

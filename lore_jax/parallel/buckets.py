@@ -1,9 +1,11 @@
-"""How users and their pairs are laid out for a joint fit: in buckets of like length, dealt evenly to shards.
+"""How users and their pairs are laid out for a joint fit: in buckets of like length, dealt evenly
+to shards.
 
-A joint fit touches every pair in every step, so its layout is made once, on the host. Users are grouped by number of pairs
-(powers of two), each bucket padded only to its own longest user, and dealt to the shards in the order of their length:
-every shard gets the same number of users of every bucket, hence the same work and the same shapes. A user's weights live
-beside the user's pairs, so no step moves anything between shards that grows with users or pairs.
+A joint fit touches every pair in every step, so its layout is made once, on the host. Users are
+grouped by number of pairs (powers of two), each bucket padded only to its own longest user, and
+dealt to the shards in the order of their length: every shard gets the same number of users of every
+bucket, hence the same work and the same shapes. A user's weights live beside the user's pairs, so
+no step moves anything between shards that grows with users or pairs.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ _PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
 
 @flax.struct.dataclass
 class UserBucket:
-    """Users of like length on the device; axes `[shards, shots, users]`, or `[shots, users]` inside one shard.
+    """Users of like length on the device; axes `[shards, shots, users]`, or `[shots, users]` inside
+    one shard.
 
     Attributes:
         chosen: rows of the preferred responses, int32.
@@ -38,14 +41,16 @@ class UserBucket:
 
 @flax.struct.dataclass
 class FitData:
-    """What a joint fit reads in every step; inside one shard the buckets have lost their first axis.
+    """What a joint fit reads in every step; inside one shard the buckets have lost their first
+    axis.
 
     Attributes:
         embeddings: the table, `[responses, dim]`, the same for every shard.
         input_scale: what the basis divides embeddings by.
         buckets: the pairs.
-        totals: None, or, if these are one of several blocks (`blocks.py`), for each bucket the weight of all pairs of each
-            user, in all blocks, divided by the number of blocks, `[shards, users]`.
+        totals: None, or, if these are one of several blocks (`blocks.py`), for each bucket the
+            weight of all pairs of each user, in all blocks, divided by the number of blocks,
+            `[shards, users]`.
     """
 
     embeddings: jax.Array
@@ -71,24 +76,34 @@ class Layout:
     count: np.ndarray
 
     def pairs(self, bucket: int) -> np.ndarray:
-        """Where a bucket's pairs stand in the preferences, int32 `[shards, shots, users]`; -1 for padding."""
+        """Where a bucket's pairs stand in the preferences, int32 `[shards, shots, users]`; -1 for
+        padding.
+        """
         ids = self.ids[bucket]
         count, first = np.where(ids >= 0, self.count[ids], 0), self.first[ids]
         ahead = np.arange(count.max(), dtype=np.int32)[:, None]
         return np.where(ahead < count[:, None], first[:, None] + ahead, np.int32(-1))
 
     def spread(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Per-user values `[num_users, ...]` to the buckets, `[shards, ..., users]`; zeros for padding."""
-        padded = np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])  # row -1 serves the padding
+        """Per-user values `[num_users, ...]` to the buckets, `[shards, ..., users]`; zeros for
+        padding.
+        """
+        padded = np.concatenate(
+            [values, np.zeros((1, *values.shape[1:]), values.dtype)]
+        )  # row -1 serves the padding
         return tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids)
 
     def spread_pairs(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Per-pair values `[..., pairs]` to the buckets, `[shards, ..., shots, users]`; zeros for padding."""
+        """Per-pair values `[..., pairs]` to the buckets, `[shards, ..., shots, users]`; zeros for
+        padding.
+        """
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), values.dtype)], axis=-1)
         return tuple(np.moveaxis(padded[..., self.pairs(b)], -3, 0) for b in range(len(self.ids)))
 
     def collect(self, buckets: tuple[Any, ...], fill: np.ndarray) -> np.ndarray:
-        """The inverse of `spread`: `[shards, ..., users]` to `[num_users, ...]`; `fill` for users without pairs."""
+        """The inverse of `spread`: `[shards, ..., users]` to `[num_users, ...]`; `fill` for users
+        without pairs.
+        """
         out = np.tile(np.asarray(fill), (self.num_users, *[1] * np.ndim(fill)))
         for ids, values in zip(self.ids, buckets, strict=True):
             out[ids[ids >= 0]] = np.moveaxis(np.asarray(values), -1, 1)[ids >= 0]
@@ -144,13 +159,17 @@ def deal(prefs: Preferences, shards: int = 1) -> Layout:
 
 
 def _rounded(count: int) -> int:
-    """The next count with at most four binary digits: splits of one data set then share compiled programs."""
+    """The next count with at most four binary digits: splits of one data set then share compiled
+    programs.
+    """
     step = 1 << max(0, count.bit_length() - 4)
     return -(-count // step) * step
 
 
 def _merged(buckets: list[Bucket]) -> list[Bucket]:
-    """Joins a bucket to the next longer one where that pads the whole by little: every bucket costs compile time."""
+    """Joins a bucket to the next longer one where that pads the whole by little: every bucket costs
+    compile time.
+    """
     out: list[Bucket] = []
     slots = sum(len(bucket.users) * int(bucket.count.max()) for bucket in buckets)
     for bucket in reversed(buckets):
@@ -164,5 +183,7 @@ def _merged(buckets: list[Bucket]) -> list[Bucket]:
 
 
 def features(table: jax.Array, bucket: UserBucket) -> jax.Array:
-    """Differences of rewards of a bucket's pairs: table `[responses, rank]` -> `[rank, shots, users]`."""
+    """Differences of rewards of a bucket's pairs: table `[responses, rank]` -> `[rank, shots,
+    users]`.
+    """
     return jnp.moveaxis(table[bucket.chosen] - table[bucket.rejected], -1, 0)

@@ -1,14 +1,16 @@
 """Devices: the only file that knows how many there are.
 
-A joint fit is written for one shard: its own users with their pairs and weights, a copy of the basis, and `total` to sum
-over shards what everybody shares (the gradient of the basis, counts). Two mappings run that one function on all shards:
+A joint fit is written for one shard: its own users with their pairs and weights, a copy of the
+basis, and `total` to sum over shards what everybody shares (the gradient of the basis, counts). Two
+mappings run that one function on all shards:
 
-- "jit": a vmap over a leading shard axis named "data", which is split over the devices by `NamedSharding`; the compiler
-  turns `total` into one all-reduce;
+- "jit": a vmap over a leading shard axis named "data", which is split over the devices by
+  `NamedSharding`; the compiler turns `total` into one all-reduce;
 - "pmap": the same function mapped over a leading device axis by `jax.pmap`.
 
-What crosses devices in a step is the gradient of what is shared: dim x rank numbers for the basis, and responses x rank
-where responses have terms of their own, whatever the number of users and pairs.
+What crosses devices in a step is the gradient of what is shared: dim x rank numbers for the basis,
+and responses x rank where responses have terms of their own, whatever the number of users and
+pairs.
 """
 
 from __future__ import annotations
@@ -42,20 +44,25 @@ def largest(value: jax.Array) -> jax.Array:
 
 
 def over_shards(
-    function: Callable[..., Any], mapping: Mapping = "jit", *, donate: bool = True, devices: Devices | None = None
+    function: Callable[..., Any],
+    mapping: Mapping = "jit",
+    *,
+    donate: bool = True,
+    devices: Devices | None = None,
 ) -> Callable[..., Any]:
     """Maps `function(state, data, hyper)`, written for one shard, over all shards.
 
     Args:
-        function: takes a state whose leaves belong to one shard, the shard's `FitData` and anything shared; what it
-            returns belongs to the shard.
+        function: takes a state whose leaves belong to one shard, the shard's `FitData` and anything
+            shared; what it returns belongs to the shard.
         mapping: "jit" (`vmap` + `NamedSharding`) or "pmap".
         donate: whether the state's memory is reused for the result.
-        devices: where the shards are and the result shall be. A result left to the compiler may come back placed in other
-            words, for which the next call would compile once more.
+        devices: where the shards are and the result shall be. A result left to the compiler may
+            come back placed in other words, for which the next call would compile once more.
 
     Returns:
-        The mapped and jitted function: every leaf of the state and of the result has a leading shard axis.
+        The mapped and jitted function: every leaf of the state and of the result has a leading
+            shard axis.
 
     Raises:
         ValueError: the mapping is neither of the two.
@@ -69,10 +76,16 @@ def over_shards(
     if mapping != "jit":
         raise ValueError(f"mapping is {mapping!r}: 'jit' or 'pmap' is expected")
     placed = _sharding(devices, PartitionSpec(_AXIS)) if devices else None
-    return jax.jit(jax.vmap(function, in_axes=axes, axis_name=_AXIS), donate_argnums=donated, out_shardings=placed)
+    return jax.jit(
+        jax.vmap(function, in_axes=axes, axis_name=_AXIS),
+        donate_argnums=donated,
+        out_shardings=placed,
+    )
 
 
-def place(prefs: Preferences, input_scale: float, devices: Devices | None = None) -> tuple[FitData, Layout]:
+def place(
+    prefs: Preferences, input_scale: float, devices: Devices | None = None
+) -> tuple[FitData, Layout]:
     """Lays out preferences for a joint fit and puts them on devices, one shard each.
 
     Args:
@@ -81,7 +94,8 @@ def place(prefs: Preferences, input_scale: float, devices: Devices | None = None
         devices: where to; None: the first local device alone.
 
     Returns:
-        The data, pairs split over the devices and the table on each of them, and the layout that leads back to users.
+        The data, pairs split over the devices and the table on each of them, and the layout that
+        leads back to users.
 
     Example:
         >>> data, layout = place(prefs, 1.0, jax.devices())
@@ -97,7 +111,9 @@ def place(prefs: Preferences, input_scale: float, devices: Devices | None = None
 
 
 def split(array: Any, devices: Devices) -> jax.Array:
-    """Puts an array `[shards, ...]` on devices, one shard each; of several processes each sends its own shards."""
+    """Puts an array `[shards, ...]` on devices, one shard each; of several processes each sends its
+    own shards.
+    """
     return put(array, _sharding(devices, PartitionSpec(_AXIS)))
 
 
@@ -107,22 +123,34 @@ def replicate(array: Any, devices: Devices) -> jax.Array:
 
 
 def put(array: Any, sharding: NamedSharding) -> jax.Array:
-    """`jax.device_put` that several processes may call together, each with the whole array and reading its own parts."""
-    if sharding.is_fully_addressable or (isinstance(array, jax.Array) and not array.is_fully_addressable):
+    """`jax.device_put` that several processes may call together, each with the whole array and
+    reading its own parts.
+    """
+    if sharding.is_fully_addressable or (
+        isinstance(array, jax.Array) and not array.is_fully_addressable
+    ):
         return jax.device_put(array, sharding)
-    return jax.make_array_from_callback(np.shape(array), sharding, lambda index: np.asarray(array[index]))
+    return jax.make_array_from_callback(
+        np.shape(array), sharding, lambda index: np.asarray(array[index])
+    )
 
 
 def on_host(array: Any) -> np.ndarray:
     """A whole array, on every process."""
-    if isinstance(array, jax.Array) and not array.is_fully_addressable and not array.is_fully_replicated:
+    if (
+        isinstance(array, jax.Array)
+        and not array.is_fully_addressable
+        and not array.is_fully_replicated
+    ):
         array = multihost_utils.process_allgather(array, tiled=True)
     return np.asarray(array)
 
 
 def first_shard(array: Any) -> np.ndarray:
     """The first shard at hand of an array `[shards, ...]` that is the same in all of them."""
-    return np.asarray(array.addressable_shards[0].data if isinstance(array, jax.Array) else array)[0]
+    return np.asarray(array.addressable_shards[0].data if isinstance(array, jax.Array) else array)[
+        0
+    ]
 
 
 def is_first_process() -> bool:
@@ -131,11 +159,15 @@ def is_first_process() -> bool:
 
 
 def any_process(*flags: bool) -> tuple[bool, ...]:
-    """Which flags are set on any process: what all of them then act on. All must ask; none goes on before the others did."""
+    """Which flags are set on any process: what all of them then act on. All must ask; none goes on
+    before the others did.
+    """
     if jax.process_count() == 1:
         return flags
     gathered: Any = multihost_utils.process_allgather(np.array(flags, bool))
-    return tuple(bool(flag) for flag in gathered.reshape(jax.process_count(), len(flags)).any(axis=0))
+    return tuple(
+        bool(flag) for flag in gathered.reshape(jax.process_count(), len(flags)).any(axis=0)
+    )
 
 
 def shard_copies(tree: Any, devices: Devices) -> Any:
@@ -153,5 +185,7 @@ def _sharding(devices: Devices, spec: PartitionSpec) -> NamedSharding:
 
 
 def on_one_cpu(array: Any) -> bool:
-    """Whether a jax array lies in the memory of this machine, in one piece, so that NumPy can look at it."""
+    """Whether a jax array lies in the memory of this machine, in one piece, so that NumPy can look
+    at it.
+    """
     return [device.platform for device in array.devices()] == ["cpu"]

@@ -1,15 +1,17 @@
 """Blocks: the table cut into parts that no pair crosses, for fits that take a step on every part.
 
-A pair ties its two responses together. Responses tied by any chain of pairs form a component (the replies to a prompt; a
-whole conversation, if everybody in it judges the same statements), and a block is a run of components in the order of the
-table, so that it need not be copied. Where texts stand in the order of the users who judged them, such a block would hold
-all pairs of a few users: its gradient would be theirs, and everybody else's places in it padding. Components are then dealt
-at random. A step on one block reads the block's rows and nothing else: an epoch, one step on every block, passes over the
-table as often as a single step on all of it. A block small enough stays in a processor's cache between the two products of
-a step, and a table too large for a device's memory passes through it block by block.
+A pair ties its two responses together. Responses tied by any chain of pairs form a component (the
+replies to a prompt; a whole conversation, if everybody in it judges the same statements), and a
+block is a run of components in the order of the table, so that it need not be copied. Where texts
+stand in the order of the users who judged them, such a block would hold all pairs of a few users:
+its gradient would be theirs, and everybody else's places in it padding. Components are then dealt
+at random. A step on one block reads the block's rows and nothing else: an epoch, one step on every
+block, passes over the table as often as a single step on all of it. A block small enough stays in a
+processor's cache between the two products of a step, and a table too large for a device's memory
+passes through it block by block.
 
-Users keep the places that `layout.py` gave them: a block is the same buckets of the same users with fewer shots. All blocks
-have the same shapes, hence one compiled program.
+Users keep the places that `layout.py` gave them: a block is the same buckets of the same users with
+fewer shots. All blocks have the same shapes, hence one compiled program.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from lore_jax.parallel.devices import Devices, any_process, on_one_cpu, replicat
 
 _PAIRS_AT_A_TIME = 200_000
 _USERS_LOOKED_AT = 100
-_CROWDED = 0.5  # the part of the crowding that dealing must get below to be worth a copy of the table
+_CROWDED = (
+    0.5  # the part of the crowding that dealing must get below to be worth a copy of the table
+)
 _WASTE = 1.5  # times the rows in use: the most that blocks may read to spare the table a copy
 
 
@@ -38,8 +42,8 @@ class Block:
     """A part of the table and all pairs within it, on the host.
 
     Attributes:
-        rows: its rows of the table: a slice, so that nothing is copied, or row numbers int32 `[rows]` where the rows of
-            blocks lie between each other.
+        rows: its rows of the table: a slice, so that nothing is copied, or row numbers int32
+            `[rows]` where the rows of blocks lie between each other.
         buckets: its pairs, `[shards, shots, users]`, rows counted within the block.
     """
 
@@ -48,15 +52,16 @@ class Block:
 
 
 def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
-    """Cuts the table into blocks of about equally many rows: runs of it, or components dealt at random.
+    """Cuts the table into blocks of about equally many rows: runs of it, or components dealt at
+    random.
 
     Args:
         prefs: the pairs.
         count: the most blocks to make; there are fewer where pairs tie many responses together.
 
     Returns:
-        The block of each response, int32 `[responses]`, -1 for responses in no pair; no number is left out. The same on
-        every call.
+        The block of each response, int32 `[responses]`, -1 for responses in no pair; no number is
+        left out. The same on every call.
 
     Example:
         >>> assign_blocks(prefs, 40).max()
@@ -65,7 +70,9 @@ def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
     # Each tie once: many users judge the same two responses.
     ties = np.zeros(0, np.int64)
     for part in _parts(prefs):
-        ties = np.union1d(ties, prefs.chosen[part] * np.int64(prefs.num_responses) + prefs.rejected[part])
+        ties = np.union1d(
+            ties, prefs.chosen[part] * np.int64(prefs.num_responses) + prefs.rejected[part]
+        )
     shape = (prefs.num_responses, prefs.num_responses)
     ties = coo_array((np.ones(len(ties), bool), np.divmod(ties, prefs.num_responses)), shape)
     component = connected_components(ties, directed=False)[1]
@@ -81,7 +88,9 @@ def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
 
 
 def _cut(order: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
-    """The block of each component: blocks end where the rows counted so far pass a multiple of a share."""
+    """The block of each component: blocks end where the rows counted so far pass a multiple of a
+    share.
+    """
     middle = np.cumsum(rows[order]) - rows[order] / 2
     block = np.empty(len(rows), np.int64)
     block[order] = middle * count // rows.sum()
@@ -89,10 +98,17 @@ def _cut(order: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _crowding(prefs: Preferences, block: np.ndarray) -> float:
-    """`sum_b n_b^2`, `n_b` a user's pairs in block b, on average over some users: least where pairs are spread evenly."""
+    """`sum_b n_b^2`, `n_b` a user's pairs in block b, on average over some users: least where pairs
+    are spread evenly.
+    """
     count = prefs.pairs_per_user()
-    some, ends = np.unique(np.linspace(0, prefs.num_users - 1, _USERS_LOOKED_AT, dtype=np.int64)), np.cumsum(count)
-    in_blocks = [np.bincount(block[prefs.chosen[ends[user] - count[user] : ends[user]]]) for user in some]
+    some, ends = (
+        np.unique(np.linspace(0, prefs.num_users - 1, _USERS_LOOKED_AT, dtype=np.int64)),
+        np.cumsum(count),
+    )
+    in_blocks = [
+        np.bincount(block[prefs.chosen[ends[user] - count[user] : ends[user]]]) for user in some
+    ]
     return float(np.mean([np.sum(own.astype(np.float64) ** 2) for own in in_blocks]))
 
 
@@ -112,7 +128,8 @@ def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> Ite
         ...     buckets = one.buckets
     """
     rows, place = _rows_of(block)
-    # Pairs by user and, within a user, by block: those of user u in block b are `order[first[u, b] :][: count[u, b]]`.
+    # Pairs by user and, within a user, by block: those of user u in block b are `order[first[u, b]
+    # :][: count[u, b]]`.
     order = np.empty(prefs.num_pairs, np.int32)
     count = np.zeros(prefs.num_users * len(rows), np.int32)
     for part in _parts(prefs):
@@ -129,14 +146,21 @@ def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> Ite
         inside = ahead < np.where(ids >= 0, count[ids, number], 0)[:, None]
         pairs = order[np.where(inside, first[ids, number][:, None] + ahead, 0)]
         weight = np.where(inside, prefs.weight[pairs], np.float32(0.0))
-        chosen, rejected = (np.where(inside, place[side[pairs]], 0) for side in (prefs.chosen, prefs.rejected))
+        chosen, rejected = (
+            np.where(inside, place[side[pairs]], 0) for side in (prefs.chosen, prefs.rejected)
+        )
         return UserBucket(chosen, rejected, weight)
 
-    return (Block(part, tuple(bucket(number, ids) for ids in layout.ids)) for number, part in enumerate(rows))
+    return (
+        Block(part, tuple(bucket(number, ids) for ids in layout.ids))
+        for number, part in enumerate(rows)
+    )
 
 
 def _parts(prefs: Preferences) -> Iterator[slice]:
-    """The pairs, some at a time and never a user in two parts, so that sorting them takes little memory."""
+    """The pairs, some at a time and never a user in two parts, so that sorting them takes little
+    memory.
+    """
     ends = np.cumsum(prefs.pairs_per_user())
     start = 0
     while start < prefs.num_pairs:
@@ -146,34 +170,43 @@ def _parts(prefs: Preferences) -> Iterator[slice]:
 
 
 def _rows_of(block: np.ndarray) -> tuple[list[Any], np.ndarray]:
-    """The rows of each block, equally many, and where each response stands in its block, `[responses]`."""
+    """The rows of each block, equally many, and where each response stands in its block,
+    `[responses]`.
+    """
     responses = len(block)
     used = np.argsort(block, kind="stable")[np.sum(block < 0) :]
     size = np.bincount(block[used])
     ends = np.cumsum(size)
     low, high = np.minimum.reduceat(used, ends - size), np.maximum.reduceat(used, ends - size) + 1
     length = int((high - low).max())
-    # Runs of the table, the shorter ones lengthened by rows of their neighbours, unless that reads many rows for nothing.
+    # Runs of the table, the shorter ones lengthened by rows of their neighbours, unless that reads
+    # many rows for nothing.
     if length * len(size) <= _WASTE * len(used):
         start = np.minimum(low, responses - length)
         place = np.where(block >= 0, np.arange(responses) - start[block], 0)
-        return [slice(int(first), int(first) + length) for first in start], place.astype(_index_type(length))
+        return [slice(int(first), int(first) + length) for first in start], place.astype(
+            _index_type(length)
+        )
     place = np.zeros(responses, np.int32)
     place[used] = np.arange(len(used)) - np.repeat(ends - size, size)
     parts = [used[end - n : end] for n, end in zip(size, ends, strict=True)]
-    return [np.resize(part, size.max()) for part in parts], place.astype(_index_type(int(size.max())))
+    return [np.resize(part, size.max()) for part in parts], place.astype(
+        _index_type(int(size.max()))
+    )
 
 
 def _index_type(rows: int) -> Any:
-    """Rows of a block are numbered in two bytes if they can be: of millions of pairs the numbers are the largest part."""
+    """Rows of a block are numbered in two bytes if they can be: of millions of pairs the numbers
+    are the largest part.
+    """
     return np.int16 if rows <= np.iinfo(np.int16).max else np.int32
 
 
 class PlacedBlocks:
     """The blocks of a joint fit (`blocks.py`), on devices or on their way there.
 
-    A table that fits stays on the devices. One that does not passes through them: while a step works on one block the next
-    one is sent.
+    A table that fits stays on the devices. One that does not passes through them: while a step
+    works on one block the next one is sent.
 
     Args:
         prefs: the pairs to fit.
@@ -189,7 +222,13 @@ class PlacedBlocks:
     """
 
     def __init__(
-        self, prefs: Preferences, input_scale: float, devices: Devices, count: int, *, resident: bool | None = None
+        self,
+        prefs: Preferences,
+        input_scale: float,
+        devices: Devices,
+        count: int,
+        *,
+        resident: bool | None = None,
     ) -> None:
         self.layout = deal(prefs, len(devices))
         self._table, self._devices = prefs.embeddings, devices
@@ -204,7 +243,9 @@ class PlacedBlocks:
         self._input_scale = replicate(np.float32(input_scale), devices)
         resident = _has_room(devices, prefs.embeddings.nbytes) if resident is None else resident
         blocks = lay_out_blocks(prefs, self.layout, block)
-        self._placed = [self._place(one) for one in blocks] if resident else None  # none stays on the host as well
+        self._placed = (
+            [self._place(one) for one in blocks] if resident else None
+        )  # none stays on the host as well
         self._blocks = list(blocks)
 
     def __len__(self) -> int:
@@ -225,7 +266,10 @@ class PlacedBlocks:
             return
         ahead = None
         for number in numbers:
-            current, ahead = ahead, self._place(self._blocks[number])  # placing returns at once, the transfer goes on
+            current, ahead = (
+                ahead,
+                self._place(self._blocks[number]),
+            )  # placing returns at once, the transfer goes on
             if current is not None:
                 yield current
         if ahead is not None:
@@ -233,8 +277,12 @@ class PlacedBlocks:
 
 
 def _has_room(devices: Devices, size: int) -> bool:
-    """Whether `size` more bytes take at most half of what a device has left; a CPU takes arrays of the host as they are."""
+    """Whether `size` more bytes take at most half of what a device has left; a CPU takes arrays of
+    the host as they are.
+    """
     here = next(device for device in devices if device.process_index == jax.process_index())
     stats = here.memory_stats() or {}
-    (too_large,) = any_process(size > (stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)) / 2)
+    (too_large,) = any_process(
+        size > (stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)) / 2
+    )
     return not too_large

@@ -1,4 +1,7 @@
-"""Figures, drawn from the JSON of an evaluation and from nothing else. The only file that imports matplotlib."""
+"""Figures, drawn from the JSON of an evaluation and from nothing else.
+
+The only file that imports matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,15 @@ from lore_jax.evaluation.metrics import Interval
 from lore_jax.evaluation.results import Results, select
 from lore_jax.reporting.tables import is_personal
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; the lines differ in markers too.
+# Okabe and Ito's colours, told apart with every kind of colour vision; the lines differ in markers
+# too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 _MARKERS = "osD^vPX*"
 Panel = Literal["accuracy", "gained"]  # of the figure of shots
-_PANEL = (5.2, 4.6)  # inches of a figure of one panel, its legend below: readable on a telephone too
+_PANEL = (
+    5.2,
+    4.6,
+)  # inches of a figure of one panel, its legend below: readable on a telephone too
 _DRAWN_BINS = 10  # of a reliability diagram; the error is measured with more
 _STYLE_OF_CONTROL = {OTHER_USER: (0, (1, 1.5)), SHUFFLED_USERS: (0, (4, 2))}
 _LABEL_OF_CONTROL = {OTHER_USER: "another user's weights", SHUFFLED_USERS: "users shuffled"}
@@ -46,7 +53,8 @@ def save_figures(
         note: said under each figure, for instance where the pairs come from.
 
     Returns:
-        The files written: `shots-UNITS.png`, `reliability-UNITS.png`, and `users-DATA.png` where users differ.
+        The files written: `shots-UNITS.png`, `reliability-UNITS.png`, and `users-DATA.png` where
+            users differ.
 
     Raises:
         OSError: the disk refused.
@@ -63,7 +71,9 @@ def save_figures(
     for name, figure in drawn.items():
         if note:
             _settle(figure)
-            figure.text(0.01, -0.01, note, fontsize=8, color="#555555", va="top")  # the page grows by as much
+            figure.text(
+                0.01, -0.01, note, fontsize=8, color="#555555", va="top"
+            )  # the page grows by as much
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.1)
     return [folder / f"{name}.png" for name in drawn]
 
@@ -75,10 +85,11 @@ def shots_figure(
     methods: Sequence[str] | None = None,
     panels: Sequence[Panel] = ("accuracy", "gained"),
 ) -> Figure:
-    """Accuracy of unseen users against shots, and what is gained over no shots, user by user; 95 % intervals.
+    """Accuracy of unseen users against shots, and what is gained over no shots, user by user; 95 %
+    intervals.
 
-    Dashed: methods that are the same for everybody. Dotted, in the colour of its method: the control with another user's
-    weights. Where control and method meet, nothing is personal.
+    Dashed: methods that are the same for everybody. Dotted, in the colour of its method: the
+    control with another user's weights. Where control and method meet, nothing is personal.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -102,12 +113,20 @@ def shots_figure(
     for i, method in enumerate(methods or _methods(results)):
         personal = is_personal(results, method)
         for control in (None, *_STYLE_OF_CONTROL) if personal else (None,):
-            cell: dict[str, Any] = {"method": method, "control": control, "users": "unseen", "units": units}
+            cell: dict[str, Any] = {
+                "method": method,
+                "control": control,
+                "users": "unseen",
+                "units": units,
+            }
             shots = sorted({row["shots"] or 0 for row in select(results, **cell)})
             if not shots:
                 continue
             ticks |= set(shots)
-            style: dict[str, Any] = {"color": _colour(i), "linestyle": _STYLE_OF_CONTROL.get(control or "", "-")}
+            style: dict[str, Any] = {
+                "color": _colour(i),
+                "linestyle": _STYLE_OF_CONTROL.get(control or "", "-"),
+            }
             if control is None and personal:
                 style |= {"marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
             elif control is None:
@@ -118,9 +137,18 @@ def shots_figure(
                 _band(left, shots, found, label, shade=control is None and personal, **style)
             if right is not None and personal and control != SHUFFLED_USERS:
                 nobody = {**cell, "control": None, "shots": 0}
-                gained = [difference(results, {**cell, "shots": n}, nobody).interval() for n in shots if n]
+                gained = [
+                    difference(results, {**cell, "shots": n}, nobody).interval() for n in shots if n
+                ]
                 found = [Interval(0.0, 0.0, 0.0), *gained]
-                _band(right, [0, *(n for n in shots if n)], found, label, shade=control is None, **style)
+                _band(
+                    right,
+                    [0, *(n for n in shots if n)],
+                    found,
+                    label,
+                    shade=control is None,
+                    **style,
+                )
     for panel in axes.values():
         _tidy(panel)
         panel.set_xticks(sorted(ticks))
@@ -133,13 +161,23 @@ def shots_figure(
         figure.suptitle(f"Unseen users, {units} {_units(results)}", x=0.01, ha="left", fontsize=11)
     handles, labels = next(iter(axes.values())).get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside right center" if both else "outside lower center", frameon=False, fontsize=9
+        handles,
+        labels,
+        loc="outside right center" if both else "outside lower center",
+        frameon=False,
+        fontsize=9,
     )
     return figure
 
 
 def _band(
-    axes: Axes, shots: Sequence[int], found: Sequence[Interval], label: str, *, shade: bool, **style: Any
+    axes: Axes,
+    shots: Sequence[int],
+    found: Sequence[Interval],
+    label: str,
+    *,
+    shade: bool,
+    **style: Any,
 ) -> None:
     """A line through means in points, and a band between the ends of their intervals."""
     mean, low, high = 100.0 * np.array(found).T
@@ -149,9 +187,14 @@ def _band(
 
 
 def reliability_figure(
-    results: Results, *, units: str = "unseen", shots: int = 20, methods: Sequence[str] | None = None
+    results: Results,
+    *,
+    units: str = "unseen",
+    shots: int = 20,
+    methods: Sequence[str] | None = None,
 ) -> Figure:
-    """Confidence against accuracy of unseen users' test pairs, all splits together, each pair on its confident side.
+    """Confidence against accuracy of unseen users' test pairs, all splits together, each pair on
+    its confident side.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -160,7 +203,8 @@ def reliability_figure(
         methods: which to draw; None: all.
 
     Returns:
-        The figure: accuracy with 95 % bars in bins of equal mass, and below how the pairs are spread over confidence.
+        The figure: accuracy with 95 % bars in bins of equal mass, and below how the pairs are
+            spread over confidence.
 
     Example:
         >>> reliability_figure(read_results("run/results.json"), shots=10).savefig("reliability.png")
@@ -171,14 +215,20 @@ def reliability_figure(
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([50, 100], [50, 100], color="#999999", linewidth=1, label="perfectly calibrated")
     for i, method in enumerate(methods or _methods(results)):
-        rows = select(results, method=method, control=None, users="unseen", units=units, shots=shots)
+        rows = select(
+            results, method=method, control=None, users="unseen", units=units, shots=shots
+        )
         counted = [row["calibration"] for row in rows]
         if not rows or not len((found := pool(counted, bins=_DRAWN_BINS)).count):
             continue
         low, high = _wilson(found.accuracy, found.count)
         measured = pool(counted)
         label = f"{method}: error {100 * measured.error:.1f}, floor {100 * measured.floor:.1f}"
-        style: dict[str, Any] = {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
+        style: dict[str, Any] = {
+            "color": _colour(i),
+            "marker": _MARKERS[i % len(_MARKERS)],
+            "markersize": 5,
+        }
         above.errorbar(
             100 * found.confidence,
             100 * found.accuracy,
@@ -193,7 +243,9 @@ def reliability_figure(
         edges = np.linspace(50, 100, len(density) + 1)
         below.stairs(100 * density / density.sum(), edges, color=_colour(i), linewidth=1.2)
     above.set_ylabel("accuracy, %")
-    above.set_title(f"Unseen users, {units} {_units(results)}, {shots} shots", loc="left", fontsize=11)
+    above.set_title(
+        f"Unseen users, {units} {_units(results)}, {shots} shots", loc="left", fontsize=11
+    )
     handles, labels = above.get_legend_handles_labels()
     figure.legend(
         handles,
@@ -212,7 +264,9 @@ def reliability_figure(
 
 
 def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % interval of a share (Wilson 1927), which stay between 0 and 1 and are apart at 0 and 1."""
+    """Ends of the 95 % interval of a share (Wilson 1927), which stay between 0 and 1 and are apart
+    at 0 and 1.
+    """
     z2 = 1.96**2 / count
     middle, reach = share + z2 / 2.0, np.sqrt(z2 * (share * (1.0 - share) + z2 / 4.0))
     return (middle - reach) / (1.0 + z2), (middle + reach) / (1.0 + z2)
@@ -236,7 +290,8 @@ def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
     _tidy(axes)
     shares = [100.0 * axis["share"] for axis in described["axes"]]
     groups = {
-        name: np.array(scores, np.float64).reshape(-1, len(shares)) for name, scores in described["groups"].items()
+        name: np.array(scores, np.float64).reshape(-1, len(shares))
+        for name, scores in described["groups"].items()
     }
     size = float(np.clip(6000.0 / max(sum(map(len, groups.values())), 1), 4.0, 30.0))
     labels = {name: f"{name} ({len(scores):,})" for name, scores in groups.items()}
@@ -253,7 +308,13 @@ def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
             style: dict[str, Any] = {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)]}
             axes.scatter(x, y, s=size, alpha=0.65, linewidths=0, label=labels[name], **style)
         axes.scatter(
-            *described["population"][:2], s=140, color="black", marker="+", linewidths=1.6, label="population", zorder=3
+            *described["population"][:2],
+            s=140,
+            color="black",
+            marker="+",
+            linewidths=1.6,
+            label="population",
+            zorder=3,
         )
         axes.set_ylabel(f"axis 2 ({shares[1]:.0f} %), standard deviations")
         axes.set_aspect("equal", adjustable="datalim")
@@ -271,7 +332,9 @@ def inline(figure: Figure) -> str:
 
 
 def _settle(figure: Figure) -> None:
-    """Ends the layout; legends stay where they are in the figure, and do not go to the edge of a page that grows."""
+    """Ends the layout; legends stay where they are in the figure, and do not go to the edge of a
+    page that grows.
+    """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for legend in figure.legends:

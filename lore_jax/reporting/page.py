@@ -1,7 +1,8 @@
 """Results as one page of HTML that needs nothing else: no network, no script, no file beside it.
 
-Everything on it comes from the JSON of an evaluation. Names, notes and texts are what people wrote, so whatever is put
-into the page is escaped, and the page forbids itself (by its own security policy) to load or to run anything.
+Everything on it comes from the JSON of an evaluation. Names, notes and texts are what people wrote,
+so whatever is put into the page is escaped, and the page forbids itself (by its own security
+policy) to load or to run anything.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ from lore_jax.reporting.tables import (
 
 _PANELS: dict[Panel, str] = {"accuracy": "Accuracy", "gained": "What shots add, user by user"}
 _SHOTS = 20  # where there is a choice, what happens after so many
-_BARS, _REACH = 40, 3.5  # of the histogram of users along an axis, in standard deviations; its ends hold what is beyond
+_BARS, _REACH = (
+    40,
+    3.5,
+)  # of the histogram of users along an axis, in standard deviations; its ends hold what is beyond
 
 
 def page(results: Results, *, note: str = "") -> str:
@@ -52,7 +56,9 @@ def page(results: Results, *, note: str = "") -> str:
     """
     if not results["rows"]:
         raise ValueError("the results have no rows: there is nothing to report")
-    names = ", ".join(dict.fromkeys(entry["data"] or results["name"] for entry in results["splits"]))
+    names = ", ".join(
+        dict.fromkeys(entry["data"] or results["name"] for entry in results["splits"])
+    )
     counts = sorted({row["shots"] for row in results["rows"] if row["shots"]})
     shots = min(counts, key=lambda count: abs(count - _SHOTS), default=_SHOTS)
     main = _main_method(results)
@@ -61,7 +67,11 @@ def page(results: Results, *, note: str = "") -> str:
         *_accuracy(results, main, shots),
         *_curves(results),
         *_calibration(results, shots),
-        *(part for data, of in results.get("axes", {}).items() for part in _understanding(data, of)),
+        *(
+            part
+            for data, of in results.get("axes", {}).items()
+            for part in _understanding(data, of)
+        ),
         *_facts(results),
     ]
     return (
@@ -75,7 +85,9 @@ def page(results: Results, *, note: str = "") -> str:
 
 
 def _main_method(results: Results) -> str:
-    """What the page is about: the method of the run, else the population model, else the first that is personal."""
+    """What the page is about: the method of the run, else the population model, else the first that
+    is personal.
+    """
     methods = list(dict.fromkeys(row["method"] for row in results["rows"]))
     family = results.get("run", {}).get("config", {}).get("fit", {}).get("family", "gaussian")
     personal = [method for method in methods if is_personal(results, method)]
@@ -92,7 +104,9 @@ def _cells(results: Results, main: str, shots: int) -> list[tuple[str, str, int 
     for users, after in (("unseen", shots), ("seen", None)):
         for units in ("unseen", "seen"):
             about: Fields = {"method": main, "users": users, "units": units}
-            if select(results, **about, shots=after, control=OTHER_USER) and select(results, **about, shots=0):
+            if select(results, **about, shots=after, control=OTHER_USER) and select(
+                results, **about, shots=0
+            ):
                 out.append((users, units, after))
     return out
 
@@ -113,12 +127,20 @@ def _head(results: Results, main: str, names: str, note: str, shots: int) -> lis
     if said:
         of, users, units = said[0]
         about: Fields = {"method": main, "users": users, "units": units, "control": None}
-        now, before = (_percents(select(results, **about, shots=count)) for count in (of["shots"], 0))
+        now, before = (
+            _percents(select(results, **about, shots=count)) for count in (of["shots"], 0)
+        )
         when = "all their pairs" if of["shots"] is None else f"{of['shots']} shots"
         out += [
             "<section class='cards'>",
-            _card(f"accuracy, {users} users", now["accuracy"], f"after {when}; {before['accuracy']} without"),
-            _card("worst tenth of the users", now["worst_tenth"], f"{before['worst_tenth']} without"),
+            _card(
+                f"accuracy, {users} users",
+                now["accuracy"],
+                f"after {when}; {before['accuracy']} without",
+            ),
+            _card(
+                "worst tenth of the users", now["worst_tenth"], f"{before['worst_tenth']} without"
+            ),
             *(
                 _card(
                     f"users significantly {name} off",
@@ -133,7 +155,9 @@ def _head(results: Results, main: str, names: str, note: str, shots: int) -> lis
 
 
 def _percents(rows: Sequence[Row]) -> dict[str, str]:
-    mean = {name: float(np.mean([row[name] for row in rows])) for name in ("accuracy", "worst_tenth")}
+    mean = {
+        name: float(np.mean([row[name] for row in rows])) for name in ("accuracy", "worst_tenth")
+    }
     return {name: f"{100 * value:.1f}\u00a0%" for name, value in mean.items()}
 
 
@@ -177,12 +201,17 @@ def _curves(results: Results) -> list[str]:
         columns = shots_columns(results, units=units)
         if len(columns) < 2:
             continue
-        out.append(f"<section><h2>New users after some shots: {units} {_unit(results)}</h2><div class='figures'>")
+        out.append(
+            f"<section><h2>New users after some shots: {units} {_unit(results)}</h2><div class='figures'>"
+        )
         for panel, what in _PANELS.items():
             uri = inline(shots_figure(results, units=units, panels=[panel]))
             out.append(_figure(uri, f"{what}; band: 95 % interval."))
         out += ["</div><details><summary>The same as a table</summary>"]
-        out += [_table(table_cells(results, method_lines(results), columns), ""), "</details></section>"]
+        out += [
+            _table(table_cells(results, method_lines(results), columns), ""),
+            "</details></section>",
+        ]
     return out
 
 
@@ -192,7 +221,8 @@ def _calibration(results: Results, shots: int) -> list[str]:
         return []
     figures = [
         _figure(
-            inline(reliability_figure(results, units=units, shots=shots)), f"Unseen users, {units} {_unit(results)}."
+            inline(reliability_figure(results, units=units, shots=shots)),
+            f"Unseen users, {units} {_unit(results)}.",
         )
         for units in drawn
     ]
@@ -219,14 +249,23 @@ def _understanding(data: str, described: Mapping[str, Any]) -> list[str]:
             "deviation along the axis adds to its reward, in logits. Bars: how many users lie where; the line among them: "
             "the population, where a user of whom nothing is known stands.</p>"
         )
-        prompts = {end.get("prompt") for axis in described["axes"] for side in ("high", "low") for end in axis[side]}
+        prompts = {
+            end.get("prompt")
+            for axis in described["axes"]
+            for side in ("high", "low")
+            for end in axis[side]
+        }
         for k, axis in enumerate(described["axes"]):
-            out += _axis(k, axis, described["groups"], described["population"][k], name_prompts=len(prompts) > 1)
+            out += _axis(
+                k,
+                axis,
+                described["groups"],
+                described["population"][k],
+                name_prompts=len(prompts) > 1,
+            )
     out.append("<div class='figures'>")
     if described["axes"]:
-        caption = (
-            "Each point a user, the average user in the middle. The cross: the population, where users start from."
-        )
+        caption = "Each point a user, the average user in the middle. The cross: the population, where users start from."
         figure = _figure(inline(users_figure(described)), caption)
         out += ["<div><h3>Where users lie</h3>", figure, "</div>"]
     if "collapse" in described:
@@ -240,16 +279,27 @@ def _understanding(data: str, described: Mapping[str, Any]) -> list[str]:
 
 
 def _axis(
-    k: int, axis: Mapping[str, Any], groups: Mapping[str, Any], population: float, *, name_prompts: bool
+    k: int,
+    axis: Mapping[str, Any],
+    groups: Mapping[str, Any],
+    population: float,
+    *,
+    name_prompts: bool,
 ) -> list[str]:
     share = 100.0 * axis["share"]
     out = [
         f"<article class='axis'><h3>Axis {k + 1} <span class='share'>{share:.0f} % of the disagreement</span></h3>",
         f"<div class='bar'><div style='width:{min(share, 100.0):.1f}%'></div></div>",
-        _histogram(np.array([user[k] for users in groups.values() for user in users], np.float64), population),
+        _histogram(
+            np.array([user[k] for users in groups.values() for user in users], np.float64),
+            population,
+        ),
         "<div class='ends'>",
     ]
-    for side, label in (("low", "\u2190 Users on this side favour"), ("high", "Users on this side favour \u2192")):
+    for side, label in (
+        ("low", "\u2190 Users on this side favour"),
+        ("high", "Users on this side favour \u2192"),
+    ):
         items = [_end(end, name_prompts) for end in axis[side]] or ["<li>nothing</li>"]
         out.append(f"<div class='{side}'><h4>{label}</h4><ul>{''.join(items)}</ul></div>")
     return [*out, "</div></article>"]
@@ -257,7 +307,11 @@ def _axis(
 
 def _end(end: Mapping[str, Any], name_prompt: bool) -> str:
     text = escape(end["text"]) if "text" in end else f"response in row {end['response']}"
-    prompt = f"<span class='prompt'>{escape(end['prompt'])}</span>" if name_prompt and end.get("prompt") else ""
+    prompt = (
+        f"<span class='prompt'>{escape(end['prompt'])}</span>"
+        if name_prompt and end.get("prompt")
+        else ""
+    )
     return f"<li>{prompt}<span class='text'>{text}</span><span class='loading'>{abs(end['loading']):.2f}</span></li>"
 
 
@@ -280,7 +334,9 @@ def _histogram(scores: np.ndarray, population: float) -> str:
 
 def _facts(results: Results) -> list[str]:
     run, machine = results.get("run", {}), results["machine"]
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    packages = ", ".join(
+        f"{name} {version}" for name, version in machine["packages"].items() if version
+    )
     facts = [("run", results["name"]), ("seed", results["seed"])]
     if run:
         data = run["data"]
@@ -289,7 +345,10 @@ def _facts(results: Results) -> list[str]:
             ("encoder", data["encoder"].get("model", "unnamed")),
             ("table", f"{data['responses']:,} responses, dim {data['dim']}, {data['dtype']}"),
             ("pairs", f"{data['pairs']:,} by {data['users']:,} users"),
-            ("chosen on validation, or given", ", ".join(f"{name} {value:g}" for name, value in run["choice"].items())),
+            (
+                "chosen on validation, or given",
+                ", ".join(f"{name} {value:g}" for name, value in run["choice"].items()),
+            ),
         ]
     facts += [
         ("machine", f"{machine['devices']} x {machine['device']}"),
@@ -299,13 +358,24 @@ def _facts(results: Results) -> list[str]:
     rows = [["data", "split", "tested on", "seen users", "unseen users", "left out", "digest"]]
     for entry in results["splits"]:
         dropped = ", ".join(
-            f"{name.replace('_', ' ')} {count:,}" for name, count in (entry.get("dropped") or {}).items()
+            f"{name.replace('_', ' ')} {count:,}"
+            for name, count in (entry.get("dropped") or {}).items()
         )
         who = [f"{len(entry['users'].get(users, [])):,}" for users in ("seen", "unseen")]
         tested = " and ".join(entry["units"]) + f" {entry['unit']}s"
-        rows.append([entry["data"] or "", str(entry["split"]), tested, *who, dropped, entry["digest"][:12]])
-    out += [f"<details><summary>Splits ({len(results['splits'])})</summary>", _table(rows, ""), "</details>"]
-    out += ["<details><summary>Configuration</summary>", _pairs(_flat(results["config"])), "</details>"]
+        rows.append(
+            [entry["data"] or "", str(entry["split"]), tested, *who, dropped, entry["digest"][:12]]
+        )
+    out += [
+        f"<details><summary>Splits ({len(results['splits'])})</summary>",
+        _table(rows, ""),
+        "</details>",
+    ]
+    out += [
+        "<details><summary>Configuration</summary>",
+        _pairs(_flat(results["config"])),
+        "</details>",
+    ]
     return [*out, "</section>"]
 
 

@@ -1,4 +1,6 @@
-"""Tables of results: methods and controls down, cells or shots across, every mean with its interval; in Markdown."""
+"""Tables of results: methods and controls down, cells or shots across, every mean with its
+interval; in Markdown.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ Cells = list[list[str]]  # of a table, its head first
 
 
 def table(
-    results: Results, lines: Mapping[str, Fields], columns: Mapping[str, Fields], *, metric: str = "accuracy"
+    results: Results,
+    lines: Mapping[str, Fields],
+    columns: Mapping[str, Fields],
+    *,
+    metric: str = "accuracy",
 ) -> str:
     """The same as `table_cells`, in Markdown.
 
@@ -41,14 +47,18 @@ def measures(results: Results, lines: Mapping[str, Fields], cell: Fields) -> str
 
 
 def table_cells(
-    results: Results, lines: Mapping[str, Fields], columns: Mapping[str, Fields], *, metric: str = "accuracy"
+    results: Results,
+    lines: Mapping[str, Fields],
+    columns: Mapping[str, Fields],
+    *,
+    metric: str = "accuracy",
 ) -> Cells:
     """A table of averages with 95 % intervals.
 
     Args:
         results: from `make_results` or `read_results`.
-        lines: labels to the fields that a line's rows have. They win over a column's: the population is `shots=0` in
-            every column.
+        lines: labels to the fields that a line's rows have. They win over a column's: the
+            population is `shots=0` in every column.
         columns: labels to the fields that a column's rows have.
         metric: "accuracy" (shown in points), "log_loss" (in nats) or "brier".
 
@@ -62,7 +72,9 @@ def table_cells(
         for column in columns.values():
             where = {**column, **line}
             cells.append(
-                show(average(results, where, metric=metric).interval(), metric) if select(results, **where) else ""
+                show(average(results, where, metric=metric).interval(), metric)
+                if select(results, **where)
+                else ""
             )
         if any(cells):
             body.append([label, *cells])
@@ -72,9 +84,10 @@ def table_cells(
 def measures_cells(results: Results, lines: Mapping[str, Fields], cell: Fields) -> Cells:
     """A table of everything that is measured on one cell, averaged over splits and data sets.
 
-    Calibration is that of all pairs together; beside the error stands what a perfectly calibrated method with the same
-    confidences would score. Users who are better or worse off are counted by a sign test at 2.5 %, against the same method
-    without shots: by chance at most 2.5 % of the users are either.
+    Calibration is that of all pairs together; beside the error stands what a perfectly calibrated
+    method with the same confidences would score. Users who are better or worse off are counted by a
+    sign test at 2.5 %, against the same method without shots: by chance at most 2.5 % of the users
+    are either.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -102,7 +115,8 @@ def measures_cells(results: Results, lines: Mapping[str, Fields], cell: Fields) 
             continue
         mean = {name: float(np.mean([row[name] for row in rows])) for name in _MEASURES}
         share = {
-            name: 100.0 * sum(row[name] for row in rows) / sum(row["num_users"] for row in rows) for name in _COUNTS
+            name: 100.0 * sum(row[name] for row in rows) / sum(row["num_users"] for row in rows)
+            for name in _COUNTS
         }
         calibration = pool([row["calibration"] for row in rows])
         out.append(
@@ -123,9 +137,12 @@ def markdown(rows: Cells) -> str:
     """Rows of text as an aligned Markdown table, the first one its head."""
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
     text = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
     ]
-    return "\n".join([text[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *text[1:]])
+    return "\n".join(
+        [text[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *text[1:]]
+    )
 
 
 def show(interval: Interval, metric: str = "accuracy") -> str:
@@ -138,7 +155,8 @@ def show(interval: Interval, metric: str = "accuracy") -> str:
 
 
 def method_lines(results: Results, methods: Sequence[str] | None = None) -> dict[str, Fields]:
-    """A line for every method; where users differ in it, one for its population and for its controls too.
+    """A line for every method; where users differ in it, one for its population and for its
+    controls too.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -154,7 +172,10 @@ def method_lines(results: Results, methods: Sequence[str] | None = None) -> dict
             lines[f"{method}, 0 shots (population)"] = {**own, "shots": 0}
         lines[method] = own
         controls = dict.fromkeys(row["control"] for row in select(results, method=method))
-        for control, label in ((OTHER_USER, "another user's weights"), (SHUFFLED_USERS, "users shuffled")):
+        for control, label in (
+            (OTHER_USER, "another user's weights"),
+            (SHUFFLED_USERS, "users shuffled"),
+        ):
             if control in controls and is_personal(results, method):
                 lines[f"{method}, {label}"] = {"method": method, "control": control}
     return lines
@@ -164,7 +185,11 @@ def is_personal(results: Results, method: str) -> bool:
     """Whether a method predicts anything else after shots than without any."""
     rows = select(results, method=method, control=None)
     of_nobody = {_cell(row): row["per_user"]["log_loss"] for row in rows if row["shots"] == 0}
-    return any(row["per_user"]["log_loss"] != of_nobody.get(_cell(row)) for row in rows if row["shots"] != 0)
+    return any(
+        row["per_user"]["log_loss"] != of_nobody.get(_cell(row))
+        for row in rows
+        if row["shots"] != 0
+    )
 
 
 def _cell(row: Any) -> tuple[Any, ...]:
@@ -172,18 +197,30 @@ def _cell(row: Any) -> tuple[Any, ...]:
 
 
 def four_way_columns(results: Results, *, shots: int = 20) -> dict[str, Fields]:
-    """Columns of the four-way table: seen users with all their pairs, unseen users after some shots."""
+    """Columns of the four-way table: seen users with all their pairs, unseen users after some
+    shots.
+    """
     unit = results["splits"][0]["unit"]
     columns: dict[str, Fields] = {}
     for users in ("seen", "unseen"):
         for units in ("seen", "unseen"):
             if select(results, users=users, units=units):
-                label = f"{users} users" + (f" ({shots} shots)" if users == "unseen" else "") + f", {units} {unit}s"
-                columns[label] = {"users": users, "units": units, "shots": shots if users == "unseen" else None}
+                label = (
+                    f"{users} users"
+                    + (f" ({shots} shots)" if users == "unseen" else "")
+                    + f", {units} {unit}s"
+                )
+                columns[label] = {
+                    "users": users,
+                    "units": units,
+                    "shots": shots if users == "unseen" else None,
+                }
     return columns
 
 
 def shots_columns(results: Results, *, units: str = "unseen") -> dict[str, Fields]:
     """Columns of unseen users after each number of shots."""
     counts = sorted({row["shots"] or 0 for row in select(results, users="unseen", units=units)})
-    return {f"{count} shots": {"users": "unseen", "units": units, "shots": count} for count in counts}
+    return {
+        f"{count} shots": {"users": "unseen", "units": units, "shots": count} for count in counts
+    }

@@ -16,8 +16,10 @@ class SplitConfig:
     Attributes:
         everything: fit all pairs of all users; nothing is kept, and `evaluate` has nothing to say.
         unseen_users: share of the users kept out of the fit, to adapt to and to test on.
-        test: share of the units kept out in each of the two tests: of all units, and of each user's own.
-        units: which tests: units new to everybody ("unseen"), and units that other users judged in the fit ("seen").
+        test: share of the units kept out in each of the two tests: of all units, and of each user's
+            own.
+        units: which tests: units new to everybody ("unseen"), and units that other users judged in
+            the fit ("seen").
         min_train: users with fewer training pairs are dropped.
         min_test: users with fewer test pairs of any kind are dropped.
     """
@@ -32,7 +34,8 @@ class SplitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a run does. Split, fit, seed and chunk decide its result, the others only how it gets there.
+    """What a run does. Split, fit, seed and chunk decide its result, the others only how it gets
+    there.
 
     Attributes:
         split: what is kept for the test.

@@ -7,7 +7,8 @@
     model/             the fitted model and its users; there once the fit is finished
     results.json       what `evaluate` found
 
-`run.json` is written last of what a run begins with: a folder without it holds nothing that matters.
+`run.json` is written last of what a run begins with: a folder without it holds nothing that
+matters.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Parts:
     Attributes:
         train: the pairs that were fitted, of the seen users.
         shots: pairs of the unseen users to adapt on, or None if all users were fitted.
-        tests: `(users, units)`, each "seen" or "unseen", to the pairs kept for the test; empty if all were fitted.
+        tests: `(users, units)`, each "seen" or "unseen", to the pairs kept for the test; empty if
+            all were fitted.
     """
 
     train: Preferences
@@ -82,7 +84,8 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: the cache is not there.
-            ValueError: it is damaged, or another one than the run was made of; or the split is damaged.
+            ValueError: it is damaged, or another one than the run was made of; or the split is
+                damaged.
         """
         data = self.manifest["data"]
         folder = Path(data["cache"] if cache is None else cache)

@@ -1,12 +1,13 @@
-"""A fit on disk: it shows its progress, survives being killed, and ends exactly where an unbroken one ends.
+"""A fit on disk: it shows its progress, survives being killed, and ends exactly where an unbroken
+one ends.
 
-The fit advances in chunks of steps whose boundaries depend on the configuration alone. A checkpoint keeps the state
-after some chunk, free of devices; going on from it repeats the same programs on the same numbers. SIGTERM, which comes
-before a preemption, is heard at the end of a chunk.
+The fit advances in chunks of steps whose boundaries depend on the configuration alone. A checkpoint
+keeps the state after some chunk, free of devices; going on from it repeats the same programs on the
+same numbers. SIGTERM, which comes before a preemption, is heard at the end of a chunk.
 
-Processes joined by `jax.distributed` run a fit together, on all their devices: each calls `run_fit` with the same
-arguments, on a folder that all of them see. The first one writes, all save checkpoints together, and SIGTERM to any of
-them is heard by all.
+Processes joined by `jax.distributed` run a fit together, on all their devices: each calls `run_fit`
+with the same arguments, on a folder that all of them see. The first one writes, all save
+checkpoints together, and SIGTERM to any of them is heard by all.
 """
 
 from __future__ import annotations
@@ -90,10 +91,11 @@ def run_fit(
         A report. After SIGTERM `run.is_finished` is False; resuming does the rest.
 
     Raises:
-        FileExistsError: the folder holds a run and neither `resume` nor `overwrite` is asked for, or something else.
+        FileExistsError: the folder holds a run and neither `resume` nor `overwrite` is asked for,
+            or something else.
         BlockingIOError: another process is writing this run.
-        ValueError: the configuration does not fit the cache, or, when resuming, is not that of the run; nothing is
-            written. Or the loss is not finite any more; the last checkpoint stays.
+        ValueError: the configuration does not fit the cache, or, when resuming, is not that of the
+            run; nothing is written. Or the loss is not finite any more; the last checkpoint stays.
         OSError: the disk refused; the run can be resumed.
 
     Example:
@@ -106,7 +108,8 @@ def run_fit(
     refuse_folder(path, resume=resume, overwrite=overwrite)
     with _one_writer(path), _hear_sigterm() as stop:
         if is_first_process():
-            refuse_folder(path, resume=resume, overwrite=overwrite)  # again, now that nobody else writes
+            # again, now that nobody else writes
+            refuse_folder(path, resume=resume, overwrite=overwrite)
         (goes_on,) = any_process(resume and (path / MANIFEST).exists())
         if goes_on:
             run = read_run(path)
@@ -141,7 +144,9 @@ def run_fit(
 def _advance(
     run: RunFolder, config: RunConfig, running: JointFit, state: Any, layout: Layout, stop: threading.Event
 ) -> tuple[int, int, Any]:
-    """Goes on from the newest checkpoint until the end or a signal; the step it began at, where it is, the state."""
+    """Goes on from the newest checkpoint until the end or a signal; the step it began at, where it
+    is, the state.
+    """
     if not running.steps:
         return 0, 0, state
     metrics = run.path / METRICS
@@ -291,7 +296,9 @@ def _last_loss(path: Path) -> float | None:
 
 @contextlib.contextmanager
 def _one_writer(path: Path) -> Iterator[None]:
-    """Holds the lock of a run; a run that fails before it has written anything leaves no folder. The first process alone."""
+    """Holds the lock of a run; a run that fails before it has written anything leaves no folder.
+    The first process alone.
+    """
     if not is_first_process():
         yield
         return
@@ -309,7 +316,9 @@ def _one_writer(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hear_sigterm() -> Iterator[threading.Event]:
-    """Sets the event at SIGTERM instead of dying; signals are the main thread's, elsewhere nothing is changed."""
+    """Sets the event at SIGTERM instead of dying; signals are the main thread's, elsewhere nothing
+    is changed.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

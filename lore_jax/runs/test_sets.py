@@ -1,4 +1,6 @@
-"""What a run can be tested on: the pairs it kept from the fit, or a cache of other pairs by its users."""
+"""What a run can be tested on: the pairs it kept from the fit, or a cache of other pairs by its
+users.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class OtherCells(NamedTuple):
         cells: known users on known and on new responses, as far as there are such pairs.
         users: the posterior of the users tested, in the order of the cells' users.
         names: their names.
-        pairs_of_strangers: pairs of users who were not fitted, left out: `adapt` makes users of them.
+        pairs_of_strangers: pairs of users who were not fitted, left out: `adapt` makes users of
+            them.
     """
 
     cells: list[Cell]

@@ -1,14 +1,16 @@
 """Small positive-definite systems, written for one user; users ride along in trailing axes.
 
-A LAPACK call per user is the slow part of a per-user Newton step on a CPU (and, batched over thousands of users inside
-a loop, was seen to hang on two cores), and a launch of tiny blocks on an accelerator. Here a "number" is an array of
-any shape `[...]`, one entry a user, so that every scalar formula is a contiguous vector operation over users. (A vmap
-would say the same, but its loops and broadcasts move the users' axis to the front, where nothing vectorises.)
+A LAPACK call per user is the slow part of a per-user Newton step on a CPU (and, batched over
+thousands of users inside a loop, was seen to hang on two cores), and a launch of tiny blocks on an
+accelerator. Here a "number" is an array of any shape `[...]`, one entry a user, so that every
+scalar formula is a contiguous vector operation over users. (A vmap would say the same, but its
+loops and broadcasts move the users' axis to the front, where nothing vectorises.)
 
-Left to itself XLA would fuse these formulas into one loop that computes every entry anew from the start for each of its
-outputs, tens of times slower than this, and takes seconds to compile it. So a factorisation is cut into columns by
-barriers: within a column sums are added up in registers, between columns everything is written down once. Substitutions
-are loops; a barrier after each of their short steps costs more than it saves.
+Left to itself XLA would fuse these formulas into one loop that computes every entry anew from the
+start for each of its outputs, tens of times slower than this, and takes seconds to compile it. So a
+factorisation is cut into columns by barriers: within a column sums are added up in registers,
+between columns everything is written down once. Substitutions are loops; a barrier after each of
+their short steps costs more than it saves.
 """
 
 from __future__ import annotations
@@ -23,16 +25,19 @@ _PANEL = 4  # columns whose products are taken off the rest at once
 def cholesky(matrix: jax.Array, *, least: jax.Array | None = None) -> jax.Array:
     """Lower Cholesky factor of symmetric positive-definite matrices.
 
-    `A = L L'`, column by column: `L_jj = sqrt(A_jj - sum_k L_jk^2)`, `L_ij = (A_ij - sum_k L_ik L_jk) / L_jj`.
+    `A = L L'`, column by column: `L_jj = sqrt(A_jj - sum_k L_jk^2)`, `L_ij = (A_ij - sum_k L_ik
+    L_jk) / L_jj`.
 
     Args:
         matrix: A, `[n, n, ...]`; only its lower triangle is read.
-        least: D, `[n, ...]`, where A is known to be the diagonal D > 0 plus something positive semi-definite (a Hessian
-            with its prior's precision); then no pivot is below D's entry. Where rounding has left nothing of a pivot,
-            it is taken to be that entry and its column to be 0: a small D beside a large rest is not lost.
+        least: D, `[n, ...]`, where A is known to be the diagonal D > 0 plus something positive
+            semi-definite (a Hessian with its prior's precision); then no pivot is below D's entry.
+            Where rounding has left nothing of a pivot, it is taken to be that entry and its column
+            to be 0: a small D beside a large rest is not lost.
 
     Returns:
-        L, `[n, n, ...]`, zeros above the diagonal; NaN where A is NaN, or is not positive definite and has no `least`.
+        L, `[n, n, ...]`, zeros above the diagonal; NaN where A is NaN, or is not positive definite
+        and has no `least`.
 
     Example:
         >>> cholesky(4.0 * jnp.eye(2))[0, 0]
@@ -40,9 +45,9 @@ def cholesky(matrix: jax.Array, *, least: jax.Array | None = None) -> jax.Array:
     """
     above = jnp.zeros_like(matrix[0])
     columns = []
-    left = (
-        matrix  # what is left of A, from the panel's first row and column on, without the outer products of the columns
-    )
+    # what is left of A, from the panel's first row and column on, without the outer products of the
+    # columns
+    left = matrix
     for first in range(0, matrix.shape[0], _PANEL):
         panel: list[jax.Array] = []  # columns from the diagonal down
         for j in range(min(_PANEL, left.shape[0])):
@@ -99,7 +104,11 @@ def solve(lower: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def inverse(lower: jax.Array) -> jax.Array:
-    """The inverse of `L L'`, `[n, n, ...]` -> `[n, n, ...]`: a posterior covariance when `L L'` is a Hessian."""
+    """The inverse of `L L'`, `[n, n, ...]` -> `[n, n, ...]`: a posterior covariance when `L L'` is
+    a Hessian.
+    """
     n = lower.shape[0]
     identity = jnp.eye(n, dtype=lower.dtype).reshape(n, n, *[1] * (lower.ndim - 2))
-    return solve(lower[:, :, None], jnp.broadcast_to(identity, lower.shape))  # columns ride along like users
+    return solve(
+        lower[:, :, None], jnp.broadcast_to(identity, lower.shape)
+    )  # columns ride along like users

@@ -1,14 +1,17 @@
-"""One user's weights on the simplex: the exact optimum of the paper's convex problem, with a certificate.
+"""One user's weights on the simplex: the exact optimum of the paper's convex problem, with a
+certificate.
 
 With the basis frozen the paper's few-shot objective, in the weights themselves,
 
     minimise  f(w) = sum_i c_i log(1 + exp(-f_i . w))      subject to  w >= 0,  sum_k w_k = 1,
 
-is convex of size rank. Its optimum usually lies on a face (some weights exactly 0), where the softmax logits of the
-published fit run to minus infinity: no number of gradient steps gets there, and a gradient in the logits vanishes
-everywhere on the way. A primal-dual interior point takes about ten steps.
+is convex of size rank. Its optimum usually lies on a face (some weights exactly 0), where the
+softmax logits of the published fit run to minus infinity: no number of gradient steps gets there,
+and a gradient in the logits vanishes everywhere on the way. A primal-dual interior point takes
+about ten steps.
 
-Newton step. With multipliers `s >= 0` of `w >= 0` and v of the sum, the perturbed optimality conditions are
+Newton step. With multipliers `s >= 0` of `w >= 0` and v of the sum, the perturbed optimality
+conditions are
 
     grad f(w) - s + v 1 = 0,     w_k s_k = mu,     sum_k w_k = 1.
 
@@ -16,19 +19,21 @@ Linearised, and ds eliminated by `ds = mu / w - s - (s / w) dw`:
 
     (H + diag(s / w)) dw + v 1 = mu / w - grad f(w),     sum_k dw_k = 0,
 
-one Cholesky factorisation of size rank and two substitutions, a and b, for the right-hand sides above and 1:
-`v = sum a / sum b`, `dw = a - v b`.
+one Cholesky factorisation of size rank and two substitutions, a and b, for the right-hand sides
+above and 1: `v = sum a / sum b`, `dw = a - v b`.
 
-Step length. What remains of the way to the walls (`w > 0`, `s > 0`) is taken whole if the barrier problem
-`f(w) - mu sum_k log w_k` still falls at its end, for then, being convex, it fell all the way; or if no margin moves by
-more than a logit. Otherwise the step is damped as in `newton.py`.
+Step length. What remains of the way to the walls (`w > 0`, `s > 0`) is taken whole if the barrier
+problem `f(w) - mu sum_k log w_k` still falls at its end, for then, being convex, it fell all the
+way; or if no margin moves by more than a logit. Otherwise the step is damped as in `newton.py`.
 
-Certificate. For any feasible w, convexity gives `f(w) - f(w*) <= grad f(w) . w - min_k grad f(w)_k`, the duality gap
-(Frank-Wolfe gap), which needs no multipliers. It is what `converged` tests.
+Certificate. For any feasible w, convexity gives `f(w) - f(w*) <= grad f(w) . w - min_k grad
+f(w)_k`, the duality gap (Frank-Wolfe gap), which needs no multipliers. It is what `converged`
+tests.
 
-Rounding. On the simplex a number added to all features of a pair is added to its margin and changes nothing else, so
-derivatives are taken of `f_ik - f_i . w`, which is small where columns agree: neither the system nor the gap has to
-cancel what all columns share. What is left in the gap is the rounding of the margins; the tolerance allows for it.
+Rounding. On the simplex a number added to all features of a pair is added to its margin and changes
+nothing else, so derivatives are taken of `f_ik - f_i . w`, which is small where columns agree:
+neither the system nor the gap has to cancel what all columns share. What is left in the gap is the
+rounding of the margins; the tolerance allows for it.
 """
 
 from __future__ import annotations
@@ -43,7 +48,9 @@ from lore_jax.solvers.pair_sums import combine, sums_over_pairs
 
 _TOLERANCE = 1e-6  # nats; more where float32 does not resolve the gap so finely
 _TO_THE_WALL = 0.99  # share of the way to the nearest wall that one step may take
-_FIRST_SLACK = 0.25  # of the largest gradient there can be: about its spread at the centre of the simplex
+_FIRST_SLACK = (
+    0.25  # of the largest gradient there can be: about its spread at the centre of the simplex
+)
 _CENTRING = 0.1  # each step aims at this share of the present w . s
 _LEAST_WEIGHT = 1e-12  # far below what a margin shows, far above where s / w overflows
 
@@ -56,7 +63,8 @@ class SimplexEstimate(NamedTuple):
         gap: upper bound on `f(w) - f(w*)` in nats, `[...]`.
         converged: whether the gap is below a millionth, or as small as float32 can tell, `[...]`.
         steps: how many Newton steps were taken, int32 `[...]`.
-        grad_norm: norm of the gradient of f in the softmax logits, `w * (grad f - w . grad f)`, `[...]`.
+        grad_norm: norm of the gradient of f in the softmax logits, `w * (grad f - w . grad f)`,
+            `[...]`.
     """
 
     weights: jax.Array
@@ -66,18 +74,22 @@ class SimplexEstimate(NamedTuple):
     grad_norm: jax.Array
 
 
-def simplex_estimate(features: jax.Array, weight: jax.Array, *, max_steps: int = 40) -> SimplexEstimate:
+def simplex_estimate(
+    features: jax.Array, weight: jax.Array, *, max_steps: int = 40
+) -> SimplexEstimate:
     """The weights on the simplex that minimise a user's mean Bradley-Terry loss.
 
     `argmin_{w in simplex} sum_i c_i log(1 + exp(-f_i . w)) / sum_i c_i`
 
     Args:
-        features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots, ...]`.
+        features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots,
+            ...]`.
         weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
         max_steps: the most steps to take.
 
     Returns:
-        A `SimplexEstimate`; with users in a trailing axis, one estimate a user. Never raises: see its `converged`.
+        A `SimplexEstimate`; with users in a trailing axis, one estimate a user. Never raises: see
+        its `converged`.
 
     Example:
         >>> one = simplex_estimate(jnp.array([[1.0, 1.0], [-1.0, 0.5]]), jnp.ones(2))
@@ -85,8 +97,8 @@ def simplex_estimate(features: jax.Array, weight: jax.Array, *, max_steps: int =
         Array([1., 0.], dtype=float32)
 
     Reference:
-        Bose et al. 2025, arXiv 2504.14439, equation 5; Boyd and Vandenberghe 2004, "Convex optimization", section 11.7;
-        Jaggi 2013, "Revisiting Frank-Wolfe" (the gap).
+        Bose et al. 2025, arXiv 2504.14439, equation 5; Boyd and Vandenberghe 2004, "Convex
+        optimization", section 11.7; Jaggi 2013, "Revisiting Frank-Wolfe" (the gap).
     """
     rank = features.shape[0]
     total = jnp.sum(weight, axis=0, keepdims=True)
@@ -106,9 +118,11 @@ def simplex_estimate(features: jax.Array, weight: jax.Array, *, max_steps: int =
         gradient = -towards_chosen
         mean_gradient = jnp.sum(weights * gradient, axis=0)
         gap = mean_gradient - jnp.min(gradient, axis=0)
-        # A term `pull |apart|` of the gradient is off by some units in the last place, and so is `pull`, because its
-        # margin is a sum of terms as large as `size`.
-        rounding = jnp.sum(pull * jnp.max(jnp.abs(apart), axis=0) * (1.0 + 0.25 * (1.0 - lost) * size), axis=0)
+        # A term `pull |apart|` of the gradient is off by some units in the last place, and so is
+        # `pull`, because its margin is a sum of terms as large as `size`.
+        rounding = jnp.sum(
+            pull * jnp.max(jnp.abs(apart), axis=0) * (1.0 + 0.25 * (1.0 - lost) * size), axis=0
+        )
         tolerance = _TOLERANCE * jnp.maximum(rounding, 1.0)
         grad_norm = jnp.sqrt(jnp.sum((weights * (gradient - mean_gradient[None])) ** 2, axis=0))
 
@@ -122,8 +136,12 @@ def simplex_estimate(features: jax.Array, weight: jax.Array, *, max_steps: int =
         along = combine(apart, towards)
         rho = jnp.max(jnp.abs(along) * (share > 0), axis=0, initial=1e-6)
         pull = share * jax.nn.sigmoid(-(margin + room[None] * along))
-        slope = -jnp.sum(pull * along, axis=0) - jnp.sum(mu * towards / (weights + room[None] * towards), axis=0)
-        length = jnp.where((slope <= 0) | (rho * room <= 1), room, jnp.minimum(jnp.log1p(rho) / rho, room))
+        slope = -jnp.sum(pull * along, axis=0) - jnp.sum(
+            mu * towards / (weights + room[None] * towards), axis=0
+        )
+        length = jnp.where(
+            (slope <= 0) | (rho * room <= 1), room, jnp.minimum(jnp.log1p(rho) / rho, room)
+        )
         moved = jnp.maximum(weights + length[None] * towards, _LEAST_WEIGHT)
 
         going = search.active & (gap > tolerance) & (search.steps < max_steps)
@@ -144,7 +162,9 @@ def simplex_estimate(features: jax.Array, weight: jax.Array, *, max_steps: int =
         step,
         _Search(
             weights=jnp.full((rank, *users), 1.0 / rank),
-            slack=jnp.broadcast_to(jnp.maximum(_FIRST_SLACK * jnp.sum(share * size, axis=0), 1e-12), (rank, *users)),
+            slack=jnp.broadcast_to(
+                jnp.maximum(_FIRST_SLACK * jnp.sum(share * size, axis=0), 1e-12), (rank, *users)
+            ),
             steps=jnp.zeros(users, jnp.int32),
             active=jnp.ones(users, bool),
             gap=jnp.full(users, jnp.inf),
@@ -173,5 +193,7 @@ def _add_to_diagonal(matrix: jax.Array, diagonal: jax.Array) -> jax.Array:
 
 def _room(position: jax.Array, direction: jax.Array) -> jax.Array:
     """The longest step in `(0, 1]` that keeps a positive `position [rank, ...]` positive, `[...]`."""
-    to_wall = jnp.where(direction < 0, -position / jnp.where(direction < 0, direction, -1.0), jnp.inf)
+    to_wall = jnp.where(
+        direction < 0, -position / jnp.where(direction < 0, direction, -1.0), jnp.inf
+    )
     return jnp.minimum(1.0, _TO_THE_WALL * jnp.min(to_wall, axis=0))

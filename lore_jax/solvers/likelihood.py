@@ -9,7 +9,8 @@ import jax.numpy as jnp
 def bradley_terry_loss(margin: jax.Array) -> jax.Array:
     """Negative log-likelihood of the recorded choices.
 
-    `-log sigmoid(z) = log(1 + exp(-z))`, written as a softplus: `log(sigmoid(z))` underflows to -inf below z = -88.
+    `-log sigmoid(z) = log(1 + exp(-z))`, written as a softplus: `log(sigmoid(z))` underflows to
+    -inf below z = -88.
 
     Args:
         margin: z in logits, any shape; positive means the model agrees with the user.

@@ -2,14 +2,15 @@
 
     p(d) = sum_c share_c N(d; centre_c, spread_c spread_c')
 
-Where people fall into camps, one Gaussian puts most of its mass between them, where nobody is; with few shots that is
-where it leaves users. Given comparisons, each camp has a posterior of its own, found by Newton's method exactly as for a
-single Gaussian (`d = centre + spread e`, `e ~ N(0, I)`), and a Laplace evidence
+Where people fall into camps, one Gaussian puts most of its mass between them, where nobody is; with
+few shots that is where it leaves users. Given comparisons, each camp has a posterior of its own,
+found by Newton's method exactly as for a single Gaussian (`d = centre + spread e`, `e ~ N(0, I)`),
+and a Laplace evidence
 
     log Z_c = -phi_c(e_c) - log |L_c|,          L_c L_c' the Hessian of phi_c at its mode e_c,
 
-and the posterior is their mixture with weights proportional to `share_c Z_c`. It is handed on by its mean and covariance,
-so whoever predicts need not know of camps.
+and the posterior is their mixture with weights proportional to `share_c Z_c`. It is handed on by
+its mean and covariance, so whoever predicts need not know of camps.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Mixture:
     """Camps of users; those out of use have the share 0.
 
     Attributes:
-        log_share: logarithm of each camp's share of the users, `[camps]`; camps out of use come last, at -inf.
+        log_share: logarithm of each camp's share of the users, `[camps]`; camps out of use come
+            last, at -inf.
         centre: mean deviation in each camp, `[camps, k]`.
         spread: lower Cholesky factor of the covariance inside each camp, `[camps, k, k]`.
     """
@@ -74,7 +76,12 @@ def one_camp(k: int, slots: int = 1) -> Mixture:
 
 
 def mixture_estimate(
-    features: jax.Array, offset: jax.Array, weight: jax.Array, mixture: Mixture, *, max_steps: int = 50
+    features: jax.Array,
+    offset: jax.Array,
+    weight: jax.Array,
+    mixture: Mixture,
+    *,
+    max_steps: int = 50,
 ) -> MapEstimate:
     """Mean and covariance of a user's deviation given comparisons, under a mixture of camps.
 
@@ -86,8 +93,9 @@ def mixture_estimate(
         max_steps: the most Newton steps to take in each camp.
 
     Returns:
-        A `MapEstimate` whose `deviation` is the posterior mean over all camps and whose `covariance` holds what is not
-        known inside camps and of the camp. `converged`: in every camp; `steps`, `grad_norm`: the largest of any camp.
+        A `MapEstimate` whose `deviation` is the posterior mean over all camps and whose
+        `covariance` holds what is not known inside camps and of the camp. `converged`: in every
+        camp; `steps`, `grad_norm`: the largest of any camp.
 
     Example:
         >>> mixture_estimate(jnp.ones((1, 5)), jnp.zeros(5), jnp.ones(5), one_camp(1)).deviation
@@ -96,16 +104,23 @@ def mixture_estimate(
     k, users = features.shape[0], features.shape[2:]
 
     def add(camp: jax.Array, state: tuple[jax.Array, MapEstimate]) -> tuple[jax.Array, MapEstimate]:
-        # The mixture of the camps so far and one more is again a mean and a covariance: no camp need be kept.
+        # The mixture of the camps so far and one more is again a mean and a covariance: no camp
+        # need be kept.
         so_far, known = state
         spread = mixture.spread[camp]
         along, base = _in_camp(features, offset, mixture, camp)
         found = map_estimate(along, base, weight, jnp.zeros((k, *users)), max_steps=max_steps)
         log_determinant = _log_determinant(found.covariance)
-        evidence = mixture.log_share[camp] + 0.5 * log_determinant - _objective(along, base, weight, found.deviation)
+        evidence = (
+            mixture.log_share[camp]
+            + 0.5 * log_determinant
+            - _objective(along, base, weight, found.deviation)
+        )
         both = jnp.logaddexp(so_far, evidence)
         share = jnp.exp(evidence - both)[None]
-        deviation, covariance = _from_camp(found.deviation, found.covariance, mixture.centre[camp], spread)
+        deviation, covariance = _from_camp(
+            found.deviation, found.covariance, mixture.centre[camp], spread
+        )
         apart = deviation - known.deviation
         inside = (1.0 - share[None]) * known.covariance + share[None] * covariance
         between = (share * (1.0 - share))[None] * apart[:, None] * apart[None]
@@ -128,11 +143,18 @@ def mixture_estimate(
 
 
 def camp_step(
-    features: jax.Array, offset: jax.Array, weight: jax.Array, mixture: Mixture, camp: jax.Array, deviation: jax.Array
+    features: jax.Array,
+    offset: jax.Array,
+    weight: jax.Array,
+    mixture: Mixture,
+    camp: jax.Array,
+    deviation: jax.Array,
 ) -> CampStep:
-    """One Newton step towards a user's mode under one camp, from `deviation [k, ...]`; arguments as `mixture_estimate`.
+    """One Newton step towards a user's mode under one camp, from `deviation [k, ...]`; arguments as
+    `mixture_estimate`.
 
-    The evidence is that of the step's end by the quadratic model there is at its start: near the mode it is exact.
+    The evidence is that of the step's end by the quadratic model there is at its start: near the
+    mode it is exact.
     """
     spread, centre = mixture.spread[camp], mixture.centre[camp]
     along, base = _in_camp(features, offset, mixture, camp)
@@ -142,11 +164,17 @@ def camp_step(
     start = jnp.tensordot(spread.T, solve(spread.reshape(*spread.shape, *behind), away), 1)
     step = newton_step(along, base, weight, start)
     covariance = inverse(step.lower)
-    evidence = 0.5 * step.decrement**2 - _objective(along, base, weight, start) + 0.5 * _log_determinant(covariance)
+    evidence = (
+        0.5 * step.decrement**2
+        - _objective(along, base, weight, start)
+        + 0.5 * _log_determinant(covariance)
+    )
     return CampStep(*_from_camp(step.deviation, covariance, centre, spread), evidence)
 
 
-def _in_camp(features: jax.Array, offset: jax.Array, mixture: Mixture, camp: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _in_camp(
+    features: jax.Array, offset: jax.Array, mixture: Mixture, camp: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Features and offset of `e ~ N(0, I)`, where `d = centre + spread e`."""
     centre = mixture.centre[camp].reshape(-1, *[1] * (features.ndim - 2))
     return jnp.tensordot(mixture.spread[camp].T, features, 1), offset + combine(features, centre)
@@ -160,7 +188,9 @@ def _from_camp(
     return there, jnp.einsum("ia,ab...,jb->ij...", spread, covariance, spread)
 
 
-def _objective(features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array) -> jax.Array:
+def _objective(
+    features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
+) -> jax.Array:
     margin = offset + combine(features, deviation)
     return jnp.sum(weight * jax.nn.softplus(-margin), axis=0) + 0.5 * jnp.sum(deviation**2, axis=0)
 

@@ -1,25 +1,29 @@
-"""One user's weights under a Gaussian prior: Newton's method to the mode, and the Laplace posterior around it.
+"""One user's weights under a Gaussian prior: Newton's method to the mode, and the Laplace posterior
+around it.
 
-With the basis frozen, a user's margins are `z_i = o_i + f_i . d`, where o is what the population says and `d ~ N(0, I)`
-the user's deviation from it. The negative log posterior
+With the basis frozen, a user's margins are `z_i = o_i + f_i . d`, where o is what the population
+says and `d ~ N(0, I)` the user's deviation from it. The negative log posterior
 
     phi(d) = sum_i c_i log(1 + exp(-z_i)) + |d|^2 / 2
 
-is convex, its Hessian `sum_i c_i s_i (1 - s_i) f_i f_i' + I` at least the identity: Newton's direction always exists.
+is convex, its Hessian `sum_i c_i s_i (1 - s_i) f_i f_i' + I` at least the identity: Newton's
+direction always exists.
 
-Step length. Along a direction D the logistic loss satisfies `|phi'''| <= rho phi''` with `rho = max_i |f_i . D|`; for
-such functions the step `log(1 + rho) / rho` decreases phi from anywhere (Bach 2010, arXiv 0910.4627; Sun and Tran-Dinh
-2019, arXiv 1703.04599, section 4.1), but it is short where margins must move far. The full step is taken wherever it is
-sure to decrease phi too: if phi still falls at its end, for then, phi being convex, it fell all the way; or if
-`rho <= 1`, when the same bound leaves a decrease of a quarter of the squared decrement, and convergence is quadratic.
-Slopes decide, not losses: differences of float32 losses stall long before the gradient does.
+Step length. Along a direction D the logistic loss satisfies `|phi'''| <= rho phi''` with `rho =
+max_i |f_i . D|`; for such functions the step `log(1 + rho) / rho` decreases phi from anywhere (Bach
+2010, arXiv 0910.4627; Sun and Tran-Dinh 2019, arXiv 1703.04599, section 4.1), but it is short where
+margins must move far. The full step is taken wherever it is sure to decrease phi too: if phi still
+falls at its end, for then, phi being convex, it fell all the way; or if `rho <= 1`, when the same
+bound leaves a decrease of a quarter of the squared decrement, and convergence is quadratic. Slopes
+decide, not losses: differences of float32 losses stall long before the gradient does.
 
-Stopping. The Newton decrement `sqrt(g' H^-1 g)` is the distance to the mode in posterior standard deviations, whatever
-the scale of the features, so one tolerance serves everybody.
+Stopping. The Newton decrement `sqrt(g' H^-1 g)` is the distance to the mode in posterior standard
+deviations, whatever the scale of the features, so one tolerance serves everybody.
 
-A step that changes no margin by more than rho changes the Hessian by a part of rho at most, and leaves a gradient that is
-such a part of the one before. Where rho is below a thousandth, and rho times the decrement is small enough, the step has
-arrived: nothing is evaluated again, and the covariance is that of where it started, the same to a thousandth.
+A step that changes no margin by more than rho changes the Hessian by a part of rho at most, and
+leaves a gradient that is such a part of the one before. Where rho is below a thousandth, and rho
+times the decrement is small enough, the step has arrived: nothing is evaluated again, and the
+covariance is that of where it started, the same to a thousandth.
 """
 
 from __future__ import annotations
@@ -44,9 +48,11 @@ class MapEstimate(NamedTuple):
     Attributes:
         deviation: the mode of d, `[k, ...]`.
         covariance: the Laplace covariance of d, `[k, k, ...]`.
-        converged: whether the mode is reached to a thousandth of a posterior standard deviation, `[...]`.
+        converged: whether the mode is reached to a thousandth of a posterior standard deviation,
+            `[...]`.
         steps: how many Newton steps were taken, int32 `[...]`.
-        grad_norm: Euclidean norm of the gradient of phi at `deviation`, or an upper bound of it, `[...]`.
+        grad_norm: Euclidean norm of the gradient of phi at `deviation`, or an upper bound of it,
+            `[...]`.
     """
 
     deviation: jax.Array
@@ -57,7 +63,12 @@ class MapEstimate(NamedTuple):
 
 
 def map_estimate(
-    features: jax.Array, offset: jax.Array, weight: jax.Array, start: jax.Array, *, max_steps: int = 50
+    features: jax.Array,
+    offset: jax.Array,
+    weight: jax.Array,
+    start: jax.Array,
+    *,
+    max_steps: int = 50,
 ) -> MapEstimate:
     """The mode and Laplace covariance of a user's deviation given comparisons.
 
@@ -71,7 +82,8 @@ def map_estimate(
         max_steps: the most steps to take.
 
     Returns:
-        A `MapEstimate`; with users in a trailing axis, one estimate a user. Never raises: see its `converged`.
+        A `MapEstimate`; with users in a trailing axis, one estimate a user. Never raises: see its
+        `converged`.
 
     Example:
         >>> one = map_estimate(jnp.ones((1, 5)), jnp.zeros(5), jnp.ones(5), jnp.zeros(1))
@@ -79,19 +91,23 @@ def map_estimate(
         True
 
     Reference:
-        MacKay 1992, "The evidence framework applied to classification networks" (Laplace approximation).
+        MacKay 1992, "The evidence framework applied to classification networks" (Laplace
+        approximation).
     """
     k, users = features.shape[0], features.shape[2:]
     if k == 0:
         nothing = jnp.zeros(users)
-        return MapEstimate(start, jnp.zeros((0, 0, *users)), nothing == 0, nothing.astype(jnp.int32), nothing)
+        return MapEstimate(
+            start, jnp.zeros((0, 0, *users)), nothing == 0, nothing.astype(jnp.int32), nothing
+        )
 
     def not_done(state: _Search) -> jax.Array:
         return jnp.any(state.active)
 
     def step(state: _Search) -> _Search:
         found = newton_step(features, offset, weight, state.deviation)
-        # Near the mode the decrement falls quadratically until rounding stops it; then there is nothing left to gain.
+        # Near the mode the decrement falls quadratically until rounding stops it; then there is
+        # nothing left to gain.
         stalled = (found.decrement <= _TOLERANCE) & (found.decrement > 0.5 * state.last.decrement)
         going = state.active & (found.decrement > _REACHED) & ~stalled & (state.steps < max_steps)
         lost = jnp.isnan(found.decrement)  # a NaN stays visible
@@ -102,15 +118,21 @@ def map_estimate(
         last = jax.tree.map(functools.partial(jnp.where, state.active), found, state.last)
         return _Search(moved, state.steps + going, going & ~arrives, last)
 
-    # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so that a user's answer
-    # does not depend on who shares the chunk.
+    # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so
+    # that a user's answer does not depend on who shares the chunk.
     evidence = jnp.broadcast_to(jnp.sum(weight, axis=0) > 0, users)
     start = jnp.where(evidence, start, 0.0)  # without any evidence the mode is the population
     shape = NewtonStep(start, jnp.zeros((k, k, *users)), *[jnp.full(users, jnp.inf)] * 3)
-    search = jax.lax.while_loop(not_done, step, _Search(start, jnp.zeros(users, jnp.int32), evidence | True, shape))
+    search = jax.lax.while_loop(
+        not_done, step, _Search(start, jnp.zeros(users, jnp.int32), evidence | True, shape)
+    )
     last = search.last
     return MapEstimate(
-        search.deviation, inverse(last.lower), last.decrement <= _TOLERANCE, search.steps, last.grad_norm
+        search.deviation,
+        inverse(last.lower),
+        last.decrement <= _TOLERANCE,
+        search.steps,
+        last.grad_norm,
     )
 
 
@@ -139,7 +161,9 @@ class _Search(NamedTuple):
     last: NewtonStep
 
 
-def newton_step(features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array) -> NewtonStep:
+def newton_step(
+    features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
+) -> NewtonStep:
     """One damped Newton step; the arguments are those of `map_estimate`.
 
     Args:
@@ -157,12 +181,17 @@ def newton_step(features: jax.Array, offset: jax.Array, weight: jax.Array, devia
     towards, curvature = sums_over_pairs(features, pull, pull * (1.0 - lost))
     gradient = deviation - towards
     k = len(features)
-    lower = cholesky(jnp.eye(k).reshape(k, k, *[1] * (features.ndim - 2)) + curvature, least=jnp.ones_like(deviation))
+    lower = cholesky(
+        jnp.eye(k).reshape(k, k, *[1] * (features.ndim - 2)) + curvature,
+        least=jnp.ones_like(deviation),
+    )
     direction = -solve(lower, gradient)
     along = combine(features, direction)
     rho = jnp.max(jnp.abs(along) * (weight > 0), axis=0, initial=1e-6)
     pull = weight * jax.nn.sigmoid(-(margin + along))
-    slope = jnp.sum((deviation + direction) * direction, axis=0) - jnp.sum(pull * along, axis=0)  # after a full step
+    slope = jnp.sum((deviation + direction) * direction, axis=0) - jnp.sum(
+        pull * along, axis=0
+    )  # after a full step
     length = jnp.where((slope <= 0) | (rho <= 1), 1.0, jnp.log1p(rho) / rho)
     decrement = jnp.sqrt(jnp.maximum(-jnp.sum(gradient * direction, axis=0), 0.0))
     grad_norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))

@@ -1,9 +1,11 @@
-"""Sums over a user's pairs and over the columns of their features, written so that a CPU vectorises over users.
+"""Sums over a user's pairs and over the columns of their features, written so that a CPU vectorises
+over users.
 
-Features are `[k, shots, ...]`, users in the trailing axes, so that neighbouring numbers belong to neighbouring users and
-every addition is one of vectors. A reduction over the first or second axis says the same, but XLA's CPU backend carries
-it out number by number: up to 50 times as slow where a shard axis of one stands in front (`benchmarks/README.md`). Hence
-additions are written out: over columns all of them, over pairs some at a time in a loop, whose sums stay in registers.
+Features are `[k, shots, ...]`, users in the trailing axes, so that neighbouring numbers belong to
+neighbouring users and every addition is one of vectors. A reduction over the first or second axis
+says the same, but XLA's CPU backend carries it out number by number: up to 50 times as slow where a
+shard axis of one stands in front (`benchmarks/README.md`). Hence additions are written out: over
+columns all of them, over pairs some at a time in a loop, whose sums stay in registers.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ def pull_together(features: jax.Array, pull: jax.Array) -> jax.Array:
     return _over_pairs(_pull_few_together, (features, 1), (pull, 0))
 
 
-def sums_over_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
+def sums_over_pairs(
+    features: jax.Array, pull: jax.Array, curvature: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """`sum_i pull_i f_i`, and the lower triangle of `sum_i curvature_i f_i f_i'`.
 
-    Row by row of the triangle: whatever is kept are vectors over users. A pair at a time would write and read the whole
-    matrix for every pair.
+    Row by row of the triangle: whatever is kept are vectors over users. A pair at a time would
+    write and read the whole matrix for every pair.
 
     Args:
         features: f, `[k, shots, ...]`.
@@ -48,7 +52,9 @@ def sums_over_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) 
 
 
 def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:
-    """`f_i' S f_i`: `[k, shots, ...]` and `[k, k, ...]` -> `[shots, ...]`, the variance of a margin."""
+    """`f_i' S f_i`: `[k, shots, ...]` and `[k, k, ...]` -> `[shots, ...]`, the variance of a
+    margin.
+    """
     out = jnp.zeros(features.shape[1:])
     for a in range(len(features)):
         # The off-diagonal entries stand twice in the sum; users stay in the trailing axis.
@@ -67,7 +73,9 @@ def _over_pairs(few: Callable[..., Any], *arrays: tuple[jax.Array, int]) -> Any:
         return few(*[array for array, _ in arrays])
 
     def part(start: Any, size: int) -> Any:
-        return few(*[jax.lax.dynamic_slice_in_dim(array, start, size, axis) for array, axis in arrays])
+        return few(
+            *[jax.lax.dynamic_slice_in_dim(array, start, size, axis) for array, axis in arrays]
+        )
 
     def add(i: jax.Array, sums: Any) -> Any:
         return jax.tree.map(jnp.add, sums, part(i * block, block))
@@ -84,7 +92,9 @@ def _pull_few_together(features: jax.Array, pull: jax.Array) -> jax.Array:
     return sum((features[:, i] * pull[i][None] for i in range(features.shape[1])), zero)
 
 
-def _sums_over_few_pairs(features: jax.Array, pull: jax.Array, curvature: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _sums_over_few_pairs(
+    features: jax.Array, pull: jax.Array, curvature: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     k, shots = features.shape[:2]
     zero = jnp.zeros_like(features, shape=(k, *features.shape[2:]))
     scaled = jax.lax.optimization_barrier(features * curvature[None])

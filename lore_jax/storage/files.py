@@ -1,7 +1,9 @@
-"""Files on disk that are there whole or not at all, have one writer at a time, and show damage by a digest.
+"""Files on disk that are there whole or not at all, have one writer at a time, and show damage by a
+digest.
 
-Whatever the library keeps (caches, runs, checkpoints' manifests) goes through these few functions: a process killed at
-any moment leaves either the old file or the new one, and a flipped bit is found when the file is read.
+Whatever the library keeps (caches, runs, checkpoints' manifests) goes through these few functions:
+a process killed at any moment leaves either the old file or the new one, and a flipped bit is found
+when the file is read.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class FileRecord(NamedTuple):
 
 
 def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
-    """Writes a file whole or not at all: a temporary sibling, flushed to the disk, then renamed over `path`.
+    """Writes a file whole or not at all: a temporary sibling, flushed to the disk, then renamed
+    over `path`.
 
     Args:
         path: the file, replaced if it is there. Its folder must exist.
@@ -43,7 +46,8 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
         Size and sha256 of the content.
 
     Raises:
-        OSError: the disk refused (full, read-only ...); the message names `path`, and nothing is left behind.
+        OSError: the disk refused (full, read-only ...); the message names `path`, and nothing is
+            left behind.
 
     Example:
         >>> write_file(Path("notes.txt"), [b"two ", b"chunks"]).bytes
@@ -69,7 +73,9 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
 
 
 def sync_folder(path: Path) -> None:
-    """Flushes a folder's entries (names, renames) to the disk, which flushing its files does not do."""
+    """Flushes a folder's entries (names, renames) to the disk, which flushing its files does not
+    do.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -84,7 +90,8 @@ def sha256_of(path: Path) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one way this library spells a JSON value: sorted keys, ASCII, no NaN; equal values give equal bytes.
+    """The one way this library spells a JSON value: sorted keys, ASCII, no NaN; equal values give
+    equal bytes.
 
     Raises:
         ValueError: `value` holds what JSON has no word for.
@@ -96,15 +103,19 @@ def canonical_json(value: Any) -> bytes:
 
 
 def seal(content: dict[str, Any]) -> bytes:
-    """`content` as canonical JSON with one more key, `sha256`: the digest of the canonical JSON without it."""
-    return canonical_json({**content, "sha256": hashlib.sha256(canonical_json(content)).hexdigest()})
+    """`content` as canonical JSON with one more key, `sha256`: the digest of the canonical JSON
+    without it.
+    """
+    return canonical_json(
+        {**content, "sha256": hashlib.sha256(canonical_json(content)).hexdigest()}
+    )
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """Reads what `seal` made; every changed bit of the file is noticed.
 
-    The digest alone would miss a changed blank or a number spelt in another way, so the bytes themselves must be the
-    canonical spelling of what they say.
+    The digest alone would miss a changed blank or a number spelt in another way, so the bytes
+    themselves must be the canonical spelling of what they say.
 
     Args:
         path: a file written from `seal`.
@@ -120,11 +131,15 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(data)
         digest = content.pop("sha256")
-        intact = seal(content) == data and digest == hashlib.sha256(canonical_json(content)).hexdigest()
+        intact = (
+            seal(content) == data and digest == hashlib.sha256(canonical_json(content)).hexdigest()
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
-        raise ValueError(f"{path} is damaged: its content does not agree with the sha256 it carries")
+        raise ValueError(
+            f"{path} is damaged: its content does not agree with the sha256 it carries"
+        )
     return content
 
 
@@ -147,9 +162,15 @@ def damage(folder: Path, record: Mapping[str, Any], verify: Verify = "full") -> 
 
 
 def list_files(folder: Path) -> None:
-    """Writes `files.json`: size and sha256 of every file below a folder that will not change any more."""
+    """Writes `files.json`: size and sha256 of every file below a folder that will not change any
+    more.
+    """
     records = [
-        {"name": str(file.relative_to(folder)), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        {
+            "name": str(file.relative_to(folder)),
+            "bytes": file.stat().st_size,
+            "sha256": sha256_of(file),
+        }
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     ]
@@ -170,7 +191,8 @@ def check_listed_files(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` for one writer; the system lets go of it when the process dies, however it dies.
+    """Holds the lock file `path` for one writer; the system lets go of it when the process dies,
+    however it dies.
 
     Args:
         path: the lock file, made and removed here. Its folder must exist.
@@ -185,8 +207,11 @@ def locked(path: Path) -> Iterator[None]:
         except BlockingIOError:
             owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
             os.close(handle)
-            raise BlockingIOError(f"{path} is held by process {owner}, which is writing there: wait for it") from None
-        # The last owner may have removed the file between our open and our lock: then nobody else sees what we locked.
+            raise BlockingIOError(
+                f"{path} is held by process {owner}, which is writing there: wait for it"
+            ) from None
+        # The last owner may have removed the file between our open and our lock: then nobody else
+        # sees what we locked.
         try:
             if os.path.samestat(os.stat(path), os.fstat(handle)):
                 break
@@ -204,7 +229,9 @@ def locked(path: Path) -> Iterator[None]:
             os.close(handle)
 
 
-def write_json_lines(path: Path, objects: Iterable[dict[str, Any]], expected: int, what: str) -> FileRecord:
+def write_json_lines(
+    path: Path, objects: Iterable[dict[str, Any]], expected: int, what: str
+) -> FileRecord:
     """Writes objects as lines of JSON; there must be as many as expected, one a `what`."""
     count = 0
 
@@ -212,9 +239,13 @@ def write_json_lines(path: Path, objects: Iterable[dict[str, Any]], expected: in
         nonlocal count
         for value in objects:
             count += 1
-            yield json.dumps(value, default=str).encode() + b"\n"  # dates and the like, of Parquet, as text
+            yield (
+                json.dumps(value, default=str).encode() + b"\n"
+            )  # dates and the like, of Parquet, as text
 
     record = write_file(path, lines())
     if count != expected:
-        raise ValueError(f"{path.name} was given {count} entries for {expected}: one a {what} is expected")
+        raise ValueError(
+            f"{path.name} was given {count} entries for {expected}: one a {what} is expected"
+        )
     return record

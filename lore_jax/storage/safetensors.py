@@ -1,9 +1,11 @@
-"""Safetensors files whose data starts on a 64-byte boundary, and memory maps into any safetensors file.
+"""Safetensors files whose data starts on a 64-byte boundary, and memory maps into any safetensors
+file.
 
-The layout (https://huggingface.co/docs/safetensors): 8 bytes, the little-endian length of a JSON header; the header,
-`{name: {"dtype", "shape", "data_offsets": [start, stop]}}`, offsets counted from its end; then the data, without holes.
-The header may end in blanks, which is what moves the data to the boundary: NumPy maps it in place and JAX takes the map
-on a CPU without a copy (`jax.device_put`). The usual reader loads these files too.
+The layout (https://huggingface.co/docs/safetensors): 8 bytes, the little-endian length of a JSON
+header; the header, `{name: {"dtype", "shape", "data_offsets": [start, stop]}}`, offsets counted
+from its end; then the data, without holes. The header may end in blanks, which is what moves the
+data to the boundary: NumPy maps it in place and JAX takes the map on a CPU without a copy
+(`jax.device_put`). The usual reader loads these files too.
 """
 
 from __future__ import annotations
@@ -71,7 +73,11 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> FileRecord:
     header, offset = {}, 0
     for name, array in tensors.items():
         stop = offset + array.nbytes
-        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, stop]}
+        header[name] = {
+            "dtype": _NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, stop],
+        }
         offset = stop
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
@@ -96,38 +102,51 @@ def read_header(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a safetensors file, a truncated one, or one with a type that NumPy does not have.
+        ValueError: not a safetensors file, a truncated one, or one with a type that NumPy does not
+            have.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _LONGEST_HEADER):
-            raise ValueError(f"{path} ({size} bytes) is not a safetensors file, or its beginning is damaged")
+            raise ValueError(
+                f"{path} ({size} bytes) is not a safetensors file, or its beginning is damaged"
+            )
         text = file.read(length)
     try:
         header = json.loads(text)
         header.pop("__metadata__", None)
         spans = {
-            name: (entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in header.items()
+            name: (entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
+            for name, entry in header.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path} is not a safetensors file, or its header is damaged") from None
     tensors = {}
     for name, (dtype, shape, start, stop) in spans.items():
         if dtype not in _DTYPES:
-            raise ValueError(f"{path}: {name!r} has type {dtype}; the types known are {', '.join(_DTYPES)}")
+            raise ValueError(
+                f"{path}: {name!r} has type {dtype}; the types known are {', '.join(_DTYPES)}"
+            )
         if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
-            raise ValueError(f"{path} is damaged: the header gives {name!r} the shape {shape} at {start} to {stop}")
+            raise ValueError(
+                f"{path} is damaged: the header gives {name!r} the shape {shape} at {start} to {stop}"
+            )
         if int(np.prod(shape, dtype=object)) * _DTYPES[dtype].itemsize != stop - start:
-            raise ValueError(f"{path} is damaged: {name!r} of shape {shape}, type {dtype}, has {stop - start} bytes")
+            raise ValueError(
+                f"{path} is damaged: {name!r} of shape {shape}, type {dtype}, has {stop - start} bytes"
+            )
         if 8 + length + stop > size:
-            raise ValueError(f"{path} is truncated: {name!r} ends at byte {8 + length + stop}, the file has {size}")
+            raise ValueError(
+                f"{path} is truncated: {name!r} ends at byte {8 + length + stop}, the file has {size}"
+            )
         tensors[name] = Tensor(_DTYPES[dtype], shape, 8 + length + start)
     return tensors
 
 
 def map_tensor(path: Path, name: str | None = None) -> np.ndarray:
-    """Maps one array of a safetensors file into memory, read-only: pages are read when they are touched.
+    """Maps one array of a safetensors file into memory, read-only: pages are read when they are
+    touched.
 
     Args:
         path: any safetensors file.
@@ -145,7 +164,9 @@ def map_tensor(path: Path, name: str | None = None) -> np.ndarray:
         name = next(iter(tensors))
     if name not in tensors:
         wanted = "one array" if name is None else f"the array {name!r}"
-        raise ValueError(f"{path} holds {', '.join(map(repr, tensors)) or 'nothing'}: {wanted} is expected")
+        raise ValueError(
+            f"{path} holds {', '.join(map(repr, tensors)) or 'nothing'}: {wanted} is expected"
+        )
     dtype, shape, offset = tensors[name]
     if 0 in shape:
         return np.zeros(shape, dtype)  # an empty map does not exist

@@ -1,8 +1,10 @@
-"""Adapting to users: weights and posterior of any number of users from a few comparisons each, the basis frozen.
+"""Adapting to users: weights and posterior of any number of users from a few comparisons each, the
+basis frozen.
 
-The basis is applied to the table once, `[responses, rank]`; after that nothing costs dim. Users are grouped by number of
-shots and solved in chunks of a power of two, so that ragged users cost what their shots cost and the number of compiled
-programs is at most a few times the number of bucket lengths, whatever the population.
+The basis is applied to the table once, `[responses, rank]`; after that nothing costs dim. Users are
+grouped by number of shots and solved in chunks of a power of two, so that ragged users cost what
+their shots cost and the number of compiled programs is at most a few times the number of bucket
+lengths, whatever the population.
 """
 
 from __future__ import annotations
@@ -24,28 +26,33 @@ from lore_jax.solvers.interior_point import simplex_estimate
 from lore_jax.solvers.mixture import mixture_estimate
 from lore_jax.solvers.newton import map_estimate
 
-# 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache; an accelerator wants
-# more at once.
+# 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache;
+# an accelerator wants more at once.
 _PAIRS_PER_CHUNK = {"cpu": 2**14, "accelerator": 2**22}
 _LEAST_USERS = 64  # in a chunk: fewer cost as much
 _PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost nothing
 
 
-def adapt_user(model: Model, features: jax.Array, weight: jax.Array, start: jax.Array | None = None) -> Posterior:
-    """One user's weights and posterior from the features of the pairs the user compared; pure, jit-able.
+def adapt_user(
+    model: Model, features: jax.Array, weight: jax.Array, start: jax.Array | None = None
+) -> Posterior:
+    """One user's weights and posterior from the features of the pairs the user compared; pure,
+    jit-able.
 
-    Gaussian family: the mode of `sum_i c_i log(1 + exp(-f_i . w)) + (w - mean)' covariance^-1 (w - mean) / 2` and the
-    Laplace covariance there; where the population falls into camps, mean and covariance of the mixture of the camps'
-    posteriors. Simplex family: the minimiser of the mean loss over the simplex.
+    Gaussian family: the mode of `sum_i c_i log(1 + exp(-f_i . w)) + (w - mean)' covariance^-1 (w -
+    mean) / 2` and the Laplace covariance there; where the population falls into camps, mean and
+    covariance of the mixture of the camps' posteriors. Simplex family: the minimiser of the mean
+    loss over the simplex.
 
-    Users may ride along in trailing axes of every argument; the results then carry them in their trailing axes.
+    Users may ride along in trailing axes of every argument; the results then carry them in their
+    trailing axes.
 
     Args:
         model: a fitted model (only its population and family are used).
         features: differences of `rewards` between chosen and rejected, `[shots, rank, ...]`.
         weight: how much a pair counts, 0 for padding, `[shots, ...]`.
-        start: weights to start from, `[rank, ...]`; None: the population's mean. Used by the gaussian family
-            without camps alone.
+        start: weights to start from, `[rank, ...]`; None: the population's mean. Used by the
+            gaussian family without camps alone.
 
     Returns:
         A `Posterior` of one user: `weights [rank, ...]`, `covariance [rank, rank, ...]`.
@@ -64,14 +71,18 @@ def adapt_user(model: Model, features: jax.Array, weight: jax.Array, start: jax.
 
 
 def _axes(population: Population) -> jax.Array:
-    """Directions along which rewards are taken, `[rank, k + 1]`: the factor's columns, and the mean.
+    """Directions along which rewards are taken, `[rank, k + 1]`: the factor's columns, and the
+    mean.
 
-    `w = mean + factor d` turns the prior into N(0, I): features along the factor's columns, along the mean as an offset.
+    `w = mean + factor d` turns the prior into N(0, I): features along the factor's columns, along
+    the mean as an offset.
     """
     return jnp.concatenate([population.factor, population.mean[:, None]], axis=1)
 
 
-def _adapt_user(model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None) -> Posterior:
+def _adapt_user(
+    model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None
+) -> Posterior:
     """`adapt_user` of features `[columns, shots, ...]`, in the gaussian family along `_axes`."""
     users = along.shape[2:]
     shots = jnp.sum(weight > 0, axis=0, dtype=jnp.int32)
@@ -85,15 +96,23 @@ def _adapt_user(model: Model, along: jax.Array, weight: jax.Array, start: jax.Ar
     if model.population.camps is not None:
         found = mixture_estimate(along[:-1], along[-1], weight, model.population.camps)
     else:
-        deviation = jnp.zeros((factor.shape[1], *users)) if start is None else _deviation(model.population, start)
+        deviation = (
+            jnp.zeros((factor.shape[1], *users))
+            if start is None
+            else _deviation(model.population, start)
+        )
         found = map_estimate(along[:-1], along[-1], weight, deviation)
-    covariance = jnp.einsum("ra,ab...,sb->rs...", factor, found.covariance, factor, precision=_PRECISE)
+    covariance = jnp.einsum(
+        "ra,ab...,sb->rs...", factor, found.covariance, factor, precision=_PRECISE
+    )
     weights = prior_mean + jnp.tensordot(factor, found.deviation, 1, precision=_PRECISE)
     return Posterior(weights, covariance, shots, found.converged, found.steps, found.grad_norm)
 
 
 def _deviation(population: Population, weights: jax.Array) -> jax.Array:
-    """The d with `mean + factor d = weights`, `[k, ...]` (least squares; factors have independent columns)."""
+    """The d with `mean + factor d = weights`, `[k, ...]` (least squares; factors have independent
+    columns).
+    """
     mean = population.mean.reshape(-1, *[1] * (weights.ndim - 1))
     gram = population.factor.T @ population.factor
     return jnp.tensordot(jnp.linalg.inv(gram) @ population.factor.T, weights - mean, 1)
@@ -102,19 +121,23 @@ def _deviation(population: Population, weights: jax.Array) -> jax.Array:
 def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -> Posterior:
     """Weights and posterior of every user of `prefs`, thousands or millions in one call.
 
-    A user without pairs is the population. To add shots to users already adapted, pass all their pairs and their earlier
-    posterior as `start`: the result is that of all pairs, exactly, in one or two steps instead of many.
+    A user without pairs is the population. To add shots to users already adapted, pass all their
+    pairs and their earlier posterior as `start`: the result is that of all pairs, exactly, in one
+    or two steps instead of many.
 
     Args:
         model: a fitted model; its basis is applied to the table once.
         prefs: the shots, over a table of the same encoder as the fit's.
-        start: an earlier posterior of the same users, in the same order; users may have been added behind them.
+        start: an earlier posterior of the same users, in the same order; users may have been added
+            behind them.
 
     Returns:
-        A `Posterior` on the host. Never raises for a user: see `converged`, `steps` and `grad_norm`.
+        A `Posterior` on the host. Never raises for a user: see `converged`, `steps` and
+        `grad_norm`.
 
     Raises:
-        ValueError: the table is of another width than the model's, or `start` has more users than `prefs`.
+        ValueError: the table is of another width than the model's, or `start` has more users than
+            `prefs`.
 
     Example:
         >>> posterior = adapt(model, few_shot_prefs)
@@ -128,18 +151,32 @@ def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -
     return adapt_rewards(model, table, prefs, start=start)
 
 
-def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: Posterior | None = None) -> Posterior:
+def adapt_rewards(
+    model: Model, table: jax.Array, prefs: Preferences, *, start: Posterior | None = None
+) -> Posterior:
     """The same as `adapt` for rewards already computed: `table [responses, rank]` from `rewards`."""
     if start is not None and start.num_users > prefs.num_users:
-        raise ValueError(f"start has {start.num_users} users, the preferences have {prefs.num_users}")
-    # Only population and family matter from here on: models that differ in anything else share the compiled programs.
-    prior = dataclasses.replace(model, basis=None, params=None, input_scale=None, temperature=1.0, terms=None)
-    table = _along_axes(model.population, table) if model.family == "gaussian" else jnp.asarray(table)
+        raise ValueError(
+            f"start has {start.num_users} users, the preferences have {prefs.num_users}"
+        )
+    # Only population and family matter from here on: models that differ in anything else share the
+    # compiled programs.
+    prior = dataclasses.replace(
+        model, basis=None, params=None, input_scale=None, temperature=1.0, terms=None
+    )
+    table = (
+        _along_axes(model.population, table) if model.family == "gaussian" else jnp.asarray(table)
+    )
     platform = next(iter(table.devices())).platform
     out = _unfilled(model, prefs.num_users, prefs.user_ids)
 
-    def solve(users: np.ndarray, first: np.ndarray, count: np.ndarray, shots: int, chunk: int) -> None:
-        padding = (0, chunk - len(users))  # every chunk has the same shape, so every chunk runs the same program
+    def solve(
+        users: np.ndarray, first: np.ndarray, count: np.ndarray, shots: int, chunk: int
+    ) -> None:
+        padding = (
+            0,
+            chunk - len(users),
+        )  # every chunk has the same shape, so every chunk runs the same program
         ahead, count = np.arange(shots, dtype=np.int32)[:, None], np.pad(count, padding)
         pairs = np.pad(first, padding) + np.minimum(ahead, count - 1)
         weight = np.where(ahead < count, prefs.weight[pairs], np.float32(0.0))
@@ -157,8 +194,8 @@ def adapt_rewards(model: Model, table: jax.Array, prefs: Preferences, *, start: 
             jobs.append((bucket.users[part], bucket.first[part], bucket.count[part], shots, chunk))
     users = np.flatnonzero(silent)
     _fill(out, users, population_posterior(model, len(users)))
-    # A chunk is small for the sake of a core's cache, too small to be divided: cores get chunks of their own. On an
-    # accelerator the host prepares a chunk while another one is solved.
+    # A chunk is small for the sake of a core's cache, too small to be divided: cores get chunks of
+    # their own. On an accelerator the host prepares a chunk while another one is solved.
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]  (of the caller's thread)
 
     def work(job: tuple[Any, ...]) -> None:
@@ -177,13 +214,17 @@ def _cores() -> int:
 
 
 def _padded_length(shots: int) -> int:
-    """The next number with at most three binary digits: little padding, and few lengths, for each compiles a program."""
+    """The next number with at most three binary digits: little padding, and few lengths, for each
+    compiles a program.
+    """
     step = 1 << max(0, shots.bit_length() - 3)
     return -(-shots // step) * step
 
 
 def _chunk_size(shots: int, users: int, platform: str) -> int:
-    """How many users are solved together: all, or as many as a CPU core's cache holds, on an accelerator many more."""
+    """How many users are solved together: all, or as many as a CPU core's cache holds, on an
+    accelerator many more.
+    """
     most = max(1, _PAIRS_PER_CHUNK["cpu" if platform == "cpu" else "accelerator"] // shots)
     return min(most, max(_LEAST_USERS, 1 << (users - 1).bit_length()))
 
@@ -202,14 +243,20 @@ def _unfilled(model: Model, num_users: int, user_ids: np.ndarray | None) -> Post
 
 
 def _fill(out: Posterior, users: np.ndarray, found: Posterior) -> None:
-    """Writes the first `len(users)` rows of whatever `found` has; where it is None, `out` keeps its zeros."""
+    """Writes the first `len(users)` rows of whatever `found` has; where it is None, `out` keeps its
+    zeros.
+    """
     for name in POSTERIOR_ARRAYS:
         if getattr(found, name) is not None:
             getattr(out, name)[users] = getattr(found, name)[: len(users)]
 
 
-def _start_of(users: np.ndarray, start: Posterior, model: Model, padding: tuple[int, int]) -> np.ndarray:
-    """Where the users begin, `[rank, chunk]`: the population's mean for those who are not in `start`."""
+def _start_of(
+    users: np.ndarray, start: Posterior, model: Model, padding: tuple[int, int]
+) -> np.ndarray:
+    """Where the users begin, `[rank, chunk]`: the population's mean for those who are not in
+    `start`.
+    """
     mean = np.asarray(model.population.mean)
     known = users < start.num_users
     begin = np.tile(mean, (len(users), 1))
@@ -226,16 +273,25 @@ def _along_axes(population: Population, table: jax.Array) -> jax.Array:
 def _features(table: jax.Array, chosen: jax.Array, rejected: jax.Array) -> jax.Array:
     """`[responses, columns]` and rows `[shots, users]` -> `[columns, shots, users]`.
 
-    A program of its own, quick to compile: the solver's then serves tables of any number of responses.
+    A program of its own, quick to compile: the solver's then serves tables of any number of
+        responses.
     """
-    pairs = [table.at[rows].get(mode="promise_in_bounds") for rows in (chosen, rejected)]  # checked with the pairs
+    pairs = [
+        table.at[rows].get(mode="promise_in_bounds") for rows in (chosen, rejected)
+    ]  # checked with the pairs
     return jnp.moveaxis(pairs[0] - pairs[1], 2, 0)
 
 
 @jax.jit
-def _adapt_chunk(model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None) -> Posterior:
-    """`along [columns, shots, users]`, `weight`, `start [rank, users]` -> a posterior with users in front."""
+def _adapt_chunk(
+    model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None
+) -> Posterior:
+    """`along [columns, shots, users]`, `weight`, `start [rank, users]` -> a posterior with users in
+    front.
+    """
     solved = _adapt_user(model, along, weight, start)
     if model.family == "simplex":
-        solved = dataclasses.replace(solved, covariance=None)  # zeros, half of all that would be carried to the host
+        solved = dataclasses.replace(
+            solved, covariance=None
+        )  # zeros, half of all that would be carried to the host
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)

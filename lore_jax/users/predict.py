@@ -1,4 +1,6 @@
-"""Using a model and posteriors: margins, probabilities with the uncertainty integrated, samples, scores, top-k."""
+"""Using a model and posteriors: margins, probabilities with the uncertainty integrated, samples,
+scores, top-k.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ class Margins(NamedTuple):
 
     Attributes:
         mean: `f . E[w]`, `[pairs]`.
-        variance: `f' Cov[w] f`, plus what is not known of responses that the fit has not seen, `[pairs]`.
+        variance: `f' Cov[w] f`, plus what is not known of responses that the fit has not seen,
+            `[pairs]`.
     """
 
     mean: np.ndarray
@@ -34,49 +37,61 @@ class Margins(NamedTuple):
     def probability(self) -> np.ndarray:
         """Probability of the recorded choice with the margin's uncertainty integrated, `[pairs]`.
 
-        `E[sigmoid(z)] ~ sigmoid(mean / sqrt(1 + pi variance / 8))` for a Gaussian z (MacKay 1992, the probit
-        approximation).
+        `E[sigmoid(z)] ~ sigmoid(mean / sqrt(1 + pi variance / 8))` for a Gaussian z (MacKay 1992,
+        the probit approximation).
         """
         return np.asarray(jax.nn.sigmoid(self.logit))
 
     def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends `[pairs]` between which the margin lies with probability `level`, above 0 and below 1."""
+        """Lower and upper ends `[pairs]` between which the margin lies with probability `level`,
+        above 0 and below 1.
+        """
         if not 0.0 < level < 1.0:
             raise ValueError(f"level is {level}: a probability above 0 and below 1 is expected")
         reach = float(jax.scipy.stats.norm.ppf(0.5 + level / 2.0)) * np.sqrt(self.variance)
         return self.mean - reach, self.mean + reach
 
     def decided(self, level: float = 0.9) -> np.ndarray:
-        """Whether the interval leaves out zero, so that the sign of the margin is known, bool `[pairs]`."""
+        """Whether the interval leaves out zero, so that the sign of the margin is known, bool
+        `[pairs]`.
+        """
         low, high = self.interval(level)
         return (low > 0) | (high < 0)
 
     def or_population(self, population: Margins, level: float = 0.9) -> Margins:
         """Abstention: the personal margin where its sign is known, elsewhere the population's.
 
-        `z_i` if its interval leaves out zero, else `population z_i`; mean and variance alike. This is caution, not
-        accuracy: where it is not sure, the personal margin is still the better guess, and falling back was measured to
-        cost points wherever people differ (`experiments.abstention`). A posterior without spread (simplex family,
-        rank 1) is always sure.
+        `z_i` if its interval leaves out zero, else `population z_i`; mean and variance alike. This
+        is caution, not accuracy: where it is not sure, the personal margin is still the better
+        guess, and falling back was measured to cost points wherever people differ
+        (`experiments.abstention`). A posterior without spread (simplex family, rank 1) is always
+        sure.
 
         Args:
             population: margins of the same pairs under `adapt.population_posterior`.
-            level: probability with which the personal margin lies in the interval, above 0 and below 1.
+            level: probability with which the personal margin lies in the interval, above 0 and
+                below 1.
 
         Returns:
             Margins of the same pairs; `1 - self.decided(level).mean()` is the share that fell back.
 
         Raises:
-            ValueError: the population's margins are of another number of pairs, or `level` is not between 0 and 1.
+            ValueError: the population's margins are of another number of pairs, or `level` is not
+                between 0 and 1.
 
         Example:
             >>> nobody = margins(model, population_posterior(model, test.num_users), test)
             >>> margins(model, posterior, test).or_population(nobody).probability
         """
         if len(population.mean) != len(self.mean):
-            raise ValueError(f"the population has {len(population.mean)} margins: {len(self.mean)} are expected")
+            raise ValueError(
+                f"the population has {len(population.mean)} margins: {len(self.mean)} are expected"
+            )
         sure = self.decided(level)
-        return Margins(np.where(sure, self.mean, population.mean), np.where(sure, self.variance, population.variance))
+        return Margins(
+            np.where(sure, self.mean, population.mean),
+            np.where(sure, self.variance, population.variance),
+        )
 
 
 def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
@@ -90,7 +105,8 @@ def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
         prefs: pairs, seen or not.
 
     Returns:
-        Means and variances in logits, `[pairs]`, in the order of `prefs` (sorted by user; `prefs.row` leads back).
+        Means and variances in logits, `[pairs]`, in the order of `prefs` (sorted by user;
+        `prefs.row` leads back).
 
     Raises:
         ValueError: the posterior is of another number of users, or the table of another width.
@@ -99,19 +115,29 @@ def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
         >>> (margins(model, posterior, test).mean > 0).mean()  # micro accuracy
     """
     if posterior.num_users != prefs.num_users:
-        raise ValueError(f"the posterior has {posterior.num_users} users, the preferences have {prefs.num_users}")
+        raise ValueError(
+            f"the posterior has {posterior.num_users} users, the preferences have {prefs.num_users}"
+        )
     table = rewards(model, prefs.embeddings)
-    mean, variance = _margins(table, prefs.chosen, prefs.rejected, prefs.user, posterior.weights, posterior.covariance)
+    mean, variance = _margins(
+        table, prefs.chosen, prefs.rejected, prefs.user, posterior.weights, posterior.covariance
+    )
     return Margins(np.asarray(mean), np.asarray(variance))
 
 
 @jax.jit
 def _margins(
-    of: Rewards, chosen: jax.Array, rejected: jax.Array, user: jax.Array, weights: jax.Array, covariance: jax.Array
+    of: Rewards,
+    chosen: jax.Array,
+    rejected: jax.Array,
+    user: jax.Array,
+    weights: jax.Array,
+    covariance: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     features = of.table[chosen] - of.table[rejected]
     mean = jnp.sum(features * weights[user], axis=1)
-    # What is not known of the two responses, for the weights as they are expected to be: Var = E[w_k^2] tau_k^2.
+    # What is not known of the two responses, for the weights as they are expected to be: Var =
+    # E[w_k^2] tau_k^2.
     second_moment = weights**2 + jnp.diagonal(covariance, axis1=1, axis2=2)
     variance = jnp.sum((of.variance[chosen] + of.variance[rejected]) * second_moment[user], axis=1)
     # The quadratic form column by column: `covariance[user]` would be pairs x rank x rank.
@@ -141,12 +167,14 @@ def predict_proba(model: Model, posterior: Posterior, prefs: Preferences) -> np.
 
 
 def sample_weights(posterior: Posterior, count: int, *, key: jax.Array) -> np.ndarray:
-    """Draws from every user's posterior: for whatever is not a margin, a whole ranking or a policy, say.
+    """Draws from every user's posterior: for whatever is not a margin, a whole ranking or a policy,
+    say.
 
-    `w = weights + S^1/2 e`, `e ~ N(0, I)`, S^1/2 from the eigenvectors of the covariance, which may be singular: what is
-    the same for everybody (column 0 of the gaussian family) is the same in every draw, and a posterior without spread
-    (the simplex family has none) gives its weights `count` times. Where the population falls into camps, draws have the
-    posterior's mean and covariance.
+    `w = weights + S^1/2 e`, `e ~ N(0, I)`, S^1/2 from the eigenvectors of the covariance, which may
+    be singular: what is the same for everybody (column 0 of the gaussian family) is the same in
+    every draw, and a posterior without spread (the simplex family has none) gives its weights
+    `count` times. Where the population falls into camps, draws have the posterior's mean and
+    covariance.
 
     Args:
         posterior: of the users.
@@ -176,4 +204,6 @@ def _draw(weights: jax.Array, covariance: jax.Array, key: jax.Array, count: int)
     least = rank * jnp.finfo(values.dtype).eps * values[:, -1:]
     root = vectors * jnp.sqrt(jnp.where(values > least, values, 0.0))[:, None]
     noise = jax.random.normal(key, (users, count, rank))
-    return weights[:, None] + jnp.einsum("uck,urk->ucr", noise, root, precision=jax.lax.Precision.HIGHEST)
+    return weights[:, None] + jnp.einsum(
+        "uck,urk->ucr", noise, root, precision=jax.lax.Precision.HIGHEST
+    )

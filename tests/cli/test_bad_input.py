@@ -1,4 +1,6 @@
-"""Bad input: one line on standard error that names the place, status 2, nothing written. A case more is a line more."""
+"""Bad input: one line on standard error that names the place, status 2, nothing written. A case
+more is a line more.
+"""
 
 import dataclasses
 import json
@@ -25,7 +27,9 @@ REFERENCE_HEAD = RunConfig(fit=FitConfig(rank=0), split=SplitConfig(units=("unse
 
 @dataclasses.dataclass
 class Here:
-    """A scratch folder, the working directory, with whatever a case puts there; and good things to combine it with."""
+    """A scratch folder, the working directory, with whatever a case puts there; and good things to
+    combine it with.
+    """
 
     folder: Path
     good: Path
@@ -68,7 +72,11 @@ def good(tmp_path_factory):
     write_small_cache(folder / "other dim", dim=7)
     write_small_cache(folder / "other cache", seed=1)
     run_fit(folder / "cache", folder / "run", REFERENCE_HEAD)
-    run_fit(folder / "cache", folder / "all", dataclasses.replace(REFERENCE_HEAD, split=SplitConfig(everything=True)))
+    run_fit(
+        folder / "cache",
+        folder / "all",
+        dataclasses.replace(REFERENCE_HEAD, split=SplitConfig(everything=True)),
+    )
     save(folder / "nobody", load(folder / "run" / "model")[0])
     return folder
 
@@ -95,25 +103,49 @@ def polis(here, comments="comment-id,moderated,comment-body\n0,1,Trees.\n", vote
 # name: (what to run, made in a `Here`; what the one line must hold, a regular expression)
 CASES = {
     # The command line itself.
-    "misspelt command": (lambda here: ["prepar"], "there is no command 'prepar': is prepare meant?"),
+    "misspelt command": (
+        lambda here: ["prepar"],
+        "there is no command 'prepar': is prepare meant?",
+    ),
     "strange command": (lambda here: ["xyzzy"], r"there is no command 'xyzzy'\."),
-    "misspelt option": (lambda here: ["prepare", "x", "--overwite"], "--overwite: is --overwrite meant?"),
+    "misspelt option": (
+        lambda here: ["prepare", "x", "--overwite"],
+        "--overwite: is --overwrite meant?",
+    ),
     "unknown option": (lambda here: ["fit", "x", "--out", "y", "--frobnicate"], "--frobnicate"),
     "missing argument": (lambda here: ["inspect"], "Missing from lore-jax inspect: PATH"),
     "missing option": (lambda here: ["fit", "cache"], "Missing from lore-jax fit: --out"),
-    "option without value": (lambda here: ["prepare", "x", "--out"], "Missing value for argument '--out'"),
-    "option of another type": (lambda here: ["fit", "x", "--out", "y", "--seed", "red"], "--seed.*'red'"),
-    "option of no choice": (lambda here: ["fit", "x", "--out", "y", "--family", "cauchy"], "'cauchy' for.*--family"),
+    "option without value": (
+        lambda here: ["prepare", "x", "--out"],
+        "Missing value for argument '--out'",
+    ),
+    "option of another type": (
+        lambda here: ["fit", "x", "--out", "y", "--seed", "red"],
+        "--seed.*'red'",
+    ),
+    "option of no choice": (
+        lambda here: ["fit", "x", "--out", "y", "--family", "cauchy"],
+        "'cauchy' for.*--family",
+    ),
     # rows
-    "no such file": (lambda here: ["prepare", "nothing.jsonl", *GIVEN], "nothing.jsonl: No such file"),
+    "no such file": (
+        lambda here: ["prepare", "nothing.jsonl", *GIVEN],
+        "nothing.jsonl: No such file",
+    ),
     "empty file": (lambda here: ["prepare", here.write("x.jsonl", ""), *GIVEN], "x.jsonl is empty"),
-    "blank file": (lambda here: ["prepare", here.write("x.jsonl", "\n\n"), *GIVEN], "x.jsonl holds no rows"),
+    "blank file": (
+        lambda here: ["prepare", here.write("x.jsonl", "\n\n"), *GIVEN],
+        "x.jsonl holds no rows",
+    ),
     "error page": (
         lambda here: ["prepare", here.write("x.jsonl", "<html><body>Sorry"), *GIVEN],
         "x.jsonl line 1.*HTML.*was an error page downloaded",
     ),
     "half a row": (
-        lambda here: [*prepare(here), here.write("pairs.jsonl", json.dumps(NUMBERS) + '\n{"user_id": "b')][:-1],
+        lambda here: [
+            *prepare(here),
+            here.write("pairs.jsonl", json.dumps(NUMBERS) + '\n{"user_id": "b'),
+        ][:-1],
         "pairs.jsonl line 2: not a whole JSON object",
     ),
     "not UTF-8": (
@@ -129,20 +161,31 @@ CASES = {
         "pairs.jsonl line 1: column 'rejected' is missing; found 'user_id', 'prompt', 'chosen'",
     ),
     "misspelt column": (
-        lambda here: prepare(here, {**{"user": "ann"}, **{k: v for k, v in GOOD.items() if k != "user_id"}}),
+        lambda here: prepare(
+            here, {**{"user": "ann"}, **{k: v for k, v in GOOD.items() if k != "user_id"}}
+        ),
         "column 'user_id' is missing.*is 'user' meant for it",
     ),
-    "null user": (lambda here: prepare(here, GOOD, {**GOOD, "user_id": None}), "line 2: user_id is null"),
+    "null user": (
+        lambda here: prepare(here, GOOD, {**GOOD, "user_id": None}),
+        "line 2: user_id is null",
+    ),
     "wrong type in row 17": (
         lambda here: prepare(here, *[GOOD] * 16, {**GOOD, "chosen": 3.5}),
         "line 17: .*chosen is a number",
     ),
-    "chosen is rejected": (lambda here: prepare(here, {**GOOD, "rejected": "Yes."}), "line 1: chosen equals rejected"),
+    "chosen is rejected": (
+        lambda here: prepare(here, {**GOOD, "rejected": "Yes."}),
+        "line 1: chosen equals rejected",
+    ),
     "two spellings": (
         lambda here: prepare(here, {**GOOD, "rejected": "['No.', 'Never.']"}),
         "line 1: rejected is a list rendered as text",
     ),
-    "negative weight": (lambda here: prepare(here, {**NUMBERS, "weight": -1}), "line 1: weight is -1"),
+    "negative weight": (
+        lambda here: prepare(here, {**NUMBERS, "weight": -1}),
+        "line 1: weight is -1",
+    ),
     "two files": (
         lambda here: ["prepare", here.rows(GOOD), here.rows(GOOD, name="b.jsonl"), "--out", "out"],
         "2 sources are given: one file, or Polis folders",
@@ -157,21 +200,41 @@ CASES = {
         "table.npy: embeddings row 2 holds nan in column 1",
     ),
     "infinite in float16": (
-        lambda here: prepare(here, NUMBERS, array=EYE * 1e6, options=[*GIVEN, "--dtype", "float16"]),
+        lambda here: prepare(
+            here, NUMBERS, array=EYE * 1e6, options=[*GIVEN, "--dtype", "float16"]
+        ),
         "embeddings row 0 holds 1000000.0 in column 0, which float16 cannot hold",
     ),
-    "integers": (lambda here: prepare(here, NUMBERS, array=np.eye(4, dtype=int)), "holds int64.*floats"),
-    "a vector": (lambda here: prepare(here, NUMBERS, array=EYE[0]), r"holds float32 \[4\]: floats \[responses, dim\]"),
+    "integers": (
+        lambda here: prepare(here, NUMBERS, array=np.eye(4, dtype=int)),
+        "holds int64.*floats",
+    ),
+    "a vector": (
+        lambda here: prepare(here, NUMBERS, array=EYE[0]),
+        r"holds float32 \[4\]: floats \[responses, dim\]",
+    ),
     "a pickled array": (
         lambda here: prepare(here, NUMBERS, array=np.array([{}])),
         "table.npy is not a whole .npy file of numbers",
     ),
     "a PyTorch file": (
-        lambda here: ["prepare", here.rows(NUMBERS), "--embeddings", here.write("x.pt", "x"), *GIVEN[2:]],
+        lambda here: [
+            "prepare",
+            here.rows(NUMBERS),
+            "--embeddings",
+            here.write("x.pt", "x"),
+            *GIVEN[2:],
+        ],
         "x.pt ends in '.pt'",
     ),
     "half an array": (
-        lambda here: ["prepare", here.rows(NUMBERS), "--embeddings", here.write("table.npy", "\x93NUMPY"), *GIVEN[2:]],
+        lambda here: [
+            "prepare",
+            here.rows(NUMBERS),
+            "--embeddings",
+            here.write("table.npy", "\x93NUMPY"),
+            *GIVEN[2:],
+        ],
         "table.npy is not a whole .npy",
     ),
     "another number of rows": (
@@ -182,14 +245,22 @@ CASES = {
         lambda here: prepare(here, NUMBERS, options=["--embeddings", "table.npy", "--out", "out"]),
         "--encoder is missing",
     ),
-    "no embeddings": (lambda here: prepare(here, NUMBERS, options=["--out", "out"]), "--embeddings or --cache is miss"),
-    "texts without embeddings": (lambda here: prepare(here, GOOD, options=["--out", "out"]), "`lore-jax embed` embeds"),
+    "no embeddings": (
+        lambda here: prepare(here, NUMBERS, options=["--out", "out"]),
+        "--embeddings or --cache is miss",
+    ),
+    "texts without embeddings": (
+        lambda here: prepare(here, GOOD, options=["--out", "out"]),
+        "`lore-jax embed` embeds",
+    ),
     "embeddings twice": (
         lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--cache", "cache"]),
         "--embeddings and --cache are both given",
     ),
     "head of another dim": (
-        lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--head", here.array(EYE[0, :3], "head.npy")]),
+        lambda here: prepare(
+            here, NUMBERS, options=[*GIVEN, "--head", here.array(EYE[0, :3], "head.npy")]
+        ),
         r"head has shape \(3,\): \[4\]",
     ),
     "hash key for nothing": (
@@ -201,9 +272,15 @@ CASES = {
         "nokey: No such file",
     ),
     # Polis
-    "no conversation": (lambda here: polis(here, comments="x"), "column 'comment-id' is missing; found 'x'"),
+    "no conversation": (
+        lambda here: polis(here, comments="x"),
+        "column 'comment-id' is missing; found 'x'",
+    ),
     "no votes": (lambda here: polis(here), "participants-votes.csv is missing"),
-    "vote on nothing": (lambda here: polis(here, votes="1,5,7,1\n"), "votes.csv line 2: a vote on comment 5"),
+    "vote on nothing": (
+        lambda here: polis(here, votes="1,5,7,1\n"),
+        "votes.csv line 2: a vote on comment 5",
+    ),
     "vote of 3": (lambda here: polis(here, votes="1,0,7,3\n"), "votes.csv line 2: vote is 3"),
     # where to write
     "a cache is there": (
@@ -211,7 +288,9 @@ CASES = {
         "cache holds a cache already",
     ),
     "something is there": (
-        lambda here: prepare(here, NUMBERS, options=[*GIVEN[:-1], here.write("thesis/a.tex", "").split("/")[0]]),
+        lambda here: prepare(
+            here, NUMBERS, options=[*GIVEN[:-1], here.write("thesis/a.tex", "").split("/")[0]]
+        ),
         "thesis holds 'a.tex', which is no part of a cache",
     ),
     "a file is there": (
@@ -229,7 +308,12 @@ CASES = {
     # a cache
     "no cache": (lambda here: ["fit", "nothing", "--out", "out"], "nothing is not a cache"),
     "truncated shard": (
-        lambda here: ["fit", here.damaged("cache", "embeddings-00000.safetensors", lambda d: d[:-5]), "--out", "out"],
+        lambda here: [
+            "fit",
+            here.damaged("cache", "embeddings-00000.safetensors", lambda d: d[:-5]),
+            "--out",
+            "out",
+        ],
         "embeddings-00000.safetensors is truncated",
     ),
     "flipped bit in a shard": (
@@ -249,11 +333,21 @@ CASES = {
         r"embeddings-00000.safetensors holds float32 \[120, 12\]: float32 \[120, 13\] is expected",
     ),
     "dtype other than the manifest's": (
-        lambda here: ["fit", here.reseal("cache", "manifest.json", dtype="float16"), "--out", "out"],
+        lambda here: [
+            "fit",
+            here.reseal("cache", "manifest.json", dtype="float16"),
+            "--out",
+            "out",
+        ],
         r"holds float32 \[120, 12\]: float16 \[120, 12\] is expected",
     ),
     "newer cache": (
-        lambda here: ["fit", here.reseal("cache", "manifest.json", format_version=9), "--out", "out"],
+        lambda here: [
+            "fit",
+            here.reseal("cache", "manifest.json", format_version=9),
+            "--out",
+            "out",
+        ],
         "format version 9, newer than 1: update lore_jax",
     ),
     "missing response in a cache": (
@@ -277,15 +371,39 @@ CASES = {
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--ridge-deviation", "-1"],
         "ridge_deviation is -1.0",
     ),
-    "one fold": (lambda here: ["fit", here.copy("cache"), "--out", "out", "--folds", "1"], "count is 1: 2 folds"),
-    "no devices": (lambda here: ["fit", here.copy("cache"), "--out", "out", "--devices", "99"], "devices is 99: 1 to"),
-    "a run is there": (lambda here: ["fit", here.copy("cache"), "--out", here.copy("run")], "holds a run already"),
+    "one fold": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--folds", "1"],
+        "count is 1: 2 folds",
+    ),
+    "no devices": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--devices", "99"],
+        "devices is 99: 1 to",
+    ),
+    "a run is there": (
+        lambda here: ["fit", here.copy("cache"), "--out", here.copy("run")],
+        "holds a run already",
+    ),
     "resume and overwrite": (
-        lambda here: ["fit", here.copy("cache"), "--out", here.copy("run"), "--resume", "--overwrite"],
+        lambda here: [
+            "fit",
+            here.copy("cache"),
+            "--out",
+            here.copy("run"),
+            "--resume",
+            "--overwrite",
+        ],
         "resume and overwrite are both asked for",
     ),
     "resumed with other options": (
-        lambda here: ["fit", here.copy("cache"), "--out", here.copy("run"), *WITH_RANK_0, "--seed", "4"],
+        lambda here: [
+            "fit",
+            here.copy("cache"),
+            "--out",
+            here.copy("run"),
+            *WITH_RANK_0,
+            "--seed",
+            "4",
+        ],
         r"cannot go on with seed 4 \(it has 0\)",
     ),
     "resumed with another cache": (
@@ -293,7 +411,13 @@ CASES = {
         "other cache is another cache than the one of",
     ),
     "damaged run": (
-        lambda here: ["fit", here.copy("cache"), "--out", here.damaged("run", "run.json"), *WITH_RANK_0],
+        lambda here: [
+            "fit",
+            here.copy("cache"),
+            "--out",
+            here.damaged("run", "run.json"),
+            *WITH_RANK_0,
+        ],
         "run.json is damaged",
     ),
     "newer run": (
@@ -309,23 +433,43 @@ CASES = {
         lambda here: ["adapt", here.copy("run"), here.copy("other dim"), "--out", "out"],
         "other dim has dim 7, run was fitted on dim 12",
     ),
-    "adapted for nobody": (lambda here: ["adapt", here.copy("run"), here.copy("cache")], "--out and --export are both"),
+    "adapted for nobody": (
+        lambda here: ["adapt", here.copy("run"), here.copy("cache")],
+        "--out and --export are both",
+    ),
     "no model": (
         lambda here: ["adapt", here.copy("cache"), "cache", "--out", "out"],
         "cache is neither a run nor a sav",
     ),
     "unfinished run": (
-        lambda here: [shutil.rmtree(here.folder / here.copy("run") / "model"), "adapt", "run", "cache", "--out", "o"][
-            1:
-        ],
+        lambda here: [
+            shutil.rmtree(here.folder / here.copy("run") / "model"),
+            "adapt",
+            "run",
+            "cache",
+            "--out",
+            "o",
+        ][1:],
         "run is not finished: `lore-jax fit --resume` goes on with it",
     ),
     "damaged model": (
-        lambda here: ["adapt", here.damaged("run", "model/0/arrays/_METADATA"), here.copy("cache"), "--out", "out"],
+        lambda here: [
+            "adapt",
+            here.damaged("run", "model/0/arrays/_METADATA"),
+            here.copy("cache"),
+            "--out",
+            "out",
+        ],
         "_METADATA is damaged",
     ),
     "export is there": (
-        lambda here: ["adapt", here.copy("run"), here.copy("cache"), "--export", here.write("users.parquet", "x")],
+        lambda here: [
+            "adapt",
+            here.copy("run"),
+            here.copy("cache"),
+            "--export",
+            here.write("users.parquet", "x"),
+        ],
         "users.parquet is there already",
     ),
     "a model is there": (
@@ -338,11 +482,25 @@ CASES = {
         "scores.xls ends in '.xls': .parquet or .jsonl",
     ),
     "scores are there": (
-        lambda here: ["score", here.copy("run"), here.copy("cache"), "--out", here.write("s.jsonl", "")],
+        lambda here: [
+            "score",
+            here.copy("run"),
+            here.copy("cache"),
+            "--out",
+            here.write("s.jsonl", ""),
+        ],
         "s.jsonl is there already",
     ),
     "best none": (
-        lambda here: ["score", here.copy("run"), here.copy("cache"), "--out", "s.jsonl", "--top-k", "0"],
+        lambda here: [
+            "score",
+            here.copy("run"),
+            here.copy("cache"),
+            "--out",
+            "s.jsonl",
+            "--top-k",
+            "0",
+        ],
         "top_k is 0",
     ),
     "scores for nobody": (
@@ -354,13 +512,29 @@ CASES = {
         "table.npy has dim 4, run was fitted on dim 12",
     ),
     # evaluate
-    "no run": (lambda here: ["evaluate", here.copy("cache")], "cache is not a run: it has no run.json"),
-    "all fitted": (lambda here: ["evaluate", here.copy("all")], "every pair of the run's cache was fitted"),
+    "no run": (
+        lambda here: ["evaluate", here.copy("cache")],
+        "cache is not a run: it has no run.json",
+    ),
+    "all fitted": (
+        lambda here: ["evaluate", here.copy("all")],
+        "every pair of the run's cache was fitted",
+    ),
     "tested on its training": (
-        lambda here: ["evaluate", here.copy("run"), "--test", here.copy("cache"), "--out", "results.json"],
+        lambda here: [
+            "evaluate",
+            here.copy("run"),
+            "--test",
+            here.copy("cache"),
+            "--out",
+            "results.json",
+        ],
         "cache holds [0-9]+ of 240 pairs that the run was fitted on, the first in row",
     ),
-    "shots below none": (lambda here: ["evaluate", here.copy("run"), "--shots", "-3"], r"shots is \(-3,\)|--shots"),
+    "shots below none": (
+        lambda here: ["evaluate", here.copy("run"), "--shots", "-3"],
+        r"shots is \(-3,\)|--shots",
+    ),
     "results are there": (
         lambda here: ["evaluate", here.copy("run"), "--out", here.write("results.json", "")],
         "results.json is there already",
@@ -405,7 +579,9 @@ CASES = {
 
 
 def snapshot(folder):
-    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+    return {
+        path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))
+    }
 
 
 @pytest.mark.parametrize("name", CASES)

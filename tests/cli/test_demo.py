@@ -12,20 +12,35 @@ SMALL = {"users": 40, "pairs": 24, "dim": 8, "rank": 1, "ridge": 3.0}
 def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
     said = run(Config(out=tmp_path / "demo", **SMALL))
     results = read_results(said["results"])
-    assert {row["method"] for row in results["rows"]} == {"reference head", "ridge BT", "gaussian", "oracle"}
+    assert {row["method"] for row in results["rows"]} == {
+        "reference head",
+        "ridge BT",
+        "gaussian",
+        "oracle",
+    }
     assert {(row["users"], row["units"]) for row in results["rows"]} == {
         (users, units) for users in ("seen", "unseen") for units in ("seen", "unseen")
     }
     assert len(results["splits"][0]["digest"]) == 64
-    figures = {f"{name}-{units}.png" for name in ("shots", "reliability") for units in ("seen", "unseen")}
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"results.json", "users.png", *figures}
+    figures = {
+        f"{name}-{units}.png" for name in ("shots", "reliability") for units in ("seen", "unseen")
+    }
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+        "results.json",
+        "users.png",
+        *figures,
+    }
     assert [line.split("|")[1].strip() for line in said["table"].splitlines()[2:]] == [
         "reference head", "ridge Bradley-Terry", "population (0 shots)", "another user's weights", "personal",
         "oracle (planted basis)",
     ]  # fmt: skip
     # Camps that differ much: the truth is known to be worth many points.
-    (oracle,) = select(results, method="oracle", control=None, users="unseen", units="unseen", shots=20)
-    (nobody,) = select(results, method="oracle", control=None, users="unseen", units="unseen", shots=0)
+    (oracle,) = select(
+        results, method="oracle", control=None, users="unseen", units="unseen", shots=20
+    )
+    (nobody,) = select(
+        results, method="oracle", control=None, users="unseen", units="unseen", shots=0
+    )
     assert oracle["accuracy"] > nobody["accuracy"] + 0.05
 
 
@@ -34,7 +49,9 @@ def test_the_command_prints_table_sentence_and_files(tmp_path, capsys):
     out = str(tmp_path / "demo")
     assert main(["demo", "--out", out, "--camps", "1", "--spread", "0", *options, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["verdict"]["sentence"].startswith("No evidence that personalising helps on this data")
+    assert said["verdict"]["sentence"].startswith(
+        "No evidence that personalising helps on this data"
+    )
     assert not said["verdict"]["helps"]
     text = "\n".join(lines(said))
     assert said["table"] in text

@@ -1,4 +1,6 @@
-"""The command line: help without waiting, one line for an error, results for people and for machines."""
+"""The command line: help without waiting, one line for an error, results for people and for
+machines.
+"""
 
 import html
 import json
@@ -48,7 +50,9 @@ def run(capsys, *arguments, status=0):
 
 def run_python(*arguments):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=60
+    )
 
 
 def write_polis(folder, comments, votes):
@@ -67,7 +71,17 @@ def test_help_is_a_table_and_does_not_wait_for_jax(here):
     )
     done = run_python("-c", code)
     assert done.returncode == 0, done.stderr
-    for command in ["demo", "prepare", "embed", "fit", "adapt", "evaluate", "score", "inspect", "report"]:
+    for command in [
+        "demo",
+        "prepare",
+        "embed",
+        "fit",
+        "adapt",
+        "evaluate",
+        "score",
+        "inspect",
+        "report",
+    ]:
         assert f"\n  {command}" in done.stdout
 
 
@@ -83,7 +97,10 @@ def test_help_of_light_commands_does_not_import_jax(command, here):
 def test_python_m_and_version(here):
     done = run_python("-m", "lore_jax", "prepar")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "lore-jax: there is no command 'prepar': is prepare meant? See lore-jax --help\n"
+    assert (
+        done.stderr
+        == "lore-jax: there is no command 'prepar': is prepare meant? See lore-jax --help\n"
+    )
 
 
 def test_debug_shows_the_traceback(here, capsys):
@@ -91,29 +108,58 @@ def test_debug_shows_the_traceback(here, capsys):
 
 
 def test_texts_with_an_array(here, capsys):
-    assert "4 responses" in run(capsys, "prepare", "pairs.jsonl", "--list-responses", "responses.jsonl")
+    assert "4 responses" in run(
+        capsys, "prepare", "pairs.jsonl", "--list-responses", "responses.jsonl"
+    )
     listed = [json.loads(line) for line in (here / "responses.jsonl").read_text().splitlines()]
     assert [response["reply"] for response in listed] == ["Blue.", "No.", "Yes.", "No."]
     out = run(
-        capsys, "prepare", "pairs.jsonl", "--embeddings", "table.npy", "--encoder", "eye", "--out", "cache", "--json"
+        capsys,
+        "prepare",
+        "pairs.jsonl",
+        "--embeddings",
+        "table.npy",
+        "--encoder",
+        "eye",
+        "--out",
+        "cache",
+        "--json",
     )
     result = json.loads(out)
-    assert (result["responses"], result["pairs"], result["users"], result["duplicated_rows"]) == (4, 4, 2, 1)
+    assert (result["responses"], result["pairs"], result["users"], result["duplicated_rows"]) == (
+        4,
+        4,
+        2,
+        1,
+    )
     assert (result["dtype"], result["prompts"]) == ("float32", 2)
     prefs = load_cache("cache")
     np.testing.assert_array_equal(prefs.embeddings, np.eye(4))
     assert prefs.user_ids.tolist() == ["ann", "böb"]
     np.testing.assert_array_equal(prefs.chosen[np.argsort(prefs.row)], [0, 1, 2, 2])
     assert [reply for _, reply in read_texts("cache")] == ["Blue.", "No.", "Yes.", "No."]
-    assert json.loads((here / "cache" / "extra.jsonl").read_text().splitlines()[0]) == {"mood": "good"}
+    assert json.loads((here / "cache" / "extra.jsonl").read_text().splitlines()[0]) == {
+        "mood": "good"
+    }
     assert read_manifest("cache")["encoder"] == {"model": "eye"}
     assert "4 responses, dim 4, float32, by eye" in run(capsys, "inspect", "cache")
 
 
 def test_numbers_with_an_array_in_parquet_and_a_head(here, capsys):
-    pd.DataFrame({"user_id": [5, 7], "chosen": [0, 3], "rejected": [1, 0]}).to_parquet("pairs.parquet")
+    pd.DataFrame({"user_id": [5, 7], "chosen": [0, 3], "rejected": [1, 0]}).to_parquet(
+        "pairs.parquet"
+    )
     np.save("head.npy", np.arange(4.0))
-    options = ["--embeddings", "table.npy", "--encoder", "eye", "--head", "head.npy", "--dtype", "bfloat16"]
+    options = [
+        "--embeddings",
+        "table.npy",
+        "--encoder",
+        "eye",
+        "--head",
+        "head.npy",
+        "--dtype",
+        "bfloat16",
+    ]
     run(capsys, "prepare", "pairs.parquet", "--out", "cache", *options)
     prefs = load_cache("cache")
     assert (prefs.embeddings.dtype.name, prefs.user_ids.tolist()) == ("bfloat16", ["5", "7"])
@@ -121,7 +167,17 @@ def test_numbers_with_an_array_in_parquet_and_a_head(here, capsys):
 
 
 def test_an_earlier_cache_serves_new_comparisons(here, capsys):
-    run(capsys, "prepare", "pairs.jsonl", "--embeddings", "table.npy", "--encoder", "eye", "--out", "cache")
+    run(
+        capsys,
+        "prepare",
+        "pairs.jsonl",
+        "--embeddings",
+        "table.npy",
+        "--encoder",
+        "eye",
+        "--out",
+        "cache",
+    )
     # by their texts, of which only those needed are taken
     (here / "new.jsonl").write_text(json.dumps({**ROWS[2], "user_id": "eve"}) + "\n")
     run(capsys, "prepare", "new.jsonl", "--cache", "cache", "--out", "new")
@@ -136,7 +192,16 @@ def test_an_earlier_cache_serves_new_comparisons(here, capsys):
 
 def test_names_can_be_hashed_from_the_start(here, capsys):
     (here / "key").write_bytes(b"secret")
-    arguments = ["prepare", "pairs.jsonl", "--embeddings", "table.npy", "--encoder", "eye", "--out", "cache"]
+    arguments = [
+        "prepare",
+        "pairs.jsonl",
+        "--embeddings",
+        "table.npy",
+        "--encoder",
+        "eye",
+        "--out",
+        "cache",
+    ]
     run(capsys, *arguments, "--hash-ids", "--hash-key", "key")
     assert all(len(name) == 64 for name in load_cache("cache").user_ids)
     for file in (here / "cache").iterdir():
@@ -159,16 +224,33 @@ def test_polis_conversations(here, capsys):
     np.testing.assert_array_equal(prefs.rejected, [1, 2])
     np.testing.assert_array_equal(prefs.prompt, [0, 1])
     assert "not choices between a model's replies" in run(capsys, "inspect", "cache")
-    assert list(read_texts("cache")) == [("one", "Trees."), ("one", "Cars."), ("two", "Trees."), ("two", "Cars.")]
+    assert list(read_texts("cache")) == [
+        ("one", "Trees."),
+        ("one", "Cars."),
+        ("two", "Trees."),
+        ("two", "Cars."),
+    ]
 
 
 def test_inspect_finds_damage_and_says_so_with_its_status(here, capsys):
-    run(capsys, "prepare", "pairs.jsonl", "--embeddings", "table.npy", "--encoder", "eye", "--out", "cache")
+    run(
+        capsys,
+        "prepare",
+        "pairs.jsonl",
+        "--embeddings",
+        "table.npy",
+        "--encoder",
+        "eye",
+        "--out",
+        "cache",
+    )
     assert "no damage found" in run(capsys, "inspect", "cache")
     data = bytearray((here / "cache" / "pairs.safetensors").read_bytes())
     data[-1] ^= 1
     (here / "cache" / "pairs.safetensors").write_bytes(data)
-    assert "  damaged: cache/pairs.safetensors is damaged" in run(capsys, "inspect", "cache", status=1)
+    assert "  damaged: cache/pairs.safetensors is damaged" in run(
+        capsys, "inspect", "cache", status=1
+    )
     assert json.loads(run(capsys, "inspect", "cache", "--json", status=1))["damaged"]
     assert "no damage found" in run(capsys, "inspect", "cache", "--verify", "quick")
 
@@ -185,7 +267,9 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     assert "25 of 25 steps, checkpoints of 20, 25" in report
     assert "no damage found" in report
     # new users
-    out = run(capsys, "adapt", "run", "new", "--out", "adapted", "--export", "users.parquet", "--hash-ids")
+    out = run(
+        capsys, "adapt", "run", "new", "--out", "adapted", "--export", "users.parquet", "--hash-ids"
+    )
     assert "25 users adapted on 240 pairs, the median user on 10" in out
     assert "1 users without pairs are the population" in out
     exported = pd.read_parquet("users.parquet")
@@ -193,7 +277,11 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     expected = adapt(model, load_cache("new"))
     np.testing.assert_allclose(users.weights, expected.weights)
     np.testing.assert_array_equal(np.stack(exported["weights"]), users.weights)
-    assert exported["user_id"].tolist() == users.user_ids.tolist() == hash_user_ids(load_cache("new").user_ids).tolist()
+    assert (
+        exported["user_id"].tolist()
+        == users.user_ids.tolist()
+        == hash_user_ids(load_cache("new").user_ids).tolist()
+    )
     # the best candidates of every user, in a file for people and in one for machines
     run(capsys, "score", "adapted", "new", "--out", "best.jsonl", "--top-k", "2")
     best = [json.loads(line) for line in (tmp_path / "best.jsonl").read_text().splitlines()]
@@ -231,7 +319,10 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
         "seen users": split.train.num_users,
         "unseen users": split.shots.num_users,
     }
-    assert f"effective rank of the disagreement {described['collapse']['effective_rank']:.1f} of 1" in page
+    assert (
+        f"effective rank of the disagreement {described['collapse']['effective_rank']:.1f} of 1"
+        in page
+    )
     assert "effective rank of the disagreement" in run(capsys, "inspect", "run")
     (tmp_path / "run" / "checkpoints" / "25" / "arrays" / "_METADATA").write_bytes(b"")
     assert "25/arrays/_METADATA is truncated" in run(capsys, "inspect", "run", status=1)
@@ -240,16 +331,45 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
 def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_small_cache(tmp_path / "cache")
-    run(capsys, "fit", "cache", "--out", "run", "--rank", "0", "--devices", "1", "--split.everything")
+    run(
+        capsys,
+        "fit",
+        "cache",
+        "--out",
+        "run",
+        "--rank",
+        "0",
+        "--devices",
+        "1",
+        "--split.everything",
+    )
     run(capsys, "inspect", "run")
     # 3 users of the run and a stranger, on responses of the run and on a new one
     prefs = load_cache("cache")
     new = np.concatenate([prefs.embeddings, 2 * prefs.embeddings[:1]])
     np.save("new.npy", new)
-    rows = [("user 0", 0, 4), ("user 1", 3, 120), ("user 1", 7, 120), ("user 2", 0, 8), ("stranger", 0, 1)]
-    lines = [json.dumps({"user_id": u, "chosen": c, "rejected": r, "prompt_id": 0}) for u, c, r in rows]
+    rows = [
+        ("user 0", 0, 4),
+        ("user 1", 3, 120),
+        ("user 1", 7, 120),
+        ("user 2", 0, 8),
+        ("stranger", 0, 1),
+    ]
+    lines = [
+        json.dumps({"user_id": u, "chosen": c, "rejected": r, "prompt_id": 0}) for u, c, r in rows
+    ]
     (tmp_path / "new.jsonl").write_text("\n".join(lines))
-    run(capsys, "prepare", "new.jsonl", "--embeddings", "new.npy", "--encoder", "synthetic", "--out", "test")
+    run(
+        capsys,
+        "prepare",
+        "new.jsonl",
+        "--embeddings",
+        "new.npy",
+        "--encoder",
+        "synthetic",
+        "--out",
+        "test",
+    )
     options = ["--test", "test", "--out", "test.json", "--no-baselines"]
     run(capsys, "evaluate", "run", *options)
     results = read_results("test.json")
@@ -269,7 +389,22 @@ def test_embed_passes_everything_on(here, capsys, monkeypatch):
         return EmbedReport(out, len(pairs.responses), 2, 1, 3)
 
     monkeypatch.setattr("lore_jax.embed.pairs.embed_pairs", embed_pairs)
-    options = ["--model", "model", "--out", "cache", "--store", "float16", "--max-length", "9", "--overwrite"]
+    options = [
+        "--model",
+        "model",
+        "--out",
+        "cache",
+        "--store",
+        "float16",
+        "--max-length",
+        "9",
+        "--overwrite",
+    ]
     out = run(capsys, "embed", "pairs.jsonl", *options)
-    for part in ("4 responses embedded", "4 pairs by 2 users", "went on from row 2", "1 prompts of 3 replies lost"):
+    for part in (
+        "4 responses embedded",
+        "4 pairs by 2 users",
+        "went on from row 2",
+        "1 prompts of 3 replies lost",
+    ):
         assert part in out

@@ -24,16 +24,28 @@ def with_entry(value, row=2, column=3, dtype=np.float32):
         ({"embeddings": TABLE.tolist()}, "embeddings is a list: a NumPy or JAX array"),
         ({"embeddings": TABLE[0]}, r"embeddings has shape \(4,\): \[responses, dim\]"),
         ({"embeddings": TABLE[:0]}, r"embeddings has shape \(0, 4\)"),
-        ({"embeddings": TABLE.astype(np.float64)}, "embeddings has dtype float64: float16, bfloat16 or float32"),
+        (
+            {"embeddings": TABLE.astype(np.float64)},
+            "embeddings has dtype float64: float16, bfloat16 or float32",
+        ),
         ({"embeddings": TABLE.astype(np.int32)}, "embeddings has dtype int32"),
         ({"embeddings": with_entry(np.nan)}, "embeddings row 2 holds nan in column 3"),
-        ({"embeddings": with_entry(-np.inf, dtype=np.float16)}, "embeddings row 2 holds -inf in column 3"),
-        ({"embeddings": with_entry(np.nan, 4, 0, ml_dtypes.bfloat16)}, "embeddings row 4 holds nan in column 0"),
+        (
+            {"embeddings": with_entry(-np.inf, dtype=np.float16)},
+            "embeddings row 2 holds -inf in column 3",
+        ),
+        (
+            {"embeddings": with_entry(np.nan, 4, 0, ml_dtypes.bfloat16)},
+            "embeddings row 4 holds nan in column 0",
+        ),
         ({"embeddings": jnp.asarray(with_entry(np.nan))}, "embeddings row 2 holds nan in column 3"),
         ({"chosen": [0, 2, 5]}, "chosen is 5 in pair 2, outside a table of 5 responses"),
         ({"rejected": [1, -1, 0]}, "rejected is -1 in pair 1, outside a table of 5 responses"),
         ({"chosen": [0, 3, 4]}, r"chosen equals rejected \(response 3\) in pair 1"),
-        ({"chosen": [0.0, 2.0, 4.0]}, r"chosen has dtype float64 and shape \(3,\): integers \[pairs\]"),
+        (
+            {"chosen": [0.0, 2.0, 4.0]},
+            r"chosen has dtype float64 and shape \(3,\): integers \[pairs\]",
+        ),
         ({"chosen": [True, False, True]}, "chosen has dtype bool"),
         ({"chosen": [[0, 2, 4]]}, r"chosen has dtype int64 and shape \(1, 3\)"),
         ({"rejected": [1, 3]}, "rejected has 2 entries, chosen has 3"),
@@ -79,7 +91,9 @@ def test_large_but_finite_rows_are_accepted():
 
 
 def test_pairs_are_sorted_by_user_and_know_where_they_came_from():
-    prefs = from_arrays(**GOOD, prompt=[7, 8, 9], weight=[0.1, 0.2, 0.3], user_ids=["ann", "bob"], head=np.ones(4))
+    prefs = from_arrays(
+        **GOOD, prompt=[7, 8, 9], weight=[0.1, 0.2, 0.3], user_ids=["ann", "bob"], head=np.ones(4)
+    )
     assert prefs.user.tolist() == [0, 1, 1]
     assert prefs.row.tolist() == [1, 0, 2]
     assert prefs.chosen.tolist() == [2, 0, 4]
@@ -87,13 +101,17 @@ def test_pairs_are_sorted_by_user_and_know_where_they_came_from():
     assert prefs.prompt.tolist() == [8, 7, 9]
     np.testing.assert_allclose(prefs.weight, [0.2, 0.1, 0.3])
     assert (prefs.num_users, prefs.num_pairs, prefs.num_responses, prefs.dim) == (2, 3, 5, 4)
-    assert all(getattr(prefs, name).dtype == np.int32 for name in ("chosen", "rejected", "user", "prompt"))
+    assert all(
+        getattr(prefs, name).dtype == np.int32 for name in ("chosen", "rejected", "user", "prompt")
+    )
     assert prefs.embeddings is TABLE  # never copied
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.int64, np.uint64])
 def test_any_integers(dtype):
-    prefs = from_arrays(TABLE, *(np.array(GOOD[name], dtype) for name in ("chosen", "rejected", "user")))
+    prefs = from_arrays(
+        TABLE, *(np.array(GOOD[name], dtype) for name in ("chosen", "rejected", "user"))
+    )
     assert prefs.num_users == 2
     assert prefs.chosen.tolist() == [2, 0, 4]
 
@@ -127,7 +145,8 @@ def rows(prefs):
     """Each pair as a tuple, its user by name."""
     columns = (prefs.row, prefs.chosen, prefs.rejected, prefs.prompt, prefs.weight)
     return {
-        (*(column[i].item() for column in columns), str(prefs.user_ids[prefs.user[i]])) for i in range(prefs.num_pairs)
+        (*(column[i].item() for column in columns), str(prefs.user_ids[prefs.user[i]]))
+        for i in range(prefs.num_pairs)
     }
 
 
@@ -159,9 +178,16 @@ def test_a_table_of_the_responses_in_use_alone():
     prefs = random_preferences(3)
     some = prefs.take_pairs(np.arange(0, prefs.num_pairs, 3))
     small = some.take_responses()
-    assert small.num_responses == len({*some.chosen.tolist(), *some.rejected.tolist()}) < some.num_responses
+    assert (
+        small.num_responses
+        == len({*some.chosen.tolist(), *some.rejected.tolist()})
+        < some.num_responses
+    )
     for side in ("chosen", "rejected"):
-        expected, found = some.embeddings[getattr(some, side)], small.embeddings[getattr(small, side)]
+        expected, found = (
+            some.embeddings[getattr(some, side)],
+            small.embeddings[getattr(small, side)],
+        )
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(small.row, some.row)
 
@@ -171,16 +197,24 @@ def test_pairs_made_by_other_users():
     shuffled = np.random.default_rng(0).permutation(prefs.user)
     other = prefs.with_users(shuffled)
     assert (np.diff(other.user) >= 0).all()
-    assert dict(zip(other.row, other.user, strict=True)) == dict(zip(prefs.row, shuffled, strict=True))
+    assert dict(zip(other.row, other.user, strict=True)) == dict(
+        zip(prefs.row, shuffled, strict=True)
+    )
     np.testing.assert_array_equal(other.pairs_per_user(), prefs.pairs_per_user())
 
 
 @settings(max_examples=60, deadline=None)
-@given(counts=st.lists(st.sampled_from([0, 0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 64, 65]), min_size=1, max_size=20))
+@given(
+    counts=st.lists(
+        st.sampled_from([0, 0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 33, 64, 65]), min_size=1, max_size=20
+    )
+)
 def test_buckets_against_brute_force(counts):
     user = np.repeat(np.arange(len(counts)), counts)
     table = np.ones((2, 1), np.float32)
-    prefs = from_arrays(table, np.zeros(len(user), int), np.ones(len(user), int), user, num_users=len(counts))
+    prefs = from_arrays(
+        table, np.zeros(len(user), int), np.ones(len(user), int), user, num_users=len(counts)
+    )
     found = {}
     shots = []
     for bucket in group_by_user(prefs):
@@ -190,7 +224,9 @@ def test_buckets_against_brute_force(counts):
             assert bucket.shots / 2 < count <= bucket.shots
             found[int(one)] = list(range(first, first + count))
     assert shots == sorted(set(shots))
-    assert found == {one: np.flatnonzero(user == one).tolist() for one, count in enumerate(counts) if count}
+    assert found == {
+        one: np.flatnonzero(user == one).tolist() for one, count in enumerate(counts) if count
+    }
 
 
 def test_from_dataframe():
@@ -208,13 +244,17 @@ def test_from_dataframe():
     assert prefs.row.tolist() == [1, 0, 2]
     assert prefs.prompt.tolist() == [1, 0, 0]
     assert prefs.weight.tolist() == [2.0, 1.0, 3.0]
-    other = from_dataframe(frame.rename(columns={"user_id": "who"})[["who", "chosen", "rejected"]], TABLE, user="who")
+    other = from_dataframe(
+        frame.rename(columns={"user_id": "who"})[["who", "chosen", "rejected"]], TABLE, user="who"
+    )
     assert set(other.prompt) == {0}
     assert other.weight.tolist() == [1.0] * 3
 
 
 def test_users_of_a_dataframe_may_be_numbers_or_categories():
-    frame = pd.DataFrame({"user_id": [12, 7, 12], "chosen": [0, 2, 4], "rejected": [1, 3, 0]}, index=[5, 5, 9])
+    frame = pd.DataFrame(
+        {"user_id": [12, 7, 12], "chosen": [0, 2, 4], "rejected": [1, 3, 0]}, index=[5, 5, 9]
+    )
     assert from_dataframe(frame, TABLE).user_ids.tolist() == ["12", "7"]
     frame["user_id"] = pd.Categorical(["b", "a", "b"], categories=["b", "a", "unused"])
     assert from_dataframe(frame, TABLE).user_ids.tolist() == ["a", "b"]
@@ -223,7 +263,10 @@ def test_users_of_a_dataframe_may_be_numbers_or_categories():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"chosen": None}, r"column 'chosen' is missing; the columns found are \['user_id', 'rejected'\]"),
+        (
+            {"chosen": None},
+            r"column 'chosen' is missing; the columns found are \['user_id', 'rejected'\]",
+        ),
         ({"user_id": ["a", None, "b"]}, "column 'user_id' is null in row 1"),
         ({"prompt_id": ["a", "b", float("nan")]}, "column 'prompt_id' is null in row 2"),
         ({"rejected": [1, 3, 9]}, "rejected is 9 in pair 2"),
@@ -232,7 +275,11 @@ def test_users_of_a_dataframe_may_be_numbers_or_categories():
     ],
 )
 def test_bad_dataframes_are_refused(change, message):
-    columns = {"user_id": ["bob", "ann", "bob"], "chosen": [0, 2, 4], "rejected": [1, 3, 0]} | change
+    columns = {
+        "user_id": ["bob", "ann", "bob"],
+        "chosen": [0, 2, 4],
+        "rejected": [1, 3, 0],
+    } | change
     frame = pd.DataFrame({name: values for name, values in columns.items() if values is not None})
     with pytest.raises(ValueError, match=message):
         from_dataframe(frame, TABLE)
@@ -242,7 +289,12 @@ def test_sums_per_user_count_everybody():
     rng = np.random.default_rng(0)
     user, weight = rng.choice([1, 2, 5], 40), rng.random(40).astype(np.float32)
     prefs = from_arrays(
-        np.eye(3, dtype=np.float32), np.zeros(40, int), np.ones(40, int), user, weight=weight, num_users=7
+        np.eye(3, dtype=np.float32),
+        np.zeros(40, int),
+        np.ones(40, int),
+        user,
+        weight=weight,
+        num_users=7,
     )
     np.testing.assert_array_equal(prefs.pairs_per_user(), np.bincount(user, minlength=7))
     np.testing.assert_allclose(prefs.weight_per_user(), np.bincount(user, weight, 7), rtol=1e-6)

@@ -18,7 +18,10 @@ def random_preferences(seed, *, users=12, prompts=15, replies=4, pairs=400, shar
     rng = np.random.default_rng(seed)
     user = rng.choice(users, pairs, p=rng.dirichlet(np.ones(users)))
     prompt = rng.integers(prompts, size=pairs)
-    own = rng.permuted(np.tile(np.arange(replies), (pairs, 1)), axis=1)[:, :2] + (shared + prompt * replies)[:, None]
+    own = (
+        rng.permuted(np.tile(np.arange(replies), (pairs, 1)), axis=1)[:, :2]
+        + (shared + prompt * replies)[:, None]
+    )
     is_shared = rng.random(pairs) < 0.3 if shared else np.zeros(pairs, bool)
     own[is_shared, 0] = rng.integers(max(1, shared), size=int(is_shared.sum()))
     order = rng.random(pairs) < 0.5
@@ -72,7 +75,9 @@ def assert_known_units(prefs, cut, unit):
 
 @contextlib.contextmanager
 def unlucky_draws_set_aside():
-    """Three responses a prompt: now and then no pair has both of its responses on the test side, which is refused."""
+    """Three responses a prompt: now and then no pair has both of its responses on the test side,
+    which is refused.
+    """
     try:
         yield
     except ValueError as error:
@@ -87,10 +92,14 @@ def test_no_leak(unit, seed, shared, fraction):
     prefs = random_preferences(seed, shared=shared)
     with unlucky_draws_set_aside():
         assert_new_units(prefs, splits.hold_out_units(prefs, fraction, unit=unit, seed=seed), unit)
-    assert_known_units(prefs, splits.hold_out_within_users(prefs, fraction, unit=unit, seed=seed), unit)
+    assert_known_units(
+        prefs, splits.hold_out_within_users(prefs, fraction, unit=unit, seed=seed), unit
+    )
 
 
-@pytest.mark.parametrize(("use", "check"), [("unseen", assert_new_units), ("seen", assert_known_units)])
+@pytest.mark.parametrize(
+    ("use", "check"), [("unseen", assert_new_units), ("seen", assert_known_units)]
+)
 @pytest.mark.parametrize("unit", ["prompt", "response"])
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31), shared=st.sampled_from([0, 6]), count=st.integers(2, 5))
@@ -103,7 +112,9 @@ def test_folds_never_leak_and_test_everything_once(unit, use, check, seed, share
         check(prefs, cut, unit)
     tested = np.sum([cut.test for cut in cuts], axis=0)
     assert tested.max() <= 1
-    if unit == "prompt" and not shared and use == "unseen":  # nothing can straddle: every pair is tested once
+    if (
+        unit == "prompt" and not shared and use == "unseen"
+    ):  # nothing can straddle: every pair is tested once
         assert (tested == 1).all()
         assert all(cut.dropped == 0 for cut in cuts)
 
@@ -121,11 +132,19 @@ def test_the_fraction_is_exact(fraction):
         3, users=3, responses=30, pairs=9000
     )  # every two responses meet: none is lost for want of a pair
     train, test = parts(prefs, splits.hold_out_units(prefs, fraction, seed=0))
-    assert (len(prompts_of(train)), len(prompts_of(test))) == (20 - round(20 * fraction), round(20 * fraction))
+    assert (len(prompts_of(train)), len(prompts_of(test))) == (
+        20 - round(20 * fraction),
+        round(20 * fraction),
+    )
     train, test = parts(dense, splits.hold_out_units(dense, fraction, unit="response", seed=0))
-    assert (len(responses_of(train)), len(responses_of(test))) == (30 - round(30 * fraction), round(30 * fraction))
+    assert (len(responses_of(train)), len(responses_of(test))) == (
+        30 - round(30 * fraction),
+        round(30 * fraction),
+    )
     test = prefs.take_pairs(splits.hold_out_within_users(prefs, fraction, seed=0).test)
-    of_dense = dense.take_pairs(splits.hold_out_within_users(dense, fraction, unit="response", seed=0).test)
+    of_dense = dense.take_pairs(
+        splits.hold_out_within_users(dense, fraction, unit="response", seed=0).test
+    )
     for user in range(3):
         assert len(prompts_of(test.take_users(np.array([user])))) == round(fraction * 20)
         assert len(responses_of(of_dense.take_users(np.array([user])))) == round(fraction * 30)
@@ -141,7 +160,9 @@ def test_straddling_pairs_of_responses_are_those_with_a_foot_on_both_sides():
     prefs = one_prompt(0)
     cut = splits.hold_out_units(prefs, 0.3, unit="response", seed=4)
     held_out = responses_of(prefs.take_pairs(cut.test))
-    feet = [(c in held_out) + (r in held_out) for c, r in zip(prefs.chosen, prefs.rejected, strict=True)]
+    feet = [
+        (c in held_out) + (r in held_out) for c, r in zip(prefs.chosen, prefs.rejected, strict=True)
+    ]
     assert cut.dropped == feet.count(1)
     assert cut.test.tolist() == [count == 2 for count in feet]
 
@@ -149,7 +170,9 @@ def test_straddling_pairs_of_responses_are_those_with_a_foot_on_both_sides():
 def test_a_response_given_to_prompts_of_both_sides_goes_where_most_of_its_pairs_are():
     # Response 0 answers each of 5 prompts, once; each has a pair of its own replies besides.
     chosen, rejected = [0] * 5 + list(range(6, 11)), list(range(1, 6)) + list(range(11, 16))
-    prefs = from_arrays(np.ones((16, 1), np.float32), chosen, rejected, [0] * 10, prompt=[*range(5)] * 2)
+    prefs = from_arrays(
+        np.ones((16, 1), np.float32), chosen, rejected, [0] * 10, prompt=[*range(5)] * 2
+    )
     for seed in range(10):
         cut = splits.hold_out_units(prefs, 0.4, seed=seed)
         assert (cut.train.sum(), cut.test.sum(), cut.dropped) == (6, 2, 2)
@@ -198,14 +221,19 @@ def test_shots_are_nested_and_limited(seed):
 def test_prompts_are_drawn_whole_and_nested(seed):
     prefs = random_preferences(seed, users=20)
     draws = [splits.draw_prompts(prefs, count, seed=seed) for count in (0, 1, 3, 10_000)]
-    of_user = [{(user, prompt) for user, prompt in zip(draw.user, draw.prompt, strict=True)} for draw in draws]
+    of_user = [
+        {(user, prompt) for user, prompt in zip(draw.user, draw.prompt, strict=True)}
+        for draw in draws
+    ]
     whole = set(zip(prefs.user, prefs.prompt, strict=True))
     for count, draw, mine in zip((0, 1, 3, 10_000), draws, of_user, strict=True):
         for user in range(20):
             there = sum(one == user for one, _ in whole)
             assert sum(one == user for one, _ in mine) == min(count, there)
         inside = [pair in mine for pair in zip(prefs.user, prefs.prompt, strict=True)]
-        np.testing.assert_array_equal(np.sort(draw.row), np.sort(prefs.row[inside]))  # all pairs of what is drawn
+        np.testing.assert_array_equal(
+            np.sort(draw.row), np.sort(prefs.row[inside])
+        )  # all pairs of what is drawn
     assert of_user[0] <= of_user[1] <= of_user[2] <= of_user[3] == whole
 
 
@@ -214,7 +242,9 @@ def test_every_pair_is_as_likely_to_be_a_shot():
     count = np.zeros(8)
     for seed in range(900):
         count[splits.draw_shots(prefs, 2, seed=seed).row] += 1
-    np.testing.assert_allclose(count / 900, [2 / 5] * 5 + [2 / 3] * 3, atol=0.066)  # four standard errors
+    np.testing.assert_allclose(
+        count / 900, [2 / 5] * 5 + [2 / 3] * 3, atol=0.066
+    )  # four standard errors
 
 
 CELLS = {("seen", "seen"), ("seen", "unseen"), ("unseen", "seen"), ("unseen", "unseen")}
@@ -222,7 +252,11 @@ CELLS = {("seen", "seen"), ("seen", "unseen"), ("unseen", "seen"), ("unseen", "u
 
 @pytest.mark.parametrize("unit", ["prompt", "response"])
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**31), shared=st.sampled_from([0, 6]), least=st.sampled_from([(1, 1), (8, 3)]))
+@given(
+    seed=st.integers(0, 2**31),
+    shared=st.sampled_from([0, 6]),
+    least=st.sampled_from([(1, 1), (8, 3)]),
+)
 def test_four_way_never_leaks(unit, seed, shared, least):
     prefs = random_preferences(seed, users=20, prompts=12, pairs=3000, shared=shared)
     split = four_way(prefs, unit=unit, min_train=least[0], min_test=least[1], seed=seed)
@@ -278,10 +312,15 @@ def test_four_way_of_one_column():
 
 
 def test_known_test_pairs_whose_prompts_nobody_trained_on_are_dropped():
-    # Each user answers prompts of their own: none of their test prompts can be in the fit of another.
+    # Each user answers prompts of their own: none of their test prompts can be in the fit of
+    # another.
     user, prompt = np.repeat(np.arange(6), 10), np.arange(60)
-    prefs = from_arrays(np.ones((120, 1), np.float32), 2 * prompt, 2 * prompt + 1, user, prompt=prompt)
-    with pytest.raises(ValueError, match=r"no seen user has 1 training pairs and 1 test pairs of seen units"):
+    prefs = from_arrays(
+        np.ones((120, 1), np.float32), 2 * prompt, 2 * prompt + 1, user, prompt=prompt
+    )
+    with pytest.raises(
+        ValueError, match=r"no seen user has 1 training pairs and 1 test pairs of seen units"
+    ):
         four_way(prefs, units=("seen",), seed=0)
     split = four_way(prefs, units=("seen",), min_test=0, seed=0)
     assert all(test.num_pairs == 0 for test in split.tests.values())
@@ -299,8 +338,19 @@ def test_the_digest_recognises_a_split():
     columns = (getattr(prefs, name)[order] for name in ("chosen", "rejected", "user"))
     shuffled = from_arrays(prefs.embeddings, *columns, prompt=prefs.prompt[order], num_users=20)
     assert four_way(shuffled, seed=0).digest == digest
-    others = [four_way(prefs, seed=1), four_way(prefs, test=0.2, seed=0), four_way(prefs, unseen_users=0.5, seed=0)]
-    swapped = from_arrays(prefs.embeddings, prefs.rejected, prefs.chosen, prefs.user, prompt=prefs.prompt, num_users=20)
+    others = [
+        four_way(prefs, seed=1),
+        four_way(prefs, test=0.2, seed=0),
+        four_way(prefs, unseen_users=0.5, seed=0),
+    ]
+    swapped = from_arrays(
+        prefs.embeddings,
+        prefs.rejected,
+        prefs.chosen,
+        prefs.user,
+        prompt=prefs.prompt,
+        num_users=20,
+    )
     assert len({digest, *(split.digest for split in [*others, four_way(swapped, seed=0)])}) == 5
 
 
@@ -312,25 +362,58 @@ EMPTY = from_arrays(np.ones((4, 1), np.float32), [], [], [], num_users=3)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: splits.split_users(1, 0.5, seed=0), "1 users cannot be split into seen and unseen"),
+        (
+            lambda: splits.split_users(1, 0.5, seed=0),
+            "1 users cannot be split into seen and unseen",
+        ),
         (lambda: splits.split_users(9, 1.0, seed=0), r"unseen is 1\.0: a share between 0 and 1"),
         (lambda: splits.split_users(9, float("nan"), seed=0), "unseen is nan: a share"),
-        (lambda: splits.hold_out_units(SINGLE, 0.3, seed=0), "there are not 2 prompts .* unit='response'"),
-        (lambda: splits.hold_out_within_users(SINGLE, 0.3, seed=0), "no user has 2 prompts .* unit='response'"),
+        (
+            lambda: splits.hold_out_units(SINGLE, 0.3, seed=0),
+            "there are not 2 prompts .* unit='response'",
+        ),
+        (
+            lambda: splits.hold_out_within_users(SINGLE, 0.3, seed=0),
+            "no user has 2 prompts .* unit='response'",
+        ),
         (lambda: splits.hold_out_units(SINGLE, 0.0, unit="response", seed=0), "fraction is 0"),
-        (lambda: splits.hold_out_units(SINGLE, 0.3, unit="dialogue", seed=0), "unit is 'dialogue': 'prompt' or"),
+        (
+            lambda: splits.hold_out_units(SINGLE, 0.3, unit="dialogue", seed=0),
+            "unit is 'dialogue': 'prompt' or",
+        ),
         (lambda: splits.hold_out_units(EMPTY, 0.3, seed=0), "hold no pairs"),
-        (lambda: splits.hold_out_units(DISJOINT, 0.1, unit="response", seed=0), "0.1 of 4 responses leaves no test"),
-        (lambda: splits.hold_out_within_users(DISJOINT, 0.5, unit="response", seed=0), "the users' responses leaves"),
+        (
+            lambda: splits.hold_out_units(DISJOINT, 0.1, unit="response", seed=0),
+            "0.1 of 4 responses leaves no test",
+        ),
+        (
+            lambda: splits.hold_out_within_users(DISJOINT, 0.5, unit="response", seed=0),
+            "the users' responses leaves",
+        ),
         (lambda: splits.folds(SINGLE, 1, unit="response", seed=0), "count is 1: 2 folds or more"),
-        (lambda: splits.folds(SINGLE, 40, unit="response", seed=0), "30 responses cannot fill 40 folds"),
-        (lambda: splits.folds(SINGLE, 2, use="new", unit="response", seed=0), "use is 'new': 'unseen' or 'seen'"),
-        (lambda: splits.folds(DISJOINT, 4, unit="response", seed=0), "fold 0 of 4 over 4 responses leaves no test"),
+        (
+            lambda: splits.folds(SINGLE, 40, unit="response", seed=0),
+            "30 responses cannot fill 40 folds",
+        ),
+        (
+            lambda: splits.folds(SINGLE, 2, use="new", unit="response", seed=0),
+            "use is 'new': 'unseen' or 'seen'",
+        ),
+        (
+            lambda: splits.folds(DISJOINT, 4, unit="response", seed=0),
+            "fold 0 of 4 over 4 responses leaves no test",
+        ),
         (lambda: splits.draw_shots(SINGLE, -1, seed=0), "shots is -1: 0 or more"),
         (lambda: splits.draw_prompts(SINGLE, -1, seed=0), "prompts is -1: 0 or more"),
         (lambda: four_way(SINGLE, seed=0), "there are not 2 prompts"),
-        (lambda: four_way(SINGLE, unit="response", min_train=1000, seed=0), "0 of 10 users have 1000 training pairs"),
-        (lambda: four_way(SINGLE, unit="response", units=("seen", "new"), seed=0), r"units is \('seen', 'new'\)"),
+        (
+            lambda: four_way(SINGLE, unit="response", min_train=1000, seed=0),
+            "0 of 10 users have 1000 training pairs",
+        ),
+        (
+            lambda: four_way(SINGLE, unit="response", units=("seen", "new"), seed=0),
+            r"units is \('seen', 'new'\)",
+        ),
         (lambda: four_way(SINGLE, unit="response", unseen_users=2, seed=0), "unseen is 2: a share"),
     ],
 )

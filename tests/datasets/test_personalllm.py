@@ -1,4 +1,6 @@
-"""PersonalLLM: simulated users against sums written out, and a table that shares nothing between training and test."""
+"""PersonalLLM: simulated users against sums written out, and a table that shares nothing between
+training and test.
+"""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -63,7 +65,9 @@ def test_prompts_of_the_test_and_their_replies_are_in_no_training_prompt(folder)
         rows[1]["response_3"] = " " + leaked
         rows.append(dict(rows[2], prompt_id=77))
 
-    leaked = pq.read_table(folder / "data" / "test-00000-of-00001.parquet").to_pylist()[0]["response_5"]
+    leaked = pq.read_table(folder / "data" / "test-00000-of-00001.parquet").to_pylist()[0][
+        "response_5"
+    ]
     change(folder, "train", leak)
     table = read_personalllm(folder)
     assert table.counts == {
@@ -86,8 +90,14 @@ def test_ids_that_begin_again_in_the_test_are_no_leak(folder):
 
 BAD = {
     "another schema": (lambda row: row.pop("response_8_gemma_7b"), "'response_8_gemma_7b' missing"),
-    "no number": (lambda row: row.update(response_2_gemma_2b=None), "response_2_gemma_2b is None: a finite number"),
-    "not finite": (lambda row: row.update(response_2_gemma_2b=float("nan")), "response_2_gemma_2b is nan"),
+    "no number": (
+        lambda row: row.update(response_2_gemma_2b=None),
+        "response_2_gemma_2b is None: a finite number",
+    ),
+    "not finite": (
+        lambda row: row.update(response_2_gemma_2b=float("nan")),
+        "response_2_gemma_2b is nan",
+    ),
     "no reply": (lambda row: row.update(response_4=" "), "response_4 is empty"),
 }
 
@@ -113,7 +123,9 @@ def test_users_are_dirichlet(alpha):
     assert np.isfinite(weights).all()
     # E[w] = 1 / 10 and E |w|^2 = (alpha + 1) / (10 alpha + 1).
     np.testing.assert_allclose(weights.mean(0), 0.1, atol=0.03)
-    np.testing.assert_allclose((weights**2).sum(1).mean(), (alpha + 1) / (10 * alpha + 1), atol=0.02)
+    np.testing.assert_allclose(
+        (weights**2).sum(1).mean(), (alpha + 1) / (10 * alpha + 1), atol=0.02
+    )
     with pytest.raises(ValueError, match="alpha is 0: a positive number"):
         draw_users(2, 0, seed=0)
 
@@ -128,7 +140,9 @@ def test_choices_are_those_of_the_weighted_sum(kind):
     chosen, rejected = np.divmod(code, 8)
     for user in range(50):
         for prompt in range(30):
-            utility = [sum(weights[user, k] * scores[prompt, i, k] for k in range(10)) for i in range(8)]
+            utility = [
+                sum(weights[user, k] * scores[prompt, i, k] for k in range(10)) for i in range(8)
+            ]
             a, b = chosen[user, prompt], rejected[user, prompt]
             assert a != b
             assert utility[a] >= utility[b]
@@ -144,14 +158,21 @@ def test_choices_are_those_of_the_weighted_sum(kind):
 
 def test_1000_users_on_all_prompts_are_ten_megabytes():
     scores = np.zeros((10_402, 8, 2), np.float32)
-    assert choices(scores[:40], draw_users(1000, 0.1, seed=0, models=2), "random", seed=0).nbytes * 10_402 / 40 < 11e6
+    assert (
+        choices(scores[:40], draw_users(1000, 0.1, seed=0, models=2), "random", seed=0).nbytes
+        * 10_402
+        / 40
+        < 11e6
+    )
 
 
 def test_ties_and_equal_texts_are_no_pairs():
     row = np.arange(16, dtype=np.int32).reshape(2, 8)
     scores = np.zeros((2, 8, 1), np.float32)
     scores[1, 3], scores[1, 5] = 1.0, -1.0
-    chosen, rejected, user, prompt = draw_pairs(row, scores, np.ones((3, 1)), None, "best against worst", seed=0)
+    chosen, rejected, user, prompt = draw_pairs(
+        row, scores, np.ones((3, 1)), None, "best against worst", seed=0
+    )
     assert chosen.tolist() == [11] * 3
     assert rejected.tolist() == [13] * 3
     assert (user.tolist(), prompt.tolist()) == ([0, 1, 2], [1, 1, 1])

@@ -1,4 +1,6 @@
-"""Published data sets: files of the documented schemas become the pairs they say; what is wrong is said, and where."""
+"""Published data sets: files of the documented schemas become the pairs they say; what is wrong is
+said, and where.
+"""
 
 import csv
 import json
@@ -26,7 +28,9 @@ def write(path, rows):
 
 def texts_of(published, pair):
     responses = published.pairs.responses
-    chosen, rejected = (responses[getattr(published.pairs, side)[pair]] for side in ("chosen", "rejected"))
+    chosen, rejected = (
+        responses[getattr(published.pairs, side)[pair]] for side in ("chosen", "rejected")
+    )
     assert chosen.prompt is rejected.prompt
     return [turn["content"] for turn in chosen.prompt], chosen.reply, rejected.reply
 
@@ -36,8 +40,18 @@ def texts_of(published, pair):
 
 def comparison(**changes):
     return {
-        "info": {"id": "t3", "post": "A post.", "title": "T", "subreddit": "s", "site": None, "article": None},
-        "summaries": [{"text": " One.", "policy": "p", "note": ""}, {"text": " Two.", "policy": "p", "note": ""}],
+        "info": {
+            "id": "t3",
+            "post": "A post.",
+            "title": "T",
+            "subreddit": "s",
+            "site": None,
+            "article": None,
+        },
+        "summaries": [
+            {"text": " One.", "policy": "p", "note": ""},
+            {"text": " Two.", "policy": "p", "note": ""},
+        ],
         "choice": 1,
         "worker": "ann",
         "batch": "b",
@@ -95,7 +109,10 @@ BAD_TLDR = {
         "'info', 'summaries', 'choice', 'worker', 'split' missing",
     ),
     "says what is there": ({"prompt": "A?", "worker": "x"}, "found 'prompt', 'worker'"),
-    "three summaries": (comparison(summaries=[{"text": "a"}] * 3), "summaries is a list of 3: two objects"),
+    "three summaries": (
+        comparison(summaries=[{"text": "a"}] * 3),
+        "summaries is a list of 3: two objects",
+    ),
     "a tie": (comparison(choice=2), "choice is 2: 0 or 1 is expected"),
     "no choice": (comparison(choice=None), "choice is None: 0 or 1"),
     "no worker": (comparison(worker=None), "worker is null: a text is expected"),
@@ -126,7 +143,9 @@ def test_nothing_left_says_what_was_dropped(tmp_path):
 def test_an_error_page_is_told_apart_from_data(tmp_path):
     for name in ("batch.json", "data.csv", "rows.parquet"):
         (tmp_path / name).write_text("<!DOCTYPE html><html>429</html>")
-        with pytest.raises(ValueError, match="is HTML or XML, not JSONL: was an error page downloaded"):
+        with pytest.raises(
+            ValueError, match="is HTML or XML, not JSONL: was an error page downloaded"
+        ):
             list(read_records(tmp_path / name))
 
 
@@ -160,8 +179,13 @@ def test_a_data_set_that_is_there_in_two_formats_is_read_once(tmp_path):
         (tmp_path / "data" / f"train-{part}.parquet").touch()
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "train.parquet").touch()
-    assert [path.name for path in data_files(tmp_path, "train")] == ["train-0.parquet", "train-1.parquet"]
-    with pytest.raises(FileNotFoundError, match=r"holds no .* file with 'test' in its path; found data/train"):
+    assert [path.name for path in data_files(tmp_path, "train")] == [
+        "train-0.parquet",
+        "train-1.parquet",
+    ]
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no .* file with 'test' in its path; found data/train"
+    ):
         data_files(tmp_path, "test")
 
 
@@ -169,15 +193,24 @@ def test_the_hub_is_asked_only_by_name(tmp_path, monkeypatch):
     huggingface_hub = pytest.importorskip("huggingface_hub")
     asked = []
     monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda name, **kw: asked.append((name, kw)) or str(tmp_path)
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, **kw: asked.append((name, kw)) or str(tmp_path),
     )
     home = Home("owner/name", ("*.jsonl",), "branch")
     assert locate(tmp_path, home) == tmp_path
-    with pytest.raises(FileNotFoundError, match=r"owner/nam is not there: a folder is expected, or 'owner/name'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"owner/nam is not there: a folder is expected, or 'owner/name'"
+    ):
         locate("owner/nam", home)
     assert not asked
     assert locate("owner/name", home) == tmp_path
-    assert asked == [("owner/name", {"repo_type": "dataset", "revision": "branch", "allow_patterns": ["*.jsonl"]})]
+    assert asked == [
+        (
+            "owner/name",
+            {"repo_type": "dataset", "revision": "branch", "allow_patterns": ["*.jsonl"]},
+        )
+    ]
 
     def offline(*_, **__):
         raise RuntimeError("no route\nto host")
@@ -206,12 +239,24 @@ def turn(number, user, *replies, best=0):
 
 
 def dialogue(name="c1", user="u1", history=()):
-    return {"conversation_id": name, "user_id": user, "opening_prompt": "Hi", "conversation_history": list(history)}
+    return {
+        "conversation_id": name,
+        "user_id": user,
+        "opening_prompt": "Hi",
+        "conversation_history": list(history),
+    }
 
 
 def test_prism_goes_on_from_the_chosen_reply(tmp_path):
-    history = [*turn(0, "Hi", "a", "b", "c", "a"), *turn(1, "More?", "d", "e", best=1), *turn(2, "And?", "f")]
-    write(tmp_path / "conversations.jsonl", [dialogue(history=reversed(history)), dialogue(history=reversed(history))])
+    history = [
+        *turn(0, "Hi", "a", "b", "c", "a"),
+        *turn(1, "More?", "d", "e", best=1),
+        *turn(2, "And?", "f"),
+    ]
+    write(
+        tmp_path / "conversations.jsonl",
+        [dialogue(history=reversed(history)), dialogue(history=reversed(history))],
+    )
     survey = {
         "user_id": "u1",
         "age": "25-34",
@@ -221,14 +266,17 @@ def test_prism_goes_on_from_the_chosen_reply(tmp_path):
     }
     write(tmp_path / "survey.jsonl", [survey, {"user_id": "u2"}])
     found = read_prism(tmp_path)
-    # Histories are read by turn, whatever their order; within a turn the replies come as the file has them.
+    # Histories are read by turn, whatever their order; within a turn the replies come as the file
+    # has them.
     assert sorted(texts_of(found, pair) for pair in range(3)) == [
         (["Hi"], "a", "b"),
         (["Hi"], "a", "c"),
         (["Hi", "a", "More?"], "e", "d"),
     ]
     assert sorted(found.column("turn").tolist()) == [0, 0, 1]
-    assert sorted(zip(found.column("chosen_score"), found.column("rejected_score"), strict=True)) == [
+    assert sorted(
+        zip(found.column("chosen_score"), found.column("rejected_score"), strict=True)
+    ) == [
         (89, 90),
         (90, 89),
         (90, 90),
@@ -241,7 +289,13 @@ def test_prism_goes_on_from_the_chosen_reply(tmp_path):
         "turns without a rejected reply": 1,
     }
     assert found.users == {
-        "u1": {"age": "25-34", "gender": "Female", "education": None, "english_proficiency": None, "region": "Asia"}
+        "u1": {
+            "age": "25-34",
+            "gender": "Female",
+            "education": None,
+            "english_proficiency": None,
+            "region": "Asia",
+        }
     }
 
 
@@ -257,8 +311,14 @@ def test_prism_stops_where_nobody_knows_what_was_chosen(tmp_path):
 
 
 BAD_PRISM = {
-    "another schema": ({"user_id": "u", "messages": []}, "'conversation_id', 'conversation_history' missing"),
-    "a text": (dialogue() | {"conversation_history": "Hi"}, "conversation_history is a text: a list of turns"),
+    "another schema": (
+        {"user_id": "u", "messages": []},
+        "'conversation_id', 'conversation_history' missing",
+    ),
+    "a text": (
+        dialogue() | {"conversation_history": "Hi"},
+        "conversation_history is a text: a list of turns",
+    ),
     "an unknown role": (
         dialogue(history=[{"turn": 0, "role": "bot", "content": "x"}]),
         "number 0 and role 'bot'",
@@ -273,11 +333,17 @@ BAD_PRISM = {
     ),
     "a score": (
         dialogue(
-            history=[*turn(0, "Hi"), {"turn": 0, "role": "model", "content": "a", "if_chosen": True, "score": 300}]
+            history=[
+                *turn(0, "Hi"),
+                {"turn": 0, "role": "model", "content": "a", "if_chosen": True, "score": 300},
+            ]
         ),
         "score is 300",
     ),
-    "a list as text": (dialogue(history=turn(0, "Hi", "a", "['x', 'y']")), "rejected is a list rendered as text"),
+    "a list as text": (
+        dialogue(history=turn(0, "Hi", "a", "['x', 'y']")),
+        "rejected is a list rendered as text",
+    ),
     "one id, two dialogues": (
         dialogue("c0", history=turn(0, "Other", "a", "b")),
         "'c0' is there twice, with different",
@@ -288,7 +354,9 @@ BAD_PRISM = {
 @pytest.mark.parametrize("name", BAD_PRISM)
 def test_bad_dialogues_are_refused_with_their_place(tmp_path, name):
     row, message = BAD_PRISM[name]
-    file = write(tmp_path / "conversations.jsonl", [dialogue("c0", history=turn(0, "Hi", "a", "b")), row])
+    file = write(
+        tmp_path / "conversations.jsonl", [dialogue("c0", history=turn(0, "Hi", "a", "b")), row]
+    )
     with pytest.raises(ValueError, match=message) as error:
         read_prism(file)
     assert str(error.value).startswith(f"{file} line 2")
@@ -301,7 +369,9 @@ def test_community_alignment_reads_every_turn(tmp_path):
     smoke_data.write_community_alignment(tmp_path, annotators=4, conversations=2)
     found = read_community_alignment(tmp_path)
     assert found.counts == {"conversations": 8}
-    assert len(found.pairs.user) == 4 * (3 + 6)  # three pairs a turn; every second conversation has two turns
+    assert len(found.pairs.user) == 4 * (
+        3 + 6
+    )  # three pairs a turn; every second conversation has two turns
     assert set(found.column("turn")) == {0, 1}
     prompt, chosen, rejected = texts_of(found, 3)
     assert prompt == ["Shared prompt 1"]
@@ -338,7 +408,9 @@ def test_community_alignment_prefers_the_filtered_file_and_counts_what_is_missin
     }
     rows[0]["first_turn_preferred_response"] = "response_e"
     write(tmp_path / "rows.jsonl", rows)
-    with pytest.raises(ValueError, match="first_turn_preferred_response is 'response_e': response_a to response_d"):
+    with pytest.raises(
+        ValueError, match="first_turn_preferred_response is 'response_e': response_a to response_d"
+    ):
         read_community_alignment(tmp_path / "rows.jsonl")
 
 
@@ -351,8 +423,18 @@ def test_a_prompt_is_won_if_every_correct_reply_is_above_every_incorrect_one(tmp
         {"prompt": "B?", "chosen": ["a", "b"], "rejected": ["c"], "subset": "Ties"},
     ]
     bench = read_reward_bench(write(tmp_path / "test.jsonl", rows))
-    assert [response.reply for response in bench.pairs.responses] == ["a", "b", "c", "d", "a", "b", "c"]
-    scores = np.array([[3, 1, 1, 2, 3, 2, 1], [3, 1, 1, 3, 3, 1, 1], [-3, 1, 1, 2, 1, 2, 0]], float).T
+    assert [response.reply for response in bench.pairs.responses] == [
+        "a",
+        "b",
+        "c",
+        "d",
+        "a",
+        "b",
+        "c",
+    ]
+    scores = np.array(
+        [[3, 1, 1, 2, 3, 2, 1], [3, 1, 1, 3, 3, 1, 1], [-3, 1, 1, 2, 1, 2, 0]], float
+    ).T
     np.testing.assert_array_equal(bench.won(scores), [[True, False, False], [True, False, True]])
     assert bench.subset.tolist() == ["Math", "Ties"]
     for changes, message in (
@@ -385,10 +467,14 @@ def test_training_pairs_with_a_text_of_the_test_are_found():
     texts = number_texts(responses)
     assert texts.num_texts == len({"p", "a", "b", "q", "c", "d", "r", "e", "s", "f", "g"})
     train = np.array([True, False, True, True])
-    # The test pair's prompt is a turn of the last pair's; "a" stands on one side of both others, under another prompt.
-    np.testing.assert_array_equal(keep_apart(texts, chosen, rejected, train, ~train), [True, False, True, False])
+    # The test pair's prompt is a turn of the last pair's; "a" stands on one side of both others,
+    # under another prompt.
     np.testing.assert_array_equal(
-        keep_apart(texts, chosen, rejected, train, np.array([True, False, False, False])), [False, False, False, True]
+        keep_apart(texts, chosen, rejected, train, ~train), [True, False, True, False]
+    )
+    np.testing.assert_array_equal(
+        keep_apart(texts, chosen, rejected, train, np.array([True, False, False, False])),
+        [False, False, False, True],
     )
 
 

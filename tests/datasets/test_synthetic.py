@@ -40,7 +40,9 @@ def test_labels_are_drawn_from_the_probabilities():
     right = margin > 0
     for low, high in [(0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.0)]:
         here = (confident >= low) & (confident < high)
-        assert right[here].mean() == pytest.approx(confident[here].mean(), abs=4 * 0.5 / np.sqrt(here.sum()))
+        assert right[here].mean() == pytest.approx(
+            confident[here].mean(), abs=4 * 0.5 / np.sqrt(here.sum())
+        )
 
 
 def test_without_noise_the_higher_reward_wins():
@@ -52,7 +54,13 @@ def test_without_noise_the_higher_reward_wins():
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
 def test_the_spectrum(exponent):
     config = SyntheticConfig(
-        num_users=1, num_prompts=5000, responses_per_prompt=4, dim=16, rank=2, exponent=exponent, row_norm=30.0
+        num_users=1,
+        num_prompts=5000,
+        responses_per_prompt=4,
+        dim=16,
+        rank=2,
+        exponent=exponent,
+        row_norm=30.0,
     )
     table = synthetic(config, seed=4).prefs.embeddings
     values = np.linalg.eigvalsh(np.cov(table, rowvar=False))[::-1]
@@ -72,7 +80,9 @@ def test_columns_of_the_basis_are_uncorrelated_over_differences():
 
 @pytest.mark.parametrize("correlation", [-1.0, 0.0, 0.7, 1.0])
 def test_the_head(correlation):
-    config = dataclasses.replace(CONFIG, head_correlation=correlation, num_prompts=2000, exponent=2.0)
+    config = dataclasses.replace(
+        CONFIG, head_correlation=correlation, num_prompts=2000, exponent=2.0
+    )
     data = synthetic(config, seed=6)
     head = data.prefs.embeddings @ data.prefs.head
     population = data.prefs.embeddings @ data.basis @ np.asarray(data.model.population.mean)
@@ -81,20 +91,30 @@ def test_the_head(correlation):
 
 
 def test_simplex_users():
-    data = synthetic(dataclasses.replace(CONFIG, users="simplex", num_users=4000, alpha=0.3), seed=7)
+    data = synthetic(
+        dataclasses.replace(CONFIG, users="simplex", num_users=4000, alpha=0.3), seed=7
+    )
     assert data.model.family == "simplex"
     assert (data.weights >= 0).all()
     np.testing.assert_allclose(data.weights.sum(1), 1.0, atol=1e-5)
     np.testing.assert_allclose(data.weights.mean(0), data.model.population.mean, atol=0.03)
-    assert np.mean(np.sum(data.weights**2, axis=1)) == pytest.approx(1.3 / 2.2, abs=0.02)  # of Dirichlet(0.3) on 4
+    assert np.mean(np.sum(data.weights**2, axis=1)) == pytest.approx(
+        1.3 / 2.2, abs=0.02
+    )  # of Dirichlet(0.3) on 4
 
 
 @pytest.mark.parametrize(("users", "spread"), [("gaussian", 0.5), ("camps", 0.5), ("camps", 0.0)])
 def test_gaussian_users_come_from_the_population_of_the_model(users, spread):
-    data = synthetic(dataclasses.replace(CONFIG, users=users, spread=spread, num_users=20_000), seed=8)
+    data = synthetic(
+        dataclasses.replace(CONFIG, users=users, spread=spread, num_users=20_000), seed=8
+    )
     np.testing.assert_allclose(data.weights.mean(0), data.model.population.mean, atol=0.05)
-    np.testing.assert_allclose(np.cov(data.weights, rowvar=False), data.model.population.covariance, atol=0.06)
-    assert np.linalg.matrix_rank(data.model.population.factor) == data.model.population.factor.shape[1]
+    np.testing.assert_allclose(
+        np.cov(data.weights, rowvar=False), data.model.population.covariance, atol=0.06
+    )
+    assert (
+        np.linalg.matrix_rank(data.model.population.factor) == data.model.population.factor.shape[1]
+    )
 
 
 def test_without_spread_users_do_not_differ():

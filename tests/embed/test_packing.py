@@ -19,7 +19,9 @@ def random_texts(rng, groups, longest):
     for number in range(groups):
         beginning = rng.integers(0, 50, rng.integers(0, longest))
         for _ in range(rng.integers(1, 5)):
-            texts.append(np.append(beginning, rng.integers(0, 50, rng.integers(1, longest))).astype(np.int32))
+            texts.append(
+                np.append(beginning, rng.integers(0, 50, rng.integers(1, longest))).astype(np.int32)
+            )
             group.append(number)
     return texts, group
 
@@ -46,7 +48,9 @@ def test_every_text_sees_itself_and_nothing_else(seed, groups, longest, share, m
         assert rows % multiple == 0
         assert length & (length - 1) == 0
         assert rows * length <= max(256, length * multiple)
-        visible = np.asarray(_visible(batch.tokens, 0, length, length, causal=True, window=None))[:, 0]
+        visible = np.asarray(_visible(batch.tokens, 0, length, length, causal=True, window=None))[
+            :, 0
+        ]
         for row, slot in zip(*np.nonzero(batch.text >= 0), strict=True):
             text = texts[batch.text[row, slot]]
             seen = np.flatnonzero(visible[row, batch.index[row, slot]])
@@ -63,7 +67,9 @@ def test_replies_share_their_prompt():
     assert item.length == 30 + 4 * 5
     two = make_items(texts, [0] * 4, last, share=True, row_length=45)
     assert [len(item.parts) for item in two] == [3, 1]
-    assert [item.length for item in make_items(texts, [0, 1, 2, 3], last, share=True, row_length=64)] == [35] * 4
+    assert [
+        item.length for item in make_items(texts, [0, 1, 2, 3], last, share=True, row_length=64)
+    ] == [35] * 4
 
 
 def test_the_pooled_token_is_never_shared():
@@ -78,7 +84,8 @@ def test_short_texts_fill_the_rows():
     rng = np.random.default_rng(0)
     lengths = rng.integers(4, 60, 500)
     items = [
-        Item(np.zeros(0, np.int32), [Part(n, np.zeros(n_tokens, np.int32), 0)]) for n, n_tokens in enumerate(lengths)
+        Item(np.zeros(0, np.int32), [Part(n, np.zeros(n_tokens, np.int32), 0)])
+        for n, n_tokens in enumerate(lengths)
     ]
     batches = pack(items, row_length=128, batch_tokens=2048, rows_multiple=1)
     laid_out = sum(batch.tokens.token.size for batch in batches)
@@ -97,7 +104,8 @@ def test_one_short_text_is_a_short_row():
 
 
 @pytest.mark.parametrize(
-    ("lengths", "expected"), [([21] * 9, 64), ([300, 400], 1024), ([5], 16), ([1], 16), ([3000], 2048), ([], 16)]
+    ("lengths", "expected"),
+    [([21] * 9, 64), ([300, 400], 1024), ([5], 16), ([1], 16), ([3000], 2048), ([], 16)],
 )
 def test_rows_hold_a_few_texts(lengths, expected):
     assert usual_row_length(lengths, batch_tokens=2048) == expected

@@ -1,4 +1,6 @@
-"""Comparisons to a cache: resumed bit by bit, with the reference head, and nothing written that is not the model's."""
+"""Comparisons to a cache: resumed bit by bit, with the reference head, and nothing written that is
+not the model's.
+"""
 
 import dataclasses
 import errno
@@ -75,7 +77,8 @@ def test_a_cache_holds_what_was_compared(comparisons, encoder, tmp_path):
     assert prefs.user_ids.tolist() == comparisons.user_ids
     np.testing.assert_array_equal(prefs.head, encoder.head)
     conversations = [
-        [*response.prompt, {"role": "assistant", "content": response.reply}] for response in comparisons.responses
+        [*response.prompt, {"role": "assistant", "content": response.reply}]
+        for response in comparisons.responses
     ]
     np.testing.assert_array_equal(prefs.embeddings, embed_texts(conversations, encoder))
     stored = list(read_texts(tmp_path / "cache"))
@@ -111,7 +114,9 @@ def test_the_table_is_stored_as_asked(comparisons, folder, encoder, store, tmp_p
 
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize("rows_before", [0, 1, 16, 40, 95])
-def test_an_interrupted_run_goes_on_and_ends_bit_identical(comparisons, encoder, rows_before, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_and_ends_bit_identical(
+    comparisons, encoder, rows_before, tmp_path, monkeypatch
+):
     embed_pairs(comparisons, encoder, tmp_path / "whole")
     written = 0
 
@@ -160,7 +165,8 @@ def test_a_killed_process_goes_on_and_ends_bit_identical(comparisons, folder, en
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "pairs.jsonl"), str(folder), str(out)],
         cwd=root,
-        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},  # one device, compiled as here
+        env=os.environ
+        | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},  # one device, compiled as here
         timeout=120,
     )
     assert killed.returncode == -signal.SIGKILL
@@ -189,7 +195,9 @@ def stop(*_, **__):
     raise KeyboardInterrupt
 
 
-def test_another_model_does_not_go_on_where_this_one_stopped(comparisons, encoder, tmp_path, monkeypatch):
+def test_another_model_does_not_go_on_where_this_one_stopped(
+    comparisons, encoder, tmp_path, monkeypatch
+):
     monkeypatch.setattr(pairs, "_ROWS_PER_SHARD", 16)
     with monkeypatch.context() as patch:
         patch.setattr(CacheWriter, "finish", stop)
@@ -200,12 +208,17 @@ def test_another_model_does_not_go_on_where_this_one_stopped(comparisons, encode
         embed_pairs(comparisons, load_encoder(other, devices=ONE_DEVICE), tmp_path / "cache")
 
 
-def test_the_reference_head_is_the_models_own_logit_or_the_run_stops(comparisons, encoder, tmp_path, monkeypatch):
+def test_the_reference_head_is_the_models_own_logit_or_the_run_stops(
+    comparisons, encoder, tmp_path, monkeypatch
+):
     embed_pairs(comparisons, encoder, tmp_path / "right")
     own_logits = pairs.own_logits
-    # As if the stored head were another row: what the model answers is not what head . embedding gives.
+    # As if the stored head were another row: what the model answers is not what head . embedding
+    # gives.
     monkeypatch.setattr(pairs, "own_logits", lambda e, ids: own_logits(e, ids)[::-1])
-    with pytest.raises(ValueError, match=r"pair 0, chosen: head \. embedding is .*, the model's own logit is"):
+    with pytest.raises(
+        ValueError, match=r"pair 0, chosen: head \. embedding is .*, the model's own logit is"
+    ):
         embed_pairs(comparisons, encoder, tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()
 
@@ -218,23 +231,33 @@ def test_the_reference_head_is_the_models_own_logit_or_the_run_stops(comparisons
         {"pooling": "mean"},
     ],
 )
-def test_a_wrong_head_or_a_wrong_token_is_noticed(comparisons, encoder, broken, tmp_path, monkeypatch):
+def test_a_wrong_head_or_a_wrong_token_is_noticed(
+    comparisons, encoder, broken, tmp_path, monkeypatch
+):
     if "head" in broken:
         right, own_logits = encoder, pairs.own_logits
         monkeypatch.setattr(pairs, "own_logits", lambda _, ids: own_logits(right, ids))
         wrong = dataclasses.replace(encoder, **broken)
     else:
-        wrong = dataclasses.replace(encoder, pooling=dataclasses.replace(encoder.pooling, kind=broken["pooling"]))
+        wrong = dataclasses.replace(
+            encoder, pooling=dataclasses.replace(encoder.pooling, kind=broken["pooling"])
+        )
     with pytest.raises(ValueError, match=r"head \. embedding is"):
         embed_pairs(comparisons, wrong, tmp_path / "cache")
 
 
-def test_a_pair_whose_sides_differ_in_more_than_the_reply_is_refused(comparisons, encoder, tmp_path):
+def test_a_pair_whose_sides_differ_in_more_than_the_reply_is_refused(
+    comparisons, encoder, tmp_path
+):
     responses = list(comparisons.responses)
     leaking = responses[comparisons.rejected[4]]
-    responses[comparisons.rejected[4]] = Response([{"role": "user", "content": "Something else?"}], leaking.reply)
+    responses[comparisons.rejected[4]] = Response(
+        [{"role": "user", "content": "Something else?"}], leaking.reply
+    )
     with pytest.raises(ValueError, match="pair 4: chosen and rejected answer different prompts"):
-        embed_pairs(dataclasses.replace(comparisons, responses=responses), encoder, tmp_path / "cache")
+        embed_pairs(
+            dataclasses.replace(comparisons, responses=responses), encoder, tmp_path / "cache"
+        )
     assert not list(tmp_path.glob("cache*"))
 
 
@@ -248,10 +271,18 @@ BAD = {
         "a",
         "pair 4, (chosen|rejected): prompt: message 0 has role 'bot'",
     ),
-    "not alternating": ([TURN, TURN], "a", "pair 4, (chosen|rejected): prompt: message 1 is the turn of 'user'"),
+    "not alternating": (
+        [TURN, TURN],
+        "a",
+        "pair 4, (chosen|rejected): prompt: message 1 is the turn of 'user'",
+    ),
     "not a text": (TURN, None, "pair 4, rejected: reply is a NoneType"),
     "not UTF-8": (TURN, "\ud83d", "pair 4, rejected: reply has a lone surrogate"),
-    "too long": (TURN, "x" * 600, "pair 4, rejected: the reply has 600 tokens, with its prompt too many for 512"),
+    "too long": (
+        TURN,
+        "x" * 600,
+        "pair 4, rejected: the reply has 600 tokens, with its prompt too many for 512",
+    ),
 }
 
 
@@ -264,7 +295,9 @@ def test_bad_responses_are_named_and_nothing_is_written(name, comparisons, encod
     responses[chosen] = Response(prompt, responses[chosen].reply)
     responses[rejected] = Response(prompt, reply)
     with pytest.raises(ValueError, match="^" + message) as error:
-        embed_pairs(dataclasses.replace(comparisons, responses=responses), encoder, tmp_path / "cache")
+        embed_pairs(
+            dataclasses.replace(comparisons, responses=responses), encoder, tmp_path / "cache"
+        )
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("cache*"))
 
@@ -278,7 +311,9 @@ def test_cut_conversations_are_counted(folder, comparisons, tmp_path):
         (json.dumps(prompt), [*prompt, {"role": "assistant", "content": reply}])
         for prompt, reply in comparisons.responses
     ]
-    ids = full.renderer.token_ids([full.renderer.tokenizer.render_chat(turns) for _, turns in rendered])
+    ids = full.renderer.token_ids(
+        [full.renderer.tokenizer.render_chat(turns) for _, turns in rendered]
+    )
     too_long = {prompt for (prompt, _), one in zip(rendered, ids, strict=True) if len(one) > 72}
     assert 0 < len(too_long) < len(prompts)
     assert report.cut_prompts == len(too_long)

@@ -1,4 +1,6 @@
-"""Raw Polis folders to a cache: each distinct statement once, as a bare text, resumed bit by bit, found again by text."""
+"""Raw Polis folders to a cache: each distinct statement once, as a bare text, resumed bit by bit,
+found again by text.
+"""
 
 import csv
 import json
@@ -17,10 +19,24 @@ from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache, read_texts
 from lore_jax.storage.cache.writer import CacheWriter
 
-# conversation: its statements by comment id; comment 3 is removed. Some texts are there twice, also across.
+# conversation: its statements by comment id; comment 3 is removed. Some texts are there twice, also
+# across.
 STATEMENTS = {
-    "one": ["Trees.", "More bicycles, please.", " Trees. ", "Spam.", "Cars come first.", "Nobody said this."],
-    "two": ["Taxes are too high.", "Trees.", "Schools need\ntwo lines.", "Spam, too.", "Cars come first. "],
+    "one": [
+        "Trees.",
+        "More bicycles, please.",
+        " Trees. ",
+        "Spam.",
+        "Cars come first.",
+        "Nobody said this.",
+    ],
+    "two": [
+        "Taxes are too high.",
+        "Trees.",
+        "Schools need\ntwo lines.",
+        "Spam, too.",
+        "Cars come first. ",
+    ],
 }
 DISTINCT = [
     *("Trees.", "More bicycles, please.", "Cars come first.", "Nobody said this."),
@@ -35,7 +51,11 @@ def write_conversation(folder, statements, *, seed):
     comments = [["comment-id", "moderated", "comment-body"]]
     comments += [[number, -1 if number == 3 else 1, text] for number, text in enumerate(statements)]
     votes = [["timestamp", "comment-id", "voter-id", "vote"]]
-    votes += [[0, on, voter, rng.choice([-1, 1])] for voter in range(6) for on in range(len(statements) - 1)]
+    votes += [
+        [0, on, voter, rng.choice([-1, 1])]
+        for voter in range(6)
+        for on in range(len(statements) - 1)
+    ]
     for name, rows in (("comments.csv", comments), ("votes.csv", votes)):
         with open(folder / name, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
@@ -66,7 +86,9 @@ def run(capsys, *arguments, status=0):
 
 
 def test_raw_folders_become_a_cache(here, folder, encoder, capsys):
-    out = json.loads(run(capsys, "embed", "one", "two", "--model", folder, "--out", "cache", "--json"))
+    out = json.loads(
+        run(capsys, "embed", "one", "two", "--model", folder, "--out", "cache", "--json")
+    )
     assert (out["responses"], out["users"], out["removed_statements"]) == (6, 12, 2)
     assert list(read_texts("cache")) == [([], text) for text in DISTINCT]
     prefs = load_cache("cache")
@@ -74,7 +96,9 @@ def test_raw_folders_become_a_cache(here, folder, encoder, capsys):
     manifest = read_manifest("cache")
     assert "not choices between a model's replies" in manifest["note"]
     assert manifest["encoder"]["model"] == "sentences"
-    assert manifest["encoder"] | {"dtype": None} == pairs.describe_encoder(encoder) | {"dtype": None}
+    assert manifest["encoder"] | {"dtype": None} == pairs.describe_encoder(encoder) | {
+        "dtype": None
+    }
     # The pairs are those of each conversation read alone, by their texts.
     expected = set()
     for number, name in enumerate(STATEMENTS):
@@ -83,7 +107,10 @@ def test_raw_folders_become_a_cache(here, folder, encoder, capsys):
         for user, chosen, rejected in zip(alone.user, alone.chosen, alone.rejected, strict=True):
             expected.add((alone.user_ids[user], number, votes.texts[chosen], votes.texts[rejected]))
     columns = (prefs.user, prefs.prompt, prefs.chosen, prefs.rejected)
-    found = [(prefs.user_ids[u], p, DISTINCT[c], DISTINCT[r]) for u, p, c, r in zip(*columns, strict=True)]
+    found = [
+        (prefs.user_ids[u], p, DISTINCT[c], DISTINCT[r])
+        for u, p, c, r in zip(*columns, strict=True)
+    ]
     assert len(found) == len(set(found)) > 10
     assert set(found) == expected
     said = run(capsys, "embed", "one", "two", "--model", folder, "--out", "cache", "--overwrite")
@@ -98,14 +125,19 @@ def test_statements_are_found_by_their_texts(here, folder, encoder, capsys):
         found = polis_embeddings_in_cache("cache", [votes[name] for name in asked])
         assert found.encoder == read_manifest("cache")["encoder"]
         for name in asked:
-            np.testing.assert_allclose(found.of(votes[name]), embed_texts(votes[name].texts, encoder), atol=2e-5)
-    # `prepare` finds them as well, and what it writes, under the conversation's name, is found again.
+            np.testing.assert_allclose(
+                found.of(votes[name]), embed_texts(votes[name].texts, encoder), atol=2e-5
+            )
+    # `prepare` finds them as well, and what it writes, under the conversation's name, is found
+    # again.
     run(capsys, "prepare", "two", "--cache", "cache", "--out", "prepared")
     assert read_manifest("prepared")["encoder"] == read_manifest("cache")["encoder"]
     again = polis_embeddings_in_cache("prepared", [votes["two"]])
     np.testing.assert_array_equal(again.of(votes["two"]), found.of(votes["two"]))
     run(capsys, "embed", "two", "--model", folder, "--out", "part")
-    with pytest.raises(ValueError, match=r"^part lacks 2 of 5 responses, the first 'More bicycles, please\.'$"):
+    with pytest.raises(
+        ValueError, match=r"^part lacks 2 of 5 responses, the first 'More bicycles, please\.'$"
+    ):
         polis_embeddings_in_cache("part", [votes["one"]])
 
 
@@ -129,7 +161,9 @@ def test_a_stopped_run_goes_on_and_ends_bit_identical(here, folder, capsys, monk
         assert "No space left" in run(capsys, *command, "--out", "cache", status=2)
     assert not (here / "cache").exists()
     # Other conversations are other texts: they do not go on here.
-    assert "with other inputs" in run(capsys, "embed", "two", *command[3:], "--out", "cache", status=2)
+    assert "with other inputs" in run(
+        capsys, "embed", "two", *command[3:], "--out", "cache", status=2
+    )
     assert "went on from row 4" in run(capsys, *command, "--out", "cache")
     assert files_of(here / "cache") == files_of(here / "whole")
 
@@ -143,7 +177,9 @@ def test_what_cannot_be_embedded_is_refused_by_name(here, folder, tmp_path, caps
     assert "comment 2 of three: reply holds the special token '<|pad|>'" in said
     said = run(capsys, "embed", "one", "one", "--model", folder, "--out", "cache", status=2)
     assert "the conversation one is given twice" in said
-    said = run(capsys, "embed", "one", "two/votes.csv", "--model", folder, "--out", "cache", status=2)
+    said = run(
+        capsys, "embed", "one", "two/votes.csv", "--model", folder, "--out", "cache", status=2
+    )
     assert "votes.csv is not a folder" in said
     assert not list(here.glob("cache*"))
 

@@ -18,7 +18,8 @@ LONG = (
 )
 # Writes a reply that begins with a capital letter differently: a leak.
 LEAKY = TEMPLATE.replace(
-    "{{ message['content'] | trim }}", "{{ '!' if message['content'] == 'Yes' else '' }}{{ message['content'] | trim }}"
+    "{{ message['content'] | trim }}",
+    "{{ '!' if message['content'] == 'Yes' else '' }}{{ message['content'] | trim }}",
 )
 
 
@@ -35,12 +36,17 @@ def chat(tmp_path_factory):
 
 def run(renderer, *conversations):
     return prepare(
-        [Conversation(*one) for one in conversations], renderer, [f"row {n}" for n in range(len(conversations))]
+        [Conversation(*one) for one in conversations],
+        renderer,
+        [f"row {n}" for n in range(len(conversations))],
     )
 
 
 def test_a_response_is_written_by_the_chat_template(chat):
-    assert chat().text(ASK, "Because.") == "<|bos|><|start|>user\nWhy?<|end|><|start|>assistant\nBecause.<|end|>"
+    assert (
+        chat().text(ASK, "Because.")
+        == "<|bos|><|start|>user\nWhy?<|end|><|start|>assistant\nBecause.<|end|>"
+    )
 
 
 def test_plain_models_read_the_turns_one_after_the_other(chat):
@@ -93,9 +99,21 @@ def test_the_beginning_is_cut_between_characters(chat):
         (ASK, "['one', 'two']", "row 1: reply is a list rendered as text"),
         (ASK, ["one"], "row 1: reply is a list: a text is expected"),
         (ASK, "Yes<|end|>", "row 1: reply holds the special token '<|end|>' as text"),
-        ((Message("user", "<|bos|>Why?"),), "Yes", "row 1: prompt holds the special token '<|bos|>' as text"),
-        ((Message("robot", "Why?"),), "Yes", "row 1: prompt: message 0 is the turn of 'robot': 'user' is expected"),
-        ((*ASK, *ASK), "Yes", "row 1: prompt: message 1 is the turn of 'user': 'assistant' is expected"),
+        (
+            (Message("user", "<|bos|>Why?"),),
+            "Yes",
+            "row 1: prompt holds the special token '<|bos|>' as text",
+        ),
+        (
+            (Message("robot", "Why?"),),
+            "Yes",
+            "row 1: prompt: message 0 is the turn of 'robot': 'user' is expected",
+        ),
+        (
+            (*ASK, *ASK),
+            "Yes",
+            "row 1: prompt: message 1 is the turn of 'user': 'assistant' is expected",
+        ),
         (
             (*ASK, Message("assistant", "So.")),
             "Yes",
@@ -103,7 +121,11 @@ def test_the_beginning_is_cut_between_characters(chat):
         ),
         ((), "Yes", "row 1: a text without a prompt: this model reads conversations"),
         (ASK, "broken \ud800", "row 1: reply has a lone surrogate at character 7"),
-        (ASK, "word " * 120, "row 1: the reply has 600 tokens, with its prompt too many for 512; a reply is never cut"),
+        (
+            ASK,
+            "word " * 120,
+            "row 1: the reply has 600 tokens, with its prompt too many for 512; a reply is never cut",
+        ),
     ],
 )
 def test_what_cannot_be_embedded_honestly_is_refused_by_name(chat, prompt, reply, message):
@@ -116,7 +138,9 @@ def test_a_template_that_writes_one_side_in_another_way_is_refused(tmp_path):
     write_tokenizer(tmp_path, LEAKY)
     renderer = make_renderer(load_tokenizer(tmp_path), is_chat=True, prefix="", max_length=512)
     run(renderer, (ASK, "No"))
-    with pytest.raises(ValueError, match="row 1: the chat template writes this reply in another way than others"):
+    with pytest.raises(
+        ValueError, match="row 1: the chat template writes this reply in another way than others"
+    ):
         run(renderer, (ASK, "No"), (ASK, "Yes"))
 
 
@@ -127,18 +151,28 @@ def test_a_template_that_doubles_a_special_token_is_refused(tmp_path):
 
 
 def test_a_template_that_refuses_a_role_is_quoted(tmp_path):
-    refuses = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + TEMPLATE
+    refuses = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+        + TEMPLATE
+    )
     write_tokenizer(tmp_path, refuses)
     renderer = make_renderer(load_tokenizer(tmp_path), is_chat=True, prefix="", max_length=512)
-    with pytest.raises(ValueError, match="row 0: the model's chat template refuses the conversation: no system turn"):
+    with pytest.raises(
+        ValueError,
+        match="row 0: the model's chat template refuses the conversation: no system turn",
+    ):
         run(renderer, (LONG, "Yes"))
 
 
-@pytest.mark.parametrize("date", ["{{ strftime_now('%d %b %Y') }}", "{% if date_string %}{{ date_string }}{% endif %}"])
+@pytest.mark.parametrize(
+    "date", ["{{ strftime_now('%d %b %Y') }}", "{% if date_string %}{{ date_string }}{% endif %}"]
+)
 def test_a_template_that_prints_the_date_prints_the_same_one_every_day(tmp_path, date):
     write_tokenizer(tmp_path, date + TEMPLATE)
     tokenizer = load_tokenizer(tmp_path)
-    assert tokenizer.render_chat([{"role": "user", "content": "Hi"}]).startswith("26 Jul 2024<|bos|>")
+    assert tokenizer.render_chat([{"role": "user", "content": "Hi"}]).startswith(
+        "26 Jul 2024<|bos|>"
+    )
 
 
 def test_a_chat_model_needs_a_template(tmp_path):

@@ -60,21 +60,31 @@ def many_conversations(number=40, seed=0):
 def numpy_llama(weights, ids, config):
     """The last hidden state of one text, float64, written out from the definition of the model."""
     weights = {name: array.astype(np.float64) for name, array in weights.items()}
-    dim, heads, kv_heads = config["hidden_size"], config["num_attention_heads"], config["num_key_value_heads"]
+    dim, heads, kv_heads = (
+        config["hidden_size"],
+        config["num_attention_heads"],
+        config["num_key_value_heads"],
+    )
     head_dim = dim // heads
 
     def norm(x, weight):
         return x / np.sqrt((x**2).mean(-1, keepdims=True) + config["rms_norm_eps"]) * weight
 
     def turn(x):
-        angle = np.arange(len(ids))[:, None] / config["rope_theta"] ** (np.arange(0, head_dim, 2) / head_dim)
+        angle = np.arange(len(ids))[:, None] / config["rope_theta"] ** (
+            np.arange(0, head_dim, 2) / head_dim
+        )
         pair = x[..., : head_dim // 2] + 1j * x[..., head_dim // 2 :]
         pair = pair * np.exp(1j * angle)[:, None]
         return np.concatenate([pair.real, pair.imag], -1)
 
     x = weights["model.embed_tokens.weight"][ids]
     for layer in range(config["num_hidden_layers"]):
-        w = {name.split(f"layers.{layer}.")[-1]: array for name, array in weights.items() if f"layers.{layer}." in name}
+        w = {
+            name.split(f"layers.{layer}.")[-1]: array
+            for name, array in weights.items()
+            if f"layers.{layer}." in name
+        }
         y = norm(x, w["input_layernorm.weight"])
         query = turn((y @ w["self_attn.q_proj.weight"].T).reshape(len(ids), heads, head_dim))
         key = turn((y @ w["self_attn.k_proj.weight"].T).reshape(len(ids), kv_heads, head_dim))
@@ -89,7 +99,11 @@ def numpy_llama(weights, ids, config):
         x = x + out.reshape(len(ids), dim) @ w["self_attn.o_proj.weight"].T
         y = norm(x, w["post_attention_layernorm.weight"])
         gate = y @ w["mlp.gate_proj.weight"].T
-        x = x + (gate / (1 + np.exp(-gate)) * (y @ w["mlp.up_proj.weight"].T)) @ w["mlp.down_proj.weight"].T
+        x = (
+            x
+            + (gate / (1 + np.exp(-gate)) * (y @ w["mlp.up_proj.weight"].T))
+            @ w["mlp.down_proj.weight"].T
+        )
     return norm(x, weights["model.norm.weight"])
 
 
@@ -99,14 +113,18 @@ def test_reward_model_against_numpy(reward):
     config = decoder_config()
     for row, text in zip(table, texts, strict=True):
         (ids,) = reward.renderer.token_ids([reward.renderer.tokenizer.render_chat(text)])
-        np.testing.assert_allclose(row, numpy_llama(decoder_weights(config), ids, config)[-1], atol=2e-5)
+        np.testing.assert_allclose(
+            row, numpy_llama(decoder_weights(config), ids, config)[-1], atol=2e-5
+        )
 
 
 def test_a_text_alone_equals_the_text_among_many(reward):
     texts = many_conversations()
     table = embed_texts(texts, reward)
     for number in range(0, len(texts), 5):
-        np.testing.assert_allclose(embed_texts([texts[number]], reward)[0], table[number], atol=2e-5)
+        np.testing.assert_allclose(
+            embed_texts([texts[number]], reward)[0], table[number], atol=2e-5
+        )
 
 
 def test_batches_of_another_size_change_nothing(reward_folder, reward):
@@ -123,7 +141,9 @@ def test_sharing_a_prompt_changes_nothing_and_saves_tokens(reward):
     np.testing.assert_allclose(shared, alone, atol=2e-5)
 
     def tokens(group):
-        return sum((batch.tokens.item >= 0).sum() for batch in make_batches(reward, Chunk(ids, group)))
+        return sum(
+            (batch.tokens.item >= 0).sum() for batch in make_batches(reward, Chunk(ids, group))
+        )
 
     assert tokens(list(range(len(ids)))) == sum(map(len, ids))
     by_prompt = [text[0]["content"] for text in texts]
@@ -149,8 +169,13 @@ def test_many_devices_equal_one(reward_folder, reward, model_parallel):
 
 
 def test_chunks_come_back_in_order_and_whole(reward):
-    ids = reward.renderer.token_ids([reward.renderer.tokenizer.render_chat(text) for text in many_conversations(30)])
-    chunks = [Chunk(ids[start : start + 7], [0] * len(ids[start : start + 7])) for start in range(0, 30, 7)]
+    ids = reward.renderer.token_ids(
+        [reward.renderer.tokenizer.render_chat(text) for text in many_conversations(30)]
+    )
+    chunks = [
+        Chunk(ids[start : start + 7], [0] * len(ids[start : start + 7]))
+        for start in range(0, 30, 7)
+    ]
     tables = list(embed_chunks(reward, iter(chunks)))
     assert [len(table) for table in tables] == [7, 7, 7, 7, 2]
     (whole,) = embed_chunks(reward, [Chunk(ids, [0] * 30)])
@@ -165,11 +190,15 @@ def test_minilm_reproduces_published_embeddings(minilm):
     texts = {}
     for conversation_name in {name for name, _ in rows}:
         with open(POLIS / conversation_name / "comments.csv", encoding="utf-8", newline="") as file:
-            texts |= {(conversation_name, row["comment-id"]): row["comment-body"] for row in csv.DictReader(file)}
+            texts |= {
+                (conversation_name, row["comment-id"]): row["comment-body"]
+                for row in csv.DictReader(file)
+            }
     chosen = range(0, len(rows), 11)
     published = load_file(POLIS / "embeddings-all-MiniLM-L6-v2.safetensors")["embeddings"][chosen]
     table = embed_texts([texts[rows[number]] for number in chosen], minilm)
-    # The published rows are float16: half a unit in the last place is 2^-12 below 1/2, and 6e-5 for most entries.
+    # The published rows are float16: half a unit in the last place is 2^-12 below 1/2, and 6e-5 for
+    # most entries.
     np.testing.assert_allclose(table, published.astype(np.float32), atol=2**-12)
     assert (table.astype(np.float16) == published).mean() > 0.95
     np.testing.assert_allclose(np.linalg.norm(table, axis=1), 1, atol=1e-6)
@@ -181,7 +210,10 @@ def test_minilm_equals_torch(minilm):
         torch = pytest.importorskip("torch")
         from transformers import AutoModel, AutoTokenizer
 
-        model, tokenizer = AutoModel.from_pretrained(minilm.folder), AutoTokenizer.from_pretrained(minilm.folder)
+        model, tokenizer = (
+            AutoModel.from_pretrained(minilm.folder),
+            AutoTokenizer.from_pretrained(minilm.folder),
+        )
     texts = ["A text.", "Another, longer one: with punctuation!", "ÜNÏCODE ünïcode 漢字", "x" * 300]
     inputs = tokenizer(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
@@ -207,10 +239,14 @@ def test_bad_texts_are_named(minilm, texts, message):
 
 
 def test_chat_models_read_conversations(reward):
-    with pytest.raises(ValueError, match="text 0 is a text: LlamaForSequenceClassification reads conversations"):
+    with pytest.raises(
+        ValueError, match="text 0 is a text: LlamaForSequenceClassification reads conversations"
+    ):
         embed_texts(["Hello."], reward)
     with pytest.raises(ValueError, match="text 0: message 0 has role 'robot'"):
-        embed_texts([[{"role": "robot", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]], reward)
+        embed_texts(
+            [[{"role": "robot", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]], reward
+        )
     with pytest.raises(ValueError, match="text 0 has no turn before the reply"):
         embed_texts([[{"role": "assistant", "content": "Ho"}]], reward)
     with pytest.raises(ValueError, match="config goes to load_encoder"):

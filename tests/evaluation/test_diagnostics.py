@@ -25,7 +25,8 @@ def test_a_healthy_fit():
     np.testing.assert_allclose(found.disagreement, np.sqrt(np.mean(dense**2)), rtol=1e-4)
     share = np.linalg.eigvalsh(dense.T @ dense)
     np.testing.assert_allclose(found.effective_rank, share.sum() ** 2 / (share**2).sum(), rtol=1e-4)
-    # Drawn from the prior: all of its variance lies between users, and population_posterior knows nothing of anybody.
+    # Drawn from the prior: all of its variance lies between users, and population_posterior knows
+    # nothing of anybody.
     np.testing.assert_allclose(found.between, 1.0, atol=0.1)
     np.testing.assert_allclose(found.within, 1.0, atol=1e-6)
     assert len(collapse_lines(found._asdict())) == 4
@@ -82,8 +83,15 @@ def test_a_dead_column_of_rewards():
 
 def test_bradley_terry_has_nothing_to_collapse():
     model, _, table = planted(rank=1)
-    model = dataclasses.replace(model, population=Population(np.ones(1, np.float32), np.zeros((1, 0), np.float32)))
+    model = dataclasses.replace(
+        model, population=Population(np.ones(1, np.float32), np.zeros((1, 0), np.float32))
+    )
     found = collapse(model, population_posterior(model, 5), table)
-    assert (found.warnings, found.directions, found.effective_rank, found.between) == ([], 0, 0.0, None)
+    assert (found.warnings, found.directions, found.effective_rank, found.between) == (
+        [],
+        0,
+        0.0,
+        None,
+    )
     assert (found.same_users, found.offset) == (1.0, 0.0)
     assert found.shared > 0

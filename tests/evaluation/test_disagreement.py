@@ -1,4 +1,6 @@
-"""Axes of disagreement against the dense users x responses matrix; varimax against a grid of angles; planted axes."""
+"""Axes of disagreement against the dense users x responses matrix; varimax against a grid of
+angles; planted axes.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,14 +27,17 @@ def test_the_spectrum_is_that_of_the_dense_matrix(prompts):
     dense = disagreement(model, weights, table, prompt)
     left, sizes, right = np.linalg.svd(dense, full_matrices=False)
     np.testing.assert_allclose(found.spectrum, sizes[:4] ** 2 / dense.size, rtol=1e-4)
-    # All four are kept here: scores times loadings are the matrix, and varimax turns the best approximation of it.
+    # All four are kept here: scores times loadings are the matrix, and varimax turns the best
+    # approximation of it.
     np.testing.assert_allclose(found.scores @ found.loadings.T, dense, atol=1e-4)
     np.testing.assert_allclose(found.share.sum(), 1.0, rtol=1e-6)
     np.testing.assert_allclose(found.scores.T @ found.scores / len(weights), np.eye(4), atol=1e-5)
     two = axes(model, weights, table, prompt=prompt, most=2)
     best = (left[:, :2] * sizes[:2]) @ right[:2]
     np.testing.assert_allclose(two.scores @ two.loadings.T, best, atol=1e-4)
-    np.testing.assert_allclose(two.share.sum(), (sizes[:2] ** 2).sum() / (sizes**2).sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+        two.share.sum(), (sizes[:2] ** 2).sum() / (sizes**2).sum(), rtol=1e-4
+    )
     assert (np.diff(two.share) <= 0).all()
     assert (np.abs(two.loadings).max(axis=0) == two.loadings.max(axis=0)).all()
 
@@ -46,7 +51,9 @@ def test_the_share_is_that_of_the_variance_of_reward_differences():
     margins = (dense[:, :, None] - dense[:, None, :])[:, same]
     fitted = found.scores @ found.loadings.T
     explained = (fitted[:, :, None] - fitted[:, None, :])[:, same]
-    np.testing.assert_allclose(found.share[0], np.mean(explained**2) / np.mean(margins**2), rtol=1e-4)
+    np.testing.assert_allclose(
+        found.share[0], np.mean(explained**2) / np.mean(margins**2), rtol=1e-4
+    )
 
 
 def test_axes_do_not_depend_on_how_the_basis_is_written():
@@ -69,9 +76,14 @@ def test_where_the_population_lies():
     rewards = table.astype(np.float64) @ np.asarray(model.params["V"], np.float64)
     rewards -= rewards.mean(axis=0)
     average, mean = weights.mean(axis=0), np.asarray(model.population.mean)
-    # One more user who is the population lies where it does: the axes' loadings are what a score of 1 adds.
-    np.testing.assert_allclose(found.loadings @ found.population, rewards @ (mean - average), atol=1e-4)
-    np.testing.assert_allclose(found.offset, np.sqrt(np.mean((rewards @ (mean - average)) ** 2)), rtol=1e-4)
+    # One more user who is the population lies where it does: the axes' loadings are what a score of
+    # 1 adds.
+    np.testing.assert_allclose(
+        found.loadings @ found.population, rewards @ (mean - average), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        found.offset, np.sqrt(np.mean((rewards @ (mean - average)) ** 2)), rtol=1e-4
+    )
     np.testing.assert_allclose(found.shared, np.sqrt(np.mean((rewards @ average) ** 2)), rtol=1e-4)
 
 
@@ -85,7 +97,9 @@ def test_varimax_of_two_axes_is_the_best_angle_of_a_grid():
         rotation = varimax(loadings)
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(2), atol=1e-12)
         angles = np.linspace(0, np.pi, 20_000)
-        turns = np.stack([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
+        turns = np.stack(
+            [[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]
+        ).transpose(2, 0, 1)
         best = np.var((loadings @ turns) ** 2, axis=1).sum(axis=1).max()
         assert criterion(loadings @ rotation) >= best - 1e-9
 
@@ -120,17 +134,25 @@ def test_nobody_differs_nothing_to_turn_and_no_users():
 
 def test_ends_carry_texts_and_responses_outside_every_pair_are_left_out():
     model, weights, table = planted()
-    prefs = from_arrays(table, chosen=[3, 4, 5], rejected=[7, 8, 9], user=[0, 0, 1], prompt=[0, 1, 1])
+    prefs = from_arrays(
+        table, chosen=[3, 4, 5], rejected=[7, 8, 9], user=[0, 0, 1], prompt=[0, 1, 1]
+    )
     prompt = prompts_of_responses(prefs)
     assert (np.flatnonzero(prompt >= 0) == [3, 4, 5, 7, 8, 9]).all()
     assert prompt[[3, 7, 4, 8, 5, 9]].tolist() == [0, 0, 1, 1, 1, 1]
     users = population_posterior(model, 30).replace(weights=weights)
-    groups = {"seen users": users.take(np.arange(20)), "unseen users": users.take(np.arange(20, 30))}
+    groups = {
+        "seen users": users.take(np.arange(20)),
+        "unseen users": users.take(np.arange(20, 30)),
+    }
     said = describe_axes(model, groups, table, prompt=prompt, ends=2)
     said = with_texts(said, [(f"prompt {row % 2}", f"response {row}") for row in range(50)])
     found = axes(model, weights, table, prompt=prompt)
     assert np.isnan(found.loadings[[0, 1, 2, 6]]).all()
-    assert {name: len(scores) for name, scores in said["groups"].items()} == {"seen users": 20, "unseen users": 10}
+    assert {name: len(scores) for name, scores in said["groups"].items()} == {
+        "seen users": 20,
+        "unseen users": 10,
+    }
     np.testing.assert_allclose(said["groups"]["unseen users"], found.scores[20:])
     for k, axis in enumerate(said["axes"]):
         loading = found.loadings[:, k]

@@ -45,13 +45,17 @@ def preferences(seed, users=USERS, pairs=None):
     count = rng.integers(0, 8, users) if pairs is None else np.full(users, pairs)
     user = np.repeat(np.arange(users), count)
     chosen = rng.integers(RESPONSES, size=len(user))
-    rejected = chosen // 3 * 3 + (chosen + rng.integers(1, 3, size=len(user))) % 3  # three responses a prompt
+    rejected = (
+        chosen // 3 * 3 + (chosen + rng.integers(1, 3, size=len(user))) % 3
+    )  # three responses a prompt
     table = rng.normal(size=(RESPONSES, 3)).astype(np.float32)
     return from_arrays(table, chosen, rejected, user, prompt=chosen // 3, num_users=users)
 
 
 def by_shots(shots, test):
-    """A scorer without a model: a user's margins depend on the rows of the user's shots, and so on whose they are."""
+    """A scorer without a model: a user's margins depend on the rows of the user's shots, and so on
+    whose they are.
+    """
     taste = np.bincount(shots.user, shots.chosen - shots.rejected, minlength=shots.num_users)
     value = np.sin(np.arange(RESPONSES))
     mean = (value[test.chosen] - value[test.rejected]) * (1.0 + taste[test.user])
@@ -60,23 +64,45 @@ def by_shots(shots, test):
 
 def entry(users=USERS, units=("unseen",), **more):
     return describe_split(
-        {"seen": np.arange(users), "unseen": np.arange(users)}, units=units, unit="prompt", digest="0", **more
+        {"seen": np.arange(users), "unseen": np.arange(users)},
+        units=units,
+        unit="prompt",
+        digest="0",
+        **more,
     )
 
 
 def toy_results(gain, seed, *, users=60, splits=2, other=0.0, pairs=20):
-    """Per-user accuracies drawn at will: `gain` over the population, `other` over it with another user's weights."""
+    """Per-user accuracies drawn at will: `gain` over the population, `other` over it with another
+    user's weights.
+    """
     rng = np.random.default_rng(seed)
     rows, entries = [], []
     for split in range(splits):
         ids = rng.permutation(3 * users)[:users]
-        entries.append(describe_split({"unseen": ids}, units=["unseen"], unit="prompt", digest=str(split), split=split))
+        entries.append(
+            describe_split(
+                {"unseen": ids}, units=["unseen"], unit="prompt", digest=str(split), split=split
+            )
+        )
         for shots, control, mean in ((0, None, 0.0), (20, None, gain), (20, OTHER_USER, other)):
             accuracy = rng.binomial(pairs, 0.65 + mean, users) / pairs
             rows.append(
                 {
-                    **{"data": "", "split": split, "users": "unseen", "units": "unseen", "method": "m"},
-                    **{"control": control, "shots": shots, "num_users": users, "better": 3, "worse": 1},
+                    **{
+                        "data": "",
+                        "split": split,
+                        "users": "unseen",
+                        "units": "unseen",
+                        "method": "m",
+                    },
+                    **{
+                        "control": control,
+                        "shots": shots,
+                        "num_users": users,
+                        "better": 3,
+                        "worse": 1,
+                    },
                     "per_user": {"accuracy": accuracy},
                 }
             )
@@ -85,7 +111,9 @@ def toy_results(gain, seed, *, users=60, splits=2, other=0.0, pairs=20):
 
 def test_rows_against_a_loop_over_users():
     shots, test = preferences(0), preferences(1)
-    shown = evaluate({"m": Method(by_shots)}, [Cell("unseen", "unseen", shots, test)], shots=(0, 3), seed=5)
+    shown = evaluate(
+        {"m": Method(by_shots)}, [Cell("unseen", "unseen", shots, test)], shots=(0, 3), seed=5
+    )
     kept = {(row["control"], row["shots"]): row for row in shown}
     assert set(kept) == {(None, 0), (None, 3), (OTHER_USER, 3)}
     swap = derangement(USERS, seed=5)
@@ -113,8 +141,17 @@ def test_rows_against_a_loop_over_users():
             better += binom.sf(wins - 1, wins + losses, 0.5) <= 0.025
             worse += binom.sf(losses - 1, wins + losses, 0.5) <= 0.025
             np.testing.assert_allclose(row["per_user"]["accuracy"][u], accuracy[-1], atol=1e-6)
-        expected = {"accuracy": np.mean(accuracy), "log_loss": np.mean(loss), "brier": np.mean(brier)}
-        expected |= {"better": better, "worse": worse, "num_users": len(accuracy), "num_pairs": test.num_pairs}
+        expected = {
+            "accuracy": np.mean(accuracy),
+            "log_loss": np.mean(loss),
+            "brier": np.mean(brier),
+        }
+        expected |= {
+            "better": better,
+            "worse": worse,
+            "num_users": len(accuracy),
+            "num_pairs": test.num_pairs,
+        }
         expected["worst_tenth"] = min(accuracy)
         for name, value in expected.items():
             np.testing.assert_allclose(row[name], value, rtol=1e-5, err_msg=name)
@@ -125,29 +162,52 @@ def test_rows_against_a_loop_over_users():
 def test_seen_users_keep_the_weights_of_the_fit_and_controls_swap_them():
     prefs = preferences(0)
     offset = np.linspace(-3, 3, USERS).astype(np.float32)
-    fitted = Method(by_shots, lambda _, test: Margins(offset[test.user], np.zeros(test.num_pairs, np.float32)))
+    fitted = Method(
+        by_shots, lambda _, test: Margins(offset[test.user], np.zeros(test.num_pairs, np.float32))
+    )
     rows = evaluate({"m": fitted}, [Cell("seen", "unseen", prefs, prefs)], seed=0)
-    assert [(row["control"], row["shots"]) for row in rows] == [(None, 0), (None, None), (OTHER_USER, None)]
+    assert [(row["control"], row["shots"]) for row in rows] == [
+        (None, 0),
+        (None, None),
+        (OTHER_USER, None),
+    ]
     tested = prefs.pairs_per_user() > 0
-    np.testing.assert_array_equal(rows[1]["per_user"]["accuracy"][tested], metrics.correct(offset)[tested])
+    np.testing.assert_array_equal(
+        rows[1]["per_user"]["accuracy"][tested], metrics.correct(offset)[tested]
+    )
     giver = np.argsort(derangement(USERS, seed=0))
-    np.testing.assert_array_equal(rows[2]["per_user"]["accuracy"][tested], metrics.correct(offset[giver])[tested])
+    np.testing.assert_array_equal(
+        rows[2]["per_user"]["accuracy"][tested], metrics.correct(offset[giver])[tested]
+    )
 
 
 def test_a_model_is_adapted_and_the_cells_of_a_split_are_all_there():
     prefs = preferences(3, users=12, pairs=30)
     model = Model(
-        LinearBasis(2), {"V": jnp.eye(3)[:, :2]}, jnp.ones(()), Population(jnp.eye(2)[0], jnp.eye(2)[:, 1:]), "gaussian"
+        LinearBasis(2),
+        {"V": jnp.eye(3)[:, :2]},
+        jnp.ones(()),
+        Population(jnp.eye(2)[0], jnp.eye(2)[:, 1:]),
+        "gaussian",
     )
     split = four_way(prefs, unit="prompt", seed=0)
-    rows = evaluate({"m": Method(adapting(model))}, cells(split), shots=(0, 4), data="d", split=7, seed=0)
+    rows = evaluate(
+        {"m": Method(adapting(model))}, cells(split), shots=(0, 4), data="d", split=7, seed=0
+    )
     assert {(row["users"], row["units"]) for row in rows} == set(split.tests)
     for row in rows:
         assert (row["data"], row["split"]) == ("d", 7)
         assert row["num_users"] == split.tests[row["users"], row["units"]].num_users
-    population = next(row for row in rows if row["shots"] == 0 and row["users"] == "unseen" and row["units"] == "seen")
+    population = next(
+        row
+        for row in rows
+        if row["shots"] == 0 and row["users"] == "unseen" and row["units"] == "seen"
+    )
     test = split.tests["unseen", "seen"]
-    margin = np.asarray(prefs.embeddings)[:, 0][test.chosen] - np.asarray(prefs.embeddings)[:, 0][test.rejected]
+    margin = (
+        np.asarray(prefs.embeddings)[:, 0][test.chosen]
+        - np.asarray(prefs.embeddings)[:, 0][test.rejected]
+    )
     expected = [np.mean(margin[test.user == u] > 0) for u in range(test.num_users)]
     np.testing.assert_allclose(population["per_user"]["accuracy"], expected)
 
@@ -169,7 +229,9 @@ def test_one_user_has_nobody_to_trade_with():
     with pytest.raises(ValueError, match="1 users cannot trade"):
         derangement(1, seed=0)
     rows = evaluate(
-        {"m": Method(by_shots)}, [Cell("unseen", "unseen", preferences(0, 1, 5), preferences(1, 1, 5))], seed=0
+        {"m": Method(by_shots)},
+        [Cell("unseen", "unseen", preferences(0, 1, 5), preferences(1, 1, 5))],
+        seed=0,
     )
     assert all(row["control"] is None for row in rows)
 
@@ -183,13 +245,20 @@ def test_shuffled_users_keep_their_counts_and_all_pairs():
     )
     assert (np.diff(shuffled.user) >= 0).all()
     of_row = dict(zip(prefs.row.tolist(), prefs.user.tolist(), strict=True))
-    same = np.mean([of_row[row] == user for row, user in zip(shuffled.row.tolist(), shuffled.user, strict=True)])
+    same = np.mean(
+        [
+            of_row[row] == user
+            for row, user in zip(shuffled.row.tolist(), shuffled.user, strict=True)
+        ]
+    )
     assert same < 0.15
 
 
 def test_the_sentence_says_no_where_users_do_not_differ():
     said = [verdict(toy_results(0.0, seed), "m") for seed in range(100)]
-    assert sum(one["helps"] for one in said) <= 5  # 2.5 by chance at most: both comparisons must agree
+    assert (
+        sum(one["helps"] for one in said) <= 5
+    )  # 2.5 by chance at most: both comparisons must agree
     assert said[0]["sentence"].startswith("No evidence that personalising helps on this data")
 
 
@@ -214,7 +283,9 @@ def test_pooled_counts_give_the_calibration_of_all_pairs_together():
     rng = np.random.default_rng(1)
     parts = [np.clip(rng.beta(3, 2, 4000), 0.001, 0.999) for _ in range(3)]
     pooled, together = pool([count_confidences(part) for part in parts]), np.concatenate(parts)
-    np.testing.assert_allclose(pooled.error, metrics.expected_calibration_error(together), atol=2e-3)
+    np.testing.assert_allclose(
+        pooled.error, metrics.expected_calibration_error(together), atol=2e-3
+    )
     np.testing.assert_allclose(pooled.floor, metrics.calibration_floor(together, rng), rtol=0.1)
     assert pooled.count.sum() == 12_000
     assert pooled.count.min() > 0.7 * 12_000 / 15
@@ -226,7 +297,9 @@ def test_results_survive_json_and_joining(tmp_path):
     for split in range(2):
         cell = Cell("unseen", "unseen", preferences(split), preferences(split + 9))
         rows = evaluate({"m": Method(by_shots)}, [cell], shots=(0, 3), split=split, seed=0)
-        parts.append(make_results(rows, [entry(split=split)], name="t", config={"shots": (0, 3)}, seed=0))
+        parts.append(
+            make_results(rows, [entry(split=split)], name="t", config={"shots": (0, 3)}, seed=0)
+        )
         write_results(tmp_path / f"{split}.json", parts[-1])
     read = [read_results(tmp_path / f"{split}.json") for split in range(2)]
     assert read == parts
@@ -247,7 +320,12 @@ def test_results_survive_json_and_joining(tmp_path):
 
 def test_plain_numbers():
     assert plain(
-        {"a": np.float32(0.5), "b": (np.nan, np.inf), "c": np.arange(2), 3: metrics.Interval(1.0, 0.0, 2.0)}
+        {
+            "a": np.float32(0.5),
+            "b": (np.nan, np.inf),
+            "c": np.arange(2),
+            3: metrics.Interval(1.0, 0.0, 2.0),
+        }
     ) == {
         "a": 0.5,
         "b": [None, None],
@@ -263,7 +341,9 @@ def test_averages_and_differences_by_hand():
     expected = np.mean([np.mean(row["per_user"]["accuracy"]) for row in rows])
     np.testing.assert_allclose(average(results, where).mean, expected)
     without = np.mean([np.mean(row["per_user"]["accuracy"]) for row in select(results, shots=0)])
-    np.testing.assert_allclose(difference(results, where, {**where, "shots": 0}).mean, expected - without)
+    np.testing.assert_allclose(
+        difference(results, where, {**where, "shots": 0}).mean, expected - without
+    )
     with pytest.raises(ValueError, match="names several rows"):
         average(results, {"method": "m"})
     with pytest.raises(ValueError, match="no row has"):
@@ -276,7 +356,9 @@ def test_data_sets_count_equally():
         for one in (*part["rows"], *part["splits"]):
             one["data"] = name
     where = {"method": "m", "control": None, "shots": 20}
-    expected = [np.mean(select(part, **where)[0]["per_user"]["accuracy"]) for part in (small, large)]
+    expected = [
+        np.mean(select(part, **where)[0]["per_user"]["accuracy"]) for part in (small, large)
+    ]
     np.testing.assert_allclose(average(join([small, large]), where).mean, np.mean(expected))
 
 
@@ -293,7 +375,12 @@ def test_tables_hold_every_method_population_and_control():
     text = table(results, method_lines(results), four_way_columns(results, shots=3))
     assert text.splitlines()[0].split("|")[2].strip() == "unseen users (3 shots), unseen prompts"
     labels = [line.split("|")[1].strip() for line in text.splitlines()[2:]]
-    assert labels == ["personal, 0 shots (population)", "personal", "personal, another user's weights", "same"]
+    assert labels == [
+        "personal, 0 shots (population)",
+        "personal",
+        "personal, another user's weights",
+        "same",
+    ]
     accuracy = 100 * select(results, method="personal", control=None, shots=3)[0]["accuracy"]
     assert text.splitlines()[3].split("|")[2].strip().startswith(f"{accuracy:.1f} (")
     assert list(shots_columns(results)) == ["0 shots", "3 shots"]

@@ -17,11 +17,15 @@ def test_accuracy_brier_and_log_loss_against_scikit_learn():
     chosen = np.ones(len(margin), int)  # the recorded choice is always the chosen response
     assert metrics.correct(margin).mean() == pytest.approx(accuracy_score(chosen, margin > 0))
     assert metrics.brier(probability).mean() == pytest.approx(brier_score_loss(chosen, probability))
-    assert metrics.log_loss(margin).mean() == pytest.approx(sklearn_log_loss(chosen, probability, labels=[0, 1]))
+    assert metrics.log_loss(margin).mean() == pytest.approx(
+        sklearn_log_loss(chosen, probability, labels=[0, 1])
+    )
 
 
 def test_ties_count_one_half_and_nan_stays():
-    np.testing.assert_array_equal(metrics.correct(np.array([3.0, 0.0, -0.0, -1.0])), [1.0, 0.5, 0.5, 0.0])
+    np.testing.assert_array_equal(
+        metrics.correct(np.array([3.0, 0.0, -0.0, -1.0])), [1.0, 0.5, 0.5, 0.0]
+    )
     assert np.isnan(metrics.correct(np.array([np.nan])))[0]
     assert np.isnan(metrics.log_loss(np.array([np.nan])))[0]
 
@@ -35,12 +39,15 @@ def test_per_user_mean_against_a_loop():
     user, values = np.sort(rng.integers(6, size=40)), rng.random(40)
     user[user == 2] = 3
     found = metrics.per_user_mean(values, np.sort(user), 7)
-    expected = [values[np.sort(user) == u].mean() if (user == u).any() else np.nan for u in range(7)]
+    expected = [
+        values[np.sort(user) == u].mean() if (user == u).any() else np.nan for u in range(7)
+    ]
     np.testing.assert_allclose(found, expected)
 
 
 def test_calibration_folds_to_the_confident_side():
-    # .9 given to the recorded choice 90 times and .1 given to it 10 times: confidence .9, right 90 times of 100.
+    # .9 given to the recorded choice 90 times and .1 given to it 10 times: confidence .9, right 90
+    # times of 100.
     probability = np.array([0.9] * 90 + [0.1] * 10)
     table = metrics.calibration_bins(probability, bins=1)
     assert table["confidence"][0] == pytest.approx(0.9)
@@ -61,7 +68,10 @@ def test_calibration_bins_against_a_loop(bins):
         assert table["count"][i] == len(part)
         assert table["confidence"][i] == pytest.approx(np.maximum(part, 1 - part).mean())
         assert table["accuracy"][i] == pytest.approx((part > 0.5).mean())
-    ece = sum(n * abs(c - a) for n, c, a in zip(*(table[k] for k in ("count", "confidence", "accuracy")), strict=True))
+    ece = sum(
+        n * abs(c - a)
+        for n, c, a in zip(*(table[k] for k in ("count", "confidence", "accuracy")), strict=True)
+    )
     assert metrics.expected_calibration_error(probability, bins) == pytest.approx(ece / 203)
 
 
@@ -76,11 +86,15 @@ def test_the_calibration_floor_is_what_a_true_model_scores():
     scores = []
     for _ in range(300):
         right = rng.random(400) < confidence
-        scores.append(metrics.expected_calibration_error(np.where(right, confidence, 1 - confidence)))
+        scores.append(
+            metrics.expected_calibration_error(np.where(right, confidence, 1 - confidence))
+        )
     # 4 standard errors of the difference of the two means.
     allowed = 4 * np.std(scores) * np.sqrt(1 / 300 + 1 / 200)
     assert metrics.calibration_floor(confidence, rng) == pytest.approx(np.mean(scores), abs=allowed)
-    folded = metrics.calibration_floor(np.where(rng.random(400) < 0.5, confidence, 1 - confidence), rng)
+    folded = metrics.calibration_floor(
+        np.where(rng.random(400) < 0.5, confidence, 1 - confidence), rng
+    )
     assert folded == pytest.approx(np.mean(scores), abs=allowed)
 
 
@@ -109,9 +123,12 @@ def test_the_interval_covers_the_mean_of_normal_data(users):
     trials = 400
     covered = 0
     for _ in range(trials):
-        low, high = metrics.bootstrap([rng.normal(0.3, 2.0, users)], rng, draws=600).interval(0.9)[1:]
+        low, high = metrics.bootstrap([rng.normal(0.3, 2.0, users)], rng, draws=600).interval(0.9)[
+            1:
+        ]
         covered += low <= 0.3 <= high
-    # 90 % wanted; three standard errors of 400 trials are 4.5 points, and 600 draws blur the ends by another one.
+    # 90 % wanted; three standard errors of 400 trials are 4.5 points, and 600 draws blur the ends
+    # by another one.
     assert covered / trials == pytest.approx(0.9, abs=0.055)
 
 
@@ -130,7 +147,10 @@ def test_the_same_users_in_several_splits_are_not_more_users():
 def test_the_interval_of_paired_differences_is_narrower():
     rng = np.random.default_rng(7)
     ability = rng.normal(size=100)
-    first, second = ability + rng.normal(scale=0.1, size=100), ability + rng.normal(scale=0.1, size=100)
+    first, second = (
+        ability + rng.normal(scale=0.1, size=100),
+        ability + rng.normal(scale=0.1, size=100),
+    )
     paired = metrics.bootstrap([second - first], rng).interval()
     alone = metrics.bootstrap([second], rng).interval()
     assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
@@ -146,8 +166,14 @@ def test_means_over_users_and_splits():
 
 
 def test_nobody_and_a_single_user():
-    assert np.isnan(metrics.bootstrap([np.array([np.nan])], np.random.default_rng(0)).interval()).all()
-    assert metrics.bootstrap([np.array([0.7])], np.random.default_rng(0)).interval() == (0.7, -np.inf, np.inf)
+    assert np.isnan(
+        metrics.bootstrap([np.array([np.nan])], np.random.default_rng(0)).interval()
+    ).all()
+    assert metrics.bootstrap([np.array([0.7])], np.random.default_rng(0)).interval() == (
+        0.7,
+        -np.inf,
+        np.inf,
+    )
 
 
 def test_values_without_their_users_are_refused():

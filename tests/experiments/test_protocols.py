@@ -1,4 +1,6 @@
-"""The experiments on published data: from generated files through a tiny reward model to the tables, and no leak on any."""
+"""The experiments on published data: from generated files through a tiny reward model to the
+tables, and no leak on any.
+"""
 
 import dataclasses
 import json
@@ -74,7 +76,9 @@ def check_outputs(out, results, methods):
 def test_reddit_tldr_from_files_to_tables_and_resumed(tmp_path, monkeypatch, capsys):
     config = reddit_tldr.Config(out=tmp_path / "run", smoke=True)
     results = reddit_tldr.main(config)
-    text = check_outputs(tmp_path / "run", results, ["reference head", "ridge BT", "LoRe", "gaussian"])
+    text = check_outputs(
+        tmp_path / "run", results, ["reference head", "ridge BT", "LoRe", "gaussian"]
+    )
     assert text.strip() in capsys.readouterr().out
     assert "1 rows dropped: no post" in text
     assert results["splits"][0]["dropped"] == {
@@ -94,7 +98,9 @@ def test_reddit_tldr_from_files_to_tables_and_resumed(tmp_path, monkeypatch, cap
 
 def test_prism_in_paper_mode_counts_shots_in_dialogues(tmp_path):
     results = prism.main(prism.Config(out=tmp_path / "run", smoke=True, paper=True))
-    text = check_outputs(tmp_path / "run", results, ["reference head", "BT", "LoRe", "LoRe, weights by Adam"])
+    text = check_outputs(
+        tmp_path / "run", results, ["reference head", "BT", "LoRe", "LoRe, weights by Adam"]
+    )
     assert "10 dialogues" in text
     assert "[71.0]" in text  # the paper's
     assert sorted({row["shots"] for row in select(results, users="unseen")}) == [0, 1, 10]
@@ -104,7 +110,9 @@ def test_prism_in_paper_mode_counts_shots_in_dialogues(tmp_path):
 
 def test_personalllm_in_paper_mode_prints_the_papers_numbers(tmp_path):
     results = personalllm.main(personalllm.Config(out=tmp_path / "run", smoke=True, paper=True))
-    text = check_outputs(tmp_path / "run", results, ["reference head", "BT", "LoRe", "LoRe, weights by Adam"])
+    text = check_outputs(
+        tmp_path / "run", results, ["reference head", "BT", "LoRe", "LoRe, weights by Adam"]
+    )
     assert "[93.6]" in text
     assert "| VPL (paper)" in text
     assert all(row["num_pairs"] <= 8 * 8 for row in results["rows"])
@@ -119,7 +127,11 @@ def test_the_honest_default_validates_and_the_paper_does_not():
         assert (honest[name].use, honest[name].unit) == ("unseen", "prompt")
     for of in (paper["BT"], paper["LoRe"], honest["LoRe"]):
         assert of.family == "simplex"
-        assert (of.simplex.steps, of.simplex.learning_rate, of.simplex.temperature) == (1000, 0.5, 100.0)
+        assert (of.simplex.steps, of.simplex.learning_rate, of.simplex.temperature) == (
+            1000,
+            0.5,
+            100.0,
+        )
     assert (paper["BT"].rank, paper["LoRe"].rank, paper["reference head"].rank) == (1, 10, 0)
     assert (Options(out=None).num_splits, Options(out=None, paper=True).num_splits) == (5, 20)
 
@@ -131,10 +143,16 @@ def test_the_honest_default_validates_and_the_paper_does_not():
 def test_prism_keeps_texts_apart(files, tmp_path, paper):
     history = [{"turn": 0, "role": "user", "content": "Hello"}]
     history += [
-        {"turn": 0, "role": "model", "content": text, "if_chosen": text == "Hi!"} for text in ("Hi!", "No.", "?")
+        {"turn": 0, "role": "model", "content": text, "if_chosen": text == "Hi!"}
+        for text in ("Hi!", "No.", "?")
     ]
-    rows = [{"conversation_id": f"same {i}", "user_id": f"user{i}", "conversation_history": history} for i in range(14)]
-    lines = (files / "prism" / "conversations.jsonl").read_text() + "".join(json.dumps(row) + "\n" for row in rows)
+    rows = [
+        {"conversation_id": f"same {i}", "user_id": f"user{i}", "conversation_history": history}
+        for i in range(14)
+    ]
+    lines = (files / "prism" / "conversations.jsonl").read_text() + "".join(
+        json.dumps(row) + "\n" for row in rows
+    )
     (tmp_path / "conversations.jsonl").write_text(lines)
     published = read_prism(tmp_path)
     prefs = published.pairs.preferences(np.ones((len(published.pairs.responses), 1), np.float32))
@@ -143,19 +161,25 @@ def test_prism_keeps_texts_apart(files, tmp_path, paper):
     assert not texts_on_both_sides(drawn, published.pairs.responses)
     assert drawn.dropped["training pairs with a text of the test"] > 0
     assert texts_on_both_sides(
-        prism.draw(prefs, None, prism.Config(out=tmp_path, paper=paper), 0), published.pairs.responses
+        prism.draw(prefs, None, prism.Config(out=tmp_path, paper=paper), 0),
+        published.pairs.responses,
     )
     for train, test in ((drawn.train, drawn.tests[0]), (drawn.shots, drawn.tests[1])):
         assert not set(train.prompt) & set(test.prompt)
-    parts = drawn.train.num_pairs + drawn.shots.num_pairs + sum(test.num_pairs for test in drawn.tests)
-    left_out = drawn.dropped["training pairs with a text of the test"] + drawn.dropped["straddling pairs"]
+    parts = (
+        drawn.train.num_pairs + drawn.shots.num_pairs + sum(test.num_pairs for test in drawn.tests)
+    )
+    left_out = (
+        drawn.dropped["training pairs with a text of the test"] + drawn.dropped["straddling pairs"]
+    )
     assert parts + left_out == prefs.num_pairs
 
 
 def test_reddit_tldr_keeps_texts_apart(files, tmp_path):
     lines = (files / "tldr" / "comparisons" / "batch3.json").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    # A post of the validation turns up in the training split, and a summary of it under another post.
+    # A post of the validation turns up in the training split, and a summary of it under another
+    # post.
     tests = [row for row in rows if row["split"] == "valid1"]
     rows[5]["info"]["post"] = tests[3]["info"]["post"]
     rows[7]["summaries"][0]["text"] = tests[4]["summaries"][1]["text"]
@@ -171,7 +195,10 @@ def test_reddit_tldr_keeps_texts_apart(files, tmp_path):
     with pytest.raises(ValueError, match="0 workers have 50 training pairs and a test pair"):
         reddit_tldr.draw(prefs, is_test, None, reddit_tldr.Config(out=tmp_path), 16, 0)
     few = dataclasses.replace(config, at_least=24)
-    assert reddit_tldr.draw(prefs, is_test, None, few, 16, 0).dropped["workers with too few pairs"] == 0
+    assert (
+        reddit_tldr.draw(prefs, is_test, None, few, 16, 0).dropped["workers with too few pairs"]
+        == 0
+    )
 
 
 @pytest.mark.parametrize("paper", [False, True])
@@ -193,7 +220,9 @@ def test_personalllm_keeps_prompts_and_texts_apart(files, tmp_path, paper):
 
 
 def test_what_is_missing_is_said(files, cache, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"--data is missing: .*'HannahRoseKirk/prism-alignment'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"--data is missing: .*'HannahRoseKirk/prism-alignment'"
+    ):
         prism.main(prism.Config(out=tmp_path / "run"))
     with pytest.raises(FileNotFoundError, match="nowhere is not there: a folder is expected"):
         prism.main(prism.Config(out=tmp_path / "run", data="nowhere"))
@@ -201,7 +230,9 @@ def test_what_is_missing_is_said(files, cache, tmp_path):
     with pytest.raises(FileNotFoundError, match="cache is not there, and --model is missing"):
         prism.main(config)
     with pytest.raises(ValueError, match="was made of other data: remove it"):
-        reddit_tldr.main(reddit_tldr.Config(out=tmp_path / "run", data=str(files / "tldr"), cache=cache))
+        reddit_tldr.main(
+            reddit_tldr.Config(out=tmp_path / "run", data=str(files / "tldr"), cache=cache)
+        )
     assert not (tmp_path / "run" / "results.json").exists()
 
 
@@ -211,7 +242,8 @@ def test_a_cache_that_lost_a_text_is_refused(files, cache, monkeypatch):
     assert embedded(published.pairs, options).num_pairs == len(published.pairs.user)
     stored = list(read_texts(cache))
     monkeypatch.setattr(
-        "experiments.common.options.read_texts", lambda _: [*stored[:-1], (stored[-1][0], "Another reply.")]
+        "experiments.common.options.read_texts",
+        lambda _: [*stored[:-1], (stored[-1][0], "Another reply.")],
     )
     with pytest.raises(ValueError, match="was made of other data"):
         embedded(published.pairs, options)
@@ -223,7 +255,9 @@ def test_a_cache_that_lost_a_text_is_refused(files, cache, monkeypatch):
 def test_rank_sweep_runs_all_ranks_in_one_program(cache, tmp_path, monkeypatch):
     ridges = {"rank": 9, "ridge_population": 10.0, "ridge_deviation": 3.0, "response_terms": 0.0}
     monkeypatch.setattr(rank_sweep, "choose", lambda *args, **kw: (ridges, ()))
-    config = rank_sweep.Config(cache, tmp_path / "ranks", ranks=(1, 2, 4), splits=2, shots=4, steps=10)
+    config = rank_sweep.Config(
+        cache, tmp_path / "ranks", ranks=(1, 2, 4), splits=2, shots=4, steps=10
+    )
     found = rank_sweep.run(config)
     assert {name: values.shape for name, values in found.items()} == {
         "LoRe, the paper's objective": (3, 2, 2),
@@ -245,13 +279,22 @@ def test_rank_sweep_runs_all_ranks_in_one_program(cache, tmp_path, monkeypatch):
 
 def test_shots_sweep_gives_every_method_the_same_draws(cache, tmp_path, monkeypatch):
     of = fits(Options(out=tmp_path, smoke=True))
-    monkeypatch.setattr(shots_sweep, "fits", lambda _: {name: of[name] for name in ("reference head", "LoRe")})
-    config = shots_sweep.Config(cache, tmp_path / "shots", shots=(0, 4), draws=2, splits=1, smoke=True, unit="prompt")
+    monkeypatch.setattr(
+        shots_sweep, "fits", lambda _: {name: of[name] for name in ("reference head", "LoRe")}
+    )
+    config = shots_sweep.Config(
+        cache, tmp_path / "shots", shots=(0, 4), draws=2, splits=1, smoke=True, unit="prompt"
+    )
     results = shots_sweep.run(config)
     assert {row["data"] for row in results["rows"]} == {"draw 0", "draw 1"}
-    drawn = [select(results, data=name, method="LoRe", shots=4, control=None)[0] for name in ("draw 0", "draw 1")]
+    drawn = [
+        select(results, data=name, method="LoRe", shots=4, control=None)[0]
+        for name in ("draw 0", "draw 1")
+    ]
     assert drawn[0]["per_user"] != drawn[1]["per_user"]
-    nobody = [select(results, data=name, method="LoRe", shots=0)[0] for name in ("draw 0", "draw 1")]
+    nobody = [
+        select(results, data=name, method="LoRe", shots=0)[0] for name in ("draw 0", "draw 1")
+    ]
     assert nobody[0]["per_user"] == nobody[1]["per_user"]
     assert "2 draws, the same for every method" in (tmp_path / "shots" / "tables.md").read_text()
     assert shots_sweep.run(config)["rows"] == results["rows"]
@@ -276,7 +319,9 @@ def test_rewardbench2_scores_head_columns_and_population(cache, tmp_path):
 
 
 def test_a_projected_method_says_what_the_model_says():
-    truth = synthetic(SyntheticConfig(num_users=12, num_prompts=20, dim=16, rank=3, users="simplex"), seed=0)
+    truth = synthetic(
+        SyntheticConfig(num_users=12, num_prompts=20, dim=16, rank=3, users="simplex"), seed=0
+    )
     shots, test = lore.draw_shots(truth.prefs, 5, seed=0), lore.draw_shots(truth.prefs, 30, seed=1)
     users = lore.adapt(truth.model, truth.prefs)
     whole, small = method(truth.model, users), projected(truth.model, users, truth.prefs.embeddings)
@@ -288,7 +333,9 @@ def test_a_projected_method_says_what_the_model_says():
     assert agree.mean() > 0.9  # 500 steps come near the optimum
     nobody = by_adam.adapted(lore.draw_shots(truth.prefs, 0, seed=0), test).mean
     assert np.isfinite(nobody).all()
-    assert not np.allclose(nobody, small.adapted(lore.draw_shots(truth.prefs, 0, seed=0), test).mean)
+    assert not np.allclose(
+        nobody, small.adapted(lore.draw_shots(truth.prefs, 0, seed=0), test).mean
+    )
 
 
 # The rehearsal
@@ -297,7 +344,11 @@ def test_a_projected_method_says_what_the_model_says():
 def test_the_planted_columns_give_the_papers_numbers_for_bt_and_the_head():
     share, rho = rehearsal.calibrate(prompts=4000, seed=0)
     rng = np.random.default_rng(1)  # others than those it was solved on
-    common, own, other = rng.normal(size=(6000, 8, 1)), rng.normal(size=(6000, 8, 10)), rng.normal(size=(6000, 8))
+    common, own, other = (
+        rng.normal(size=(6000, 8, 1)),
+        rng.normal(size=(6000, 8, 10)),
+        rng.normal(size=(6000, 8)),
+    )
     columns = np.sqrt(share) * common + np.sqrt(1 - share) * own
     mean = columns.mean(axis=2)
     head = rho * mean / mean.std() + np.sqrt(1 - rho**2) * other
@@ -318,7 +369,10 @@ def test_rehearsed_personalllm_finds_the_planted_columns(tmp_path, monkeypatch):
     monkeypatch.setattr(personalllm, "fits", fewer_steps)
     config = rehearsal.Config(out=tmp_path, size=0.02, dim=24, alphas=(0.001,))
     results = rehearsal.run_personalllm(config)
-    accuracy = {row["method"]: row["accuracy"] for row in select(results, users="unseen", shots=9, control=None)}
+    accuracy = {
+        row["method"]: row["accuracy"]
+        for row in select(results, users="unseen", shots=9, control=None)
+    }
     assert accuracy["planted basis"] > 0.97
     assert accuracy["LoRe"] > accuracy["BT"] + 0.05
     assert accuracy["BT"] > accuracy["reference head"]
@@ -327,7 +381,11 @@ def test_rehearsed_personalllm_finds_the_planted_columns(tmp_path, monkeypatch):
 
 def test_rehearsed_prism_has_the_real_shapes(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(prism, "run_on", lambda prefs, *args, **kw: seen.append((prefs, kw["known"]["planted basis"])))
+    monkeypatch.setattr(
+        prism,
+        "run_on",
+        lambda prefs, *args, **kw: seen.append((prefs, kw["known"]["planted basis"])),
+    )
     rehearsal.run_prism(rehearsal.Config(out=tmp_path, size=60 / 1300, dim=16))
     ((prefs, truth),) = seen
     assert prefs.num_users == 60

@@ -26,15 +26,26 @@ def test_polis(tmp_path, capsys, monkeypatch):
     assert {row["data"] for row in results["rows"]} == {"one", "two"}
     assert {row["units"] for row in results["rows"]} == {"seen", "unseen"}
     for control in (None, "other user", "shuffled users"):
-        assert select(results, method="gaussian", control=control, users="unseen", units="unseen", shots=5)
+        assert select(
+            results, method="gaussian", control=control, users="unseen", units="unseen", shots=5
+        )
     figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
-    assert {"shots-unseen.png", "shots-seen.png", "reliability-unseen.png", "users-one.png"} <= figures
+    assert {
+        "shots-unseen.png",
+        "shots-seen.png",
+        "reliability-unseen.png",
+        "users-one.png",
+    } <= figures
 
     # Parts that are there are not made again; a missing one is.
     (tmp_path / "run" / "parts" / "two-seen-0.json").unlink()
     made = []
     evaluate_part = polis.evaluate_part
-    monkeypatch.setattr(polis, "evaluate_part", lambda *args, **kw: made.append(args[3]) or evaluate_part(*args, **kw))
+    monkeypatch.setattr(
+        polis,
+        "evaluate_part",
+        lambda *args, **kw: made.append(args[3]) or evaluate_part(*args, **kw),
+    )
     again = polis.run(config)
     assert made == ["seen"]
     assert again["rows"] == results["rows"]
@@ -46,26 +57,43 @@ def test_polis(tmp_path, capsys, monkeypatch):
 def test_polis_with_embeddings_made_here(tmp_path, capsys, monkeypatch):
     model = write_sentence_encoder(tmp_path / "model")
     root = polis.make_conversations(tmp_path / "made", seed=0)  # what --smoke makes
-    assert main(["embed", str(root / "one"), "--model", str(model), "--out", str(tmp_path / "one")]) == 0
+    assert (
+        main(["embed", str(root / "one"), "--model", str(model), "--out", str(tmp_path / "one")])
+        == 0
+    )
     config = polis.Config(
-        out=tmp_path / "run", embeddings=tmp_path / "one", conversations=("one",), tests=("unseen",), smoke=True
+        out=tmp_path / "run",
+        embeddings=tmp_path / "one",
+        conversations=("one",),
+        tests=("unseen",),
+        smoke=True,
     )
     tables = []
     evaluate_part = polis.evaluate_part
     monkeypatch.setattr(
-        polis, "evaluate_part", lambda *args, **kw: tables.append(args[1]) or evaluate_part(*args, **kw)
+        polis,
+        "evaluate_part",
+        lambda *args, **kw: tables.append(args[1]) or evaluate_part(*args, **kw),
     )
     results = polis.run(config)
     (table,) = tables
     statements = [f"Statement {number} of conversation one" for number in range(24)]
     np.testing.assert_allclose(table, embed_texts(statements, model), atol=2e-5)
     assert results["encoder"] == read_manifest(tmp_path / "one")["encoder"]
-    assert read_results(tmp_path / "run" / "parts" / "one-unseen-0.json")["encoder"] == results["encoder"]
+    assert (
+        read_results(tmp_path / "run" / "parts" / "one-unseen-0.json")["encoder"]
+        == results["encoder"]
+    )
 
-    with pytest.raises(ValueError, match=r"one-unseen-0\.json was made with another encoder's embeddings"):
+    with pytest.raises(
+        ValueError, match=r"one-unseen-0\.json was made with another encoder's embeddings"
+    ):
         polis.run(dataclasses.replace(config, embeddings=None))
     both = dataclasses.replace(config, out=tmp_path / "both", conversations=())
-    with pytest.raises(ValueError, match="one lacks 24 of 48 responses, the first 'Statement 0 of conversation two'"):
+    with pytest.raises(
+        ValueError,
+        match="one lacks 24 of 48 responses, the first 'Statement 0 of conversation two'",
+    ):
         polis.run(both)
     assert not (tmp_path / "both" / "parts").exists()
     capsys.readouterr()
@@ -82,13 +110,17 @@ def test_throughput(tmp_path, capsys):
     result = throughput.main(["--out", str(tmp_path), "--smoke", "--only", *sections])
     assert json.loads((tmp_path / "throughput.json").read_text()) == json.loads(json.dumps(result))
     assert (tmp_path / "throughput.md").read_text().strip() in capsys.readouterr().out
-    assert [name for name in sections if any(row["section"] == name for row in result["rows"])] == sections
+    assert [
+        name for name in sections if any(row["section"] == name for row in result["rows"])
+    ] == sections
     for row in result["rows"]:
         assert {"section", "work", "method", "note"} <= set(row)
         assert row.get("seconds", row.get("bytes", 0)) > 0
         is_fit = row["section"] in ("fit", "distinct") and row["method"].startswith("lore_jax")
         assert ("% of 40 further choices right" in row["note"]) == is_fit
-    ours = [row for row in result["rows"] if row["method"].startswith("lore_jax") and "seconds" in row]
+    ours = [
+        row for row in result["rows"] if row["method"].startswith("lore_jax") and "seconds" in row
+    ]
     assert {row["section"] for row in ours if row["ratio"] == 1.0} == set(sections) - {"memory"}
 
 
@@ -105,7 +137,9 @@ def test_sentence(tmp_path, capsys, monkeypatch):
     (tmp_path / "parts" / "1.json").unlink()
     made = []
     conclude = sentence.conclude
-    monkeypatch.setattr(sentence, "conclude", lambda *args, seed: made.append(seed) or conclude(*args, seed=seed))
+    monkeypatch.setattr(
+        sentence, "conclude", lambda *args, seed: made.append(seed) or conclude(*args, seed=seed)
+    )
     assert sentence.run(config) == result
     assert made == [1, 1, 1]
     other = dataclasses.replace(sentence.SMOKE, shots=10)
@@ -126,7 +160,10 @@ def test_the_sentence_is_asked_about_what_it_says():
     for part, of in zip(data, dealt, strict=True):
         np.testing.assert_array_equal(part.pairs_per_user(), of.pairs_per_user())
         np.testing.assert_array_equal(np.sort(part.row), np.sort(of.row))
-        assert (np.sort(of.row.reshape(part.num_users, -1)) != np.sort(part.row.reshape(part.num_users, -1))).any()
+        assert (
+            np.sort(of.row.reshape(part.num_users, -1))
+            != np.sort(part.row.reshape(part.num_users, -1))
+        ).any()
     # Users who do not differ gain nothing, those who differ more gain more.
     gains = [sentence.planted_gain(sizes, spread, seed=0) for spread in (0.0, 0.7, 1.5)]
     assert gains[0] == 0.0
@@ -142,7 +179,11 @@ def test_abstention(tmp_path, capsys):
     for row in result["rows"]:
         assert 0 <= row["fell back"]["mean"] <= 1
         if not row["shots"]:  # nobody has said anything: everybody is the population
-            assert row["personal"]["mean"] == row["with falling back"]["mean"] == row["population"]["mean"]
+            assert (
+                row["personal"]["mean"]
+                == row["with falling back"]["mean"]
+                == row["population"]["mean"]
+            )
     with pytest.raises(FileNotFoundError, match="--data must name the folder"):
         abstention.run(abstention.Config(out=tmp_path / "other"))
     assert not (tmp_path / "other").exists()

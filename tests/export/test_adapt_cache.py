@@ -29,12 +29,21 @@ def write(path, *, sort=False, names=True, users=USERS):
     with CacheWriter(path, dim=DIM, dtype="float32", shard_bytes=7 * DIM * 4) as writer:
         writer.append(TABLE)
         weight = rng.uniform(0.5, 2.0, 60)
-        writer.finish(chosen=chosen, rejected=rejected, user=user, weight=weight, user_ids=user_ids, num_users=users)
+        writer.finish(
+            chosen=chosen,
+            rejected=rejected,
+            user=user,
+            weight=weight,
+            user_ids=user_ids,
+            num_users=users,
+        )
     return path
 
 
 def make_model(family):
-    prior = Population(jnp.full(RANK, 1.0 / RANK), jnp.eye(RANK) if family == "gaussian" else jnp.zeros((RANK, 0)))
+    prior = Population(
+        jnp.full(RANK, 1.0 / RANK), jnp.eye(RANK) if family == "gaussian" else jnp.zeros((RANK, 0))
+    )
     params = {"V": jnp.asarray(RNG.standard_normal((DIM, RANK)), jnp.float32)}
     values = jnp.asarray(RNG.standard_normal((5, RANK)), jnp.float32)
     terms = ResponseTerms(response_keys(TABLE[3:8]), values, jnp.ones(RANK))

@@ -42,7 +42,9 @@ def test_pandas_reads_what_was_exported(tmp_path):
     assert frame.columns.tolist() == ["user_id", "weights", "variance", "shots", "converged"]
     assert frame["user_id"].tolist() == ["ann", "böb", "eve"]
     np.testing.assert_array_equal(np.stack(frame["weights"]), users.weights)
-    np.testing.assert_array_equal(np.stack(frame["variance"]), np.einsum("urr->ur", users.covariance))
+    np.testing.assert_array_equal(
+        np.stack(frame["variance"]), np.einsum("urr->ur", users.covariance)
+    )
     assert frame["shots"].tolist() == [0, 9, 600]
     assert frame["converged"].tolist() == [True, False, True]
     assert [entry.name for entry in tmp_path.iterdir()] == ["users.parquet"]
@@ -54,9 +56,14 @@ def test_users_without_names_are_numbered(tmp_path):
 
 
 def test_hashed_names_cannot_be_read_back_and_stay_distinct(tmp_path):
-    file = export_weights(tmp_path / "users.parquet", make_users(), hash_ids=True, hash_key=b"secret")
+    file = export_weights(
+        tmp_path / "users.parquet", make_users(), hash_ids=True, hash_key=b"secret"
+    )
     hashed = pd.read_parquet(file)["user_id"].tolist()
-    assert hashed == [hmac.new(b"secret", name.encode(), hashlib.sha256).hexdigest() for name in ("ann", "böb", "eve")]
+    assert hashed == [
+        hmac.new(b"secret", name.encode(), hashlib.sha256).hexdigest()
+        for name in ("ann", "böb", "eve")
+    ]
     assert all(name not in file.read_bytes() for name in (b"ann", "böb".encode(), b"eve"))
     assert len(set(hashed) | set(hash_user_ids(["ann", "böb", "eve"]).tolist())) == 6
 
@@ -85,7 +92,9 @@ def test_parts_are_written_one_after_the_other(tmp_path):
     expected = pd.read_parquet(export_weights(tmp_path / "whole.parquet", users))
     pd.testing.assert_frame_equal(pd.read_parquet(file), expected)
     assert pyarrow.parquet.ParquetFile(file).num_row_groups == len(asked) == 2
-    nameless = [part.take(np.arange(part.num_users)) for part in (make_users(None), make_users(None))]
+    nameless = [
+        part.take(np.arange(part.num_users)) for part in (make_users(None), make_users(None))
+    ]
     frame = pd.read_parquet(export_weights(tmp_path / "numbers.parquet", iter(nameless)))
     assert frame["user_id"].tolist() == list("012345")
     with pytest.raises(ValueError, match="no parts of users"):
@@ -119,7 +128,9 @@ np.savez("found.npz", scores=scores, **found)
 def test_programs_run_without_the_library(family, tmp_path):
     rng = np.random.default_rng(0)
     dim, rank, users, shots = 5, 3, 7, 4
-    prior = Population(jnp.full(rank, 1.0 / rank), jnp.eye(rank) if family == "gaussian" else jnp.zeros((rank, 0)))
+    prior = Population(
+        jnp.full(rank, 1.0 / rank), jnp.eye(rank) if family == "gaussian" else jnp.zeros((rank, 0))
+    )
     params = {"V": jnp.asarray(rng.standard_normal((dim, rank)), jnp.float32)}
     model = Model(LinearBasis(rank), params, jnp.float32(2.0), prior, family, 1.5)
     table = rng.standard_normal((11, dim)).astype(np.float32)

@@ -1,4 +1,6 @@
-"""A sweep against a Python loop of fits, each with its users adapted and their pairs predicted; and what is chosen."""
+"""A sweep against a Python loop of fits, each with its users adapted and their pairs predicted; and
+what is chosen.
+"""
 
 import dataclasses
 import functools
@@ -16,7 +18,13 @@ from lore_jax.model.model import rms_row_norm
 
 STEPS = PopulationConfig(steps=40, learning_rate=0.1)
 GIVEN = FitConfig(
-    rank=3, ridge_population=1.0, ridge_deviation=1.0, response_terms=0.5, camps=2, stretch=1.2, population=STEPS
+    rank=3,
+    ridge_population=1.0,
+    ridge_deviation=1.0,
+    response_terms=0.5,
+    camps=2,
+    stretch=1.2,
+    population=STEPS,
 )
 SETTING = {"rank": 3, "ridge_population": 2.0, "ridge_deviation": 3.0, "response_terms": 1.0}
 
@@ -51,7 +59,11 @@ def test_gaussian_against_a_loop():
         key=of_state,
     )
     found = run()
-    variants = [{"camps": 0, "stretch": 1.0}, {"camps": 0, "stretch": 1.5}, {"camps": 4, "stretch": 1.0}]
+    variants = [
+        {"camps": 0, "stretch": 1.0},
+        {"camps": 0, "stretch": 1.5},
+        {"camps": 4, "stretch": 1.0},
+    ]
     assert found.settings == [{**SETTING, **variant} for variant in variants]
     for setting, losses, accuracies in zip(found.settings, found.loss, found.accuracy, strict=True):
         loss, accuracy = by_hand(prefs, dataclasses.replace(GIVEN, **setting), roles, key)
@@ -69,10 +81,20 @@ def test_simplex_against_a_loop():
     hypers = [simplex_hyper({"rank": rank}, 3, None) for rank in (2, 3)]
     pipeline = SimplexPipeline(make_basis(config, 3), settings, prefs.num_users)
     _, of_state = jax.random.split(key)
-    found = sweep(prefs, settings.input_scale, pipeline, [{"rank": 2}, {"rank": 3}], hypers, roles, key=of_state)
+    found = sweep(
+        prefs,
+        settings.input_scale,
+        pipeline,
+        [{"rank": 2}, {"rank": 3}],
+        hypers,
+        roles,
+        key=of_state,
+    )
     loss, accuracy = by_hand(prefs, config, roles, key)
     np.testing.assert_allclose(loss, found.loss[1], atol=0.01)
-    np.testing.assert_allclose(accuracy, found.accuracy[1], atol=0.05)  # one user's only pair may tie
+    np.testing.assert_allclose(
+        accuracy, found.accuracy[1], atol=0.05
+    )  # one user's only pair may tie
     assert np.isfinite(found.loss[0]).all()
 
 

@@ -18,16 +18,29 @@ def solve(prefs, ridge, terms, *, input_scale=1.0, devices=1, mapping="jit", **h
     """The estimate of every shard, NumPy with a leading shard axis."""
     data, _ = place(prefs, input_scale, jax.devices()[:devices])
     solver = over_shards(lambda _, data, hyper: bradley_terry(data, *hyper, **how), mapping)
-    return jax.tree.map(np.asarray, solver(jnp.zeros(devices), data, (jnp.asarray(ridge), jnp.asarray(terms))))
+    return jax.tree.map(
+        np.asarray, solver(jnp.zeros(devices), data, (jnp.asarray(ridge), jnp.asarray(terms)))
+    )
 
 
 def by_scikit_learn(prefs, ridge, terms, input_scale):
-    """(v, b). The terms are the weights of one-hot columns of size c; half of each pair is told the other way round."""
+    """(v, b).
+
+    The terms are the weights of one-hot columns of size c; half of each pair is told the other way
+    round.
+    """
     one_hot = np.eye(prefs.num_responses)
-    design = np.hstack([differences(prefs) / input_scale, terms * (one_hot[prefs.chosen] - one_hot[prefs.rejected])])
+    design = np.hstack(
+        [
+            differences(prefs) / input_scale,
+            terms * (one_hot[prefs.chosen] - one_hot[prefs.rejected]),
+        ]
+    )
     both, won = np.vstack([design, -design]), np.repeat([1, 0], prefs.num_pairs)
     # Its objective is |x|^2 / 2 + C sum of losses, ours ridge |x|^2 + sum of losses.
-    model = LogisticRegression(C=0.5 / ridge, fit_intercept=False, tol=1e-10, solver="newton-cholesky", max_iter=200)
+    model = LogisticRegression(
+        C=0.5 / ridge, fit_intercept=False, tol=1e-10, solver="newton-cholesky", max_iter=200
+    )
     found = model.fit(both, won, np.tile(prefs.weight / 2.0, 2)).coef_[0]
     return found[: prefs.dim], found[prefs.dim :]
 
@@ -46,7 +59,8 @@ def test_equals_logistic_regression(ridge, terms, scale, input_scale):
     found = solve(prefs, ridge, terms, input_scale=input_scale)
     direction, own = by_scikit_learn(prefs, ridge, terms, input_scale)
     assert found.converged.all()
-    # The solve stops at a Newton decrement of 1e-3: that many standard deviations of 1 / sqrt(2 ridge) at most.
+    # The solve stops at a Newton decrement of 1e-3: that many standard deviations of 1 / sqrt(2
+    # ridge) at most.
     tolerance = 1e-3 / np.sqrt(2.0 * ridge)
     np.testing.assert_allclose(found.direction[0], direction, atol=tolerance)
     np.testing.assert_allclose(found.terms[0], own, atol=tolerance)
@@ -55,11 +69,15 @@ def test_equals_logistic_regression(ridge, terms, scale, input_scale):
 def test_separable_pairs_converge():
     prefs = problem()
     hidden = differences(prefs) @ np.arange(1.0, 1.0 + prefs.dim) > 0
-    chosen, rejected = np.where(hidden, (prefs.chosen, prefs.rejected), (prefs.rejected, prefs.chosen))
+    chosen, rejected = np.where(
+        hidden, (prefs.chosen, prefs.rejected), (prefs.rejected, prefs.chosen)
+    )
     prefs = dataclasses.replace(prefs, chosen=chosen, rejected=rejected)
     found = solve(prefs, 0.01, 0.0)
     assert found.converged.all()
-    np.testing.assert_allclose(found.direction[0], by_scikit_learn(prefs, 0.01, 0.0, 1.0)[0], rtol=1e-3)
+    np.testing.assert_allclose(
+        found.direction[0], by_scikit_learn(prefs, 0.01, 0.0, 1.0)[0], rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])
@@ -68,7 +86,9 @@ def test_eight_devices_are_one(mapping):
     one, eight = solve(prefs, 0.3, 0.5), solve(prefs, 0.3, 0.5, devices=8, mapping=mapping)
     for name in ("direction", "terms"):
         found = getattr(eight, name)
-        np.testing.assert_allclose(found, np.broadcast_to(getattr(one, name), found.shape), atol=1e-4)
+        np.testing.assert_allclose(
+            found, np.broadcast_to(getattr(one, name), found.shape), atol=1e-4
+        )
     assert eight.converged.all()
 
 

@@ -1,4 +1,6 @@
-"""A saved model predicts what the model did, with its users and their names; and nothing else is taken for one."""
+"""A saved model predicts what the model did, with its users and their names; and nothing else is
+taken for one.
+"""
 
 import os
 import subprocess
@@ -25,7 +27,9 @@ TABLE = RNG.normal(size=(40, 12)).astype(np.float32)
 def make_model(basis, family="gaussian"):
     params = basis.init(jax.random.key(1), jnp.ones((1, 12)), 1.0)["params"]
     population = Population(jnp.arange(3.0) / 3, jnp.asarray(RNG.normal(size=(3, 2)), jnp.float32))
-    return Model(basis, params, jnp.float32(3.5), population, family, 100.0 if family == "simplex" else 1.0)
+    return Model(
+        basis, params, jnp.float32(3.5), population, family, 100.0 if family == "simplex" else 1.0
+    )
 
 
 def with_terms(model):
@@ -63,7 +67,9 @@ def test_same_model_and_users(tmp_path, model):
     np.testing.assert_array_equal(users_again.user_ids, users.user_ids)
     users_again = users_again.replace(user_ids=users.user_ids)
     assert jax.tree.structure((again, users_again)) == jax.tree.structure((model, users))
-    for one, other in zip(jax.tree.leaves((again, users_again)), jax.tree.leaves((model, users)), strict=True):
+    for one, other in zip(
+        jax.tree.leaves((again, users_again)), jax.tree.leaves((model, users)), strict=True
+    ):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(rewards(again, TABLE).table, rewards(model, TABLE).table)
@@ -71,7 +77,10 @@ def test_same_model_and_users(tmp_path, model):
 
 def test_without_users_and_with_an_empty_factor(tmp_path):
     for number, model in enumerate(
-        [reference_head(TABLE[0]), bradley_terry_model(LinearBasis(1), {"V": jnp.ones((12, 1))}, 2.0)]
+        [
+            reference_head(TABLE[0]),
+            bradley_terry_model(LinearBasis(1), {"V": jnp.ones((12, 1))}, 2.0),
+        ]
     ):
         save(tmp_path / str(number), model)
         again, users = load(tmp_path / str(number))
@@ -91,7 +100,9 @@ def test_overwriting_is_explicit(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    with pytest.raises(FileExistsError, match=r"holds 'thesis.tex', which is no part of a saved model"):
+    with pytest.raises(
+        FileExistsError, match=r"holds 'thesis.tex', which is no part of a saved model"
+    ):
         save(tmp_path / "mine", new, overwrite=True)
     assert [entry.name for entry in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
@@ -104,7 +115,9 @@ class Stranger(nn.Module):
 
 def test_what_is_no_model_is_refused(tmp_path):
     stranger = make_model(LinearBasis(3)).replace(basis=Stranger())
-    with pytest.raises(ValueError, match="the basis is a Stranger: only LinearBasis or MLPBasis can be saved"):
+    with pytest.raises(
+        ValueError, match="the basis is a Stranger: only LinearBasis or MLPBasis can be saved"
+    ):
         save(tmp_path / "model", stranger)
     assert not list(tmp_path.iterdir())
     with pytest.raises(FileNotFoundError, match="model is not a folder"):
@@ -115,7 +128,9 @@ def test_what_is_no_model_is_refused(tmp_path):
         load(tmp_path / "state")
     with CheckpointStore(tmp_path / "later") as store:
         store.save(0, {"a": np.ones(2)}, {"basis": {"name": "Later"}})
-    with pytest.raises(ValueError, match="the basis saved is a Later: LinearBasis or MLPBasis is expected"):
+    with pytest.raises(
+        ValueError, match="the basis saved is a Later: LinearBasis or MLPBasis is expected"
+    ):
         load(tmp_path / "later")
 
 
@@ -146,7 +161,19 @@ def test_saved_from_eight_devices_predicts_on_others(tmp_path, devices):
     np.save(tmp_path / "scores.npy", score(model, users, TABLE))
     assert len(jax.devices()) == 8
     save(tmp_path / "model", jax.device_put(model, whole), jax.device_put(users, split))
-    env = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(PREDICT), str(tmp_path), str(devices)]
+    env = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        textwrap.dedent(PREDICT),
+        str(tmp_path),
+        str(devices),
+    ]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -34,7 +34,14 @@ def test_every_pair_and_every_user_once(count, shards):
         assert bucket.chosen.shape[1] == longest  # padded to its own longest user, no further
         for shard, shot, place in zip(*np.nonzero(bucket.weight), strict=True):
             entry = (shard, shot, place)
-            found.append((int(bucket.weight[entry]), ids[shard, place], bucket.chosen[entry], bucket.rejected[entry]))
+            found.append(
+                (
+                    int(bucket.weight[entry]),
+                    ids[shard, place],
+                    bucket.chosen[entry],
+                    bucket.rejected[entry],
+                )
+            )
     expected = zip(prefs.weight.astype(int), prefs.user, prefs.chosen, prefs.rejected, strict=True)
     assert sorted(found) == sorted(expected)
     placed = np.concatenate([ids.ravel() for ids in layout.ids]) if layout.ids else np.zeros(0, int)
@@ -61,7 +68,11 @@ def test_spread_and_collect_round_trip(count, shards, depth):
 def test_values_of_pairs_stand_beside_their_pairs(count, shards, depth):
     prefs = ragged(count)
     buckets, layout = lay_out(prefs, shards)
-    factor = np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])[(0,) * (2 - depth)] if depth else np.array(1.0)
+    factor = (
+        np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])[(0,) * (2 - depth)]
+        if depth
+        else np.array(1.0)
+    )
     values = factor[..., None] * prefs.weight  # [..., pairs]
     for bucket, leaf in zip(buckets, layout.spread_pairs(values), strict=True):
         expected = np.multiply.outer(factor, bucket.weight)  # [..., shards, shots, users]

@@ -1,4 +1,6 @@
-"""Both mappings over devices: what they compute, where things live, and what a compiled step sends between devices."""
+"""Both mappings over devices: what they compute, where things live, and what a compiled step sends
+between devices.
+"""
 
 import functools
 import math
@@ -46,9 +48,16 @@ def test_totals_over_shards(mapping, count):
 
     def function(state, data, hyper):
         pairs = total(sum(jnp.sum(bucket.weight) for bucket in data.buckets))
-        return {"total": total(state), "largest": largest(state), "mine": state * hyper, "pairs": pairs}
+        return {
+            "total": total(state),
+            "largest": largest(state),
+            "mine": state * hyper,
+            "pairs": pairs,
+        }
 
-    found = over_shards(function, mapping)(split(np.arange(1.0, count + 1.0), devices), data, jnp.asarray(10.0))
+    found = over_shards(function, mapping)(
+        split(np.arange(1.0, count + 1.0), devices), data, jnp.asarray(10.0)
+    )
     np.testing.assert_allclose(found["total"], np.full(count, count * (count + 1) / 2))
     np.testing.assert_allclose(found["largest"], np.full(count, count))
     np.testing.assert_allclose(found["mine"], 10.0 * np.arange(1.0, count + 1.0))
@@ -62,7 +71,9 @@ def test_pairs_are_split_and_the_table_is_copied():
     for leaf in jax.tree.leaves(data.buckets):
         assert [shard.data.shape[0] for shard in leaf.addressable_shards] == [1] * 8
         assert {shard.device for shard in leaf.addressable_shards} == set(devices)
-    assert [shard.data.shape for shard in data.embeddings.addressable_shards] == [prefs.embeddings.shape] * 8
+    assert [shard.data.shape for shard in data.embeddings.addressable_shards] == [
+        prefs.embeddings.shape
+    ] * 8
     np.testing.assert_array_equal(data.embeddings, prefs.embeddings)
     assert float(data.input_scale) == 2.0
     assert layout.num_users == prefs.num_users
@@ -88,7 +99,12 @@ def simplex_case(prefs, layout, devices, config=PAPER):
 
     logits = layout.spread(np.zeros((prefs.num_users, RANK), np.float32))
     start = shard_copies({"V": np.ones((DIM, RANK), np.float32)}, devices), logits
-    return begin, start, SimplexHyper(jnp.ones(RANK)), functools.partial(simplex.step, config=config)
+    return (
+        begin,
+        start,
+        SimplexHyper(jnp.ones(RANK)),
+        functools.partial(simplex.step, config=config),
+    )
 
 
 def block_case(prefs, layout, devices):
@@ -114,22 +130,37 @@ def sent(case, count, users, mapping):
     begin, start, hyper, step = case(prefs, layout, devices)
     shapes = jax.eval_shape(over_shards(begin), start, data, hyper)
     state = jax.tree.map(lambda leaf: split(np.zeros(leaf.shape, leaf.dtype), devices), shapes)
-    compiled = over_shards(functools.partial(step, module=MODULE), mapping).lower(state, data, hyper).compile()
-    results = [found.group(1) for found in map(COLLECTIVE.search, compiled.as_text().splitlines()) if found]
+    compiled = (
+        over_shards(functools.partial(step, module=MODULE), mapping)
+        .lower(state, data, hyper)
+        .compile()
+    )
+    results = [
+        found.group(1) for found in map(COLLECTIVE.search, compiled.as_text().splitlines()) if found
+    ]
     shapes = [re.findall(r"\w+\[([\d,]*)\]", result) for result in results]
-    return [sum(math.prod(int(n) for n in shape.split(",") if n) for shape in result) for result in shapes]
+    return [
+        sum(math.prod(int(n) for n in shape.split(",") if n) for shape in result)
+        for result in shapes
+    ]
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
 @pytest.mark.parametrize(
     ("case", "shared"),
-    [(simplex_case, DIM * RANK), (block_case, DIM * RANK), (population_case, (DIM + RESPONSES) * RANK)],
+    [
+        (simplex_case, DIM * RANK),
+        (block_case, DIM * RANK),
+        (population_case, (DIM + RESPONSES) * RANK),
+    ],
     ids=["simplex", "simplex in blocks", "population"],
 )
 def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, shared, mapping):
     cases = [(2, 16), (8, 64)] if mapping == "pmap" else [(2, 16), (4, 16), (8, 64)]
     for numbers in (sent(case, count, users, mapping) for count, users in cases):
-        assert shared <= sum(numbers) <= shared + 3  # counts and the loss; the same for any users, pairs and devices
+        assert (
+            shared <= sum(numbers) <= shared + 3
+        )  # counts and the loss; the same for any users, pairs and devices
         assert len(numbers) <= 2
     if mapping == "jit":
         assert sum(sent(case, 1, 16, mapping)) == 0  # a device alone has nobody to send to
@@ -139,7 +170,14 @@ def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, sha
     "config",
     [
         FitConfig(family="simplex", rank=2),
-        FitConfig(rank=2, ridge_population=1.0, ridge_deviation=1.0, response_terms=1.0, camps=2, stretch=1.2),
+        FitConfig(
+            rank=2,
+            ridge_population=1.0,
+            ridge_deviation=1.0,
+            response_terms=1.0,
+            camps=2,
+            stretch=1.2,
+        ),
     ],
     ids=["simplex", "population"],
 )
@@ -151,6 +189,11 @@ def test_chunks_share_one_program_and_donate_the_state(config):
         before = jax.tree.leaves(state)
         state, _ = running.advance(state, 2)
         assert all(leaf.is_deleted() for leaf in before)
-    fit, settings = (simplex, config.simplex) if config.family == "simplex" else (population, config.population)
+    fit, settings = (
+        (simplex, config.simplex) if config.family == "simplex" else (population, config.population)
+    )
     assert _chunk.cache_info().currsize == 1
-    assert _chunk(fit.step, make_basis(config, 2), settings, 2, "jit", tuple(devices))._cache_size() == 1
+    assert (
+        _chunk(fit.step, make_basis(config, 2), settings, 2, "jit", tuple(devices))._cache_size()
+        == 1
+    )

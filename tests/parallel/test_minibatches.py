@@ -1,4 +1,6 @@
-"""Blocks of the table, looked at from outside, and the simplex fit on them against NumPy a user at a time."""
+"""Blocks of the table, looked at from outside, and the simplex fit on them against NumPy a user at
+a time.
+"""
 
 import dataclasses
 
@@ -20,12 +22,16 @@ from lore_jax.parallel.buckets import deal
 from lore_jax.parallel.minibatches import PlacedBlocks, assign_blocks, lay_out_blocks
 
 CONFIG = FitConfig(
-    family="simplex", rank=3, simplex=SimplexConfig(steps=24, learning_rate=0.1, blocks=4, temperature=2.0)
+    family="simplex",
+    rank=3,
+    simplex=SimplexConfig(steps=24, learning_rate=0.1, blocks=4, temperature=2.0),
 )
 
 
 def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused=0.0):
-    """Ragged users compare replies to one prompt; user 3 has no pairs. Shuffled: a prompt's rows lie anywhere."""
+    """Ragged users compare replies to one prompt; user 3 has no pairs. Shuffled: a prompt's rows
+    lie anywhere.
+    """
     rng = np.random.default_rng(seed)
     count = rng.choice([3, 4, 5, 9], users)
     count[3] = 0
@@ -36,7 +42,9 @@ def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused
     place = rng.permutation(prompts * of_prompt) if shuffled else np.arange(prompts * of_prompt)
     table = rng.normal(size=(prompts * of_prompt, 6)).astype(np.float32)
     rows = [place[prompt * of_prompt + reply] for reply in (chosen, rejected)]
-    return from_arrays(table, *rows, user, prompt=prompt, weight=rng.uniform(0.5, 2.0, len(user)), num_users=users)
+    return from_arrays(
+        table, *rows, user, prompt=prompt, weight=rng.uniform(0.5, 2.0, len(user)), num_users=users
+    )
 
 
 def components(prefs):
@@ -56,7 +64,12 @@ def components(prefs):
 
 
 @settings(max_examples=40)
-@given(seed=st.integers(0, 99), count=st.integers(1, 12), shuffled=st.booleans(), unused=st.sampled_from([0.0, 0.7]))
+@given(
+    seed=st.integers(0, 99),
+    count=st.integers(1, 12),
+    shuffled=st.booleans(),
+    unused=st.sampled_from([0.0, 0.7]),
+)
 def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
     block, parts = assign_blocks(prefs, count), components(prefs)
@@ -70,7 +83,12 @@ def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
 
 
 @settings(max_examples=40)
-@given(seed=st.integers(0, 99), shards=st.integers(1, 5), shuffled=st.booleans(), unused=st.sampled_from([0.0, 0.7]))
+@given(
+    seed=st.integers(0, 99),
+    shards=st.integers(1, 5),
+    shuffled=st.booleans(),
+    unused=st.sampled_from([0.0, 0.7]),
+)
 def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
     layout, found = deal(prefs, shards), []
@@ -84,7 +102,14 @@ def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
             assert bucket.chosen.shape[::2] == ids.shape
             for shard, shot, place in zip(*np.nonzero(bucket.weight), strict=True):
                 at = shard, shot, place
-                found.append((ids[shard, place], rows[bucket.chosen[at]], rows[bucket.rejected[at]], bucket.weight[at]))
+                found.append(
+                    (
+                        ids[shard, place],
+                        rows[bucket.chosen[at]],
+                        rows[bucket.rejected[at]],
+                        bucket.weight[at],
+                    )
+                )
     expected = zip(prefs.user, prefs.chosen, prefs.rejected, prefs.weight, strict=True)
     assert sorted(found) == sorted(expected)
 
@@ -102,16 +127,23 @@ def test_runs_of_the_table_are_not_copied_and_few_rows_in_use_are():
 
 @pytest.mark.parametrize("texts_of_their_own", [False, True])
 def test_the_texts_of_a_user_are_spread_over_blocks(texts_of_their_own):
-    """Texts in the order of the users who judged them: a run of the table would be a few users' pairs, all of them."""
+    """Texts in the order of the users who judged them: a run of the table would be a few users'
+    pairs, all of them.
+    """
     rng, users, each, count = np.random.default_rng(0), 30, 20, 10
     user = np.repeat(np.arange(users), each)
-    prompt = np.arange(users * each) if texts_of_their_own else rng.integers(users * 2, size=len(user))
+    prompt = (
+        np.arange(users * each) if texts_of_their_own else rng.integers(users * 2, size=len(user))
+    )
     table = rng.normal(size=(2 * users * each, 3)).astype(np.float32)
     prefs = from_arrays(table, 2 * prompt, 2 * prompt + 1, user)
     block = assign_blocks(prefs, count)
-    # Dealt without regard to users, twenty pairs stand in nine of ten blocks; in the order of users, in one or two.
+    # Dealt without regard to users, twenty pairs stand in nine of ten blocks; in the order of
+    # users, in one or two.
     assert np.mean([len(set(block[prefs.chosen[user == one]])) for one in range(users)]) > 7
-    in_runs = all(isinstance(part.rows, slice) for part in lay_out_blocks(prefs, deal(prefs), block))
+    in_runs = all(
+        isinstance(part.rows, slice) for part in lay_out_blocks(prefs, deal(prefs), block)
+    )
     assert in_runs != texts_of_their_own
 
 
@@ -138,14 +170,23 @@ def test_steps_equal_the_transcription(pooled):
     found = fit(prefs, config)
     state = start(prefs, config, key=jax.random.key(1))[1]
     directions = np.asarray(state.params["V"][0], np.float64)
-    layout, truth, block = deal(prefs), Transcription(prefs, config.simplex), assign_blocks(prefs, count)
+    layout, truth, block = (
+        deal(prefs),
+        Transcription(prefs, config.simplex),
+        assign_blocks(prefs, count),
+    )
     logits = layout.collect(state.logits, np.zeros(3, np.float32)).astype(np.float64)
     everybody, losses = truth.users, []
     adams = [Adam(None, squares=0.98), Adam(None, squares=0.98)]
     truth.share = {u: truth.share(rows) for u, rows in enumerate(everybody)}
     for step in range(24):
         number = np.random.default_rng(step // count).permutation(count)[step % count]
-        of_directions, of_logits, loss, counted = np.zeros_like(directions), np.zeros_like(logits), 0.0, 0.0
+        of_directions, of_logits, loss, counted = (
+            np.zeros_like(directions),
+            np.zeros_like(logits),
+            0.0,
+            0.0,
+        )
         for user, rows in enumerate(everybody):
             inside = block[prefs.chosen[rows]] == number
             share = truth.share[user][inside] * count
@@ -169,7 +210,9 @@ def test_steps_equal_the_transcription(pooled):
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])
 def test_eight_devices_are_one(mapping):
     prefs = problem(shuffled=True)
-    chex.assert_trees_all_close(fit(prefs, devices=jax.devices(), mapping=mapping), fit(prefs), rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_close(
+        fit(prefs, devices=jax.devices(), mapping=mapping), fit(prefs), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_chunks_are_the_whole():
@@ -189,10 +232,14 @@ def test_a_table_without_room_passes_through_the_device(monkeypatch):
 @pytest.mark.parametrize("devices", [1, 8])
 def test_one_program_for_all_blocks_and_the_state_is_donated(devices):
     _one_step.cache_clear()
-    running, state = start(problem(), CONFIG, key=jax.random.key(1), devices=jax.devices()[:devices])
+    running, state = start(
+        problem(), CONFIG, key=jax.random.key(1), devices=jax.devices()[:devices]
+    )
     before = jax.tree.leaves(state)
     state, _ = running.advance(state, 3)
     assert all(leaf.is_deleted() for leaf in before)
     running.advance(state, 9)
-    program = _one_step(simplex.step, make_basis(CONFIG, 3), CONFIG.simplex, "jit", tuple(jax.devices()[:devices]))
+    program = _one_step(
+        simplex.step, make_basis(CONFIG, 3), CONFIG.simplex, "jit", tuple(jax.devices()[:devices])
+    )
     assert program._cache_size() == 1

@@ -1,4 +1,6 @@
-"""Two real processes joined by `jax.distributed`: they fit together, stop at one's SIGTERM, resume, adapt, and save."""
+"""Two real processes joined by `jax.distributed`: they fit together, stop at one's SIGTERM, resume,
+adapt, and save.
+"""
 
 import dataclasses
 import json
@@ -57,7 +59,8 @@ PROCESS = """
 """
 FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 CONFIG = dataclasses.replace(
-    QUICK, fit=dataclasses.replace(QUICK.fit, simplex=dataclasses.replace(QUICK.fit.simplex, blocks=3))
+    QUICK,
+    fit=dataclasses.replace(QUICK.fit, simplex=dataclasses.replace(QUICK.fit.simplex, blocks=3)),
 )
 
 
@@ -69,19 +72,28 @@ def test_two_processes_are_one(tmp_path):
     env = {**os.environ, "XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu"}
     env |= {"TESTS": os.path.dirname(__file__), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", textwrap.dedent(PROCESS), str(tmp_path), str(port)]
-    processes = [subprocess.Popen([*command, str(i)], env=env, stderr=subprocess.PIPE, text=True) for i in range(2)]
+    processes = [
+        subprocess.Popen([*command, str(i)], env=env, stderr=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
     errors = []
     for process in processes:
         try:
             errors.append(process.communicate(timeout=150)[1])
         finally:
             process.kill()
-    if any("gloo" in error.lower() and "not" in error.lower() and "implement" in error.lower() for error in errors):
+    if any(
+        "gloo" in error.lower() and "not" in error.lower() and "implement" in error.lower()
+        for error in errors
+    ):
         pytest.skip("this platform cannot join processes")
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
 
     alone = run_fit(tmp_path / "cache", tmp_path / "alone", dataclasses.replace(CONFIG, devices=4))
-    (model, users), (expected, expected_users) = load(tmp_path / "run" / "model"), load(alone.run.path / "model")
+    (model, users), (expected, expected_users) = (
+        load(tmp_path / "run" / "model"),
+        load(alone.run.path / "model"),
+    )
     np.testing.assert_allclose(model.params["V"], expected.params["V"], atol=1e-4)
     np.testing.assert_allclose(users.weights, expected_users.weights, atol=1e-4)
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -91,4 +103,6 @@ def test_two_processes_are_one(tmp_path):
     found = np.empty_like(adapt(expected, load_cache(tmp_path / "cache")).weights)
     for number in range(2):
         found[number::2] = np.load(tmp_path / f"weights-{number}.npy")
-    np.testing.assert_allclose(found, adapt(model, load_cache(tmp_path / "cache")).weights, atol=1e-5)
+    np.testing.assert_allclose(
+        found, adapt(model, load_cache(tmp_path / "cache")).weights, atol=1e-5
+    )

@@ -1,6 +1,7 @@
 """Users as they may come: every fit and every solve ends, says how, and nothing becomes NaN.
 
-All but one of the cases are eight users with 1, 4 or 8 pairs over the same table, so that they share compiled programs.
+All but one of the cases are eight users with 1, 4 or 8 pairs over the same table, so that they
+share compiled programs.
 """
 
 import jax
@@ -30,7 +31,11 @@ FAMILIES = {
         stretch=1.0,
         population=PopulationConfig(steps=30),
     ),
-    "simplex": FitConfig(family="simplex", rank=2, simplex=SimplexConfig(steps=60, learning_rate=0.3, temperature=1.0)),
+    "simplex": FitConfig(
+        family="simplex",
+        rank=2,
+        simplex=SimplexConfig(steps=60, learning_rate=0.3, temperature=1.0),
+    ),
 }
 
 
@@ -57,7 +62,9 @@ def labels_at_random():
 
 def everybody_agrees_and_is_separable():
     embeddings = table()
-    return from_arrays(embeddings, *better_first(embeddings, *random_pairs(), np.arange(1.0, DIM + 1)), USER)
+    return from_arrays(
+        embeddings, *better_first(embeddings, *random_pairs(), np.arange(1.0, DIM + 1)), USER
+    )
 
 
 def one_pair_again_and_again():
@@ -74,7 +81,10 @@ def contradictions():
     place = np.arange(len(USER)) - np.searchsorted(USER, USER)
     before = np.maximum(np.arange(len(USER)) - 1, 0)
     odd = place % 2 == 1
-    chosen, rejected = np.where(odd, rejected[before], chosen), np.where(odd, chosen[before], rejected)
+    chosen, rejected = (
+        np.where(odd, rejected[before], chosen),
+        np.where(odd, chosen[before], rejected),
+    )
     chosen[0], rejected[0] = 0, 1
     return from_arrays(embeddings, chosen, rejected, USER)
 
@@ -106,12 +116,18 @@ def tiny_embeddings():
 
 
 def users_do_not_differ():
-    """Noisy, but by one direction and the same for everybody: what eight users say, four say the half of."""
+    """Noisy, but by one direction and the same for everybody: what eight users say, four say the
+    half of.
+    """
     embeddings, (chosen, rejected) = table(), random_pairs()
     place = np.arange(len(USER)) - np.searchsorted(USER, USER)
-    chosen, rejected = better_first(embeddings, chosen[-8:][place], rejected[-8:][place], np.arange(1.0, DIM + 1))
+    chosen, rejected = better_first(
+        embeddings, chosen[-8:][place], rejected[-8:][place], np.arange(1.0, DIM + 1)
+    )
     flipped = place % 4 == 3
-    return from_arrays(embeddings, np.where(flipped, rejected, chosen), np.where(flipped, chosen, rejected), USER)
+    return from_arrays(
+        embeddings, np.where(flipped, rejected, chosen), np.where(flipped, chosen, rejected), USER
+    )
 
 
 def weights_of_zero():
@@ -127,7 +143,9 @@ def one_user():
 def camps_that_want_the_opposite():
     embeddings, (chosen, rejected) = table(), random_pairs()
     chosen, rejected = better_first(embeddings, chosen, rejected, np.ones(DIM))
-    return from_arrays(embeddings, *np.where(USER % 2, (chosen, rejected), (rejected, chosen)), USER)
+    return from_arrays(
+        embeddings, *np.where(USER % 2, (chosen, rejected), (rejected, chosen)), USER
+    )
 
 
 CASES = [
@@ -172,17 +190,22 @@ def test_it_ends_and_nothing_is_nan(case, family):
     probability = margins(model, again, prefs).probability
     assert ((probability >= 0) & (probability <= 1)).all()
     assert (margins(model, again, prefs).variance >= 0).all()
-    # Each user's solve has ended at its optimum, whatever the data; or says that it has not, where margins of 1e14 logits
-    # (the paper's objective takes embeddings as they are) leave no digit of the weights in a float32.
+    # Each user's solve has ended at its optimum, whatever the data; or says that it has not, where
+    # margins of 1e14 logits (the paper's objective takes embeddings as they are) leave no digit of
+    # the weights in a float32.
     assert again.converged.all() or (case, family) == (huge_embeddings, "simplex"), again.grad_norm
-    np.testing.assert_array_equal(again.shots, np.bincount(prefs.user[prefs.weight > 0], minlength=prefs.num_users))
+    np.testing.assert_array_equal(
+        again.shots, np.bincount(prefs.user[prefs.weight > 0], minlength=prefs.num_users)
+    )
     if family == "simplex":
         np.testing.assert_allclose(again.weights.sum(axis=1), 1.0, atol=1e-5)
         assert (again.weights >= -1e-6).all()
     # What is said about the fit is no NaN either.
     prompt = prompts_of_responses(prefs)
     said = collapse(model, users, prefs.embeddings, prompt=prompt)
-    assert np.isfinite([said.shared, said.disagreement, said.effective_rank, said.same_users, *said.columns]).all()
+    assert np.isfinite(
+        [said.shared, said.disagreement, said.effective_rank, said.same_users, *said.columns]
+    ).all()
     found = axes(model, users.weights, prefs.embeddings, prompt=prompt)
     assert np.isfinite(found.loadings[prompt >= 0]).all()
     assert np.isfinite(found.scores).all()
@@ -209,7 +232,12 @@ def test_a_pair_given_twice_counts_twice():
     first = np.unique(prefs.user, return_index=True)[1]
     once = prefs.take_pairs(first)
     weighted = from_arrays(
-        prefs.embeddings, once.chosen, once.rejected, once.user, weight=prefs.pairs_per_user(), num_users=8
+        prefs.embeddings,
+        once.chosen,
+        once.rejected,
+        once.user,
+        weight=prefs.pairs_per_user(),
+        num_users=8,
     )
     np.testing.assert_allclose(adapt(model, weighted).weights, users.weights, atol=1e-4)
     np.testing.assert_allclose(adapt(model, weighted).covariance, users.covariance, atol=1e-4)
@@ -220,7 +248,9 @@ def test_a_direction_that_does_not_vary_changes_nothing(family):
     prefs, model, users, _ = fitted(constant_columns, family)
     shifted = np.asarray(prefs.embeddings) + np.array([3.0, 0, 0, 0, 0], np.float32)
     other = from_arrays(shifted, prefs.chosen, prefs.rejected, prefs.user)
-    np.testing.assert_allclose(margins(model, users, other).mean, margins(model, users, prefs).mean, atol=1e-3)
+    np.testing.assert_allclose(
+        margins(model, users, other).mean, margins(model, users, prefs).mean, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

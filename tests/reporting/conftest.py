@@ -16,7 +16,10 @@ _USERS = 15
 def scorer(personal):
     def score(shots, test):
         sure = shots.pairs_per_user()[test.user] if personal else 1.0
-        return Margins(0.3 * sure * np.cos(test.row + 0.0).astype(np.float32), np.ones(test.num_pairs, np.float32))
+        return Margins(
+            0.3 * sure * np.cos(test.row + 0.0).astype(np.float32),
+            np.ones(test.num_pairs, np.float32),
+        )
 
     return score
 
@@ -26,7 +29,10 @@ def results():
     rng = np.random.default_rng(0)
     chosen = rng.integers(20, size=12 * _USERS)
     prefs = from_arrays(
-        rng.normal(size=(20, 3)).astype(np.float32), chosen, (chosen + 1) % 20, np.repeat(np.arange(_USERS), 12)
+        rng.normal(size=(20, 3)).astype(np.float32),
+        chosen,
+        (chosen + 1) % 20,
+        np.repeat(np.arange(_USERS), 12),
     )
     rows, entries = [], []
     methods = {"personal": Method(scorer(True)), "ridge BT": Method(scorer(False))}
@@ -34,7 +40,9 @@ def results():
         cell = Cell("unseen", "unseen", prefs, prefs)
         rows += evaluate(methods, [cell], shots=(0, 2, 8), split=split, seed=split)
         who = {"unseen": np.arange(_USERS)}
-        entries.append(describe_split(who, units=("unseen",), unit="response", digest="0", split=split))
+        entries.append(
+            describe_split(who, units=("unseen",), unit="response", digest="0", split=split)
+        )
     axes = {
         "groups": {"seen users": rng.normal(size=(9, 3)), "unseen users": rng.normal(size=(4, 3))},
         "axes": [{"share": share, "high": [], "low": []} for share in (0.6, 0.2, 0.1)],

@@ -19,7 +19,11 @@ USERS = 15
 
 def test_every_figure_appears(results, tmp_path):
     files = save_figures(results, tmp_path / "figures", note="Where the pairs come from.")
-    assert sorted(path.name for path in files) == ["reliability-unseen.png", "shots-unseen.png", "users-here.png"]
+    assert sorted(path.name for path in files) == [
+        "reliability-unseen.png",
+        "shots-unseen.png",
+        "users-here.png",
+    ]
     for path in files:
         data = path.read_bytes()
         assert data[:8] == b"\x89PNG\r\n\x1a\n"
@@ -50,7 +54,9 @@ def test_reliability_shows_all_pairs_of_all_splits(results):
     confidence, accuracy = (np.asarray(values) for values in above.lines[1].get_data())
     assert (np.diff(confidence) > 0).all()
     rows = select(results, method="personal", control=None, shots=8)
-    right, count = (sum(np.sum(row["calibration"][name]) for row in rows) for name in ("right", "count"))
+    right, count = (
+        sum(np.sum(row["calibration"][name]) for row in rows) for name in ("right", "count")
+    )
     assert count == 2 * 12 * USERS
     np.testing.assert_allclose(np.average(accuracy), 100 * right / count, atol=5)
     np.testing.assert_allclose(below.patches[0].get_data().values.sum(), 100)
@@ -61,21 +67,27 @@ def test_users_and_the_population_are_on_the_map(results):
     (axes,) = users_figure(described, "here").axes
     drawn = {points.get_label(): points.get_offsets() for points in axes.collections}
     assert set(drawn) == {"seen users (9)", "unseen users (4)", "population"}
-    np.testing.assert_allclose(drawn["unseen users (4)"], np.array(described["groups"]["unseen users"])[:, :2])
+    np.testing.assert_allclose(
+        drawn["unseen users (4)"], np.array(described["groups"]["unseen users"])[:, :2]
+    )
     np.testing.assert_allclose(drawn["population"], [[0.5, -0.25]])
     assert "60 %" in axes.get_xlabel()
 
 
 def test_one_axis_is_a_histogram():
     groups = {"seen users": [[-1.0], [0.5], [2.0]], "unseen users": [[0.0]]}
-    (axes,) = users_figure({"groups": groups, "axes": [{"share": 1.0}], "population": [0.5]}, "$not maths$").axes
+    (axes,) = users_figure(
+        {"groups": groups, "axes": [{"share": 1.0}], "population": [0.5]}, "$not maths$"
+    ).axes
     assert sum(patch.get_height() for patch in axes.patches) == 4
     assert axes.get_ylabel() == "users"
     assert inline(axes.figure).startswith("data:image/png;base64,")
 
 
 def test_one_panel_says_what_it_says_beside_the_other(results):
-    (left,), (right,) = (shots_figure(results, panels=[panel]).axes for panel in ("accuracy", "gained"))
+    (left,), (right,) = (
+        shots_figure(results, panels=[panel]).axes for panel in ("accuracy", "gained")
+    )
     for alone, beside in zip((left, right), shots_figure(results).axes, strict=True):
         assert alone.get_ylabel() == beside.get_ylabel()
         for one, other in zip(alone.lines, beside.lines, strict=True):

@@ -1,4 +1,6 @@
-"""The page: everything on it, from JSON alone; nothing loaded, nothing run, whatever people have written."""
+"""The page: everything on it, from JSON alone; nothing loaded, nothing run, whatever people have
+written.
+"""
 
 import copy
 import json
@@ -53,10 +55,27 @@ def full(results):
         },
         {"share": 0.2, "high": [], "low": [{"response": 7, "loading": -0.1}]},
     ]
-    collapse = {"disagreement": 0.5, "shared": 1.0, "effective_rank": 1.3, "directions": 4, "same_users": 0.0}
-    collapse |= {"offset": 0.1, "between": 0.6, "within": 0.4, "warnings": ["column 3 of 4 adds nothing to rewards"]}
+    collapse = {
+        "disagreement": 0.5,
+        "shared": 1.0,
+        "effective_rank": 1.3,
+        "directions": 4,
+        "same_users": 0.0,
+    }
+    collapse |= {
+        "offset": 0.1,
+        "between": 0.6,
+        "within": 0.4,
+        "warnings": ["column 3 of 4 adds nothing to rewards"],
+    }
     groups = {ATTACK: np.random.default_rng(0).normal(size=(9, 2)).tolist()}
-    of = {"axes": axes, "groups": groups, "population": [0.5, -9.0], "disagreement": 0.5, "shared": 1.0}
+    of = {
+        "axes": axes,
+        "groups": groups,
+        "population": [0.5, -9.0],
+        "disagreement": 0.5,
+        "shared": 1.0,
+    }
     made["axes"] = {ATTACK: {**of, "collapse": collapse}}
     for entry in [*made["splits"], *made["rows"]]:
         entry["data"] = ATTACK
@@ -69,13 +88,24 @@ def test_what_people_wrote_is_text_and_nothing_else(full):
     read = Reader(text)
     assert "script" not in read.tags
     assert not [name for name, _ in read.attributes if name.startswith("on")]
-    assert {value[:22] for name, value in read.attributes if name == "src"} == {"data:image/png;base64,"}
-    assert not [name for name, _ in read.attributes if name in ("href", "xlink:href", "action", "srcset", "background")]
-    assert ("content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in read.attributes
+    assert {value[:22] for name, value in read.attributes if name == "src"} == {
+        "data:image/png;base64,"
+    }
+    assert not [
+        name
+        for name, _ in read.attributes
+        if name in ("href", "xlink:href", "action", "srcset", "background")
+    ]
+    assert (
+        "content",
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+    ) in read.attributes
     assert "url(" not in text
     assert "@import" not in text
     shown = [shown for shown in read.texts if shown == ATTACK]
-    assert len(shown) >= 6  # title, name, note, prompt, text, configuration ... whole, as they were written
+    assert (
+        len(shown) >= 6
+    )  # title, name, note, prompt, text, configuration ... whole, as they were written
 
 
 def test_the_page_says_what_the_results_say(full):
@@ -86,7 +116,12 @@ def test_the_page_says_what_the_results_say(full):
     assert "Unseen users, unseen responses" in text
     assert "Where the pairs come from." in text
     assert f"of {said['users']}; by chance at most" in text
-    for label in ("personal, 0 shots (population)", "personal, another user's weights", "ridge BT", "worst tenth, %"):
+    for label in (
+        "personal, 0 shots (population)",
+        "personal, another user's weights",
+        "ridge BT",
+        "worst tenth, %",
+    ):
         assert label in text
     assert "Axis 1 60 % of the disagreement" in text
     assert "Trees. 0.42" in text
@@ -95,14 +130,20 @@ def test_the_page_says_what_the_results_say(full):
     assert "effective rank of the disagreement 1.3 of 4" in text
     assert read.tags.count("img") == 4  # accuracy, gain, reliability, users
     assert read.tags.count("svg") == 2
-    heights = [float(value) for name, value in read.attributes if name == "height" and value != "40"]
+    heights = [
+        float(value) for name, value in read.attributes if name == "height" and value != "40"
+    ]
     assert max(heights) == 40.0
 
 
 def test_a_page_without_axes_and_of_several_splits(results):
     bare = {name: value for name, value in results.items() if name != "axes"}
     one, two = (
-        {**bare, "rows": [row for row in bare["rows"] if row["split"] == split], "splits": [bare["splits"][split]]}
+        {
+            **bare,
+            "rows": [row for row in bare["rows"] if row["split"] == split],
+            "splits": [bare["splits"][split]],
+        }
         for split in (0, 1)
     )
     text = page(join([one, two]))
@@ -110,7 +151,14 @@ def test_a_page_without_axes_and_of_several_splits(results):
     assert "Axis" not in text
     nobody = {
         **bare,
-        "axes": {"": {"axes": [], "groups": {"seen users": [[]] * 15}, "disagreement": 0.0, "shared": 1.0}},
+        "axes": {
+            "": {
+                "axes": [],
+                "groups": {"seen users": [[]] * 15},
+                "disagreement": 0.0,
+                "shared": 1.0,
+            }
+        },
     }
     assert "Users do not differ" in page(nobody)
     with pytest.raises(ValueError, match="nothing to report"):

@@ -1,4 +1,6 @@
-"""Runs: they end where an unbroken one ends, whatever happened on the way, and never on the wrong data."""
+"""Runs: they end where an unbroken one ends, whatever happened on the way, and never on the wrong
+data.
+"""
 
 import dataclasses
 import json
@@ -117,7 +119,8 @@ def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(cache, unbroken,
     config = dataclasses.replace(ONE_DEVICE, checkpoint_seconds=1e9)
     with monkeypatch.context() as patch:
         die_at(patch, step)
-        report = run_fit(cache, tmp_path / "run", config, resume=True)  # nothing is there: it begins
+        # nothing is there: it begins
+        report = run_fit(cache, tmp_path / "run", config, resume=True)
     assert signal.getsignal(signal.SIGTERM) == handler
     expected = min(25, 10 * (step // 10 + 1))
     assert (report.step, report.run.is_finished) == (expected, expected == 25)
@@ -185,7 +188,8 @@ KILLED = """
 
 
 def test_killed_again_and_again_it_ends_the_same(cache, unbroken, tmp_path):
-    # The flags of this process too: with another number of CPU devices sums are split in another way.
+    # The flags of this process too: with another number of CPU devices sums are split in another
+    # way.
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     steps = []
     for countdown in (9, 70, 110, 110):

@@ -20,7 +20,9 @@ def users_first(array, n_axes):
     return np.moveaxis(np.asarray(array, np.float64), range(n_axes), range(-n_axes, 0))
 
 
-@pytest.mark.parametrize(("n", "users"), [*((n, (5,)) for n in SIZES), (3, ()), (3, (2, 3)), (12, ()), (12, (2, 3))])
+@pytest.mark.parametrize(
+    ("n", "users"), [*((n, (5,)) for n in SIZES), (3, ()), (3, (2, 3)), (12, ()), (12, (2, 3))]
+)
 def test_against_numpy(n, users):
     matrix = positive_definite(n, users)
     right = np.random.default_rng(1).standard_normal((n, *users)).astype(np.float32)
@@ -30,7 +32,9 @@ def test_against_numpy(n, users):
     np.testing.assert_allclose(users_first(lower, 2), np.linalg.cholesky(truth), atol=2e-5 * n)
     expected = np.linalg.solve(truth, users_first(right, 1)[..., None])[..., 0]
     np.testing.assert_allclose(users_first(jax.jit(solve)(lower, right), 1), expected, atol=2e-5)
-    np.testing.assert_allclose(users_first(jax.jit(inverse)(lower), 2), np.linalg.inv(truth), atol=2e-5)
+    np.testing.assert_allclose(
+        users_first(jax.jit(inverse)(lower), 2), np.linalg.inv(truth), atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -46,7 +50,10 @@ def test_one_bad_user_leaves_the_others_alone(n):
     matrix = positive_definite(n, (4,))
     bad = matrix.at[..., 1].set(-jnp.eye(n)).at[0, 0, 2].set(jnp.nan)
     for least in (None, jnp.full((n, 4), 1e-3)):
-        lower, expected = np.asarray(cholesky(bad, least=least)), np.asarray(cholesky(matrix, least=least))
+        lower, expected = (
+            np.asarray(cholesky(bad, least=least)),
+            np.asarray(cholesky(matrix, least=least)),
+        )
         np.testing.assert_array_equal(lower[..., [0, 3]], expected[..., [0, 3]])
         assert np.isnan(lower[..., 2]).any()  # a NaN is never repaired
         assert np.isnan(lower[..., 1]).any() == (least is None)
@@ -54,13 +61,15 @@ def test_one_bad_user_leaves_the_others_alone(n):
 
 @pytest.mark.parametrize("n", [2, 8, 12])
 def test_a_small_diagonal_beside_a_large_rest_is_kept(n):
-    # f f' is 1e9 and the diagonal 1: float32 has lost the diagonal, and pivots come out as rounding of either sign.
+    # f f' is 1e9 and the diagonal 1: float32 has lost the diagonal, and pivots come out as rounding
+    # of either sign.
     feature = 1e4 * np.random.default_rng(0).standard_normal((n, 200))
     matrix = jnp.asarray(feature[:, None] * feature[None] + np.eye(n)[..., None], jnp.float32)
     assert np.isnan(cholesky(matrix)).any()
     lower = cholesky(matrix, least=jnp.ones((n, 200)))
     covariance = np.asarray(inverse(lower), np.float64)
-    # The truth (Sherman and Morrison) is I - f f' / (1 + |f|^2): nothing along f, and n - 1 in all across it.
+    # The truth (Sherman and Morrison) is I - f f' / (1 + |f|^2): nothing along f, and n - 1 in all
+    # across it.
     along = np.einsum("au,abu,bu->u", feature, covariance, feature) / np.sum(feature**2, axis=0)
     assert (along < 1e-6).all()
     across = np.trace(covariance)

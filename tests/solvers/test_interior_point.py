@@ -44,13 +44,20 @@ def slsqp(features, weight):
             start,
             jac=True,
             bounds=[(0.0, 1.0)] * rank,
-            constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones(rank)},
+            constraints={
+                "type": "eq",
+                "fun": lambda w: w.sum() - 1.0,
+                "jac": lambda w: np.ones(rank),
+            },
             method="SLSQP",
             options={"ftol": 1e-14, "maxiter": 500},
         )
         for start in starts
     ]
-    return min(loss(features, weight, np.maximum(one.x, 0.0) / np.maximum(one.x, 0.0).sum())[0] for one in found)
+    return min(
+        loss(features, weight, np.maximum(one.x, 0.0) / np.maximum(one.x, 0.0).sum())[0]
+        for one in found
+    )
 
 
 CASES = {
@@ -75,12 +82,16 @@ def test_against_scipy_and_the_gap_certifies(name):
     np.testing.assert_allclose(np.sum(found.weights, axis=0), 1.0, atol=1e-6)
     assert (np.asarray(found.weights) > 0).all()
     for user in range(16):
-        value = loss(features[..., user], weight[:, user], on_the_simplex(found.weights[:, user]))[0]
+        value = loss(features[..., user], weight[:, user], on_the_simplex(found.weights[:, user]))[
+            0
+        ]
         excess = value - slsqp(features[..., user], weight[:, user])
-        # The gap is a bound on the excess; scipy itself stops 1e-9 short, and float32 margins round by their size.
+        # The gap is a bound on the excess; scipy itself stops 1e-9 short, and float32 margins round
+        # by their size.
         assert excess <= float(found.gap[user]) + 1e-8 * max(1.0, scale)
         if bool(found.converged[user]):
-            # A pair's pull is off by a quarter of the rounding of its margin, and multiplies another margin.
+            # A pair's pull is off by a quarter of the rounding of its margin, and multiplies
+            # another margin.
             assert excess <= 2e-6 * max(1.0, 0.25 * scale**2)
 
 
@@ -92,7 +103,9 @@ def test_against_every_face_of_the_simplex(seed):
     for user in range(16):
         one = features[..., user]
         best = np.inf
-        for face in itertools.chain.from_iterable(itertools.combinations(range(3), n) for n in (1, 2, 3)):
+        for face in itertools.chain.from_iterable(
+            itertools.combinations(range(3), n) for n in (1, 2, 3)
+        ):
             of_face = one[list(face)].astype(np.float64)
             if len(face) == 1:
                 best = min(best, loss(of_face, np.ones(10), [1.0])[0])
@@ -116,7 +129,8 @@ def test_an_optimum_at_a_corner_and_on_an_edge():
     found = solve(corner, jnp.ones(4))
     np.testing.assert_allclose(found.weights, [1.0, 0.0, 0.0], atol=1e-5)
     assert bool(found.converged)
-    # Columns 0 and 1 agree on half of the pairs each; the loss of their mixture w, 1 - w is symmetric.
+    # Columns 0 and 1 agree on half of the pairs each; the loss of their mixture w, 1 - w is
+    # symmetric.
     edge = jnp.array([[1.0, 1.0, -1.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [-2.0] * 4])
     found = solve(edge, jnp.ones(4))
     np.testing.assert_allclose(found.weights, [0.5, 0.5, 0.0], atol=1e-5)
@@ -165,7 +179,9 @@ def test_one_user_is_the_same_alone_and_in_company():
 def test_padding_changes_nothing_and_weights_count():
     features = simulated(4, rank=5, shots=6, users=16)
     bare = solve(np.concatenate([features, features[:, :4]], axis=1), jnp.ones((10, 16)))
-    weight = np.concatenate([np.full((4, 16), 2.0), np.ones((2, 16)), np.zeros((4, 16))]).astype(np.float32)
+    weight = np.concatenate([np.full((4, 16), 2.0), np.ones((2, 16)), np.zeros((4, 16))]).astype(
+        np.float32
+    )
     rubbish = 1e3 * np.random.default_rng(0).standard_normal((5, 4, 16)).astype(np.float32)
     padded = solve(np.concatenate([features, rubbish], axis=1), weight)
     np.testing.assert_allclose(bare.weights, padded.weights, atol=1e-3)
@@ -213,5 +229,7 @@ def test_the_gradient_in_the_logits():
         def of_logits(a, user=user):
             return loss(features[..., user], np.ones(10), np.exp(a) / np.exp(a).sum())[0]
 
-        differences = [(of_logits(logits + h) - of_logits(logits - h)) / 2e-5 for h in 1e-5 * np.eye(5)]
+        differences = [
+            (of_logits(logits + h) - of_logits(logits - h)) / 2e-5 for h in 1e-5 * np.eye(5)
+        ]
         assert float(found.grad_norm[user]) == pytest.approx(np.linalg.norm(differences), rel=1e-3)

@@ -10,7 +10,9 @@ from lore_jax.solvers.likelihood import bradley_terry_loss, per_user_mean_weight
 def test_bradley_terry_against_float64():
     margin = np.linspace(-200, 200, 4001)
     expected = np.log1p(np.exp(-np.abs(margin))) + np.maximum(-margin, 0.0)
-    np.testing.assert_allclose(bradley_terry_loss(jnp.asarray(margin, jnp.float32)), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        bradley_terry_loss(jnp.asarray(margin, jnp.float32)), expected, rtol=1e-6, atol=1e-7
+    )
 
 
 def test_bradley_terry_is_finite_where_the_logarithm_of_a_sigmoid_is_not():
@@ -34,20 +36,28 @@ def test_per_user_mean_weights_against_a_loop():
     weight = rng.random(len(user)).astype(np.float32)
     weight[user == 5] = 0.0  # a user whose pairs do not count
     losses = rng.random(len(user))
-    found = np.sum(losses * np.asarray(per_user_mean_weights(jnp.array(user), jnp.array(weight), 8)))
-    means = [np.average(losses[user == u], weights=weight[user == u]) for u in range(8) if weight[user == u].sum() > 0]
+    found = np.sum(
+        losses * np.asarray(per_user_mean_weights(jnp.array(user), jnp.array(weight), 8))
+    )
+    means = [
+        np.average(losses[user == u], weights=weight[user == u])
+        for u in range(8)
+        if weight[user == u].sum() > 0
+    ]
     assert found == pytest.approx(sum(means), rel=1e-6)
 
 
 def test_the_anchor_against_numpy():
     rng = np.random.default_rng(1)
     directions, head = rng.standard_normal((6, 3)), rng.standard_normal(6)
-    cosines = [column @ head / np.linalg.norm(column) / np.linalg.norm(head) for column in directions.T]
+    cosines = [
+        column @ head / np.linalg.norm(column) / np.linalg.norm(head) for column in directions.T
+    ]
     found = anchor_penalty(jnp.asarray(directions, jnp.float32), jnp.asarray(head, jnp.float32))
     assert float(found) == pytest.approx(1.0 - np.mean(cosines), abs=1e-6)
-    assert float(anchor_penalty(3.0 * head[:, None] * jnp.ones((1, 4)), jnp.asarray(head))) == pytest.approx(
-        0, abs=1e-6
-    )
+    assert float(
+        anchor_penalty(3.0 * head[:, None] * jnp.ones((1, 4)), jnp.asarray(head))
+    ) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_anchor_depends_on_angles_alone():
@@ -65,6 +75,8 @@ def test_a_column_of_zeros_costs_one_and_is_pulled_nowhere():
     assert (np.asarray(gradient)[:, 1] == 0).all()
 
 
-@pytest.mark.parametrize(("step", "share"), [(0, 0), (19, 0), (20, 0), (35, 0.25), (50, 0.5), (80, 1), (99, 1)])
+@pytest.mark.parametrize(
+    ("step", "share"), [(0, 0), (19, 0), (20, 0), (35, 0.25), (50, 0.5), (80, 1), (99, 1)]
+)
 def test_the_schedule(step, share):
     assert float(anchor_schedule(jnp.array(step), 100)) == pytest.approx(share, abs=1e-6)

@@ -1,4 +1,6 @@
-"""The posterior under a mixture of camps against scipy in float64, camp by camp, and against quadrature."""
+"""The posterior under a mixture of camps against scipy in float64, camp by camp, and against
+quadrature.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +38,9 @@ def comparisons(seed=1, k=K):
 
 
 def expected(features, offset, weight, mixture):
-    """Mean and covariance of one user's deviation: per camp the mode of the log posterior, then the mixture."""
+    """Mean and covariance of one user's deviation: per camp the mode of the log posterior, then the
+    mixture.
+    """
     modes, covariances, evidences = [], [], []
     for log_share, centre, spread in zip(
         *(np.asarray(part, np.float64) for part in jax.tree.leaves(mixture)), strict=True
@@ -47,7 +51,10 @@ def expected(features, offset, weight, mixture):
         precision = np.linalg.inv(inside)
 
         def loss(d, centre=centre, precision=precision):
-            return weight @ np.logaddexp(0, -(offset + d @ features)) + (d - centre) @ precision @ (d - centre) / 2
+            return (
+                weight @ np.logaddexp(0, -(offset + d @ features))
+                + (d - centre) @ precision @ (d - centre) / 2
+            )
 
         mode = scipy.optimize.minimize(loss, centre, method="BFGS", options={"gtol": 1e-9}).x
         right = expit(offset + mode @ features)
@@ -55,7 +62,11 @@ def expected(features, offset, weight, mixture):
         modes.append(mode)
         covariances.append(np.linalg.inv(hessian))
         # Laplace: the prior's and the posterior's normalising constants; the powers of 2 pi cancel.
-        evidences.append(log_share - loss(mode) - (np.linalg.slogdet(inside)[1] + np.linalg.slogdet(hessian)[1]) / 2)
+        evidences.append(
+            log_share
+            - loss(mode)
+            - (np.linalg.slogdet(inside)[1] + np.linalg.slogdet(hessian)[1]) / 2
+        )
     share = np.exp(np.array(evidences) - logsumexp(evidences))
     mean = share @ np.array(modes)
     away = np.array(modes) - mean
@@ -74,7 +85,8 @@ def test_against_scipy():
 
 
 def test_one_dimension_against_quadrature():
-    # What Laplace approximates: the mean of the true posterior. Camps are apart, so that it has several modes.
+    # What Laplace approximates: the mean of the true posterior. Camps are apart, so that it has
+    # several modes.
     features, offset, weight = comparisons(k=1)
     mixture = camps(k=1, seed=2)
     found = solve(features, offset, weight, mixture)
@@ -127,7 +139,9 @@ def test_steps_lead_to_the_mode_and_its_evidence(camp):
     for _ in range(8):
         found = step(features, offset, weight, mixture, camp, deviation)
         deviation = found.deviation
-    alone = Mixture(*(leaf[camp : camp + 1] for leaf in (jnp.zeros(4), mixture.centre, mixture.spread)))
+    alone = Mixture(
+        *(leaf[camp : camp + 1] for leaf in (jnp.zeros(4), mixture.centre, mixture.spread))
+    )
     for user in range(USERS):
         mean, covariance = expected(features[..., user], offset[:, user], weight[:, user], alone)
         np.testing.assert_allclose(deviation[:, user], mean, atol=1e-3)
@@ -139,4 +153,6 @@ def test_steps_lead_to_the_mode_and_its_evidence(camp):
     for user in range(USERS):
         margin = offset[:, user] + drawn @ features[..., user]
         exact = np.log(np.mean(np.exp(-np.logaddexp(0, -margin) @ weight[:, user])))
-        np.testing.assert_allclose(found.log_evidence[user], exact, atol=0.2)  # Laplace is an approximation
+        np.testing.assert_allclose(
+            found.log_evidence[user], exact, atol=0.2
+        )  # Laplace is an approximation

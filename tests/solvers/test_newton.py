@@ -8,11 +8,15 @@ from sklearn.linear_model import LogisticRegression
 
 from lore_jax.solvers.newton import map_estimate
 
-solve = jax.jit(map_estimate)  # tests share shapes where they can: compiling takes longer than solving
+solve = jax.jit(
+    map_estimate
+)  # tests share shapes where they can: compiling takes longer than solving
 
 
 def simulated(seed, k, shots, users, scale=1.0, flipped=0.2):
-    """Features `[k, shots, users]` of users who choose by a weight of their own, now and then against it."""
+    """Features `[k, shots, users]` of users who choose by a weight of their own, now and then
+    against it.
+    """
     rng = np.random.default_rng(seed)
     features = scale * rng.standard_normal((k, shots, users))
     margin = np.einsum("ksu,ku->su", features, rng.standard_normal((k, users)))
@@ -55,7 +59,8 @@ def distance(found, mode, hessian):
     return np.sqrt(error @ hessian @ error)
 
 
-# Scale is the size of a feature in logits for a deviation of one: at 1 margins are ordinary, at 100 absurd.
+# Scale is the size of a feature in logits for a deviation of one: at 1 margins are ordinary, at 100
+# absurd.
 CASES = {
     "one column": {"k": 1, "shots": 5},
     "one shot": {"k": 3, "shots": 1},
@@ -95,7 +100,9 @@ def test_against_scikit_learn(scale):
     label = np.arange(20) % 2
     for user in range(12):
         rows = features[..., user].T * np.where(label, 1.0, -1.0)[:, None]
-        regression = LogisticRegression(C=1.0, fit_intercept=False, solver="newton-cholesky", tol=1e-10)
+        regression = LogisticRegression(
+            C=1.0, fit_intercept=False, solver="newton-cholesky", tol=1e-10
+        )
         regression.fit(rows, label, sample_weight=weight[:, user])
         np.testing.assert_allclose(found.deviation[:, user], regression.coef_[0], atol=1e-3)
 
@@ -120,7 +127,9 @@ def test_one_user_is_the_same_alone_and_in_company():
         np.testing.assert_allclose(together.deviation[:, user], alone.deviation, atol=2e-5)
         np.testing.assert_allclose(together.covariance[..., user], alone.covariance, atol=2e-5)
         assert int(together.steps[user]) == int(alone.steps)
-    mapped = jax.vmap(map_estimate, in_axes=-1, out_axes=-1)(features, offset, weight, jnp.zeros((4, 12)))
+    mapped = jax.vmap(map_estimate, in_axes=-1, out_axes=-1)(
+        features, offset, weight, jnp.zeros((4, 12))
+    )
     np.testing.assert_allclose(together.deviation, mapped.deviation, atol=2e-5)
 
 
@@ -130,7 +139,9 @@ def test_padding_changes_nothing():
     bare = solve(features, offset, weight, jnp.zeros((4, 12)))
     rng = np.random.default_rng(0)
     padded = solve(
-        np.concatenate([features, 1e3 * rng.standard_normal((4, 6, 12)).astype(np.float32)], axis=1),
+        np.concatenate(
+            [features, 1e3 * rng.standard_normal((4, 6, 12)).astype(np.float32)], axis=1
+        ),
         np.concatenate([offset, 1e3 * rng.standard_normal((6, 12)).astype(np.float32)]),
         np.pad(weight, ((0, 6), (0, 0))),
         jnp.zeros((4, 12)),
@@ -142,7 +153,12 @@ def test_padding_changes_nothing():
 
 def test_a_weight_of_two_is_a_pair_twice():
     features, offset = simulated(7, k=4, shots=10, users=12)
-    twice = solve(np.tile(features, (1, 2, 1)), np.tile(offset, (2, 1)), jnp.ones((20, 12)), jnp.zeros((4, 12)))
+    twice = solve(
+        np.tile(features, (1, 2, 1)),
+        np.tile(offset, (2, 1)),
+        jnp.ones((20, 12)),
+        jnp.zeros((4, 12)),
+    )
     heavy = solve(features, offset, jnp.full((10, 12), 2.0), jnp.zeros((4, 12)))
     np.testing.assert_allclose(twice.deviation, heavy.deviation, atol=1e-5)
 
@@ -158,7 +174,9 @@ def test_one_pair_many_times(scale):
     for user in range(12):
         f = features[:, 0, user].astype(np.float64)
         o = float(offset[0, user])
-        along = scipy.optimize.brentq(lambda a, f=f, o=o: a - 20 * expit(-(o + a * (f @ f))), 0.0, 20.0, xtol=1e-14)
+        along = scipy.optimize.brentq(
+            lambda a, f=f, o=o: a - 20 * expit(-(o + a * (f @ f))), 0.0, 20.0, xtol=1e-14
+        )
         s = expit(o + along * (f @ f))
         hessian = np.eye(4) + 20 * s * (1 - s) * np.outer(f, f)
         assert distance(found.deviation[:, user], along * f, hessian) < 2e-3
@@ -199,9 +217,14 @@ def test_every_step_descends():
             d = np.asarray(found.deviation, np.float64)
         else:
             d = np.zeros((4, 12))
-        of = [objective(features[..., u].astype(float), offset[:, u].astype(float), np.ones(20)) for u in range(12)]
+        of = [
+            objective(features[..., u].astype(float), offset[:, u].astype(float), np.ones(20))
+            for u in range(12)
+        ]
         values.append([of[u](d[:, u])[0] for u in range(12)])
-    assert (np.diff(values, axis=0) < 1e-3).all()  # nats; margins of a hundred logits round by a hundred-thousandth
+    assert (
+        np.diff(values, axis=0) < 1e-3
+    ).all()  # nats; margins of a hundred logits round by a hundred-thousandth
 
 
 def test_a_user_without_evidence_is_the_population():

@@ -8,14 +8,18 @@ K = 4
 
 
 @pytest.mark.parametrize("users", [(), (3,), (2, 5)])
-@pytest.mark.parametrize("shots", [0, 1, 7, 16, 45])  # unrolled; a loop; a loop and what it leaves over
+@pytest.mark.parametrize(
+    "shots", [0, 1, 7, 16, 45]
+)  # unrolled; a loop; a loop and what it leaves over
 def test_sums_are_those_of_einsum(shots, users):
     rng = np.random.default_rng(15)
     features, weights = rng.standard_normal((K, shots, *users)), rng.standard_normal((K, *users))
     pull, curvature = rng.standard_normal((shots, *users)), rng.random((shots, *users))
     root = rng.standard_normal((K, K, *users))
     covariance = np.einsum("ac...,bc...->ab...", root, root)
-    on_device = [jnp.asarray(x, jnp.float32) for x in (features, weights, pull, curvature, covariance)]
+    on_device = [
+        jnp.asarray(x, jnp.float32) for x in (features, weights, pull, curvature, covariance)
+    ]
 
     def check(found, subscripts, *arrays):
         np.testing.assert_allclose(found, np.einsum(subscripts, *arrays), rtol=1e-5, atol=3e-5)
@@ -26,4 +30,10 @@ def test_sums_are_those_of_einsum(shots, users):
     check(gradient, "as...,s...->a...", features, pull)
     lower = np.tril(np.ones((K, K)))
     check(hessian, "as...,s...,bs...,ab->ab...", features, curvature, features, lower)
-    check(quadratic_form(on_device[0], on_device[4]), "as...,ab...,bs...->s...", features, covariance, features)
+    check(
+        quadratic_form(on_device[0], on_device[4]),
+        "as...,ab...,bs...->s...",
+        features,
+        covariance,
+        features,
+    )

@@ -35,7 +35,9 @@ def gaussian_model(seed=0, columns=RANK):
 
 def simplex_model(seed=0):
     return dataclasses.replace(
-        gaussian_model(seed), population=Population(jnp.array([0.2, 0.3, 0.5]), jnp.zeros((RANK, 0))), family="simplex"
+        gaussian_model(seed),
+        population=Population(jnp.array([0.2, 0.3, 0.5]), jnp.zeros((RANK, 0))),
+        family="simplex",
     )
 
 
@@ -90,10 +92,14 @@ def test_against_scipy_in_the_weights_themselves():
 
 
 @pytest.mark.parametrize(
-    "model", [gaussian_model(), gaussian_model(columns=2), simplex_model()], ids=["full", "thin", "simplex"]
+    "model",
+    [gaussian_model(), gaussian_model(columns=2), simplex_model()],
+    ids=["full", "thin", "simplex"],
 )
 def test_bucketed_equals_one_at_a_time(model, monkeypatch):
-    monkeypatch.setattr(adapt_module, "_PAIRS_PER_CHUNK", {"cpu": 32})  # several chunks, the last one not full
+    monkeypatch.setattr(
+        adapt_module, "_PAIRS_PER_CHUNK", {"cpu": 32}
+    )  # several chunks, the last one not full
     prefs = preferences(RAGGED * 4)
     posterior = adapt(model, prefs)
     features = features_of(model, prefs)
@@ -102,7 +108,9 @@ def test_bucketed_equals_one_at_a_time(model, monkeypatch):
         mine = prefs.user == user
         padding = 40 - int(mine.sum())  # one program for everybody here
         alone = one_user(
-            model, np.pad(features[mine], ((0, padding), (0, 0))), np.pad(prefs.weight[mine], (0, padding))
+            model,
+            np.pad(features[mine], ((0, padding), (0, 0))),
+            np.pad(prefs.weight[mine], (0, padding)),
         )
         np.testing.assert_allclose(posterior.weights[user], alone.weights, atol=1e-4)
         np.testing.assert_allclose(posterior.covariance[user], alone.covariance, atol=1e-4)
@@ -127,14 +135,21 @@ def test_users_without_pairs_among_others():
     posterior = adapt(model, prefs)
     silent = np.array(RAGGED) == 0
     np.testing.assert_array_equal(posterior.shots, RAGGED)
-    np.testing.assert_array_equal(posterior.weights[silent], np.tile(model.population.mean, (silent.sum(), 1)))
+    np.testing.assert_array_equal(
+        posterior.weights[silent], np.tile(model.population.mean, (silent.sum(), 1))
+    )
     assert (posterior.steps[~silent] > 0).all()
-    assert (np.trace(posterior.covariance, axis1=1, axis2=2)[~silent] < np.trace(model.population.covariance)).all()
+    assert (
+        np.trace(posterior.covariance, axis1=1, axis2=2)[~silent]
+        < np.trace(model.population.covariance)
+    ).all()
 
 
 def test_pairs_of_weight_0_are_no_shots():
     model, prefs = gaussian_model(), preferences([4, 4])
-    half = dataclasses.replace(prefs, weight=np.where(np.arange(8) % 4 < 2, prefs.weight, 0.0).astype(np.float32))
+    half = dataclasses.replace(
+        prefs, weight=np.where(np.arange(8) % 4 < 2, prefs.weight, 0.0).astype(np.float32)
+    )
     found = adapt(model, half)
     assert found.shots.tolist() == [2, 2]
     expected = adapt(model, prefs.take_pairs(half.weight > 0))
@@ -160,7 +175,9 @@ def test_users_can_be_added_behind_those_adapted():
     model = gaussian_model()
     prefs = preferences([5, 6, 7, 0, 9])
     earlier = adapt(model, prefs.take_users(np.arange(3)))
-    np.testing.assert_allclose(adapt(model, prefs, start=earlier).weights, adapt(model, prefs).weights, atol=2e-3)
+    np.testing.assert_allclose(
+        adapt(model, prefs, start=earlier).weights, adapt(model, prefs).weights, atol=2e-3
+    )
     with pytest.raises(ValueError, match="start has 5 users, the preferences have 3"):
         adapt(model, prefs.take_users(np.arange(3)), start=adapt(model, prefs))
 
@@ -178,7 +195,9 @@ def test_a_model_without_spread_has_nothing_to_learn_from_users():
 def test_rewards_given_are_as_good_as_embeddings():
     model, prefs = gaussian_model(), preferences(RAGGED)
     table = rewards(model, prefs.embeddings).table
-    np.testing.assert_array_equal(adapt_rewards(model, table, prefs).weights, adapt(model, prefs).weights)
+    np.testing.assert_array_equal(
+        adapt_rewards(model, table, prefs).weights, adapt(model, prefs).weights
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -207,7 +226,9 @@ def test_as_many_compilations_as_lengths_of_buckets():
     assert programs() == before + 3
     adapt(model, of([3]))
     assert programs() == before + 4
-    adapt(model, of(np.ones(20_000, int)))  # many users come in larger chunks: one program more, whatever their number
+    adapt(
+        model, of(np.ones(20_000, int))
+    )  # many users come in larger chunks: one program more, whatever their number
     adapt(model, of(np.ones(40_000, int)))
     assert programs() == before + 5
 
@@ -237,7 +258,12 @@ def test_chunks_fit_the_backend():
 
 
 def test_no_array_of_pairs_and_dim_exists():
-    dim, responses, users, shots = 97, 83, 29, 7  # numbers that name their axis in the compiled program
+    dim, responses, users, shots = (
+        97,
+        83,
+        29,
+        7,
+    )  # numbers that name their axis in the compiled program
     model = dataclasses.replace(gaussian_model(), params={"V": jnp.ones((dim, RANK))})
 
     def whole(embeddings, chosen, rejected, weight):
@@ -245,8 +271,15 @@ def test_no_array_of_pairs_and_dim_exists():
         return adapt_user(model, jnp.moveaxis(table[chosen] - table[rejected], -1, 1), weight)
 
     index = jnp.zeros((shots, users), jnp.int32)
-    compiled = jax.jit(whole).lower(jnp.ones((responses, dim)), index, index, jnp.ones((shots, users))).compile()
-    shapes = {tuple(map(int, shape.split(","))) for shape in re.findall(r"f32\[([\d,]+)\]", compiled.as_text())}
+    compiled = (
+        jax.jit(whole)
+        .lower(jnp.ones((responses, dim)), index, index, jnp.ones((shots, users)))
+        .compile()
+    )
+    shapes = {
+        tuple(map(int, shape.split(",")))
+        for shape in re.findall(r"f32\[([\d,]+)\]", compiled.as_text())
+    }
     padded = RANK + -RANK % 4
     of_dim = {tuple(sorted(set(shape) - {1, RANK, padded})) for shape in shapes if dim in shape}
     assert of_dim <= {(dim,), (responses, dim)}
@@ -263,7 +296,9 @@ def test_a_user_with_a_nan_does_not_harm_the_others():
     posterior = adapt_rewards(model, jnp.asarray(table), prefs)
     assert posterior.converged.tolist() == [True, False, True]
     assert np.isnan(posterior.weights[1]).any()
-    np.testing.assert_allclose(posterior.weights[[0, 2]], adapt(model, prefs).weights[[0, 2]], atol=1e-6)
+    np.testing.assert_allclose(
+        posterior.weights[[0, 2]], adapt(model, prefs).weights[[0, 2]], atol=1e-6
+    )
 
 
 def test_taking_users():

@@ -39,7 +39,9 @@ def pairs(seed=0, num_pairs=PAIRS):
     rng = np.random.default_rng(seed)
     chosen = rng.integers(RESPONSES, size=num_pairs)
     rejected = (chosen + rng.integers(1, RESPONSES, size=num_pairs)) % RESPONSES
-    return from_arrays(TABLE, chosen, rejected, rng.integers(USERS, size=num_pairs), num_users=USERS)
+    return from_arrays(
+        TABLE, chosen, rejected, rng.integers(USERS, size=num_pairs), num_users=USERS
+    )
 
 
 def test_margins_against_numpy():
@@ -70,7 +72,8 @@ def test_what_is_not_known_of_new_responses_adds_to_the_variance():
     values = np.random.default_rng(2).standard_normal((len(known), RANK)).astype(np.float32)
     tau2 = np.array([0.5, 0.0, 2.0], np.float32)
     model = dataclasses.replace(
-        MODEL, terms=ResponseTerms(response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2))
+        MODEL,
+        terms=ResponseTerms(response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2)),
     )
     table = REWARDS.copy()
     table[known] += values
@@ -82,7 +85,9 @@ def test_what_is_not_known_of_new_responses_adds_to_the_variance():
         new = sum(end % 2 for end in ends)
         second = WEIGHTS[user] ** 2 + np.diag(COVARIANCE[user])
         assert found.mean[i] == pytest.approx(feature @ WEIGHTS[user], abs=1e-4)
-        assert found.variance[i] == pytest.approx(feature @ COVARIANCE[user] @ feature + new * tau2 @ second, rel=1e-4)
+        assert found.variance[i] == pytest.approx(
+            feature @ COVARIANCE[user] @ feature + new * tau2 @ second, rel=1e-4
+        )
 
 
 def test_the_probit_approximation_against_quadrature():
@@ -111,7 +116,10 @@ def test_intervals_are_those_of_a_normal_distribution(level):
 
 
 def test_a_margin_is_decided_where_a_normal_distribution_leaves_zero_out():
-    mean, variance = np.array([1.0, -1.0, 1.0, -3.0, 0.0, 0.2]), np.array([0.25, 0.25, 1.0, 1.0, 0.0, 0.0])
+    mean, variance = (
+        np.array([1.0, -1.0, 1.0, -3.0, 0.0, 0.2]),
+        np.array([0.25, 0.25, 1.0, 1.0, 0.0, 0.0]),
+    )
     found = Margins(mean, variance)
     for level in (0.5, 0.9, 0.99):
         wrong_side = scipy.stats.norm.cdf(-np.abs(mean) / np.sqrt(np.maximum(variance, 1e-12)))
@@ -123,7 +131,9 @@ def test_a_margin_is_decided_where_a_normal_distribution_leaves_zero_out():
 def test_a_level_that_is_no_probability_is_refused(level):
     found = Margins(np.zeros(2), np.ones(2))
     for ask in (found.interval, found.decided, lambda level: found.or_population(found, level)):
-        with pytest.raises(ValueError, match=rf"level is {level}: a probability above 0 and below 1 is expected"):
+        with pytest.raises(
+            ValueError, match=rf"level is {level}: a probability above 0 and below 1 is expected"
+        ):
             ask(level)
 
 
@@ -153,7 +163,9 @@ def test_samples_have_the_moments_of_the_posterior():
     for user in range(USERS):
         error = 5 * np.sqrt(np.diag(COVARIANCE[user]) / 40_000)
         assert (np.abs(drawn[user].mean(axis=0) - WEIGHTS[user]) < error).all()
-        np.testing.assert_allclose(np.cov(drawn[user].T), COVARIANCE[user], atol=0.03 * np.trace(COVARIANCE[user]))
+        np.testing.assert_allclose(
+            np.cov(drawn[user].T), COVARIANCE[user], atol=0.03 * np.trace(COVARIANCE[user])
+        )
         # Users and draws are independent of each other.
         assert abs(np.corrcoef(drawn[user, 1:, 0], drawn[user, :-1, 0])[0, 1]) < 0.03
         assert abs(np.corrcoef(drawn[user, :, 0], drawn[user - 1, :, 0])[0, 1]) < 0.03
@@ -164,7 +176,9 @@ def test_samples_of_a_singular_covariance_stay_in_its_range():
     column = rng.standard_normal((4, 5, 2)).astype(np.float32)
     column[:, 0] = 0.0  # the population direction has no covariance
     weights = rng.standard_normal((4, 5)).astype(np.float32)
-    posterior = Posterior(weights, column @ column.transpose(0, 2, 1), *(np.zeros(4) for _ in range(4)))
+    posterior = Posterior(
+        weights, column @ column.transpose(0, 2, 1), *(np.zeros(4) for _ in range(4))
+    )
     away = sample_weights(posterior, 100, key=jax.random.key(1)) - weights[:, None]
     assert np.linalg.norm(away) > 10
     np.testing.assert_allclose(away[:, :, 0], 0.0, atol=1e-5)
@@ -183,7 +197,9 @@ def test_samples_without_spread_are_the_weights():
 
 def test_predict_proba_is_that_of_the_margins_and_of_the_population_without_shots():
     prefs = pairs(3)
-    np.testing.assert_array_equal(predict_proba(MODEL, POSTERIOR, prefs), margins(MODEL, POSTERIOR, prefs).probability)
+    np.testing.assert_array_equal(
+        predict_proba(MODEL, POSTERIOR, prefs), margins(MODEL, POSTERIOR, prefs).probability
+    )
     nobody = population_posterior(MODEL, USERS)
     found = margins(MODEL, nobody, prefs)
     feature = REWARDS[prefs.chosen] - REWARDS[prefs.rejected]
@@ -208,7 +224,9 @@ def test_scores_against_numpy(at_a_time, monkeypatch):
     everything = score(MODEL, POSTERIOR, TABLE)
     np.testing.assert_allclose(everything, WEIGHTS @ REWARDS.T, atol=1e-5)
     shared = np.array([7, 2, 2, 11])
-    np.testing.assert_allclose(score(MODEL, POSTERIOR, TABLE, shared), (WEIGHTS @ REWARDS.T)[:, shared], atol=1e-5)
+    np.testing.assert_allclose(
+        score(MODEL, POSTERIOR, TABLE, shared), (WEIGHTS @ REWARDS.T)[:, shared], atol=1e-5
+    )
     own = np.random.default_rng(5).integers(RESPONSES, size=(USERS, 6))
     expected = np.take_along_axis(WEIGHTS @ REWARDS.T, own, axis=1)
     np.testing.assert_allclose(score(MODEL, POSTERIOR, TABLE, own), expected, atol=1e-5)
@@ -225,7 +243,11 @@ def test_the_best_against_a_full_sort(top_k):
         assert values.shape == rows.shape == (USERS, top_k)
         for user in range(USERS):
             mine = (
-                np.arange(RESPONSES) if candidates is None else candidates[user] if candidates.ndim == 2 else candidates
+                np.arange(RESPONSES)
+                if candidates is None
+                else candidates[user]
+                if candidates.ndim == 2
+                else candidates
             )
             best = mine[np.argsort(-scores[user, mine])][:top_k]
             assert rows[user].tolist() == best.tolist()
@@ -235,7 +257,9 @@ def test_the_best_against_a_full_sort(top_k):
 def test_more_users_than_a_batch():
     users = 2500
     weights = np.random.default_rng(6).standard_normal((users, RANK)).astype(np.float32)
-    posterior = Posterior(weights, np.zeros((users, RANK, RANK), np.float32), *(np.zeros(users) for _ in range(4)))
+    posterior = Posterior(
+        weights, np.zeros((users, RANK, RANK), np.float32), *(np.zeros(users) for _ in range(4))
+    )
     _, rows = score(MODEL, posterior, TABLE, top_k=1)
     np.testing.assert_array_equal(rows[:, 0], np.argmax(weights @ REWARDS.T, axis=1))
 
@@ -245,7 +269,11 @@ def test_more_users_than_a_batch():
     [
         ([0, 12], None, "candidates holds 12, outside a table of 12 responses"),
         ([-1, 2], None, "candidates holds -1"),
-        ([0.0, 1.0], None, r"candidates has dtype float64 and shape \(2,\): integers \[c\] or \[users, c\]"),
+        (
+            [0.0, 1.0],
+            None,
+            r"candidates has dtype float64 and shape \(2,\): integers \[c\] or \[users, c\]",
+        ),
         (np.zeros((1, 2, 3), int), None, r"shape \(1, 2, 3\)"),
         (np.zeros((4, 2), int), None, "candidates is for 4 users, the posterior has 5"),
         ([0, 1], 3, "top_k is 3: 1 to 2, the number of candidates"),

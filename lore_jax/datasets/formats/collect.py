@@ -1,4 +1,6 @@
-"""Comparisons of a published data set, collected one by one into the pairs and the table that `embed` takes."""
+"""Comparisons of a published data set, collected one by one into the pairs and the table that
+`embed` takes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ class Published(NamedTuple):
     """A published data set as pairs, and what was left out of it.
 
     Attributes:
-        pairs: the pairs; `extra` holds what is known of each of them (`column` gives it as an array).
+        pairs: the pairs; `extra` holds what is known of each of them (`column` gives it as an
+            array).
         counts: what was read, dropped or repeated, by name.
         users: what is known of each user, by name; empty if nothing is.
     """
@@ -52,7 +55,14 @@ class PairCollector:
         self._extra: list[dict[str, Any]] = []
 
     def add(
-        self, place: str, user: str, unit: str, prompt: Sequence[Message], chosen: str, rejected: str, **extra: Any
+        self,
+        place: str,
+        user: str,
+        unit: str,
+        prompt: Sequence[Message],
+        chosen: str,
+        rejected: str,
+        **extra: Any,
     ) -> None:
         """Adds a comparison; one that holds nothing to compare is counted instead.
 
@@ -66,7 +76,8 @@ class PairCollector:
             **extra: further columns.
 
         Raises:
-            ValueError: the prompt does not end with a turn of the user's, or a reply is a list rendered as text.
+            ValueError: the prompt does not end with a turn of the user's, or a reply is a list
+                rendered as text.
         """
         chosen, rejected = chosen.strip(), rejected.strip()
         if not chosen or not rejected:
@@ -82,7 +93,10 @@ class PairCollector:
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
         best, other = (self._table.row(tuple(prompt), reply) for reply in (chosen, rejected))
-        who, where = self._users.setdefault(user, len(self._users)), self._units.setdefault(unit, len(self._units))
+        who, where = (
+            self._users.setdefault(user, len(self._users)),
+            self._units.setdefault(unit, len(self._units)),
+        )
         self._columns.append((best, other, who, where))
         self._extra.append(extra)
 
@@ -107,10 +121,13 @@ class PairCollector:
             prompt=unit,
             weight=np.ones(len(user), np.float32),
             user_ids=list(self._users),
-            num_duplicates=len(user) - len(np.unique(np.stack([user, chosen, rejected], axis=1), axis=0)),
+            num_duplicates=len(user)
+            - len(np.unique(np.stack([user, chosen, rejected], axis=1), axis=0)),
             responses=self._table.responses,
             extra=self._extra,
         )
         self.counts["duplicated pairs, kept"] += pairs.num_duplicates
         known = {name: users[name] for name in self._users if name in users} if users else {}
-        return Published(pairs, {name: count for name, count in self.counts.items() if count}, known)
+        return Published(
+            pairs, {name: count for name, count in self.counts.items() if count}, known
+        )

@@ -1,4 +1,6 @@
-"""Where a published data set is: a folder or file on this machine, or its home, fetched only when asked by that name."""
+"""Where a published data set is: a folder or file on this machine, or its home, fetched only when
+asked by that name.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class Home(NamedTuple):
 
 
 def locate(data: str | os.PathLike[str], home: Home) -> Path:
-    """The folder or file of a data set; `home.name` itself is fetched from the hub (into its cache), nothing else is.
+    """The folder or file of a data set; `home.name` itself is fetched from the hub (into its
+    cache), nothing else is.
 
     Args:
         data: a folder, a file, or `home.name`.
@@ -43,7 +46,9 @@ def locate(data: str | os.PathLike[str], home: Home) -> Path:
     if path.exists():
         return path
     if str(data) != home.name:
-        raise FileNotFoundError(f"{data} is not there: a folder is expected, or {home.name!r} to fetch it from the hub")
+        raise FileNotFoundError(
+            f"{data} is not there: a folder is expected, or {home.name!r} to fetch it from the hub"
+        )
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
@@ -53,7 +58,10 @@ def locate(data: str | os.PathLike[str], home: Home) -> Path:
     try:
         return Path(
             snapshot_download(
-                home.name, repo_type="dataset", revision=home.revision, allow_patterns=list(home.patterns)
+                home.name,
+                repo_type="dataset",
+                revision=home.revision,
+                allow_patterns=list(home.patterns),
             )
         )
     except Exception as error:  # of the hub's own kinds, of its transport's, and the system's

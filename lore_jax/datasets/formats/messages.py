@@ -1,8 +1,9 @@
 """Prompt and replies of one row, brought to one form: a tuple of chat messages, and two texts.
 
-The three spellings of preference data sets (as in TRL) are understood: strings; the assistant's turn as a list of one
-message; whole conversations that repeat the prompt. Both sides must be spelt alike, because a difference in spelling
-between chosen and rejected is a label that every model finds before it finds a preference.
+The three spellings of preference data sets (as in TRL) are understood: strings; the assistant's
+turn as a list of one message; whole conversations that repeat the prompt. Both sides must be spelt
+alike, because a difference in spelling between chosen and rejected is a label that every model
+finds before it finds a preference.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# Python's way of writing a list of strings or of messages; JSON's double quotes alone may be an honest reply.
+# Python's way of writing a list of strings or of messages; JSON's double quotes alone may be an
+# honest reply.
 _LIST_AS_TEXT = re.compile(r"""\s*\[(?:'.*['"]|".*'|\{['"]role['"].*\})\]\s*""", re.DOTALL)
 
 
@@ -42,11 +44,13 @@ class Comparison(NamedTuple):
 
 
 def parse_comparison(row: Mapping[str, Any]) -> Comparison:
-    """Reads prompt and replies from the columns prompt, system (both optional), chosen and rejected of a row.
+    """Reads prompt and replies from the columns prompt, system (both optional), chosen and rejected
+    of a row.
 
     Args:
-        row: the columns by name. Prompt, chosen and rejected are strings or lists of `{"role": ..., "content": ...}`;
-            the prompt may be absent where chosen and rejected are whole conversations.
+        row: the columns by name. Prompt, chosen and rejected are strings or lists of `{"role": ...,
+            "content": ...}`; the prompt may be absent where chosen and rejected are whole
+            conversations.
 
     Returns:
         The comparison.
@@ -60,7 +64,9 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
     """
     sides = {name: _side(name, row[name]) for name in ("chosen", "rejected")}
     if isinstance(row["chosen"], str) != isinstance(row["rejected"], str):
-        raise ValueError("chosen and rejected are a text and a list of messages: both must be of one kind")
+        raise ValueError(
+            "chosen and rejected are a text and a list of messages: both must be of one kind"
+        )
     prompt = _prompt(row)
     replies = {}
     for name, (head, reply) in sides.items():
@@ -73,9 +79,13 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
     if prompt is None:
         prompt = sides["chosen"][0]
         if prompt != sides["rejected"][0]:
-            raise ValueError("chosen and rejected differ before the last reply: one prompt for both is expected")
+            raise ValueError(
+                "chosen and rejected differ before the last reply: one prompt for both is expected"
+            )
         if not prompt:
-            raise ValueError("there is no prompt: neither a column of that name nor whole conversations")
+            raise ValueError(
+                "there is no prompt: neither a column of that name nor whole conversations"
+            )
         if isinstance(row.get("system"), str) and row["system"]:
             prompt = _with_system(row["system"], prompt)
     check_prompt("prompt", prompt)
@@ -98,7 +108,9 @@ def parse_conversation(name: str, value: Any) -> tuple[tuple[Message, ...], str]
         ValueError: one line that begins with `name`.
     """
     if not isinstance(value, list):
-        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a list of messages is expected")
+        raise ValueError(
+            f"{name} is {kind_of(value)} ({_short(value)}): a list of messages is expected"
+        )
     prompt, reply = _side(name, value)
     if not prompt:
         raise ValueError(f"{name} has no turn before the reply: a prompt is expected")
@@ -108,9 +120,13 @@ def parse_conversation(name: str, value: Any) -> tuple[tuple[Message, ...], str]
 
 
 def parse_messages(name: str, value: Any) -> tuple[Message, ...]:
-    """Reads a list of `{"role": ..., "content": ...}`; the message of what it refuses begins with `name`."""
+    """Reads a list of `{"role": ..., "content": ...}`; the message of what it refuses begins with
+    `name`.
+    """
     if not isinstance(value, list):
-        raise ValueError(f"{name} is {kind_of(value)} ({_short(value)}): a text or a list of messages is expected")
+        raise ValueError(
+            f"{name} is {kind_of(value)} ({_short(value)}): a text or a list of messages is expected"
+        )
     messages = []
     for number, message in enumerate(value):
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
@@ -130,7 +146,9 @@ def parse_messages(name: str, value: Any) -> tuple[Message, ...]:
 
 
 def check_prompt(name: str, prompt: tuple[Message, ...]) -> None:
-    """Refuses a prompt whose turns are unknown or do not alternate up to the user's; the message begins with `name`."""
+    """Refuses a prompt whose turns are unknown or do not alternate up to the user's; the message
+    begins with `name`.
+    """
     _check_turns(name, prompt)
     if not prompt or prompt[-1].role != "user":
         last = f"the turn of {prompt[-1].role!r}" if prompt else "nothing"
@@ -140,7 +158,9 @@ def check_prompt(name: str, prompt: tuple[Message, ...]) -> None:
 def check_reply(name: str, reply: str) -> None:
     """Refuses a reply that is empty, or a list rendered as text; the message begins with `name`."""
     if _LIST_AS_TEXT.fullmatch(reply):
-        raise ValueError(f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected")
+        raise ValueError(
+            f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected"
+        )
     if not reply.strip():
         raise ValueError(f"{name} is an empty reply")
 
@@ -155,7 +175,9 @@ def kind_of(value: Any) -> str:
         str: "a text",
         list: "a list",
     }
-    return kinds.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
+    return kinds.get(
+        type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+    )
 
 
 def _prompt(row: Mapping[str, Any]) -> tuple[Message, ...] | None:
@@ -166,7 +188,9 @@ def _prompt(row: Mapping[str, Any]) -> tuple[Message, ...] | None:
         if isinstance(row["chosen"], str):
             raise ValueError("prompt is null: a text or a list of messages is expected")
         return None
-    prompt = (Message("user", value),) if isinstance(value, str) else parse_messages("prompt", value)
+    prompt = (
+        (Message("user", value),) if isinstance(value, str) else parse_messages("prompt", value)
+    )
     if not prompt or not prompt[-1].content.strip():
         raise ValueError("prompt is empty")
     return _with_system(system, prompt) if system else prompt
@@ -188,7 +212,9 @@ def _check_turns(name: str, messages: tuple[Message, ...]) -> None:
         expected = ("user", "assistant")[number % 2]
         if message.role != expected:
             place = number + len(messages) - len(_without_system(messages))
-            raise ValueError(f"{name}: message {place} is the turn of {message.role!r}: {expected!r} is expected there")
+            raise ValueError(
+                f"{name}: message {place} is the turn of {message.role!r}: {expected!r} is expected there"
+            )
 
 
 def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -1,7 +1,9 @@
-"""Rows of published files, each with its place: JSONL, Parquet, Arrow (a `datasets` folder) and CSV.
+"""Rows of published files, each with its place: JSONL, Parquet, Arrow (a `datasets` folder) and
+CSV.
 
-The format is told by the first bytes, not by the name. What is not a whole file of rows is refused where it breaks: an
-error page saved under the name of the data, a download that stopped, another schema.
+The format is told by the first bytes, not by the name. What is not a whole file of rows is refused
+where it breaks: an error page saved under the name of the data, a download that stopped, another
+schema.
 """
 
 from __future__ import annotations
@@ -57,15 +59,16 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
 
 
 def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
-    """The data files in a folder and below, in order; of the formats that hold some of a name's rows, one alone.
+    """The data files in a folder and below, in order; of the formats that hold some of a name's
+    rows, one alone.
 
     Args:
         folder: where to look; a file stands for itself.
         name: only files whose path below the folder contains it.
 
     Returns:
-        The files, sorted. A data set that is there twice, as Parquet and as JSONL, would count twice: the format of the
-        most files is taken, the others are left.
+        The files, sorted. A data set that is there twice, as Parquet and as JSONL, would count
+        twice: the format of the most files is taken, the others are left.
 
     Raises:
         FileNotFoundError: there are none; the message says what is there.
@@ -73,20 +76,34 @@ def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
     folder = Path(folder)
     if folder.is_file():
         return [folder]
-    there = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
-    files = [path for path in there if path.suffix in _SUFFIXES and name in str(path.relative_to(folder))]
-    files = [path for path in files if path.name not in ("dataset_info.json", "state.json", "dataset_dict.json")]
+    there = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not _is_hidden(path.relative_to(folder))
+    )
+    files = [
+        path for path in there if path.suffix in _SUFFIXES and name in str(path.relative_to(folder))
+    ]
+    files = [
+        path
+        for path in files
+        if path.name not in ("dataset_info.json", "state.json", "dataset_dict.json")
+    ]
     if not files:
         found = ", ".join(str(path.relative_to(folder)) for path in there[:5]) or "nothing"
         wanted = f"{name!r} in its path" if name else "rows"
-        raise FileNotFoundError(f"{folder} holds no {' or '.join(_SUFFIXES)} file with {wanted}; found {found}")
+        raise FileNotFoundError(
+            f"{folder} holds no {' or '.join(_SUFFIXES)} file with {wanted}; found {found}"
+        )
     kinds = [path.suffix for path in files]
     kind = max(dict.fromkeys(kinds), key=kinds.count)
     return [path for path in files if path.suffix == kind]
 
 
 def require_columns(place: str, row: Mapping[str, Any], columns: Sequence[str]) -> None:
-    """Refuses a row of another schema: the message says which columns were expected, and which were found."""
+    """Refuses a row of another schema: the message says which columns were expected, and which were
+    found.
+    """
     missing = [name for name in columns if name not in row]
     if missing:
         found = ", ".join(map(repr, row)) or "nothing"
@@ -97,7 +114,9 @@ def require_columns(place: str, row: Mapping[str, Any], columns: Sequence[str]) 
 
 
 def a_text(place: str, name: str, value: Any, *, empty: bool = False) -> str:
-    """A cell that must be a text, without blanks around it; the message of what is refused names place and column."""
+    """A cell that must be a text, without blanks around it; the message of what is refused names
+    place and column.
+    """
     if not isinstance(value, str):
         raise ValueError(f"{place}: {name} is {kind_of(value)}: a text is expected")
     text = value.strip()
@@ -107,7 +126,8 @@ def a_text(place: str, name: str, value: Any, *, empty: bool = False) -> str:
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file, each with its place (`file line N`); the columns needed are checked in the header.
+    """The rows of a CSV file, each with its place (`file line N`); the columns needed are checked
+    in the header.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -125,7 +145,9 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dic
                 raise ValueError(f"{path}: column {missing[0]!r} is missing; found {found[:200]}")
             for row in reader:
                 if len(row) != len(header):
-                    raise ValueError(f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
+                    raise ValueError(
+                        f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(header)}"
+                    )
                 yield f"{path} line {reader.line_num}", dict(zip(header, row, strict=True))
         except UnicodeDecodeError:
             raise ValueError(f"{path} after line {reader.line_num}: not UTF-8 text") from None
@@ -137,7 +159,10 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dic
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     size = path.stat().st_size
-    with open(path, "rb") as file, tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as bar:
+    with (
+        open(path, "rb") as file,
+        tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as bar,
+    ):
         for number, data in enumerate(file, start=1):
             bar.update(len(data))
             place = f"{path} line {number}"
@@ -148,12 +173,16 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
             if not line:
                 continue
             if line.startswith("<"):
-                raise ValueError(f"{place}: {line[:40]!r} is HTML or XML, not JSONL: was an error page downloaded?")
+                raise ValueError(
+                    f"{place}: {line[:40]!r} is HTML or XML, not JSONL: was an error page downloaded?"
+                )
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 what = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
-                raise ValueError(f"{place}: not a whole JSON object ({what}): {line[:40]!r}") from None
+                raise ValueError(
+                    f"{place}: not a whole JSON object ({what}): {line[:40]!r}"
+                ) from None
             if not isinstance(row, dict):
                 raise ValueError(f"{place}: {kind_of(row)}: one JSON object a line is expected")
             yield place, row
@@ -167,7 +196,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield from _rows(path, file.iter_batches(batch_size=4096), file.metadata.num_rows)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _read_arrow(path: Path) -> Iterator[tuple[str, Row]]:
@@ -178,7 +209,9 @@ def _read_arrow(path: Path) -> Iterator[tuple[str, Row]]:
             opened = pyarrow.ipc.open_stream(source)  # what `datasets` writes
             yield from _rows(path, opened, None)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is not a whole Arrow file: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"{path} is not a whole Arrow file: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _rows(path: Path, batches: Any, total: int | None) -> Iterator[tuple[str, Row]]:

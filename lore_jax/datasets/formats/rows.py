@@ -3,8 +3,9 @@
     text rows     user_id, prompt, chosen, rejected    strings or chat messages, as in TRL; to be embedded
     index rows    user_id, chosen, rejected            integers: rows of an embedding array you bring yourself
 
-Optional columns: prompt_id (the unit that splits must not cut), weight, system. Further columns of text rows are
-carried along. A row that is not what it should be is refused with its place; duplicated rows are kept and counted.
+Optional columns: prompt_id (the unit that splits must not cut), weight, system. Further columns of
+text rows are carried along. A row that is not what it should be is refused with its place;
+duplicated rows are kept and counted.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Response(NamedTuple):
     """A text to embed.
 
     Attributes:
-        prompt: the conversation up to the reply, `{"role": ..., "content": ...}` a turn, as chat templates take it.
+        prompt: the conversation up to the reply, `{"role": ..., "content": ...}` a turn, as chat
+            templates take it.
         reply: the reply.
     """
 
@@ -40,7 +42,8 @@ class Response(NamedTuple):
 
 
 class ResponseTable:
-    """Numbers distinct (prompt, reply) in the order in which they come: equal texts share one row of the table.
+    """Numbers distinct (prompt, reply) in the order in which they come: equal texts share one row
+    of the table.
 
     Attributes:
         responses: what to embed, row by row.
@@ -54,7 +57,9 @@ class ResponseTable:
 
     def __init__(self) -> None:
         self.responses: list[Response] = []
-        self._prompts: dict[tuple[Message, ...], list[dict[str, str]]] = {}  # one object for equal prompts, often long
+        self._prompts: dict[
+            tuple[Message, ...], list[dict[str, str]]
+        ] = {}  # one object for equal prompts, often long
         self._number: dict[tuple[int, str], int] = {}
 
     def row(self, prompt: tuple[Message, ...], reply: str) -> int:
@@ -77,7 +82,8 @@ class IndexPairs:
         prompt: what both responses answer, int32 `[pairs]`.
         weight: how much a pair counts, float32 `[pairs]`.
         user_ids: the users' names, in the order of their first row.
-        num_duplicates: rows that repeat an earlier one (the same user, chosen and rejected); they are kept.
+        num_duplicates: rows that repeat an earlier one (the same user, chosen and rejected); they
+            are kept.
     """
 
     chosen: np.ndarray
@@ -143,11 +149,13 @@ def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
         path: a JSONL or Parquet file with the columns user_id, prompt, chosen, rejected.
 
     Returns:
-        Responses and pairs. Without prompt_id, pairs whose prompts are the same texts share a prompt number.
+        Responses and pairs. Without prompt_id, pairs whose prompts are the same texts share a
+        prompt number.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a row is not what it should be; the message names file, line (or row) and column.
+        ValueError: a row is not what it should be; the message names file, line (or row) and
+            column.
 
     Example:
         >>> pairs = read_text_pairs("pairs.jsonl")
@@ -159,7 +167,10 @@ def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
 
     def parse(row: Mapping[str, Any]) -> tuple[int, int, Any]:
         comparison = parse_comparison(row)
-        chosen, rejected = (table.row(comparison.prompt, reply) for reply in (comparison.chosen, comparison.rejected))
+        chosen, rejected = (
+            table.row(comparison.prompt, reply)
+            for reply in (comparison.chosen, comparison.rejected)
+        )
         extra.append({name: value for name, value in row.items() if name not in _COLUMNS})
         return chosen, rejected, comparison.prompt
 
@@ -175,12 +186,13 @@ def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexP
         num_responses: the number of rows of the array.
 
     Returns:
-        The pairs; `preferences(embeddings)` joins them with the array. Without prompt_id, a prompt column of any kind
-        says which pairs share a prompt; without either, all do.
+        The pairs; `preferences(embeddings)` joins them with the array. Without prompt_id, a prompt
+        column of any kind says which pairs share a prompt; without either, all do.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a row is not what it should be; the message names file, line (or row) and column.
+        ValueError: a row is not what it should be; the message names file, line (or row) and
+            column.
 
     Example:
         >>> table = load_embeddings("embeddings.npy")
@@ -190,18 +202,27 @@ def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexP
     def parse(row: Mapping[str, Any]) -> tuple[int, int, Any]:
         for name in ("chosen", "rejected"):
             if type(row[name]) is not int:
-                raise ValueError(f"{name} is {kind_of(row[name])}: an integer, a row of the embeddings, is expected")
+                raise ValueError(
+                    f"{name} is {kind_of(row[name])}: an integer, a row of the embeddings, is expected"
+                )
             if not 0 <= row[name] < num_responses:
-                raise ValueError(f"{name} is {row[name]}, outside the embeddings of {num_responses} rows")
+                raise ValueError(
+                    f"{name} is {row[name]}, outside the embeddings of {num_responses} rows"
+                )
         if row["chosen"] == row["rejected"]:
             raise ValueError(f"chosen equals rejected (row {row['chosen']})")
-        return row["chosen"], row["rejected"], json.dumps(row.get("prompt"), sort_keys=True, default=str)
+        return (
+            row["chosen"],
+            row["rejected"],
+            json.dumps(row.get("prompt"), sort_keys=True, default=str),
+        )
 
     return IndexPairs(**_read_pairs(Path(path), parse))
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> np.ndarray:
-    """Maps an embedding array into memory: a `.npy` file, or a `.safetensors` file with one array or one `embeddings`.
+    """Maps an embedding array into memory: a `.npy` file, or a `.safetensors` file with one array
+    or one `embeddings`.
 
     Args:
         path: the file.
@@ -217,7 +238,8 @@ def load_embeddings(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def load_vector(path: str | os.PathLike[str]) -> np.ndarray:
-    """Loads a reference head `[dim]` from a `.npy` file, or a `.safetensors` file with one array or one `head`.
+    """Loads a reference head `[dim]` from a `.npy` file, or a `.safetensors` file with one array or
+    one `head`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -237,17 +259,25 @@ def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
     elif path.suffix == ".safetensors":
         array = map_tensor(path, name if name in read_header(path) else None)
     else:
-        raise ValueError(f"{path} ends in {path.suffix!r}: an array in .npy or .safetensors is expected")
+        raise ValueError(
+            f"{path} ends in {path.suffix!r}: an array in .npy or .safetensors is expected"
+        )
     if array.dtype.kind == "V" and array.dtype.name != "bfloat16":
-        raise ValueError(f"{path} has the raw type {array.dtype}: .npy cannot keep bfloat16, save it as .safetensors")
+        raise ValueError(
+            f"{path} has the raw type {array.dtype}: .npy cannot keep bfloat16, save it as .safetensors"
+        )
     if array.ndim != len(axes) or not (array.dtype.kind == "f" or array.dtype.name == "bfloat16"):
         expected = f"floats [{', '.join(axes)}] are expected"
         raise ValueError(f"{path} holds {array.dtype} {list(array.shape)}: {expected}")
     return array
 
 
-def _read_pairs(path: Path, parse: Callable[[Mapping[str, Any]], tuple[int, int, Any]]) -> dict[str, Any]:
-    """The columns of `IndexPairs`; `parse` gives a row's chosen, rejected, and its prompt where prompt_id is absent."""
+def _read_pairs(
+    path: Path, parse: Callable[[Mapping[str, Any]], tuple[int, int, Any]]
+) -> dict[str, Any]:
+    """The columns of `IndexPairs`; `parse` gives a row's chosen, rejected, and its prompt where
+    prompt_id is absent.
+    """
     users: dict[str, int] = {}
     prompts: dict[Any, int] = {}
     seen: set[tuple[int, int, int]] = set()
@@ -261,16 +291,25 @@ def _read_pairs(path: Path, parse: Callable[[Mapping[str, Any]], tuple[int, int,
             if has_prompt_id is None:
                 has_prompt_id = "prompt_id" in row
             if has_prompt_id != ("prompt_id" in row):
-                raise ValueError(f"prompt_id is {'missing' if has_prompt_id else 'there'}, unlike in the rows before")
+                raise ValueError(
+                    f"prompt_id is {'missing' if has_prompt_id else 'there'}, unlike in the rows before"
+                )
             if has_prompt_id:
                 one_prompt = _name("prompt_id", row["prompt_id"])
             one_weight = row.get("weight", 1.0)
             if type(one_weight) not in (int, float) or not 0 <= one_weight < float("inf"):
-                raise ValueError(f"weight is {one_weight!r}: a number, finite and 0 or more, is expected")
+                raise ValueError(
+                    f"weight is {one_weight!r}: a number, finite and 0 or more, is expected"
+                )
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
         seen.add((one_user, one_chosen, one_rejected))
-        for column, value in ((chosen, one_chosen), (rejected, one_rejected), (user, one_user), (weight, one_weight)):
+        for column, value in (
+            (chosen, one_chosen),
+            (rejected, one_rejected),
+            (user, one_user),
+            (weight, one_weight),
+        ):
             column.append(value)
         prompt.append(prompts.setdefault(one_prompt, len(prompts)))
     if not chosen:
@@ -278,7 +317,12 @@ def _read_pairs(path: Path, parse: Callable[[Mapping[str, Any]], tuple[int, int,
     return {
         **{
             name: np.array(column, np.int32)
-            for name, column in {"chosen": chosen, "rejected": rejected, "user": user, "prompt": prompt}.items()
+            for name, column in {
+                "chosen": chosen,
+                "rejected": rejected,
+                "user": user,
+                "prompt": prompt,
+            }.items()
         },
         "weight": np.array(weight, np.float32),
         "user_ids": list(users),
@@ -293,7 +337,9 @@ def _check_columns(row: Mapping[str, Any]) -> None:
     for name in needed:
         if name not in row:
             found = ", ".join(map(repr, row)) or "nothing"
-            near = difflib.get_close_matches(name, [other for other in row if other not in _COLUMNS], n=1)
+            near = difflib.get_close_matches(
+                name, [other for other in row if other not in _COLUMNS], n=1
+            )
             hint = f"; is {near[0]!r} meant for it?" if near else ""
             raise ValueError(f"column {name!r} is missing; found {found[:200]}{hint}")
 

@@ -1,10 +1,11 @@
 """From the votes of a Polis conversation to pairs: of everybody, or split into training and test.
 
-A user is one voter of one conversation, a response is a statement, and a pair sets a statement the user agreed with
-against one the user disagreed with. All statements answer one prompt, the conversation; the unit that splits must not
-cut is therefore the response. Statements of one text are one response, the first of them: no split can put a text on
-both of its sides. These are agree/disagree votes on statements written by people, not choices between replies of a
-model: say so beside every number.
+A user is one voter of one conversation, a response is a statement, and a pair sets a statement the
+user agreed with against one the user disagreed with. All statements answer one prompt, the
+conversation; the unit that splits must not cut is therefore the response. Statements of one text
+are one response, the first of them: no split can put a text on both of its sides. These are
+agree/disagree votes on statements written by people, not choices between replies of a model: say so
+beside every number.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class PolisSplit(NamedTuple):
         train: the training pairs.
         test: the test pairs.
         num_dropped_users: voters with too few pairs in either part.
-        num_straddling: combinations (agreed, disagreed) of the users kept that have a foot in each part, never drawn.
+        num_straddling: combinations (agreed, disagreed) of the users kept that have a foot in each
+            part, never drawn.
         num_inside: combinations of the users kept inside one part, from which the pairs were drawn.
     """
 
@@ -68,16 +70,18 @@ def polis_preferences(
 ) -> PolisSplit:
     """Draws one split of a conversation into training and test pairs of the same users.
 
-    "unseen": 30 % of the statements are held out for everybody. "seen": each user's own votes (agree and disagree) are
-    cut 75/25 first; other users may have judged the same statements. In both, pairs are then drawn inside each part: no
-    pair has a foot in both, and no user meets a training statement in a test.
+    "unseen": 30 % of the statements are held out for everybody. "seen": each user's own votes
+    (agree and disagree) are cut 75/25 first; other users may have judged the same statements. In
+    both, pairs are then drawn inside each part: no pair has a foot in both, and no user meets a
+    training statement in a test.
 
     Args:
         votes: one conversation.
         embeddings: one row a statement, `[statements, dim]`, in the order of `votes.comment_ids`.
         test: what the test pairs are about.
         split_seed: seed of the split and of the draws.
-        max_train_pairs: pairs drawn for a user's training, without replacement, from all agreed x disagreed statements.
+        max_train_pairs: pairs drawn for a user's training, without replacement, from all agreed x
+            disagreed statements.
         max_test_pairs: the same for the test.
         min_train_pairs: users with fewer training pairs are dropped.
         min_test_pairs: users with fewer test pairs are dropped.
@@ -101,15 +105,22 @@ def polis_preferences(
     num_texts = int(text_of.max(initial=-1)) + 1
     held_out_texts = rng.permutation(num_texts)[: round(_TEST_FRACTION["unseen"] * num_texts)]
     held_out = np.isin(text_of, held_out_texts)
-    parts: tuple[list[np.ndarray], list[np.ndarray]] = [], []  # [pairs, 2] of each user kept: train, test
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = (
+        [],
+        [],
+    )  # [pairs, 2] of each user kept: train, test
     users, straddling, inside = [], 0, 0
     for voter, statement, vote in _ballots(votes):
         if test == "unseen":
             in_test = held_out[statement]
         else:
             in_test = np.zeros(len(statement), bool)
-            in_test[rng.permutation(len(statement))[: round(_TEST_FRACTION["seen"] * len(statement))]] = True
-        train_pairs, train_count = _draw_pairs(statement[~in_test], vote[~in_test], max_train_pairs, rng)
+            in_test[
+                rng.permutation(len(statement))[: round(_TEST_FRACTION["seen"] * len(statement))]
+            ] = True
+        train_pairs, train_count = _draw_pairs(
+            statement[~in_test], vote[~in_test], max_train_pairs, rng
+        )
         test_pairs, test_count = _draw_pairs(statement[in_test], vote[in_test], max_test_pairs, rng)
         if len(train_pairs) < min_train_pairs or len(test_pairs) < min_test_pairs:
             continue
@@ -128,16 +139,19 @@ def polis_preferences(
 
 
 def polis_pairs(votes: Votes, embeddings: Any, *, seed: int, max_pairs: int = 60) -> Preferences:
-    """Draws pairs of all voters, not split: what a cache of a conversation holds. Split them by response.
+    """Draws pairs of all voters, not split: what a cache of a conversation holds. Split them by
+    response.
 
     Args:
         votes: one conversation.
         embeddings: one row a statement, `[statements, dim]`, in the order of `votes.comment_ids`.
         seed: seed of the draws.
-        max_pairs: pairs drawn for a user, without replacement, from all agreed x disagreed statements.
+        max_pairs: pairs drawn for a user, without replacement, from all agreed x disagreed
+            statements.
 
     Returns:
-        The pairs; users are all voters, those without any pair too, under the names `conversation/voter`.
+        The pairs; users are all voters, those without any pair too, under the names
+        `conversation/voter`.
 
     Raises:
         ValueError: the table does not fit the statements.
@@ -153,11 +167,13 @@ def polis_pairs(votes: Votes, embeddings: Any, *, seed: int, max_pairs: int = 60
 def join_polis_pairs(
     conversations: Sequence[Votes], rows: Sequence[np.ndarray], *, seed: int, max_pairs: int = 60
 ) -> JoinedPairs:
-    """Draws the pairs of several conversations, by `polis_pairs`, over one table of all their statements.
+    """Draws the pairs of several conversations, by `polis_pairs`, over one table of all their
+    statements.
 
     Args:
         conversations: the conversations.
-        rows: the rows of the table that hold each conversation's statements, int `[statements]` each.
+        rows: the rows of the table that hold each conversation's statements, int `[statements]`
+            each.
         seed: seed of the draws.
         max_pairs: pairs drawn for a user.
 
@@ -173,7 +189,9 @@ def join_polis_pairs(
     columns: dict[str, list[np.ndarray]] = {"chosen": [], "rejected": [], "user": [], "prompt": []}
     user_ids: list[str] = []
     for number, (votes, row) in enumerate(zip(conversations, rows, strict=True)):
-        drawn = polis_pairs(votes, np.zeros((len(row), 1), np.float16), seed=seed, max_pairs=max_pairs)
+        drawn = polis_pairs(
+            votes, np.zeros((len(row), 1), np.float16), seed=seed, max_pairs=max_pairs
+        )
         assert drawn.user_ids is not None
         columns["chosen"].append(row[drawn.chosen])
         columns["rejected"].append(row[drawn.rejected])
@@ -184,11 +202,16 @@ def join_polis_pairs(
         "removed_statements": sum(votes.num_removed for votes in conversations),
         "replaced_votes": sum(votes.num_replaced for votes in conversations),
     }
-    return JoinedPairs({name: np.concatenate(parts) for name, parts in columns.items()}, user_ids, counts)
+    return JoinedPairs(
+        {name: np.concatenate(parts) for name, parts in columns.items()}, user_ids, counts
+    )
 
 
-def polis_text_pairs(conversations: Sequence[Votes], *, seed: int, max_pairs: int = 60) -> TextPairs:
-    """The statements of several conversations as texts to embed, each distinct text once, and pairs of all voters.
+def polis_text_pairs(
+    conversations: Sequence[Votes], *, seed: int, max_pairs: int = 60
+) -> TextPairs:
+    """The statements of several conversations as texts to embed, each distinct text once, and pairs
+    of all voters.
 
     A statement is a reply without a prompt: what is embedded is its text and nothing else.
 
@@ -210,9 +233,13 @@ def polis_text_pairs(conversations: Sequence[Votes], *, seed: int, max_pairs: in
     table, places, rows = ResponseTable(), [], []
     for votes in conversations:
         rows.append(np.array([table.row((), text) for text in votes.texts], np.int32))
-        first = np.unique(rows[-1], return_index=True)[1]  # by ascending row, so that new ones follow on `places`
+        first = np.unique(rows[-1], return_index=True)[
+            1
+        ]  # by ascending row, so that new ones follow on `places`
         new = first[rows[-1][first] >= len(places)]
-        places += [f"comment {comment} of {votes.conversation}" for comment in votes.comment_ids[new]]
+        places += [
+            f"comment {comment} of {votes.conversation}" for comment in votes.comment_ids[new]
+        ]
     joined = join_polis_pairs(conversations, rows, seed=seed, max_pairs=max_pairs)
     return TextPairs(
         **joined.columns,
@@ -236,34 +263,45 @@ def _check_rows(votes: Votes, embeddings: Any) -> None:
 
 
 def _ballots(votes: Votes) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Each voter who agreed or disagreed with something, with the statements (the first of their text) and the votes.
+    """Each voter who agreed or disagreed with something, with the statements (the first of their
+    text) and the votes.
 
     Who agreed with one copy of a text and disagreed with another has said neither.
     """
     _, first_of_text, text = np.unique(votes.texts, return_index=True, return_inverse=True)
     said = votes.vote != 0
     statement = first_of_text[text][votes.statement[said]]
-    ballots, copy = np.unique(np.stack([votes.voter[said], statement], axis=1), axis=0, return_inverse=True)
+    ballots, copy = np.unique(
+        np.stack([votes.voter[said], statement], axis=1), axis=0, return_inverse=True
+    )
     sum_of_votes = np.bincount(copy.reshape(-1), votes.vote[said], minlength=len(ballots))
     count = np.bincount(copy.reshape(-1), minlength=len(ballots))
     agreeing = np.abs(sum_of_votes) == count
     (voter, statement), vote = ballots[agreeing].T, np.sign(sum_of_votes[agreeing]).astype(np.int8)
     voters, first = np.unique(voter, return_index=True)
-    for one, start, stop in zip(voters.tolist(), first, np.append(first, len(voter))[1:], strict=True):
+    for one, start, stop in zip(
+        voters.tolist(), first, np.append(first, len(voter))[1:], strict=True
+    ):
         yield one, statement[start:stop], vote[start:stop]
 
 
 def _draw_pairs(
     statement: np.ndarray, vote: np.ndarray, max_pairs: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    """Up to `max_pairs` distinct (agreed, disagreed) statements `[n, 2]` in random order; how many there are in all."""
+    """Up to `max_pairs` distinct (agreed, disagreed) statements `[n, 2]` in random order; how many
+    there are in all.
+    """
     agreed, disagreed = statement[vote == 1], statement[vote == -1]
     count = len(agreed) * len(disagreed)
     drawn = rng.choice(count, min(count, max_pairs), replace=False)
-    return np.stack([agreed[drawn // max(1, len(disagreed))], disagreed[drawn % max(1, len(disagreed))]], axis=1), count
+    return np.stack(
+        [agreed[drawn // max(1, len(disagreed))], disagreed[drawn % max(1, len(disagreed))]], axis=1
+    ), count
 
 
-def _preferences(votes: Votes, embeddings: Any, users: list[int], pairs: list[np.ndarray]) -> Preferences:
+def _preferences(
+    votes: Votes, embeddings: Any, users: list[int], pairs: list[np.ndarray]
+) -> Preferences:
     chosen, rejected = np.concatenate([np.zeros((0, 2), np.int32), *pairs]).T
     return from_arrays(
         embeddings,

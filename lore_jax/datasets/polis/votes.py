@@ -1,8 +1,9 @@
-"""Polis conversations: votes of real people on short statements, as published in the Polis open data.
+"""Polis conversations: votes of real people on short statements, as published in the Polis open
+data.
 
-A conversation is a folder with `comments.csv` and `votes.csv` (or, where that was not published, the wide
-`participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. Here the files are read; `polis_pairs.py`
-makes comparisons of the votes.
+A conversation is a folder with `comments.csv` and `votes.csv` (or, where that was not published,
+the wide `participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. Here the
+files are read; `polis_pairs.py` makes comparisons of the votes.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ _REMOVED = -1  # `moderated`: 1 accepted, 0 never looked at, -1 removed by a mod
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Votes:
-    """One conversation: its statements without those that moderators removed, and each voter's last vote on each.
+    """One conversation: its statements without those that moderators removed, and each voter's last
+    vote on each.
 
     Attributes:
         conversation: the folder's name.
-        comment_ids: the statements' numbers in the published files, int64 `[statements]`, ascending.
+        comment_ids: the statements' numbers in the published files, int64 `[statements]`,
+            ascending.
         texts: the statements, without white space around them.
         moderated: 1 accepted or 0 never looked at, int8 `[statements]`.
         voter_ids: the voters' numbers in the published files, int64 `[voters]`, ascending.
@@ -66,10 +69,14 @@ class PolisEmbeddings(NamedTuple):
     head: np.ndarray | None = None
 
     def of(self, votes: Votes) -> np.ndarray:
-        """The rows of one conversation's statements in the order of `votes.comment_ids`, `[statements, dim]`."""
+        """The rows of one conversation's statements in the order of `votes.comment_ids`,
+        `[statements, dim]`.
+        """
         try:
             return np.asarray(
-                self.table[[self.rows[votes.conversation, int(comment)] for comment in votes.comment_ids]]
+                self.table[
+                    [self.rows[votes.conversation, int(comment)] for comment in votes.comment_ids]
+                ]
             )
         except KeyError as error:
             conversation, comment = error.args[0]
@@ -79,7 +86,8 @@ class PolisEmbeddings(NamedTuple):
 def read_polis(folder: str | os.PathLike[str]) -> Votes:
     """Reads one conversation.
 
-    The last vote of a voter on a statement counts (the later time stamp; the later line where they are equal).
+    The last vote of a voter on a statement counts (the later time stamp; the later line where they
+    are equal).
 
     Args:
         folder: a folder with `comments.csv` and either `votes.csv` or `participants-votes.csv`.
@@ -98,26 +106,44 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected")
+        raise FileNotFoundError(
+            f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected"
+        )
     comments: dict[int, tuple[str, int]] = {}
-    for where, row in read_csv(folder / "comments.csv", ("comment-id", "moderated", "comment-body")):
+    for where, row in read_csv(
+        folder / "comments.csv", ("comment-id", "moderated", "comment-body")
+    ):
         comment, text = _integer(where, "comment-id", row), row["comment-body"].strip()
         if comment in comments or not text:
-            raise ValueError(f"{where}: comment {comment} is {'there twice' if comment in comments else 'empty'}")
+            raise ValueError(
+                f"{where}: comment {comment} is {'there twice' if comment in comments else 'empty'}"
+            )
         comments[comment] = text, _integer(where, "moderated", row, (-1, 0, 1))
     wide = not (folder / "votes.csv").exists()
-    ballots = _wide_votes(folder / "participants-votes.csv") if wide else _long_votes(folder / "votes.csv")
+    ballots = (
+        _wide_votes(folder / "participants-votes.csv")
+        if wide
+        else _long_votes(folder / "votes.csv")
+    )
     last: dict[tuple[int, int], tuple[int, int]] = {}
     num_votes = 0
     for where, voter, comment, time, vote in ballots:
         if comment not in comments:
-            raise ValueError(f"{where}: a vote on comment {comment}, which comments.csv does not have")
+            raise ValueError(
+                f"{where}: a vote on comment {comment}, which comments.csv does not have"
+            )
         num_votes += 1
         if time >= last.get((voter, comment), (time, 0))[0]:
             last[voter, comment] = time, vote
     kept = {comment: value for comment, value in sorted(comments.items()) if value[1] != _REMOVED}
-    triplets = [(voter, comment, vote) for (voter, comment), (_, vote) in sorted(last.items()) if comment in kept]
-    voters, on, vote = (np.array(triplets, np.int64).reshape(-1, 3).T) if triplets else np.zeros((3, 0), np.int64)
+    triplets = [
+        (voter, comment, vote)
+        for (voter, comment), (_, vote) in sorted(last.items())
+        if comment in kept
+    ]
+    voters, on, vote = (
+        (np.array(triplets, np.int64).reshape(-1, 3).T) if triplets else np.zeros((3, 0), np.int64)
+    )
     comment_ids = np.array(list(kept), np.int64)
     voter_ids = np.array(sorted({voter for voter, _ in last}), np.int64)
     return Votes(
@@ -135,7 +161,8 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
 
 
 def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
-    """Loads embeddings of the statements: the one `embeddings*.safetensors` of a folder and its `embeddings-rows.csv`.
+    """Loads embeddings of the statements: the one `embeddings*.safetensors` of a folder and its
+    `embeddings-rows.csv`.
 
     Args:
         root: the folder that holds the conversations' folders.
@@ -152,7 +179,9 @@ def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
     if not tables:
         raise FileNotFoundError(f"{root} holds no embeddings*.safetensors")
     if len(tables) > 1:
-        raise ValueError(f"{root} holds {', '.join(file.name for file in tables)}: one table is expected")
+        raise ValueError(
+            f"{root} holds {', '.join(file.name for file in tables)}: one table is expected"
+        )
     table = map_tensor(tables[0], "embeddings")
     rows: dict[tuple[str, int], int] = {}
     for where, row in read_csv(root / "embeddings-rows.csv", ("conversation", "comment-id")):
@@ -164,12 +193,16 @@ def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
         raise ValueError(
             f"{root / 'embeddings-rows.csv'} names {len(rows)} rows, {tables[0].name} has {table.shape[0]}"
         )
-    return PolisEmbeddings(table, rows, {"model": tables[0].stem.removeprefix("embeddings").lstrip("-")})
+    return PolisEmbeddings(
+        table, rows, {"model": tables[0].stem.removeprefix("embeddings").lstrip("-")}
+    )
 
 
 def _long_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
     for where, row in read_csv(path, ("timestamp", "comment-id", "voter-id", "vote")):
-        voter, comment, time = (_integer(where, name, row) for name in ("voter-id", "comment-id", "timestamp"))
+        voter, comment, time = (
+            _integer(where, name, row) for name in ("voter-id", "comment-id", "timestamp")
+        )
         yield where, voter, comment, time, _integer(where, "vote", row, (-1, 0, 1))
 
 
@@ -187,5 +220,7 @@ def _integer(where: str, name: str, row: dict[str, str], allowed: tuple[int, ...
     except ValueError:
         raise ValueError(f"{where}: {name} is {row[name]!r}: a whole number is expected") from None
     if allowed and value not in allowed:
-        raise ValueError(f"{where}: {name} is {value}: {' or '.join(map(str, allowed))} is expected")
+        raise ValueError(
+            f"{where}: {name} is {value}: {' or '.join(map(str, allowed))} is expected"
+        )
     return value

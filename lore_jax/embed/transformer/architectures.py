@@ -1,7 +1,8 @@
 """The model families that can be run, and what a Hugging Face `config.json` says of one model.
 
-Everything the forward passes need to know stands in one frozen, hashable dataclass per kind of model, so that it can be
-a static argument of jit. What a file asks for and the forward pass does not do is refused here, by name.
+Everything the forward passes need to know stands in one frozen, hashable dataclass per kind of
+model, so that it can be a static argument of jit. What a file asks for and the forward pass does
+not do is refused here, by name.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Decoder:
         norm_offset: added to the stored weights of the norms (Gemma: 1).
         embedding_scale: what the token embeddings are multiplied by.
         has_head: a score head is there: a reward model.
-        pad_id: the padding token, which a reward model's logit is never read at; None: there is none.
+        pad_id: the padding token, which a reward model's logit is never read at; None: there is
+            none.
     """
 
     name: str
@@ -138,7 +140,8 @@ def read_architecture(folder: Path) -> Architecture:
 
     Raises:
         FileNotFoundError: no such folder, or no config.json in it.
-        ValueError: an architecture, or an option of it, that is not supported; the message lists those that are.
+        ValueError: an architecture, or an option of it, that is not supported; the message lists
+            those that are.
 
     Example:
         >>> read_architecture(Path("all-MiniLM-L6-v2")).dim
@@ -146,9 +149,13 @@ def read_architecture(folder: Path) -> Architecture:
     """
     where = folder / "config.json"
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder: a downloaded Hugging Face model folder is expected")
+        raise FileNotFoundError(
+            f"{folder} is not a folder: a downloaded Hugging Face model folder is expected"
+        )
     if not where.is_file():
-        raise FileNotFoundError(f"{folder} has no config.json: a Hugging Face model folder is expected")
+        raise FileNotFoundError(
+            f"{folder} has no config.json: a Hugging Face model folder is expected"
+        )
     try:
         config = json.loads(where.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -156,9 +163,13 @@ def read_architecture(folder: Path) -> Architecture:
     names = config.get("architectures") or ["nothing"]
     kind = config.get("model_type")
     if "auto_map" in config:  # also of a known family: the code may change what the model computes
-        raise ValueError(f"{where} asks to run code from the folder, which is never done; supported: {_SUPPORTED}")
+        raise ValueError(
+            f"{where} asks to run code from the folder, which is never done; supported: {_SUPPORTED}"
+        )
     try:
-        if kind in _DECODERS and names[0].endswith(("Model", "ForCausalLM", "ForSequenceClassification")):
+        if kind in _DECODERS and names[0].endswith(
+            ("Model", "ForCausalLM", "ForSequenceClassification")
+        ):
             return _read_decoder(config, kind, names[0], str(where))
         if kind in _ENCODERS and names[0].endswith(("Model", "ForMaskedLM")):
             return _read_encoder(config, kind, names[0], str(where))
@@ -175,11 +186,21 @@ def _read_decoder(config: Mapping[str, Any], kind: str, name: str, where: str) -
             raise ValueError(f"{where} has {field} = {config[field]}, which is not supported")
     labels = len(config["id2label"]) if "id2label" in config else config.get("num_labels", 2)
     if has_head and labels != 1:
-        raise ValueError(f"{where} has a score head of {labels} labels: a reward model with one is expected")
-    layers, heads, dim = config["num_hidden_layers"], config["num_attention_heads"], config["hidden_size"]
+        raise ValueError(
+            f"{where} has a score head of {labels} labels: a reward model with one is expected"
+        )
+    layers, heads, dim = (
+        config["num_hidden_layers"],
+        config["num_attention_heads"],
+        config["hidden_size"],
+    )
     head_dim = config.get("head_dim") or dim // heads
     ropes, layer_rope, layer_window = _read_layers(config, kind, layers, where)
-    activation = config.get("hidden_activation", "gelu_pytorch_tanh") if is_gemma else config.get("hidden_act", "silu")
+    activation = (
+        config.get("hidden_activation", "gelu_pytorch_tanh")
+        if is_gemma
+        else config.get("hidden_act", "silu")
+    )
     return Decoder(
         name=name,
         vocabulary=config["vocab_size"],
@@ -210,7 +231,9 @@ def _read_decoder(config: Mapping[str, Any], kind: str, name: str, where: str) -
 def _read_layers(
     config: Mapping[str, Any], kind: str, layers: int, where: str
 ) -> tuple[tuple[Rope, ...], tuple[int, ...], tuple[int, ...] | None]:
-    """Rotary frequencies and windows, layer by layer; files written before transformers 5 spell both differently."""
+    """Rotary frequencies and windows, layer by layer; files written before transformers 5 spell
+    both differently.
+    """
     window = config.get("sliding_window", None if kind == "llama" else 4096)
     if kind in ("qwen2", "qwen3") and not config.get("use_sliding_window"):
         window = None
@@ -248,7 +271,9 @@ def _read_layers(
 
 def _read_encoder(config: Mapping[str, Any], kind: str, name: str, where: str) -> Encoder:
     if config.get("position_embedding_type", "absolute") != "absolute":
-        raise ValueError(f"{where} has positions of type {config['position_embedding_type']!r}: 'absolute' is expected")
+        raise ValueError(
+            f"{where} has positions of type {config['position_embedding_type']!r}: 'absolute' is expected"
+        )
     pad_id = config.get("pad_token_id")
     first_position = 0 if kind == "bert" else config["pad_token_id"] + 1
     return Encoder(
@@ -270,5 +295,7 @@ def _read_encoder(config: Mapping[str, Any], kind: str, name: str, where: str) -
 
 def _activation(name: str, where: str) -> str:
     if name not in _ACTIVATIONS:
-        raise ValueError(f"{where} has the activation {name!r}: supported are {', '.join(_ACTIVATIONS)}")
+        raise ValueError(
+            f"{where} has the activation {name!r}: supported are {', '.join(_ACTIVATIONS)}"
+        )
     return _ACTIVATIONS[name]

@@ -1,7 +1,8 @@
 """Attention inside packed rows: several texts share a row of tokens and do not see each other.
 
-A row holds items one after the other. An item is a text, or a prompt with several replies to it: branch 0 is what they
-share, branches 1, 2, ... are the replies, each of which sees branch 0 and itself. A shared prompt is computed once.
+A row holds items one after the other. An item is a text, or a prompt with several replies to it:
+branch 0 is what they share, branches 1, 2, ... are the replies, each of which sees branch 0 and
+itself. A shared prompt is computed once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-# Queries are taken in blocks, so that the logits of long rows never exist at once: [rows, heads, block, length].
+# Queries are taken in blocks, so that the logits of long rows never exist at once: [rows, heads,
+# block, length].
 _QUERY_BLOCK = 512
 
 
@@ -63,14 +65,18 @@ def packed_attention(
         stop = min(start + _QUERY_BLOCK, length)
         seen = stop if causal else length
         mask = _visible(tokens, start, stop, seen, causal, window)
-        blocks.append(_attend(query[:, start:stop], key[:, :seen], value[:, :seen], mask, scale, softcap))
+        blocks.append(
+            _attend(query[:, start:stop], key[:, :seen], value[:, :seen], mask, scale, softcap)
+        )
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 
 def _visible(
     tokens: PackedTokens, start: int, stop: int, seen: int, causal: bool, window: jax.Array | None
 ) -> jax.Array:
-    """Which of the first `seen` tokens each token from `start` to `stop` sees, bool `[rows, 1, stop - start, seen]`."""
+    """Which of the first `seen` tokens each token from `start` to `stop` sees, bool `[rows, 1, stop
+    - start, seen]`.
+    """
 
     def pairs(array: jax.Array) -> tuple[jax.Array, jax.Array]:
         return array[:, start:stop, None], array[:, None, :seen]
@@ -88,14 +94,21 @@ def _visible(
 
 
 def _attend(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float, softcap: float | None
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    scale: float,
+    softcap: float | None,
 ) -> jax.Array:
     if softcap is None:
         return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
     # Only Gemma 2 caps its logits, which the library's function cannot.
     rows, queries, heads, head_dim = query.shape
     grouped = query.reshape(rows, queries, key.shape[2], -1, head_dim)
-    logits = jnp.einsum("rqkgh,rskh->rkgqs", grouped, key, preferred_element_type=jnp.float32) * scale
+    logits = (
+        jnp.einsum("rqkgh,rskh->rkgqs", grouped, key, preferred_element_type=jnp.float32) * scale
+    )
     logits = softcap * jnp.tanh(logits / softcap)
     shares = jax.nn.softmax(jnp.where(mask[:, None], logits, -jnp.inf), axis=-1).astype(value.dtype)
     return jnp.einsum("rkgqs,rskh->rqkgh", shares, value).reshape(rows, queries, heads, head_dim)

@@ -15,7 +15,9 @@ def encoder_parameters(model: Encoder) -> dict[str, Parameter]:
     """The arrays an encoder is made of, by the names used here."""
     dim, inner = model.dim, model.mlp_dim
     table = {
-        "embedding": Parameter("embeddings.word_embeddings.weight", (model.vocabulary, dim), split=1),
+        "embedding": Parameter(
+            "embeddings.word_embeddings.weight", (model.vocabulary, dim), split=1
+        ),
         "positions": Parameter("embeddings.position_embeddings.weight", (model.positions, dim)),
         "types": Parameter("embeddings.token_type_embeddings.weight", (model.types, dim)),
         "embedding_norm": Parameter("embeddings.LayerNorm.weight", (dim,)),
@@ -32,7 +34,9 @@ def encoder_parameters(model: Encoder) -> dict[str, Parameter]:
     norms = {"attention_norm": "attention.output.LayerNorm", "mlp_norm": "output.LayerNorm"}
     for name, (source, shape, split) in matrices.items():
         table[name] = Parameter(f"encoder.layer.{{}}.{source}.weight", shape, split)
-        table[f"{name}_bias"] = Parameter(f"encoder.layer.{{}}.{source}.bias", shape[:1], 0 if split == 0 else None)
+        table[f"{name}_bias"] = Parameter(
+            f"encoder.layer.{{}}.{source}.bias", shape[:1], 0 if split == 0 else None
+        )
     for name, source in norms.items():
         table[name] = Parameter(f"encoder.layer.{{}}.{source}.weight", (dim,))
         table[f"{name}_bias"] = Parameter(f"encoder.layer.{{}}.{source}.bias", (dim,))
@@ -51,7 +55,11 @@ def encoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Encoder)
         `[rows, length, dim]` in the parameters' type.
     """
     position = tokens.position + model.first_position
-    x = params["embedding"][tokens.token] + params["positions"][position] + params["types"][0][None, None]
+    x = (
+        params["embedding"][tokens.token]
+        + params["positions"][position]
+        + params["types"][0][None, None]
+    )
     x = layer_norm(x, params["embedding_norm"], params["embedding_norm_bias"], model.norm_eps)
     head_dim = model.dim // model.heads
 
@@ -63,7 +71,8 @@ def encoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Encoder)
             return layer_norm(x, layer[name], layer[f"{name}_bias"], model.norm_eps)
 
         query, key, value = (
-            affine(x, name).reshape(*x.shape[:2], model.heads, head_dim) for name in ("query", "key", "value")
+            affine(x, name).reshape(*x.shape[:2], model.heads, head_dim)
+            for name in ("query", "key", "value")
         )
         attended = packed_attention(query, key, value, tokens, causal=False, scale=head_dim**-0.5)
         x = norm(x + affine(attended.reshape(x.shape), "out"), "attention_norm")

@@ -1,4 +1,6 @@
-"""Decoder models (Llama, Mistral, Qwen, Gemma): parameters, and the last hidden state of packed rows."""
+"""Decoder models (Llama, Mistral, Qwen, Gemma): parameters, and the last hidden state of packed
+rows.
+"""
 
 from __future__ import annotations
 
@@ -63,13 +65,16 @@ def decoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Decoder)
     x = x * jnp.asarray(model.embedding_scale, x.dtype)
     angles = jnp.stack(
         [
-            tokens.position[:, :, None].astype(jnp.float32) * rope.frequencies(model.head_dim)[None, None]
+            tokens.position[:, :, None].astype(jnp.float32)
+            * rope.frequencies(model.head_dim)[None, None]
             for rope in model.ropes
         ]
     )
     windows = None
     if model.layer_window is not None:
-        windows = jnp.asarray([window or np.iinfo(np.int32).max for window in model.layer_window], jnp.int32)
+        windows = jnp.asarray(
+            [window or np.iinfo(np.int32).max for window in model.layer_window], jnp.int32
+        )
 
     def norm(x: jax.Array, weight: jax.Array) -> jax.Array:
         return rms_norm(x, weight, model.norm_eps, model.norm_offset)

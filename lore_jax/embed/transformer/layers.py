@@ -1,4 +1,6 @@
-"""What every transformer here is made of: a parameter's place in the files, products, norms, activations."""
+"""What every transformer here is made of: a parameter's place in the files, products, norms,
+activations.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import numpy as np
 
 
 class Parameter(NamedTuple):
-    """One array of a model: its name in the Hugging Face files, its shape, and how devices share it.
+    """One array of a model: its name in the Hugging Face files, its shape, and how devices share
+    it.
 
     Attributes:
         source: the name, without the family's prefix; `{}` stands for the number of the layer.
@@ -29,7 +32,9 @@ class Parameter(NamedTuple):
 
 
 def dense(x: jax.Array, weight: jax.Array, bias: jax.Array | None = None) -> jax.Array:
-    """`x W' + b`: `x [rows, length, inputs]`, `weight [outputs, inputs]` as stored, `bias [outputs]`."""
+    """`x W' + b`: `x [rows, length, inputs]`, `weight [outputs, inputs]` as stored, `bias
+    [outputs]`.
+    """
     product = jnp.einsum("rli,oi->rlo", x, weight)
     return product if bias is None else product + bias[None, None]
 
@@ -47,7 +52,9 @@ def layer_norm(x: jax.Array, weight: jax.Array, bias: jax.Array, eps: float) -> 
     x32 = x.astype(jnp.float32)
     x32 = x32 - jnp.mean(x32, axis=-1, keepdims=True)
     x32 = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)
-    return (x32 * weight.astype(jnp.float32)[None, None] + bias.astype(jnp.float32)[None, None]).astype(x.dtype)
+    return (
+        x32 * weight.astype(jnp.float32)[None, None] + bias.astype(jnp.float32)[None, None]
+    ).astype(x.dtype)
 
 
 def activate(x: jax.Array, name: str) -> jax.Array:

@@ -1,4 +1,6 @@
-"""Which device gets what when texts are embedded: rows over one axis, the matrices of a large model over another."""
+"""Which device gets what when texts are embedded: rows over one axis, the matrices of a large model
+over another.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ class Placement:
 
     def of(self, parameter: Parameter, *, stacked: bool = False) -> NamedSharding:
         """Where a parameter, or the stack of all layers' (`stacked`), lies."""
-        axes = ["model" if axis == parameter.split else None for axis in range(len(parameter.shape))]
+        axes = [
+            "model" if axis == parameter.split else None for axis in range(len(parameter.shape))
+        ]
         return NamedSharding(self.mesh, PartitionSpec(*[None] * stacked, *axes))
 
 
-def place(model: Architecture, devices: Devices | None = None, model_parallel: int = 1) -> Placement:
+def place(
+    model: Architecture, devices: Devices | None = None, model_parallel: int = 1
+) -> Placement:
     """Lays devices out for a model.
 
     Args:
@@ -55,9 +61,13 @@ def place(model: Architecture, devices: Devices | None = None, model_parallel: i
     """
     devices = jax.local_devices() if devices is None else devices
     if model_parallel < 1 or len(devices) % model_parallel:
-        raise ValueError(f"model_parallel is {model_parallel}: a divisor of the {len(devices)} devices is expected")
+        raise ValueError(
+            f"model_parallel is {model_parallel}: a divisor of the {len(devices)} devices is expected"
+        )
     heads = model.kv_heads if isinstance(model, Decoder) else model.heads
     if heads % model_parallel:
-        raise ValueError(f"model_parallel is {model_parallel}: a divisor of the model's {heads} key heads is expected")
+        raise ValueError(
+            f"model_parallel is {model_parallel}: a divisor of the model's {heads} key heads is expected"
+        )
     grid = np.array(devices).reshape(-1, model_parallel)
     return Placement(Mesh(grid, ("data", "model")))

@@ -1,7 +1,7 @@
 """Rotary position embeddings: the frequencies a model's files ask for, and the rotation.
 
-A head's dimensions are rotated in pairs (i, i + head_dim / 2) by `position * frequency_i` (Su et al. 2021,
-arXiv 2104.09864); the scaled variants only change the frequencies.
+A head's dimensions are rotated in pairs (i, i + head_dim / 2) by `position * frequency_i` (Su et
+al. 2021, arXiv 2104.09864); the scaled variants only change the frequencies.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ class Rope:
         theta: the base; frequency i is `theta ** (-2 i / head_dim)`.
         kind: default, linear or llama3.
         factor: what slow frequencies are divided by (all of them if linear).
-        low_freq_factor: llama3: frequencies with fewer turns than this in `original_length` are divided by `factor`.
-        high_freq_factor: llama3: those with more turns than this stay; in between the two are blended.
+        low_freq_factor: llama3: frequencies with fewer turns than this in `original_length` are
+            divided by `factor`.
+        high_freq_factor: llama3: those with more turns than this stay; in between the two are
+            blended.
         original_length: llama3: the length of text, in tokens, that the model was first trained on.
     """
 
@@ -44,7 +46,8 @@ class Rope:
         if self.kind == "linear":
             frequency = frequency / self.factor
         elif self.kind == "llama3":
-            # Turns of a pair over the original length: many turns carry local order and stay as they are.
+            # Turns of a pair over the original length: many turns carry local order and stay as
+            # they are.
             turns = self.original_length * frequency / (2 * math.pi)
             share = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
             keep = np.clip(share, 0.0, 1.0)
@@ -68,9 +71,13 @@ def read_rope(fields: Mapping[str, Any], theta: float, where: str) -> Rope:
     """
     kind = fields.get("rope_type", fields.get("type", "default"))
     if kind not in _TYPES:
-        raise ValueError(f"{where} asks for the rope type {kind!r}: supported are {', '.join(_TYPES)}")
+        raise ValueError(
+            f"{where} asks for the rope type {kind!r}: supported are {', '.join(_TYPES)}"
+        )
     if fields.get("partial_rotary_factor", 1.0) != 1.0:
-        raise ValueError(f"{where} rotates a part of each head only (partial_rotary_factor): that is not supported")
+        raise ValueError(
+            f"{where} rotates a part of each head only (partial_rotary_factor): that is not supported"
+        )
     theta = float(fields.get("rope_theta", theta))
     if kind == "default":
         return Rope(theta)
@@ -86,7 +93,11 @@ def read_rope(fields: Mapping[str, Any], theta: float, where: str) -> Rope:
 
 
 def rotate(x: jax.Array, angle: jax.Array) -> jax.Array:
-    """Rotates queries or keys `[rows, length, heads, head_dim]` by `angle [rows, length, head_dim / 2]`, in float32."""
+    """Rotates queries or keys `[rows, length, heads, head_dim]` by `angle [rows, length, head_dim /
+    2]`, in float32.
+    """
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     cos, sin = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+    return jnp.concatenate(
+        [first * cos - second * sin, second * cos + first * sin], axis=-1
+    ).astype(x.dtype)

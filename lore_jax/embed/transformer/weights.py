@@ -1,7 +1,8 @@
 """Weights from a Hugging Face folder of safetensors to the devices, one array at a time.
 
-Files are mapped into memory and every array is converted and put on its device by itself, so that the host never holds
-more than one layer's array; the layers of a kind are written into one stacked array, which `jax.lax.scan` runs over.
+Files are mapped into memory and every array is converted and put on its device by itself, so that
+the host never holds more than one layer's array; the layers of a kind are written into one stacked
+array, which `jax.lax.scan` runs over.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from lore_jax.storage.files import canonical_json, sha256_of
 from lore_jax.storage.safetensors import Tensor, read_header
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-# Parts of a published model that the last hidden state does not need: language-model heads, poolers, stored constants.
+# Parts of a published model that the last hidden state does not need: language-model heads,
+# poolers, stored constants.
 _NOT_NEEDED = re.compile(r"(?:^|\.)(?:lm_head|cls|pooler|rotary_emb|position_ids)(?:\.|$)")
 _NAMES_SHOWN = 8
 
@@ -56,11 +58,13 @@ def load_params(
         dtype: bfloat16 or float32; None: bfloat16 if the files are, else float32.
 
     Returns:
-        The params, those of the layers stacked under `layers`, and the score head, float32 `[dim]`, if there is one.
+        The params, those of the layers stacked under `layers`, and the score head, float32 `[dim]`,
+        if there is one.
 
     Raises:
         FileNotFoundError: there are no weights, or a shard is missing.
-        ValueError: a file is damaged or half-downloaded; names are missing or unexpected, or a shape is another one:
+        ValueError: a file is damaged or half-downloaded; names are missing or unexpected, or a
+            shape is another one:
             the message lists them name by name.
 
     Example:
@@ -72,11 +76,20 @@ def load_params(
     stored = find_tensors(folder)
     sources = _match(folder, table, stored, model.layers)
     if dtype is None:
-        dtype = jnp.bfloat16 if sources["embedding"][0].tensor.dtype == jnp.bfloat16 else jnp.float32
+        dtype = (
+            jnp.bfloat16 if sources["embedding"][0].tensor.dtype == jnp.bfloat16 else jnp.float32
+        )
     params: dict[str, Any] = {"layers": {}}
     head = None
     total = sum(np.prod(one.tensor.shape) for several in sources.values() for one in several)
-    with tqdm(total=int(total), desc="loading weights", unit="", unit_scale=True, leave=False, disable=None) as bar:
+    with tqdm(
+        total=int(total),
+        desc="loading weights",
+        unit="",
+        unit_scale=True,
+        leave=False,
+        disable=None,
+    ) as bar:
         for name, several in sources.items():
             if name == "head":
                 head = np.array(several[0].map()[0], np.float32)
@@ -106,14 +119,22 @@ def find_tensors(folder: Path) -> dict[str, StoredTensor]:
         try:
             weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{index} is damaged: a JSON object with a weight_map is expected") from None
+            raise ValueError(
+                f"{index} is damaged: a JSON object with a weight_map is expected"
+            ) from None
         files = sorted(set(weight_map.values()))
     elif (folder / _SINGLE).is_file():
         files = [_SINGLE]
     else:
         other = sorted(entry.name for entry in folder.glob("*.bin"))
-        hint = f"; {other[0]} may run code when it is loaded: convert it to safetensors" if other else ""
-        raise FileNotFoundError(f"{folder} has no weights: {_SINGLE}, or {_INDEX} and its shards, is expected{hint}")
+        hint = (
+            f"; {other[0]} may run code when it is loaded: convert it to safetensors"
+            if other
+            else ""
+        )
+        raise FileNotFoundError(
+            f"{folder} has no weights: {_SINGLE}, or {_INDEX} and its shards, is expected{hint}"
+        )
     stored = {}
     for name in files:
         file = folder / name
@@ -127,21 +148,28 @@ def _match(
     folder: Path, table: Mapping[str, Parameter], stored: Mapping[str, StoredTensor], layers: int
 ) -> dict[str, list[StoredTensor]]:
     """The stored array or arrays (one a layer) of each parameter, names and shapes checked."""
-    # The family's prefix ("model.", "bert.") is there or not, depending on the class that saved the files.
+    # The family's prefix ("model.", "bert.") is there or not, depending on the class that saved the
+    # files.
     anchor = table["embedding"].source
     found = [name for name in stored if name == anchor or name.endswith("." + anchor)]
     prefix = found[0].removesuffix(anchor) if len(found) == 1 else ""
 
     def names_of(name: str) -> list[str]:
         source = table[name].source if name == "head" else prefix + table[name].source
-        return [source.format(layer) for layer in range(layers)] if table[name].is_layered else [source]
+        return (
+            [source.format(layer) for layer in range(layers)]
+            if table[name].is_layered
+            else [source]
+        )
 
     expected = {name: names_of(name) for name in table}
     wanted = {source: name for name, several in expected.items() for source in several}
     problems = []
     if missing := [source for source in wanted if source not in stored]:
         problems.append(f"missing: {_listed(missing)}")
-    if unexpected := [name for name in stored if name not in wanted and not _NOT_NEEDED.search(name)]:
+    if unexpected := [
+        name for name in stored if name not in wanted and not _NOT_NEEDED.search(name)
+    ]:
         problems.append(f"unexpected: {_listed(unexpected)}")
     wrong = [
         f"{source} is {list(stored[source].tensor.shape)}, {list(table[name].shape)} is expected"
@@ -151,7 +179,9 @@ def _match(
     if wrong:
         problems.append(f"of another shape: {_listed(wrong)}")
     if problems:
-        raise ValueError(f"the weights in {folder} are not those its config.json describes; {'; '.join(problems)}")
+        raise ValueError(
+            f"the weights in {folder} are not those its config.json describes; {'; '.join(problems)}"
+        )
     return {name: [stored[source] for source in several] for name, several in expected.items()}
 
 
@@ -162,13 +192,19 @@ def _listed(names: list[str]) -> str:
 
 def _put(array: np.ndarray, sharding: jax.sharding.Sharding, dtype: Any) -> jax.Array:
     """Puts an array on its devices; each part is cut from the map and converted by itself."""
-    return jax.make_array_from_callback(array.shape, sharding, lambda part: np.array(array[part], dtype))
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda part: np.array(array[part], dtype)
+    )
 
 
-def _stack(several: list[StoredTensor], parameter: Parameter, placement: Placement, dtype: Any, bar: tqdm) -> jax.Array:
+def _stack(
+    several: list[StoredTensor], parameter: Parameter, placement: Placement, dtype: Any, bar: tqdm
+) -> jax.Array:
     """One array `[layers, ...]`, written layer by layer in place, so that it is never there twice."""
     sharding = placement.of(parameter)
-    stack = jnp.zeros((len(several), *parameter.shape), dtype, device=placement.of(parameter, stacked=True))
+    stack = jnp.zeros(
+        (len(several), *parameter.shape), dtype, device=placement.of(parameter, stacked=True)
+    )
     for layer, one in enumerate(several):
         stack = _write_layer(stack, _put(one.map(), sharding, dtype), layer)
         bar.update(int(np.prod(parameter.shape)))
@@ -181,10 +217,12 @@ def _write_layer(stack: jax.Array, array: jax.Array, layer: int) -> jax.Array:
 
 
 def model_identity(folder: Path) -> dict[str, str]:
-    """What the cache's manifest says of a model: its name, and a digest of every file that decides its embeddings.
+    """What the cache's manifest says of a model: its name, and a digest of every file that decides
+    its embeddings.
 
     Args:
-        folder: the model's folder. In the Hugging Face cache, the name is the repository's and the revision is kept.
+        folder: the model's folder. In the Hugging Face cache, the name is the repository's and the
+            revision is kept.
 
     Returns:
         `model`, `sha256` and, if the folder knows it, `revision`.
@@ -195,12 +233,17 @@ def model_identity(folder: Path) -> dict[str, str]:
     files = sorted(weights.union(*(folder.glob(pattern) for pattern in patterns)))
     total = sum(entry.stat().st_size for entry in files)
     digests = {}
-    with tqdm(total=total, desc="hashing the model", unit="B", unit_scale=True, leave=False, disable=None) as bar:
+    with tqdm(
+        total=total, desc="hashing the model", unit="B", unit_scale=True, leave=False, disable=None
+    ) as bar:
         for entry in files:
             digests[entry.relative_to(folder).as_posix()] = sha256_of(entry)
             bar.update(entry.stat().st_size)
     identity = {"model": folder.name, "sha256": hashlib.sha256(canonical_json(digests)).hexdigest()}
     repository = folder.parent.parent
     if folder.parent.name == "snapshots" and repository.name.startswith("models--"):
-        identity |= {"model": repository.name.removeprefix("models--").replace("--", "/"), "revision": folder.name}
+        identity |= {
+            "model": repository.name.removeprefix("models--").replace("--", "/"),
+            "revision": folder.name,
+        }
     return identity

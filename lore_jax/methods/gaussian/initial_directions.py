@@ -1,12 +1,14 @@
-"""Where the deviations start: the directions along which users' choices depart most from the population's.
+"""Where the deviations start: the directions along which users' choices depart most from the
+population's.
 
 At the population, user u's score (the gradient of the log-likelihood in a personal direction) is
 
     g_u = sum_i c_i (1 - sigmoid(o_i)) (e_chosen - e_rejected),
 
-and sum_u g_u g_u' is large along a direction exactly when users consistently depart from the population along it: the
-score test for the variance of a random effect. Its leading eigenvectors are found by subspace iteration, each round of
-which passes twice over the table; the users x dim matrix of scores is never formed.
+and sum_u g_u g_u' is large along a direction exactly when users consistently depart from the
+population along it: the score test for the variance of a random effect. Its leading eigenvectors
+are found by subspace iteration, each round of which passes twice over the table; the users x dim
+matrix of scores is never formed.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ _ROUNDS = 4
 
 
 def score_directions(data: FitData, offsets: jax.Array, key: jax.Array, count: int) -> jax.Array:
-    """The leading directions of users' departure from the population, in concert with the other shards.
+    """The leading directions of users' departure from the population, in concert with the other
+    shards.
 
     Args:
         data: one shard.
@@ -33,8 +36,9 @@ def score_directions(data: FitData, offsets: jax.Array, key: jax.Array, count: i
         Orthonormal columns `[dim, count]`, the strongest first in expectation.
 
     Reference:
-        Halko, Martinsson and Tropp 2011, arXiv 0909.4061 (subspace iteration); Shashkov et al. 2025, arXiv 2503.06358,
-        starts from the SVD of a user x pair matrix, which needs pairs shared between users.
+        Halko, Martinsson and Tropp 2011, arXiv 0909.4061 (subspace iteration); Shashkov et al.
+        2025, arXiv 2503.06358, starts from the SVD of a user x pair matrix, which needs pairs
+        shared between users.
     """
     pulls = []
     for bucket in data.buckets:
@@ -44,9 +48,13 @@ def score_directions(data: FitData, offsets: jax.Array, key: jax.Array, count: i
 
     def scores(directions: jax.Array) -> tuple[jax.Array, ...]:
         """Each user's score along each direction, per bucket `[count, users]`."""
-        table = jnp.matmul(data.embeddings, directions / data.input_scale, preferred_element_type=jnp.float32)
+        table = jnp.matmul(
+            data.embeddings, directions / data.input_scale, preferred_element_type=jnp.float32
+        )
         parts = zip(data.buckets, pulls, strict=True)
-        return tuple(jnp.sum(features(table, bucket) * pull[None], axis=1) for bucket, pull in parts)
+        return tuple(
+            jnp.sum(features(table, bucket) * pull[None], axis=1) for bucket, pull in parts
+        )
 
     transpose = jax.linear_transpose(scores, jax.ShapeDtypeStruct((dim, count), jnp.float32))
     directions = jnp.linalg.qr(jax.random.normal(key, (dim, count)))[0]

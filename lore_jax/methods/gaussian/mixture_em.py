@@ -1,19 +1,21 @@
-"""Learning the camps that users fall into: a mixture as the prior of their deviations, by EM, with the basis fixed.
+"""Learning the camps that users fall into: a mixture as the prior of their deviations, by EM, with
+the basis fixed.
 
-E step, for every user u and camp c: mode, covariance and evidence of u's deviation under c (one Newton step from the last
-mode, `mixture.camp_step`), and the responsibilities `r_uc` proportional to `share_c Z_uc`.
+E step, for every user u and camp c: mode, covariance and evidence of u's deviation under c (one
+Newton step from the last mode, `mixture.camp_step`), and the responsibilities `r_uc` proportional
+to `share_c Z_uc`.
 
 M step, with `n_c = sum_u r_uc`:
 
-    share_c  = (n_c + 1) / (users + camps)
-    centre_c = sum_u r_uc d_uc / n_c
-    cov_c    = (scatter_c + 10 pooled) / (n_c + 10),    scatter_c = sum_u r_uc ((d_uc - centre_c)(...)' + S_uc),
+    share_c  = (n_c + 1) / (users + camps) centre_c = sum_u r_uc d_uc / n_c cov_c    = (scatter_c +
+    10 pooled) / (n_c + 10),    scatter_c = sum_u r_uc ((d_uc - centre_c)(...)' + S_uc),
 
 where pooled, the mean covariance over all camps, is what a camp of few users is drawn to.
 
-Camps come by halving: all users are one camp; then each camp is split in two along its longest axis, half the variance
-along it going between the two, and EM goes on. Nothing is drawn at random, the numbers of camps 1, 2, 4, 8 are passed on
-the way, and each is a candidate for validation to choose from.
+Camps come by halving: all users are one camp; then each camp is split in two along its longest
+axis, half the variance along it going between the two, and EM goes on. Nothing is drawn at random,
+the numbers of camps 1, 2, 4, 8 are passed on the way, and each is a candidate for validation to
+choose from.
 """
 
 from __future__ import annotations
@@ -35,11 +37,14 @@ _POWER_STEPS = 20
 _Modes = tuple[jax.Array, ...]  # of each bucket, [camps, k, users]
 
 
-def learn_camps(features: Sequence[jax.Array], weights: Sequence[jax.Array], splits: int) -> Mixture:
+def learn_camps(
+    features: Sequence[jax.Array], weights: Sequence[jax.Array], splits: int
+) -> Mixture:
     """Mixtures of 1, 2, 4, ... camps, in concert with the other shards.
 
     Args:
-        features: differences of rewards of each bucket's pairs, `[rank, shots, users]`; column 0 is the population's.
+        features: differences of rewards of each bucket's pairs, `[rank, shots, users]`; column 0 is
+            the population's.
         weights: how much each pair counts, `[shots, users]`; users without any are nobody.
         splits: how many times camps are split.
 
@@ -47,8 +52,9 @@ def learn_camps(features: Sequence[jax.Array], weights: Sequence[jax.Array], spl
         A `Mixture` with a leading axis of `splits + 1`: 1, 2, 4, ... camps in use of `2^splits`.
 
     Reference:
-        Linde, Buzo and Gray 1980, "An algorithm for vector quantizer design" (splitting); Fraley and Raftery 2007,
-        "Bayesian regularization for normal mixture estimation" (the drawn covariance).
+        Linde, Buzo and Gray 1980, "An algorithm for vector quantizer design" (splitting); Fraley
+        and Raftery 2007, "Bayesian regularization for normal mixture estimation" (the drawn
+        covariance).
     """
     k, slots = len(features[0]) - 1, 2**splits
     start = one_camp(k, slots), tuple(jnp.zeros((slots, k, of.shape[-1])) for of in features)
@@ -56,7 +62,9 @@ def learn_camps(features: Sequence[jax.Array], weights: Sequence[jax.Array], spl
     def em(state: tuple[Mixture, _Modes], _: None) -> tuple[tuple[Mixture, _Modes], None]:
         return _em_step(*state, features, weights), None
 
-    def level(state: tuple[Mixture, _Modes], number: jax.Array) -> tuple[tuple[Mixture, _Modes], Mixture]:
+    def level(
+        state: tuple[Mixture, _Modes], number: jax.Array
+    ) -> tuple[tuple[Mixture, _Modes], Mixture]:
         halved = _split(*state)
         state = jax.tree.map(lambda one, two: jnp.where(number > 0, two, one), state, halved)
         state, _ = jax.lax.scan(em, state, length=_STEPS)
@@ -85,7 +93,9 @@ def _em_step(
         away = mode - mixture.centre[:, :, None]
         count += jnp.sum(share, axis=1)
         first += jnp.einsum("cu,ciu->ci", share, away)
-        second += jnp.einsum("cu,ciu,cju->cij", share, away, away) + jnp.einsum("cu,ciju->cij", share, covariance)
+        second += jnp.einsum("cu,ciu,cju->cij", share, away, away) + jnp.einsum(
+            "cu,ciju->cij", share, covariance
+        )
         moved.append(mode)
     count, first, second = total((count, first, second))
     shift = first / jnp.maximum(count, 1e-6)[:, None]
@@ -99,7 +109,9 @@ def _em_step(
 
 
 def _split(mixture: Mixture, modes: _Modes) -> tuple[Mixture, _Modes]:
-    """Each camp in use becomes two: one in its place, the other as many slots further on as there were camps."""
+    """Each camp in use becomes two: one in its place, the other as many slots further on as there
+    were camps.
+    """
     k = mixture.centre.shape[1]
     covariance = jnp.einsum("cij,ckj->cik", mixture.spread, mixture.spread)
     axis = jax.vmap(_longest_axis)(covariance)
@@ -125,7 +137,9 @@ def _factors(covariance: jax.Array) -> jax.Array:
 
 
 def _longest_axis(covariance: jax.Array) -> jax.Array:
-    """The leading principal direction of a covariance times its standard deviation, `[k]`, by the power method."""
+    """The leading principal direction of a covariance times its standard deviation, `[k]`, by the
+    power method.
+    """
     start = covariance[jnp.argmax(jnp.diagonal(covariance))]  # never 0, and leans towards it
 
     def once(_: int, direction: jax.Array) -> jax.Array:

@@ -1,4 +1,6 @@
-"""The anchor of the later published variant: a penalty on the angles between the basis and the reference head."""
+"""The anchor of the later published variant: a penalty on the angles between the basis and the
+reference head.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,16 @@ def anchor_penalty(directions: jax.Array, reference: jax.Array) -> jax.Array:
     Reference:
         The later published variant of LoRe (2025), its regulariser with weight alpha.
     """
-    # A column of zeros has no angle: it costs 1 and is pulled nowhere, instead of a NaN that spreads to all columns.
+    # A column of zeros has no angle: it costs 1 and is pulled nowhere, instead of a NaN that
+    # spreads to all columns.
     squares = jnp.sum(directions**2, axis=0) * jnp.sum(reference**2)
     length = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
     return jnp.mean(1.0 - jnp.where(squares > 0, reference @ directions / length, 0.0))
 
 
 def anchor_schedule(step: jax.Array, steps: int) -> jax.Array:
-    """The share of the anchor's weight in force: 0 until 20 % of the steps, then linear, 1 from 80 % on.
+    """The share of the anchor's weight in force: 0 until 20 % of the steps, then linear, 1 from 80
+    % on.
 
     Args:
         step: the step about to be taken, from 0.

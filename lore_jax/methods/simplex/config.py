@@ -1,4 +1,6 @@
-"""SimplexConfig: how the fit of simplex weights runs, the paper's way by default, and its published later variant."""
+"""SimplexConfig: how the fit of simplex weights runs, the paper's way by default, and its published
+later variant.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,15 @@ class SimplexConfig:
         temperature: margins are divided by it.
         scale: raw embeddings are multiplied by it; `input_scale` is its reciprocal.
         uniform_logits: logits start at U(0, 1) instead of N(0, 1).
-        pooled: the loss is the mean over all pairs instead of the sum over users of each user's mean.
+        pooled: the loss is the mean over all pairs instead of the sum over users of each user's
+            mean.
         alternate: V is stepped at the logits already stepped instead of together with them.
-        anchor: alpha, the weight of the penalty on the angles between V's columns and the reference head; 0: none.
+        anchor: alpha, the weight of the penalty on the angles between V's columns and the reference
+            head; 0: none.
         prune: columns whose largest weight over users is below it are dropped at the end; 0: none.
-        blocks: 1: every step is taken on all pairs. More: the most blocks that the table is cut into; a step is taken on
-            each in turn, with a rate that falls linearly to 0, for the logits a twentieth of it.
+        blocks: 1: every step is taken on all pairs. More: the most blocks that the table is cut
+            into; a step is taken on each in turn, with a rate that falls linearly to 0, for the
+            logits a twentieth of it.
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, equation 4 and its appendix on training.
@@ -54,4 +59,6 @@ class SimplexConfig:
 LATER_VARIANT = SimplexConfig(
     steps=20_000, uniform_logits=True, pooled=True, alternate=True, anchor=1e4, prune=1e-2
 )  # as published after the paper, for PRISM
-IN_BLOCKS = SimplexConfig(steps=2040, learning_rate=2.5, blocks=60)  # 34 epochs to where the paper's 1,000 steps end
+IN_BLOCKS = SimplexConfig(
+    steps=2040, learning_rate=2.5, blocks=60
+)  # 34 epochs to where the paper's 1,000 steps end

@@ -1,22 +1,25 @@
-"""Simplex weights: the paper's joint fit of the basis and everybody's weights, and its later published variant.
+"""Simplex weights: the paper's joint fit of the basis and everybody's weights, and its later
+published variant.
 
     minimise over V, l   sum_u mean over u's pairs of log(1 + exp(-z)),  z = f . w_u / temperature,  w_u = softmax(l_u)
 
-by Adam on V and the logits l together, both starting at N(0, 1). There is no prior: somebody of whom nothing is known
-gets the mean of the others' weights.
+by Adam on V and the logits l together, both starting at N(0, 1). There is no prior: somebody of
+whom nothing is known gets the mean of the others' weights.
 
-The later variant pools the loss over pairs, steps first the logits and then V, and ties the columns of V to the
-reference head by `alpha mean_k (1 - cos(V_k, v_ref))`. Columns that nobody weighs are dropped at the end, and the
-weights on the others are made to sum to 1 again.
+The later variant pools the loss over pairs, steps first the logits and then V, and ties the columns
+of V to the reference head by `alpha mean_k (1 - cos(V_k, v_ref))`. Columns that nobody weighs are
+dropped at the end, and the weights on the others are made to sum to 1 again.
 
-In blocks. A step may be taken on one block of the table (`blocks.py`) and the pairs within it, whose losses, times the
-number of blocks, estimate the objective without bias. As many steps as there are blocks then cost what one step on
-everything costs, and 34 of these epochs reach the training loss of the paper's 1,000 steps, or stop within .002 nats of it.
-(Quasi-Newton steps in whitened coordinates reach that loss as quickly, by fitting noise along the weak directions of the
+In blocks. A step may be taken on one block of the table (`blocks.py`) and the pairs within it,
+whose losses, times the number of blocks, estimate the objective without bias. As many steps as
+there are blocks then cost what one step on everything costs, and 34 of these epochs reach the
+training loss of the paper's 1,000 steps, or stop within .002 nats of it. (Quasi-Newton steps in
+whitened coordinates reach that loss as quickly, by fitting noise along the weak directions of the
 embeddings: their accuracy on new pairs was near chance.)
 
-The gradient goes through the table of rewards, so a step passes twice over the embeddings, whatever the number of
-pairs. A user's logits, and Adam's moments of them, live beside the user's pairs and never leave their shard.
+The gradient goes through the table of rewards, so a step passes twice over the embeddings, whatever
+the number of pairs. A user's logits, and Adam's moments of them, live beside the user's pairs and
+never leave their shard.
 """
 
 from __future__ import annotations
@@ -38,16 +41,22 @@ from lore_jax.solvers.likelihood import bradley_terry_loss
 from lore_jax.solvers.pair_sums import combine, pull_together
 
 # In blocks only; `benchmarks/README.md` has the measurements.
-_LOGITS_RATE = 0.05  # of V's: a user has a pair or two in a block, and their gradient is mostly noise
-_SQUARES = 0.98  # Adam forgets squares within an epoch, because gradients shrink by orders of magnitude
+_LOGITS_RATE = (
+    0.05  # of V's: a user has a pair or two in a block, and their gradient is mostly noise
+)
+_SQUARES = (
+    0.98  # Adam forgets squares within an epoch, because gradients shrink by orders of magnitude
+)
 
 
 @flax.struct.dataclass
 class SimplexHyper:
-    """What may differ between fits of one program; every field is traced, so that a sweep over ranks is a vmap.
+    """What may differ between fits of one program; every field is traced, so that a sweep over
+    ranks is a vmap.
 
     Attributes:
-        columns: 1 for the columns in use, 0 for the others, whose weights are 0 for everybody, `[rank]`.
+        columns: 1 for the columns in use, 0 for the others, whose weights are 0 for everybody,
+            `[rank]`.
         head: the reference head `[dim]`, which the anchor needs; None: no head.
     """
 
@@ -75,7 +84,8 @@ class SimplexFit(NamedTuple):
 
     Attributes:
         params: the parameters of the basis, the last layer cut to the columns kept.
-        weights: w, non-negative, summing to 1, `[num_users, kept]`; the mean of the others for users without pairs.
+        weights: w, non-negative, summing to 1, `[num_users, kept]`; the mean of the others for
+            users without pairs.
         columns: which columns were kept, int `[kept]`.
         mean: mean weights of the users with pairs, `[kept]`: the weights of anybody else.
     """
@@ -87,7 +97,8 @@ class SimplexFit(NamedTuple):
 
 
 def draw_logits(config: SimplexConfig, num_users: int, rank: int, *, key: jax.Array) -> np.ndarray:
-    """The logits every user starts at, drawn in the order of users, so that they do not depend on the devices.
+    """The logits every user starts at, drawn in the order of users, so that they do not depend on
+    the devices.
 
     Args:
         config: says which distribution.
@@ -106,7 +117,9 @@ def draw_logits(config: SimplexConfig, num_users: int, rank: int, *, key: jax.Ar
     return np.asarray(draw(key, (num_users, rank), jnp.float32))
 
 
-def init(config: SimplexConfig, params: Any, logits: tuple[jax.Array, ...], data: FitData) -> SimplexState:
+def init(
+    config: SimplexConfig, params: Any, logits: tuple[jax.Array, ...], data: FitData
+) -> SimplexState:
     """The state before the first step.
 
     Args:
@@ -119,8 +132,8 @@ def init(config: SimplexConfig, params: Any, logits: tuple[jax.Array, ...], data
         The state of one shard.
 
     Raises:
-        ValueError: there are no pairs; the anchor is asked of a basis that is not linear; or pruning could leave a user
-            without columns.
+        ValueError: there are no pairs; the anchor is asked of a basis that is not linear; or
+            pruning could leave a user without columns.
     """
     if not data.buckets:
         raise ValueError("there are no pairs: a fit needs at least one")
@@ -130,17 +143,23 @@ def init(config: SimplexConfig, params: Any, logits: tuple[jax.Array, ...], data
             f"prune is {config.prune}: less than 1 / rank = {1 / rank} is expected, or users lose all columns"
         )
     if config.anchor and (len(params) > 1 or params["V"].shape[0] != data.embeddings.shape[-1]):
-        raise ValueError(f"anchor is {config.anchor}: only a linear basis has directions to compare with a head")
+        raise ValueError(
+            f"anchor is {config.anchor}: only a linear basis has directions to compare with a head"
+        )
     of_params, of_logits = _optimisers(config)
     return SimplexState(params, logits, (of_params.init(params), of_logits.init(logits)))
 
 
-def _optimisers(config: SimplexConfig) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+def _optimisers(
+    config: SimplexConfig,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """For the basis and for the logits."""
     if config.blocks == 1:
         return optax.adam(config.learning_rate), optax.adam(config.learning_rate)
     rates = (config.learning_rate, _LOGITS_RATE * config.learning_rate)
-    of_params, of_logits = (optax.adam(optax.linear_schedule(rate, 0.0, config.steps), b2=_SQUARES) for rate in rates)
+    of_params, of_logits = (
+        optax.adam(optax.linear_schedule(rate, 0.0, config.steps), b2=_SQUARES) for rate in rates
+    )
     return of_params, of_logits
 
 
@@ -156,7 +175,12 @@ def weights_of(logits: jax.Array, columns: jax.Array) -> jax.Array:
 
 
 def step(
-    state: SimplexState, data: FitData, hyper: SimplexHyper, *, module: nn.Module, config: SimplexConfig
+    state: SimplexState,
+    data: FitData,
+    hyper: SimplexHyper,
+    *,
+    module: nn.Module,
+    config: SimplexConfig,
 ) -> tuple[SimplexState, dict[str, jax.Array]]:
     """One Adam step on the basis and on everybody's logits, for one shard.
 
@@ -168,9 +192,9 @@ def step(
         config: how the fit runs (static).
 
     Returns:
-        The next state, and for the history: `loss`, in nats, the mean over users of each user's mean loss (pooled: over
-        pairs) without the anchor, at the logits that V was stepped at; and `grad_norm`, of everything that was stepped. Of
-        a block both are the block's own.
+        The next state, and for the history: `loss`, in nats, the mean over users of each user's
+        mean loss (pooled: over pairs) without the anchor, at the logits that V was stepped at; and
+        `grad_norm`, of everything that was stepped. Of a block both are the block's own.
 
     Raises:
         ValueError: an anchor is asked for and there is no head.
@@ -184,14 +208,23 @@ def step(
     def apply_basis(params: Any) -> jax.Array:
         return jnp.asarray(module.apply({"params": params}, data.embeddings, data.input_scale))
 
-    def loss_and_gradients(table: jax.Array, logits: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array, Any]:
+    def loss_and_gradients(
+        table: jax.Array, logits: tuple[jax.Array, ...]
+    ) -> tuple[jax.Array, jax.Array, Any]:
         """With respect to the table and to the logits."""
-        along, back = jax.vjp(lambda table: [features(table, b) / config.temperature for b in data.buckets], table)
-        parts = [_loss_and_gradients(f, c, x, hyper.columns) for f, c, x in zip(along, shares, logits, strict=True)]
+        along, back = jax.vjp(
+            lambda table: [features(table, b) / config.temperature for b in data.buckets], table
+        )
+        parts = [
+            _loss_and_gradients(f, c, x, hyper.columns)
+            for f, c, x in zip(along, shares, logits, strict=True)
+        ]
         losses, of_features, of_logits = zip(*parts, strict=True)
         return sum(losses, jnp.zeros(())), back(list(of_features))[0], of_logits
 
-    def descend(adam: optax.GradientTransformation, values: Any, gradient: Any, optimiser: Any) -> tuple[Any, Any]:
+    def descend(
+        adam: optax.GradientTransformation, values: Any, gradient: Any, optimiser: Any
+    ) -> tuple[Any, Any]:
         updates, optimiser = adam.update(gradient, optimiser, values)
         return optax.apply_updates(values, updates), optimiser
 
@@ -215,9 +248,15 @@ def step(
 
 
 def finish(
-    state: SimplexState, layout: Layout, has_pairs: np.ndarray, hyper: SimplexHyper, *, config: SimplexConfig
+    state: SimplexState,
+    layout: Layout,
+    has_pairs: np.ndarray,
+    hyper: SimplexHyper,
+    *,
+    config: SimplexConfig,
 ) -> SimplexFit:
-    """Collects a fit on the host: drops the columns that nobody weighs, and lets the weights sum to 1 again.
+    """Collects a fit on the host: drops the columns that nobody weighs, and lets the weights sum to
+    1 again.
 
     Args:
         state: the state of all shards, every leaf with its leading shard axis.
@@ -227,15 +266,18 @@ def finish(
         config: as in `step`.
 
     Returns:
-        A `SimplexFit`. Its basis may have fewer columns than were fitted: `module.clone(rank=len(columns))` applies it.
+        A `SimplexFit`. Its basis may have fewer columns than were fitted:
+        `module.clone(rank=len(columns))` applies it.
 
     Reference:
-        Bose et al. 2025, arXiv 2504.14439 (the published pruning leaves weights that do not sum to 1).
+        Bose et al. 2025, arXiv 2504.14439 (the published pruning leaves weights that do not sum to
+        1).
     """
     columns = np.flatnonzero(np.asarray(hyper.columns) > 0)
     by_user = jax.vmap(weights_of, in_axes=(0, None))
     in_buckets = tuple(
-        by_user(jnp.asarray(on_host(logits)), jnp.asarray(np.asarray(hyper.columns))) for logits in state.logits
+        by_user(jnp.asarray(on_host(logits)), jnp.asarray(np.asarray(hyper.columns)))
+        for logits in state.logits
     )
     weights = layout.collect(in_buckets, np.zeros(len(hyper.columns), np.float32))[:, columns]
     nobody = np.full((1, len(columns)), 1.0 / len(columns), np.float32)
@@ -250,15 +292,23 @@ def finish(
 
 
 def adam_logits(
-    features: jax.Array, weight: jax.Array, logits: jax.Array, *, steps: int = 500, learning_rate: float = 0.1
+    features: jax.Array,
+    weight: jax.Array,
+    logits: jax.Array,
+    *,
+    steps: int = 500,
+    learning_rate: float = 0.1,
 ) -> jax.Array:
-    """A new user's weights as published: Adam on the logits, for a fixed number of steps from a random start.
+    """A new user's weights as published: Adam on the logits, for a fixed number of steps from a
+    random start.
 
-    `argmin over l of sum_i c_i log(1 + exp(-f_i . softmax(l))) / sum_i c_i`, approximately: a reference to compare
-    `interior_point.simplex_estimate` with, which reaches the optimum and knows it.
+    `argmin over l of sum_i c_i log(1 + exp(-f_i . softmax(l))) / sum_i c_i`, approximately: a
+    reference to compare `interior_point.simplex_estimate` with, which reaches the optimum and knows
+    it.
 
     Args:
-        features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots, ...]`.
+        features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots,
+            ...]`.
         weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
         logits: where to begin, `[rank, ...]`; the paper draws them from N(0, 1).
         steps: Adam steps.
@@ -291,11 +341,12 @@ def adam_logits(
 def _loss_and_gradients(
     features: jax.Array, share: jax.Array, logits: jax.Array, columns: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The weighted loss of all the users given, and its gradients with respect to their features and logits.
+    """The weighted loss of all the users given, and its gradients with respect to their features
+    and logits.
 
-    A pair's loss is `log(1 + exp(-z))`, `z = f . w`, with the derivative `-p`, `p = 1 / (1 + exp(z))`; hence `-p w` with
-    respect to f and `-sum p f` with respect to w. Written out because the sums that differentiation makes of `f . w` are
-    slow on a CPU (`pair_sums.py`).
+    A pair's loss is `log(1 + exp(-z))`, `z = f . w`, with the derivative `-p`, `p = 1 / (1 +
+    exp(z))`; hence `-p w` with respect to f and `-sum p f` with respect to w. Written out because
+    the sums that differentiation makes of `f . w` are slow on a CPU (`pair_sums.py`).
     """
     weights, back = jax.vjp(lambda logits: weights_of(logits, columns), logits)
     margin = combine(features, weights)
@@ -305,19 +356,24 @@ def _loss_and_gradients(
 
 
 def _shares(data: FitData, config: SimplexConfig) -> list[jax.Array]:
-    """What each pair's loss is multiplied by, for each bucket `[shots, users]`; in blocks, so that blocks add up to all."""
+    """What each pair's loss is multiplied by, for each bucket `[shots, users]`; in blocks, so that
+    blocks add up to all.
+    """
     weights = [bucket.weight for bucket in data.buckets]
     totals = data.totals or [jnp.sum(weight, axis=0) for weight in weights]
     if config.pooled:
         pairs = total(sum((jnp.sum(of_users) for of_users in totals), jnp.zeros(())))
         totals = [pairs[None]] * len(weights)
     return [
-        weight / jnp.where(of_users > 0, of_users, 1.0)[None] for weight, of_users in zip(weights, totals, strict=True)
+        weight / jnp.where(of_users > 0, of_users, 1.0)[None]
+        for weight, of_users in zip(weights, totals, strict=True)
     ]
 
 
 def _per_user_mean(weight: jax.Array) -> jax.Array:
-    """`losses.per_user_mean_weights` in a bucket, `[shots, ...]`: sums to 1 over the shots of every user with any."""
+    """`losses.per_user_mean_weights` in a bucket, `[shots, ...]`: sums to 1 over the shots of every
+    user with any.
+    """
     of_user = jnp.sum(weight, axis=0, keepdims=True)
     return weight / jnp.where(of_user > 0, of_user, 1.0)
 
@@ -326,6 +382,8 @@ def _anchor(directions: jax.Array, hyper: SimplexHyper) -> jax.Array:
     """The anchor's penalty over the columns in use."""
     head = hyper.head
     if head is None:
-        raise ValueError("an anchor is asked for and there is no reference head: give one, or set anchor to 0")
+        raise ValueError(
+            "an anchor is asked for and there is no reference head: give one, or set anchor to 0"
+        )
     each = jax.vmap(lambda column: anchor_penalty(column[:, None], head))(directions.T)
     return jnp.sum(each * hyper.columns) / jnp.sum(hyper.columns)

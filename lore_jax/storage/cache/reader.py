@@ -1,4 +1,6 @@
-"""Reading an embedding cache: whole, a range of rows, or its texts. `cache.py` describes the folder and writes it."""
+"""Reading an embedding cache: whole, a range of rows, or its texts. `cache.py` describes the folder
+and writes it.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +32,23 @@ from lore_jax.storage.safetensors import map_tensor
 def load_cache(
     path: str | os.PathLike[str], *, verify: Verify = "full", rows: tuple[int, int] | None = None
 ) -> Preferences:
-    """Loads a cache; the table is held once: mapped when it is one shard, else read into one 64-byte aligned array.
+    """Loads a cache; the table is held once: mapped when it is one shard, else read into one
+    64-byte aligned array.
 
     Args:
         path: the folder.
-        verify: "full" checks the sha256 of every file, "quick" of all but the shards: only their sizes and headers.
-        rows: `(start, stop)`: only these rows of the table, and the pairs whose two responses lie in them.
+        verify: "full" checks the sha256 of every file, "quick" of all but the shards: only their
+            sizes and headers.
+        rows: `(start, stop)`: only these rows of the table, and the pairs whose two responses lie
+            in them.
 
     Returns:
         The `Preferences`; `row` is the number of the pair in the cache (and in `extra.jsonl`).
 
     Raises:
         FileNotFoundError: there is no cache.
-        ValueError: a file is damaged (the message says which), or the format is newer than this library.
+        ValueError: a file is damaged (the message says which), or the format is newer than this
+            library.
 
     Example:
         >>> prefs = load_cache("cache")
@@ -56,7 +62,9 @@ def load_cache(
     pairs = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
     names = {record["name"] for record in manifest["files"]}
     prefs = from_arrays(
-        np.zeros((responses, 1), np.float16),  # stands for the table, whose rows were checked when they were written
+        np.zeros(
+            (responses, 1), np.float16
+        ),  # stands for the table, whose rows were checked when they were written
         **pairs,
         num_users=manifest["users"],
         user_ids=json.loads((folder / USERS).read_bytes()) if USERS in names else None,
@@ -65,13 +73,16 @@ def load_cache(
     if rows is not None:
         inside = [(index >= start) & (index < stop) for index in (prefs.chosen, prefs.rejected)]
         prefs = prefs.take_pairs(inside[0] & inside[1])
-        prefs = dataclasses.replace(prefs, chosen=prefs.chosen - start, rejected=prefs.rejected - start)
+        prefs = dataclasses.replace(
+            prefs, chosen=prefs.chosen - start, rejected=prefs.rejected - start
+        )
     head = np.array(map_tensor(folder / HEAD, "head")) if HEAD in names else None
     return dataclasses.replace(prefs, embeddings=_table(folder, manifest, start, stop), head=head)
 
 
 def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> np.ndarray:
-    """Rows `start` to `stop` of the table, for streaming and for one process's part; mapped when one shard holds them.
+    """Rows `start` to `stop` of the table, for streaming and for one process's part; mapped when
+    one shard holds them.
 
     Args:
         path: the folder.
@@ -79,7 +90,8 @@ def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> np.ndarray
         stop: one past the last row.
 
     Returns:
-        `[stop - start, dim]`, in the cache's dtype. Sizes and headers of the shards are checked, not their sha256.
+        `[stop - start, dim]`, in the cache's dtype. Sizes and headers of the shards are checked,
+        not their sha256.
 
     Raises:
         FileNotFoundError: there is no cache.
@@ -92,7 +104,9 @@ def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> np.ndarray
 
 
 def read_texts(path: str | os.PathLike[str]) -> Iterator[tuple[Any, str]]:
-    """The (prompt, reply) of each response in the order of the table; nothing if the cache has no texts."""
+    """The (prompt, reply) of each response in the order of the table; nothing if the cache has no
+    texts.
+    """
     folder = Path(path)
     if any(record["name"] == TEXTS for record in read_manifest(folder)["files"]):
         with open(folder / TEXTS, encoding="utf-8") as file:
@@ -104,12 +118,19 @@ def read_texts(path: str | os.PathLike[str]) -> Iterator[tuple[Any, str]]:
 def _check_rows(folder: Path, rows: tuple[int, int], responses: int) -> tuple[int, int]:
     start, stop = rows
     if not 0 <= start < stop <= responses:
-        raise ValueError(f"{folder}: rows {start} to {stop} are outside its table of {responses} responses")
+        raise ValueError(
+            f"{folder}: rows {start} to {stop} are outside its table of {responses} responses"
+        )
     return start, stop
 
 
-def _shards_of(manifest: Mapping[str, Any], start: int, stop: int) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """The shards that hold rows of `start .. stop`, each with the first and last of them counted inside the shard."""
+def _shards_of(
+    manifest: Mapping[str, Any], start: int, stop: int
+) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """The shards that hold rows of `start ..
+
+    stop`, each with the first and last of them counted inside the shard.
+    """
     first = 0
     for shard in manifest["shards"]:
         last = first + shard["rows"]
@@ -125,8 +146,8 @@ def _table(folder: Path, manifest: Mapping[str, Any], start: int, stop: int) -> 
         ((shard, low, high),) = shards
         read_shard_header(folder, manifest, shard)
         return map_tensor(folder / shard["name"], "embeddings")[low:high]
-    # Read, not mapped and copied: pages of a map would count as memory a second time. JAX takes a 64-byte aligned array
-    # on a CPU without a copy.
+    # Read, not mapped and copied: pages of a map would count as memory a second time. JAX takes a
+    # 64-byte aligned array on a CPU without a copy.
     count = (stop - start) * dim * dtype.itemsize
     memory = np.empty(count + 64, np.uint8)
     table = memory[-memory.ctypes.data % 64 :][:count].view(dtype).reshape(stop - start, dim)

@@ -1,4 +1,5 @@
-"""The embedding cache: a folder with a table of embedded responses, the pairs over it, and a manifest.
+"""The embedding cache: a folder with a table of embedded responses, the pairs over it, and a
+manifest.
 
     manifest.json                  format version, encoder, shapes; size and sha256 of every file, and of itself
     embeddings-00000.safetensors   the table in shards of equal numbers of rows; data 64-byte aligned, to be mapped
@@ -8,8 +9,9 @@
     texts.jsonl                    prompt and reply of each response, optional
     extra.jsonl                    further columns of each pair, optional
 
-`CacheWriter` fills `NAME.partial` beside the folder and renames it at the end: a cache is there whole or not at all.
-Loading checks every file against the manifest, so the values need to be checked only when they are written.
+`CacheWriter` fills `NAME.partial` beside the folder and renames it at the end: a cache is there
+whole or not at all. Loading checks every file against the manifest, so the values need to be
+checked only when they are written.
 """
 
 from __future__ import annotations
@@ -54,25 +56,30 @@ from lore_jax.storage.files import (
 )
 from lore_jax.storage.safetensors import write_tensors
 
-SHARD_BYTES = 256 * 2**20  # a shard's rows are held in memory while it is filled, and lost if the process dies
+SHARD_BYTES = (
+    256 * 2**20
+)  # a shard's rows are held in memory while it is filled, and lost if the process dies
 
 
 class CacheWriter:
     """Writes a cache: rows shard by shard, then the pairs.
 
-    An interrupted write is resumed by the same call with the same `inputs`: finished shards are kept and checked, and
-    `rows_done` says from which row on to append. Without `inputs` nothing ties old shards to new rows: it starts again.
+    An interrupted write is resumed by the same call with the same `inputs`: finished shards are
+    kept and checked, and `rows_done` says from which row on to append. Without `inputs` nothing
+    ties old shards to new rows: it starts again.
 
     Args:
         path: the folder to make; it may exist if it is empty.
         dim: the length of one embedding.
         dtype: float16, bfloat16 or float32, as stored; rows are converted.
-        encoder: what made the embeddings (model, revision or content hash, template hash, pooling, dtype, length
-            limit): any JSON object. Two caches whose encoders differ cannot be used together.
-        inputs: a digest of what the rows are made from (the texts, or the array file); needed for resuming.
+        encoder: what made the embeddings (model, revision or content hash, template hash, pooling,
+            dtype, length limit): any JSON object. Two caches whose encoders differ cannot be used
+            together.
+        inputs: a digest of what the rows are made from (the texts, or the array file); needed for
+            resuming.
         shard_bytes: the size of a shard.
-        overwrite: replace a cache that is there, or an interrupted write of something else. A folder that holds
-            anything but a cache is never touched.
+        overwrite: replace a cache that is there, or an interrupted write of something else. A
+            folder that holds anything but a cache is never touched.
 
     Raises:
         ValueError: an argument is not what it should be.
@@ -101,7 +108,9 @@ class CacheWriter:
         if dtype_name not in DTYPES:
             raise ValueError(f"dtype is {dtype_name}: float16, bfloat16 or float32 is expected")
         if dim < 1 or shard_bytes < 1:
-            raise ValueError(f"dim is {dim} and shard_bytes is {shard_bytes}: both must be 1 or more")
+            raise ValueError(
+                f"dim is {dim} and shard_bytes is {shard_bytes}: both must be 1 or more"
+            )
         self.path = Path(os.path.abspath(path))
         self._partial = self.path.with_name(self.path.name + ".partial")
         self._dtype = DTYPES[dtype_name]
@@ -120,7 +129,9 @@ class CacheWriter:
 
     @property
     def rows_done(self) -> int:
-        """Rows in finished shards, which a killed process does not lose; right after opening, the row to go on from."""
+        """Rows in finished shards, which a killed process does not lose; right after opening, the
+        row to go on from.
+        """
         return sum(shard["rows"] for shard in self._shards)
 
     def __enter__(self) -> Self:
@@ -133,7 +144,10 @@ class CacheWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         with self._open:
             self._buffer = None
@@ -142,7 +156,9 @@ class CacheWriter:
 
     def _refuse_or_recover(self) -> None:
         old = self._old()
-        if old.exists() and not self.path.exists():  # killed between the two renames of an overwriting finish
+        if (
+            old.exists() and not self.path.exists()
+        ):  # killed between the two renames of an overwriting finish
             os.rename(old, self.path)
         if not self.path.exists():
             return
@@ -167,7 +183,9 @@ class CacheWriter:
             job, shards = progress["job"], progress["shards"]
             differing = [name for name in self._job if job.get(name) != self._job[name]]
             if job["inputs"] is not None and not differing:
-                self._shards = list(itertools.takewhile(lambda shard: damage(self._partial, shard) is None, shards))
+                self._shards = list(
+                    itertools.takewhile(lambda shard: damage(self._partial, shard) is None, shards)
+                )
             elif job["inputs"] is not None and not self._overwrite:
                 raise FileExistsError(
                     f"{self._partial} holds an interrupted write of {sum(shard['rows'] for shard in shards)} rows with "
@@ -193,8 +211,8 @@ class CacheWriter:
             rows: `[n, dim]`, NumPy (a memory map too) or JAX; converted to the cache's dtype.
 
         Raises:
-            ValueError: another shape, or a value that is not finite in the cache's dtype; the message names row and
-                column. Shards already finished stay.
+            ValueError: another shape, or a value that is not finite in the cache's dtype; the
+                message names row and column. Shards already finished stay.
         """
         dim, rows_per_shard = self._job["dim"], self._job["rows_per_shard"]
         shape = np.shape(rows)
@@ -223,7 +241,9 @@ class CacheWriter:
             value = given[row, column]
             as_what = f", which {self._dtype.name} cannot hold" if np.isfinite(float(value)) else ""
             place = self.rows_done + self._buffered + row
-            raise ValueError(f"embeddings row {place} holds {value} in column {column}{as_what}: not finite")
+            raise ValueError(
+                f"embeddings row {place} holds {value} in column {column}{as_what}: not finite"
+            )
 
     def _write_shard(self) -> None:
         assert self._buffer is not None
@@ -251,7 +271,8 @@ class CacheWriter:
         extra: Iterable[Mapping[str, Any]] | None = None,
         note: str | None = None,
     ) -> Path:
-        """Writes what is left of the table, the pairs and the manifest, and puts the folder in its place.
+        """Writes what is left of the table, the pairs and the manifest, and puts the folder in its
+        place.
 
         Args:
             chosen: row of the preferred response, integer `[pairs]`.
@@ -262,7 +283,8 @@ class CacheWriter:
             num_users: the number of users, if neither `user_ids` nor the pairs say it.
             user_ids: the users' names `[num_users]`, or None.
             head: the reference head `[dim]`, or None.
-            texts: (prompt, reply) of each response; a prompt is a string or a list of chat messages (dicts).
+            texts: (prompt, reply) of each response; a prompt is a string or a list of chat messages
+                (dicts).
             extra: further columns of each pair, `pairs` JSON objects.
             note: what must be said beside every number from these pairs.
 
@@ -270,12 +292,15 @@ class CacheWriter:
             The folder.
 
         Raises:
-            ValueError: as `from_arrays`, or the number of texts is not the number of responses; nothing is finished.
+            ValueError: as `from_arrays`, or the number of texts is not the number of responses;
+                nothing is finished.
             OSError: the disk refused; finished shards stay for resuming.
         """
         responses = self.rows_done + self._buffered
         if responses == 0:
-            raise ValueError(f"{self.path}: no rows were appended: a table of one response or more is expected")
+            raise ValueError(
+                f"{self.path}: no rows were appended: a table of one response or more is expected"
+            )
         # One column stands for the table: its rows were checked when they were appended.
         prefs = from_arrays(
             np.zeros((responses, 1), np.float16),
@@ -294,7 +319,9 @@ class CacheWriter:
         pairs = {name: getattr(prefs, name)[given_order] for name in PAIR_COLUMNS}
         files = {PAIRS: write_tensors(self._partial / PAIRS, pairs)}
         if prefs.user_ids is not None:
-            files[USERS] = write_file(self._partial / USERS, [json.dumps(prefs.user_ids.tolist(), indent=0).encode()])
+            files[USERS] = write_file(
+                self._partial / USERS, [json.dumps(prefs.user_ids.tolist(), indent=0).encode()]
+            )
         if head is not None:
             files[HEAD] = write_tensors(self._partial / HEAD, {"head": head})
         if texts is not None:

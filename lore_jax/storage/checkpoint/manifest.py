@@ -1,4 +1,6 @@
-"""What a checkpoint's manifest says: the leaves by name, their shapes, dtypes and digests, and how two of them differ."""
+"""What a checkpoint's manifest says: the leaves by name, their shapes, dtypes and digests, and how
+two of them differ.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def leaves_by_name(tree: Any) -> dict[str, Any]:
         if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape") or leaf.dtype == object:
             raise ValueError(f"{name} is a {type(leaf).__name__}: an array is expected")
         if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            raise ValueError(f"{name} is a random key: its numbers, jax.random.key_data(key), are expected")
+            raise ValueError(
+                f"{name} is a random key: its numbers, jax.random.key_data(key), are expected"
+            )
         if name in named:
             raise ValueError(f"two leaves are called {name!r}: names must differ")
         named[name] = leaf
@@ -36,11 +40,18 @@ def leaves_by_name(tree: Any) -> dict[str, Any]:
 def make_manifest(leaves: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """Shape, dtype and digest of every leaf, `extra`, and a digest of all that."""
     arrays = {
-        name: {"shape": list(leaf.shape), "dtype": np.dtype(leaf.dtype).name, "sha256": digest_of(leaf)}
+        name: {
+            "shape": list(leaf.shape),
+            "dtype": np.dtype(leaf.dtype).name,
+            "sha256": digest_of(leaf),
+        }
         for name, leaf in leaves.items()
     }
-    # Through JSON once, so that the digest is of what will be read: tuples are lists there, and keys are texts.
-    content = json.loads(canonical_json({"format_version": FORMAT_VERSION, "arrays": arrays, "extra": dict(extra)}))
+    # Through JSON once, so that the digest is of what will be read: tuples are lists there, and
+    # keys are texts.
+    content = json.loads(
+        canonical_json({"format_version": FORMAT_VERSION, "arrays": arrays, "extra": dict(extra)})
+    )
     return {**content, "sha256": hashlib.sha256(canonical_json(content)).hexdigest()}
 
 

@@ -4,12 +4,13 @@
     FOLDER/STEP/manifest   JSON: format version, shape, dtype and sha256 of every leaf, `extra`, and its own sha256
     FOLDER/STEP/files.json size and sha256 of every file of the step, written last
 
-Orbax keeps no checksum of what it stores and calls a step with a flipped bit its latest; here a step counts only if its
-files agree with the list, its manifest with its own digest and every leaf with the manifest, and reading walks back to
-the newest step that does. The leaves' digests are of what was to be saved. The list is there so that damaged files are
-never given to Orbax, whose readers answer with tracebacks from several threads; a process killed just before it wrote
-the list leaves a step that is checked without it. The manifest alone says what to read, so a checkpoint is read on any
-number of devices. Nothing is pickled.
+Orbax keeps no checksum of what it stores and calls a step with a flipped bit its latest; here a
+step counts only if its files agree with the list, its manifest with its own digest and every leaf
+with the manifest, and reading walks back to the newest step that does. The leaves' digests are of
+what was to be saved. The list is there so that damaged files are never given to Orbax, whose
+readers answer with tracebacks from several threads; a process killed just before it wrote the list
+leaves a step that is checked without it. The manifest alone says what to read, so a checkpoint is
+read on any number of devices. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class AllDamagedError(ValueError):
 
 
 class CheckpointStore:
-    """The checkpoints of one folder; a context manager, because one writer at a time holds the folder's lock.
+    """The checkpoints of one folder; a context manager, because one writer at a time holds the
+    folder's lock.
 
     Processes joined by `jax.distributed` open, save and restore together; process 0 holds the lock.
 
@@ -83,7 +85,9 @@ class CheckpointStore:
         ...     step, state, extra = store.restore({"params": params, "opt": opt_state})
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, keep: int = 2, read_only: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, keep: int = 2, read_only: bool = False
+    ) -> None:
         if keep < 1:
             raise ValueError(f"keep is {keep}: 1 or more is expected")
         text = os.fspath(path)
@@ -106,7 +110,8 @@ class CheckpointStore:
                 if not self._remote:
                     stack.enter_context(locked(Path(self.path).with_name(self.path.name + ".lock")))
             options = ocp.CheckpointManagerOptions(
-                # Only the holder of the lock may take a temporary folder for one that a killed process left.
+                # Only the holder of the lock may take a temporary folder for one that a killed
+                # process left.
                 cleanup_tmp_directories=not self._read_only,
                 read_only=self._read_only,
                 create=not self._read_only,
@@ -115,14 +120,22 @@ class CheckpointStore:
                 lightweight_initialize=True,  # the other way reads files that may be damaged
             )
             with _without_orbax_chatter():
-                handlers = {"arrays": ocp.StandardCheckpointHandler(), "manifest": ocp.JsonCheckpointHandler()}
-                self._manager = ocp.CheckpointManager(self.path, options=options, item_handlers=handlers)
+                handlers = {
+                    "arrays": ocp.StandardCheckpointHandler(),
+                    "manifest": ocp.JsonCheckpointHandler(),
+                }
+                self._manager = ocp.CheckpointManager(
+                    self.path, options=options, item_handlers=handlers
+                )
                 stack.callback(self._manager.close)
             self._open = stack.pop_all()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._open.close()
         if error is not None and not self._read_only and jax.process_index() == 0:
@@ -137,7 +150,8 @@ class CheckpointStore:
         """Saves a step, whole or not at all, and removes old ones; returns when it is on the disk.
 
         Args:
-            step: its number, larger than that of every step there. Steps that `restore` found damaged do not count:
+            step: its number, larger than that of every step there. Steps that `restore` found
+                damaged do not count:
                 they are removed.
             state: any pytree of arrays.
             extra: what to keep beside the arrays: any JSON object.
@@ -152,9 +166,13 @@ class CheckpointStore:
             self._manager.delete(damaged)
         latest = max(self.steps(), default=None)
         if latest is not None and step <= latest:
-            raise ValueError(f"{self.path} holds step {latest} already: step {step} is not saved over or before it")
+            raise ValueError(
+                f"{self.path} holds step {latest} already: step {step} is not saved over or before it"
+            )
         arrays = {name: leaf for name, leaf in leaves.items() if leaf.size}
-        args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest))
+        args = ocp.args.Composite(
+            arrays=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest)
+        )
         try:
             saved = self._manager.save(step, args=args)
         except Exception as error:
@@ -169,22 +187,29 @@ class CheckpointStore:
             if not self._remote:
                 list_files(Path(self.path) / str(step))
             self._remove_old()
-        multihost_utils.sync_global_devices("saved")  # nobody looks at the folder while it is tidied
+        multihost_utils.sync_global_devices(
+            "saved"
+        )  # nobody looks at the folder while it is tidied
 
     def _remove_old(self) -> None:
-        """Orbax would remove a step file by file; a process killed meanwhile would leave what looks like damage."""
+        """Orbax would remove a step file by file; a process killed meanwhile would leave what looks
+        like damage.
+        """
         for step in self.steps()[: -self._keep]:
-            doomed = self.path / f"{step}{_TEMPORARY}"  # a name that is cleaned up when a writer opens the folder
+            doomed = (
+                self.path / f"{step}{_TEMPORARY}"
+            )  # a name that is cleaned up when a writer opens the folder
             (self.path / str(step)).rename(doomed)
             doomed.rmtree()
 
     def restore(self, target: Any = None) -> Restored:
-        """Reads the newest undamaged step, with a warning for every damaged one that is passed over.
+        """Reads the newest undamaged step, with a warning for every damaged one that is passed
+        over.
 
         Args:
-            target: a pytree like the one saved, of arrays or `jax.ShapeDtypeStruct`: where a leaf has a sharding, the
-                array is read onto those devices, whatever devices saved it; other leaves become NumPy arrays. None:
-                everything, as NumPy arrays by name.
+            target: a pytree like the one saved, of arrays or `jax.ShapeDtypeStruct`: where a leaf
+                has a sharding, the array is read onto those devices, whatever devices saved it;
+                other leaves become NumPy arrays. None: everything, as NumPy arrays by name.
 
         Returns:
             Step, state and extra.
@@ -192,8 +217,8 @@ class CheckpointStore:
         Raises:
             FileNotFoundError: there is no checkpoint.
             AllDamagedError: every step is damaged.
-            ValueError: the newest whole one is of another model (the message names the leaves that differ) or of a
-                newer format.
+            ValueError: the newest whole one is of another model (the message names the leaves that
+                differ) or of a newer format.
         """
         while True:
             steps = [step for step in self.steps() if step not in self._damaged]
@@ -204,21 +229,29 @@ class CheckpointStore:
                 raise FileNotFoundError(f"{self.path} holds no checkpoint")
             try:
                 manifest = self._read_manifest(steps[-1])
-                return Restored(steps[-1], self._read_arrays(steps[-1], manifest, target), manifest["extra"])
+                return Restored(
+                    steps[-1], self._read_arrays(steps[-1], manifest, target), manifest["extra"]
+                )
             except _DamageError as error:
-                if steps[-1] not in self.steps():  # its writer removed it meanwhile, because newer ones are there
+                if (
+                    steps[-1] not in self.steps()
+                ):  # its writer removed it meanwhile, because newer ones are there
                     continue
                 self._damaged[steps[-1]] = str(error)
                 if len(steps) > 1:  # else the error says it
                     back = f"going back to step {steps[-2]}"
-                    warnings.warn(f"step {steps[-1]} is damaged, {back}: {error}", RuntimeWarning, stacklevel=2)
+                    warnings.warn(
+                        f"step {steps[-1]} is damaged, {back}: {error}",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
 
     def describe(self) -> list[dict[str, Any]]:
         """Says what is there, the newest step last; damaged steps too.
 
         Returns:
-            `step` and `damaged` (one line, or None) of each step, and of undamaged ones the `arrays` (name to dtype and
-            shape) and `extra`.
+            `step` and `damaged` (one line, or None) of each step, and of undamaged ones the
+            `arrays` (name to dtype and shape) and `extra`.
         """
         return [self._describe(step) for step in self.steps()]
 
@@ -228,7 +261,10 @@ class CheckpointStore:
             self._read_arrays(step, manifest, None)
         except (_DamageError, ValueError) as error:
             return {"step": step, "damaged": str(error)}
-        arrays = {name: f"{record['dtype']} {record['shape']}" for name, record in manifest["arrays"].items()}
+        arrays = {
+            name: f"{record['dtype']} {record['shape']}"
+            for name, record in manifest["arrays"].items()
+        }
         return {"step": step, "damaged": None, "arrays": arrays, "extra": manifest["extra"]}
 
     def _read_manifest(self, step: int) -> dict[str, Any]:
@@ -251,12 +287,15 @@ class CheckpointStore:
     def _read_arrays(self, step: int, manifest: Mapping[str, Any], target: Any) -> Any:
         records = manifest["arrays"]
         stored = {
-            name: jax.ShapeDtypeStruct(tuple(record["shape"]), record["dtype"]) for name, record in records.items()
+            name: jax.ShapeDtypeStruct(tuple(record["shape"]), record["dtype"])
+            for name, record in records.items()
         }
         wanted = stored if target is None else leaves_by_name(target)
         if found := differences(wanted, stored):
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            raise ValueError(f"{self.path} step {step} is not of this model: {'; '.join(found[:_SHOWN])}{more}")
+            raise ValueError(
+                f"{self.path} step {step} is not of this model: {'; '.join(found[:_SHOWN])}{more}"
+            )
         places = {name: _place(leaf) for name, leaf in wanted.items()}
         arrays = {name: place for name, place in places.items() if place.size}
         with _damage_shows(self.path / str(step) / "arrays"):
@@ -268,9 +307,15 @@ class CheckpointStore:
                 sharding = getattr(place, "sharding", None)
                 restored[name] = zeros if sharding is None else jax.device_put(zeros, sharding)
             if digest_of(restored[name]) != records[name]["sha256"]:
-                raise _DamageError(f"{self.path} step {step}: array {name} does not agree with its sha256")
+                raise _DamageError(
+                    f"{self.path} step {step}: array {name} does not agree with its sha256"
+                )
         ordered = {name: restored[name] for name in wanted}
-        return ordered if target is None else jax.tree.unflatten(jax.tree.structure(target), ordered.values())
+        return (
+            ordered
+            if target is None
+            else jax.tree.unflatten(jax.tree.structure(target), ordered.values())
+        )
 
 
 class _DamageError(Exception):
@@ -279,14 +324,18 @@ class _DamageError(Exception):
 
 @contextlib.contextmanager
 def _damage_shows(place: epath.Path) -> Iterator[None]:
-    """Takes any complaint of the reading libraries for damage, which may show anywhere, but not a refusal to read."""
+    """Takes any complaint of the reading libraries for damage, which may show anywhere, but not a
+    refusal to read.
+    """
     try:
         yield
     except (_DamageError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _DamageError(first if str(place.parent) in first else f"{place} cannot be read: {first[:200]}") from error
+        raise _DamageError(
+            first if str(place.parent) in first else f"{place} cannot be read: {first[:200]}"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -305,7 +354,9 @@ def _without_orbax_chatter() -> Iterator[None]:
 
 
 def _place(leaf: Any) -> Any:
-    """What Orbax reads a leaf into: an array on devices where there is a sharding, else a NumPy array."""
+    """What Orbax reads a leaf into: an array on devices where there is a sharding, else a NumPy
+    array.
+    """
     sharding = getattr(leaf, "sharding", None)
     if sharding is None:
         return np.empty(leaf.shape, leaf.dtype)

@@ -1,4 +1,6 @@
-"""Preference files: every spelling gives the same pairs; every bad row is refused in one line with its place."""
+"""Preference files: every spelling gives the same pairs; every bad row is refused in one line with
+its place.
+"""
 
 import json
 
@@ -31,7 +33,13 @@ def write_jsonl(path, rows):
 
 
 def row(**changes):
-    return {"user_id": "ann", "prompt": "Name a colour.", "chosen": "Blue.", "rejected": "Red.", **changes}
+    return {
+        "user_id": "ann",
+        "prompt": "Name a colour.",
+        "chosen": "Blue.",
+        "rejected": "Red.",
+        **changes,
+    }
 
 
 def without(name, **changes):
@@ -43,7 +51,9 @@ SPELLINGS = {
     "prompt as messages": row(prompt=[USER]),
     "replies as messages": row(chosen=[reply("Blue.")], rejected=[reply("Red.")]),
     "conversations": row(chosen=[USER, reply("Blue.")], rejected=[USER, reply("Red.")]),
-    "conversations, no prompt": without("prompt", chosen=[USER, reply("Blue.")], rejected=[USER, reply("Red.")]),
+    "conversations, no prompt": without(
+        "prompt", chosen=[USER, reply("Blue.")], rejected=[USER, reply("Red.")]
+    ),
 }
 
 
@@ -61,7 +71,10 @@ def test_spellings_agree(tmp_path, name, system):
                 one[key] = [SYSTEM, *one[key]]
     pairs = read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", [one]))
     prompt = [USER] if system == "none" else [SYSTEM, USER]
-    assert [tuple(response) for response in pairs.responses] == [(prompt, "Blue."), (prompt, "Red.")]
+    assert [tuple(response) for response in pairs.responses] == [
+        (prompt, "Blue."),
+        (prompt, "Red."),
+    ]
     assert (pairs.chosen.tolist(), pairs.rejected.tolist(), pairs.user_ids) == ([0], [1], ["ann"])
 
 
@@ -90,11 +103,18 @@ def test_distinct_responses_are_kept_once(tmp_path):
 def test_parquet_and_jsonl_agree(tmp_path):
     rows = [
         row(prompt_id="a", chosen=[reply("Blue.")], rejected=[reply("Red.")], when=3),
-        row(prompt_id="a", chosen=[reply("Green.")], rejected=[reply("Blue.")], when=None, user_id="bob"),
+        row(
+            prompt_id="a",
+            chosen=[reply("Green.")],
+            rejected=[reply("Blue.")],
+            when=None,
+            user_id="bob",
+        ),
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
     one, other = (
-        read_text_pairs(path) for path in (tmp_path / "pairs.parquet", write_jsonl(tmp_path / "pairs.jsonl", rows))
+        read_text_pairs(path)
+        for path in (tmp_path / "pairs.parquet", write_jsonl(tmp_path / "pairs.jsonl", rows))
     )
     assert one.responses == other.responses
     assert one.extra == other.extra
@@ -113,13 +133,18 @@ def test_prompt_id_numbers_the_prompts(tmp_path):
 
 
 def test_honest_lists_are_replies(tmp_path):
-    rows = [row(chosen='["red", "blue"]', rejected="['red' and 'blue'"), row(chosen="[1, 2]", rejected="[see 'x']")]
+    rows = [
+        row(chosen='["red", "blue"]', rejected="['red' and 'blue'"),
+        row(chosen="[1, 2]", rejected="[see 'x']"),
+    ]
     assert len(read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", rows)).responses) == 4
 
 
 def test_blank_lines_and_byte_order_mark_are_skipped(tmp_path):
     path = tmp_path / "pairs.jsonl"
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(row()).encode() + b"\n\n" + json.dumps(row()).encode())
+    path.write_bytes(
+        b"\xef\xbb\xbf" + json.dumps(row()).encode() + b"\n\n" + json.dumps(row()).encode()
+    )
     assert read_text_pairs(path).num_duplicates == 1
 
 
@@ -137,13 +162,25 @@ def test_index_rows(tmp_path):
 
 # what stands in line 17 of a good file, and what is said about it
 BAD_ROWS = {
-    "no user column": (without("user_id"), "column 'user_id' is missing; found 'prompt', 'chosen', 'rejected'"),
-    "misspelt column": (without("chosen", choosen="x"), "column 'chosen' is missing.*is 'choosen' meant for it"),
-    "no prompt column": (without("prompt", promt="x"), "column 'prompt' is missing.*is 'promt' meant for it"),
+    "no user column": (
+        without("user_id"),
+        "column 'user_id' is missing; found 'prompt', 'chosen', 'rejected'",
+    ),
+    "misspelt column": (
+        without("chosen", choosen="x"),
+        "column 'chosen' is missing.*is 'choosen' meant for it",
+    ),
+    "no prompt column": (
+        without("prompt", promt="x"),
+        "column 'prompt' is missing.*is 'promt' meant for it",
+    ),
     "null user": (row(user_id=None), "user_id is null"),
     "empty user": (row(user_id=" "), "user_id is empty"),
     "fractional user": (row(user_id=1.5), "user_id is a number"),
-    "number as reply": (row(chosen=5), "chosen is an integer.*: a text or a list of messages is expected"),
+    "number as reply": (
+        row(chosen=5),
+        "chosen is an integer.*: a text or a list of messages is expected",
+    ),
     "null reply": (row(rejected=None), "rejected is null"),
     "null prompt": (row(prompt=None), "prompt is null"),
     "empty prompt": (row(prompt="  "), "prompt is empty"),
@@ -151,29 +188,57 @@ BAD_ROWS = {
     "equal replies": (row(rejected="Blue."), "chosen equals rejected \\('Blue.'\\)"),
     "empty reply": (row(rejected=" \n"), "rejected is an empty reply"),
     "list as text": (row(rejected="['Red.', 'Green.']"), "rejected is a list rendered as text"),
-    "list as text with apostrophe": (row(rejected="[\"It's\", 'Green.']"), "rejected is a list rendered as text"),
+    "list as text with apostrophe": (
+        row(rejected="[\"It's\", 'Green.']"),
+        "rejected is a list rendered as text",
+    ),
     "messages as text": (row(chosen=str([reply("Blue.")])), "chosen is a list rendered as text"),
-    "one side a list": (row(rejected=[reply("Red.")]), "chosen and rejected are a text and a list of messages"),
+    "one side a list": (
+        row(rejected=[reply("Red.")]),
+        "chosen and rejected are a text and a list of messages",
+    ),
     "unknown role": (row(prompt=[{"role": "tool", "content": "x"}]), "message 0 has role 'tool'"),
-    "no content": (row(prompt=[{"role": "user"}]), "message 0 is .*: an object with role and content is expected"),
-    "parts as content": (row(prompt=[{"role": "user", "content": [{"type": "text"}]}]), "content that is a list"),
-    "not alternating": (row(prompt=[USER, USER]), "prompt: message 1 is the turn of 'user': 'assistant' is expected"),
+    "no content": (
+        row(prompt=[{"role": "user"}]),
+        "message 0 is .*: an object with role and content is expected",
+    ),
+    "parts as content": (
+        row(prompt=[{"role": "user", "content": [{"type": "text"}]}]),
+        "content that is a list",
+    ),
+    "not alternating": (
+        row(prompt=[USER, USER]),
+        "prompt: message 1 is the turn of 'user': 'assistant' is expected",
+    ),
     "system in the middle": (row(prompt=[USER, SYSTEM, USER]), "message 1 is the turn of 'system'"),
-    "prompt ends with a reply": (row(prompt=[USER, reply("x")]), "prompt ends with the turn of 'assistant'"),
-    "conversation without reply": (row(chosen=[USER], rejected=[USER]), "chosen ends with the turn of 'user'"),
+    "prompt ends with a reply": (
+        row(prompt=[USER, reply("x")]),
+        "prompt ends with the turn of 'assistant'",
+    ),
+    "conversation without reply": (
+        row(chosen=[USER], rejected=[USER]),
+        "chosen ends with the turn of 'user'",
+    ),
     "other conversation": (
         row(prompt="Name a fruit.", chosen=[USER, reply("a")], rejected=[USER, reply("b")]),
         "chosen is a conversation that does not begin with the prompt",
     ),
     "conversations differ": (
-        without("prompt", chosen=[USER, reply("a")], rejected=[{"role": "user", "content": "?"}, reply("b")]),
+        without(
+            "prompt",
+            chosen=[USER, reply("a")],
+            rejected=[{"role": "user", "content": "?"}, reply("b")],
+        ),
         "chosen and rejected differ before the last reply",
     ),
     "replies without prompt": (
         without("prompt", chosen=[reply("a")], rejected=[reply("b")]),
         "there is no prompt",
     ),
-    "two systems": (row(prompt=[SYSTEM, USER], system="Be long."), "system is given in its own column"),
+    "two systems": (
+        row(prompt=[SYSTEM, USER], system="Be long."),
+        "system is given in its own column",
+    ),
     "system of another type": (row(system=3), "system is an integer"),
     "weight as text": (row(weight="1"), "weight is '1'"),
     "negative weight": (row(weight=-1), "weight is -1"),
@@ -223,7 +288,9 @@ def test_files_without_rows_are_refused(tmp_path):
 def test_bad_parquet(tmp_path):
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.Table.from_pylist([row(), row(user_id=None)]), path)
-    with pytest.raises(ValueError, match=r"pairs.parquet row 1 \(counted from 0\): user_id is null"):
+    with pytest.raises(
+        ValueError, match=r"pairs.parquet row 1 \(counted from 0\): user_id is null"
+    ):
         read_text_pairs(path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="is not a whole Parquet file"):
@@ -231,7 +298,10 @@ def test_bad_parquet(tmp_path):
 
 
 BAD_INDEX_ROWS = {
-    "past the table": ({"user_id": 1, "chosen": 5, "rejected": 0}, "chosen is 5, outside the embeddings of 5 rows"),
+    "past the table": (
+        {"user_id": 1, "chosen": 5, "rejected": 0},
+        "chosen is 5, outside the embeddings of 5 rows",
+    ),
     "negative": ({"user_id": 1, "chosen": 0, "rejected": -1}, "rejected is -1, outside"),
     "fraction": ({"user_id": 1, "chosen": 0.0, "rejected": 1}, "chosen is a number: an integer"),
     "text": ({"user_id": 1, "chosen": 0, "rejected": "1"}, "rejected is a text: an integer"),
@@ -251,15 +321,23 @@ def test_bad_index_row(tmp_path, name):
 def test_load_embeddings(tmp_path):
     table = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     np.save(tmp_path / "e.npy", table)
-    write_tensors(tmp_path / "e.safetensors", {"embeddings": table.astype(ml_dtypes.bfloat16), "head": table[0]})
+    write_tensors(
+        tmp_path / "e.safetensors",
+        {"embeddings": table.astype(ml_dtypes.bfloat16), "head": table[0]},
+    )
     np.testing.assert_array_equal(load_embeddings(tmp_path / "e.npy"), table)
-    np.testing.assert_array_equal(load_embeddings(tmp_path / "e.safetensors"), table.astype(ml_dtypes.bfloat16))
+    np.testing.assert_array_equal(
+        load_embeddings(tmp_path / "e.safetensors"), table.astype(ml_dtypes.bfloat16)
+    )
 
 
 BAD_EMBEDDINGS = {
     "objects": (np.array([{}, {}]), "is not a whole .npy file of numbers"),
     "bfloat16 in npy": (np.zeros((2, 2), ml_dtypes.bfloat16), "has the raw type"),
-    "three axes": (np.zeros((2, 2, 2), np.float32), r"holds float32 \[2, 2, 2\]: floats \[responses, dim\]"),
+    "three axes": (
+        np.zeros((2, 2, 2), np.float32),
+        r"holds float32 \[2, 2, 2\]: floats \[responses, dim\]",
+    ),
     "integers": (np.zeros((2, 2), np.int32), "holds int32"),
 }
 
@@ -277,7 +355,9 @@ def test_head(tmp_path):
     assert load_vector(tmp_path / "head.npy").dtype == np.float32
     np.testing.assert_array_equal(load_vector(tmp_path / "head.npy"), [0, 1, 2])
     np.save(tmp_path / "head.npy", np.zeros((3, 1)))
-    with pytest.raises(ValueError, match=r"head.npy holds float64 \[3, 1\]: floats \[dim\] are expected"):
+    with pytest.raises(
+        ValueError, match=r"head.npy holds float64 \[3, 1\]: floats \[dim\] are expected"
+    ):
         load_vector(tmp_path / "head.npy")
 
 

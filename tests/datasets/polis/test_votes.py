@@ -1,4 +1,6 @@
-"""Polis reader and its two splits, on a generated conversation and, where it is at hand, on the published one."""
+"""Polis reader and its two splits, on a generated conversation and, where it is at hand, on the
+published one.
+"""
 
 import csv
 import os
@@ -13,7 +15,9 @@ from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
 from lore_jax.storage.safetensors import write_tensors
 
 ROOT = Path(os.environ.get("LORE_POLIS", Path(__file__).parents[4] / "shared" / "data" / "polis"))
-needs_data = pytest.mark.skipif(not ROOT.is_dir(), reason="the Polis data is not at hand (LORE_POLIS)")
+needs_data = pytest.mark.skipif(
+    not ROOT.is_dir(), reason="the Polis data is not at hand (LORE_POLIS)"
+)
 CONVERSATIONS = (
     "american-assembly.bowling-green",
     "canadian-electoral-reform",
@@ -28,7 +32,10 @@ VOTES = [["timestamp", "comment-id", "voter-id", "vote"]]
 
 def write_conversation(folder, comments, votes, wide=False):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("comments.csv", comments), ("participants-votes.csv" if wide else "votes.csv", votes)):
+    for name, rows in (
+        ("comments.csv", comments),
+        ("participants-votes.csv" if wide else "votes.csv", votes),
+    ):
         with open(folder / name, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
     return folder
@@ -36,7 +43,12 @@ def write_conversation(folder, comments, votes, wide=False):
 
 @pytest.fixture
 def small(tmp_path):
-    comments = [*COMMENTS, [1, 30, 1, 'Said "so",\nhe said'], [1, 10, 0, "First"], [1, 20, -1, "Removed"]]
+    comments = [
+        *COMMENTS,
+        [1, 30, 1, 'Said "so",\nhe said'],
+        [1, 10, 0, "First"],
+        [1, 20, -1, "Removed"],
+    ]
     votes = [
         *VOTES,
         [5, 10, 7, 1],
@@ -52,7 +64,10 @@ def small(tmp_path):
 
 def generated(tmp_path, seed=0, statements=40, voters=30):
     rng = np.random.default_rng(seed)
-    comments = [*COMMENTS, *([0, i, 1, f"Statement {i % (statements - 2)}"] for i in range(statements))]
+    comments = [
+        *COMMENTS,
+        *([0, i, 1, f"Statement {i % (statements - 2)}"] for i in range(statements)),
+    ]
     votes = [*VOTES]
     for voter in range(voters):
         for comment in rng.permutation(statements)[: rng.integers(0, statements + 1)]:
@@ -67,7 +82,8 @@ def test_last_vote_counts_and_removed_statements_go(small):
     assert votes.texts == ["First", 'Said "so",\nhe said']
     assert votes.moderated.tolist() == [0, 1]
     assert votes.voter_ids.tolist() == [4, 7]
-    # Voter 4 passed on 10, and of two votes on 30 at one time the later line counts; voter 7: the later time counts.
+    # Voter 4 passed on 10, and of two votes on 30 at one time the later line counts; voter 7: the
+    # later time counts.
     assert votes.voter.tolist() == [0, 0, 1, 1]
     assert votes.statement.tolist() == [0, 1, 0, 1]
     assert votes.vote.tolist() == [0, -1, 1, 1]
@@ -75,22 +91,40 @@ def test_last_vote_counts_and_removed_statements_go(small):
 
 
 def test_wide_file_says_the_same(small, tmp_path):
-    wide = [["participant", "group-id", "n-votes", "10", "20", "30"], [4, "", 2, 0, "", -1], [7, 1, 3, 1, 1, 1]]
-    comments = [*COMMENTS, [1, 30, 1, 'Said "so",\nhe said'], [1, 10, 0, "First"], [1, 20, -1, "Removed"]]
-    one, other = read_polis(small), read_polis(write_conversation(tmp_path / "wide", comments, wide, wide=True))
+    wide = [
+        ["participant", "group-id", "n-votes", "10", "20", "30"],
+        [4, "", 2, 0, "", -1],
+        [7, 1, 3, 1, 1, 1],
+    ]
+    comments = [
+        *COMMENTS,
+        [1, 30, 1, 'Said "so",\nhe said'],
+        [1, 10, 0, "First"],
+        [1, 20, -1, "Removed"],
+    ]
+    one, other = (
+        read_polis(small),
+        read_polis(write_conversation(tmp_path / "wide", comments, wide, wide=True)),
+    )
     for name in ("comment_ids", "voter_ids", "voter", "statement", "vote"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def votes_by_user(votes):
-    """Each user's votes on texts, under the first statement of the text; 0 for who said both yes and no to one."""
+    """Each user's votes on texts, under the first statement of the text; 0 for who said both yes
+    and no to one.
+    """
     by_user = {}
-    for voter, statement, vote in zip(votes.voter.tolist(), votes.statement.tolist(), votes.vote.tolist(), strict=True):
+    for voter, statement, vote in zip(
+        votes.voter.tolist(), votes.statement.tolist(), votes.vote.tolist(), strict=True
+    ):
         said = by_user.setdefault(f"{votes.conversation}/{votes.voter_ids[voter]}", {})
         statement = votes.texts.index(votes.texts[statement])
         said.setdefault(statement, []).append(vote)
     return {
-        user: {statement: (1 in all_votes) - (-1 in all_votes) for statement, all_votes in said.items()}
+        user: {
+            statement: (1 in all_votes) - (-1 in all_votes) for statement, all_votes in said.items()
+        }
         for user, said in by_user.items()
     }
 
@@ -103,14 +137,24 @@ def check_split(votes, split, test, limits=(40, 20, 20, 5)):
     assert split.train.user_ids.tolist() == split.test.user_ids.tolist()
     assert split.num_dropped_users == len(votes.voter_ids) - split.train.num_users
     sides = []
-    for prefs, cap, least in ((split.train, limits[0], limits[2]), (split.test, limits[1], limits[3])):
-        pairs = list(zip(prefs.user.tolist(), prefs.chosen.tolist(), prefs.rejected.tolist(), strict=True))
+    for prefs, cap, least in (
+        (split.train, limits[0], limits[2]),
+        (split.test, limits[1], limits[3]),
+    ):
+        pairs = list(
+            zip(prefs.user.tolist(), prefs.chosen.tolist(), prefs.rejected.tolist(), strict=True)
+        )
         assert len(set(pairs)) == len(pairs)
         for user, chosen, rejected in pairs:
-            assert (said[prefs.user_ids[user]][chosen], said[prefs.user_ids[user]][rejected]) == (1, -1)
+            assert (said[prefs.user_ids[user]][chosen], said[prefs.user_ids[user]][rejected]) == (
+                1,
+                -1,
+            )
         count = Counter(user for user, *_ in pairs)
         assert all(least <= count[user] <= cap for user in range(prefs.num_users))
-        sides.append({(user, row) for user, chosen, rejected in pairs for row in (chosen, rejected)})
+        sides.append(
+            {(user, row) for user, chosen, rejected in pairs for row in (chosen, rejected)}
+        )
     assert not sides[0] & sides[1]  # never the same user with the same response on both sides
     if test == "unseen":
         texts = [{votes.texts[row] for _, row in side} for side in sides]
@@ -136,9 +180,16 @@ def test_splits_follow_the_protocol(tmp_path, test):
 def test_straddling_pairs_are_counted(tmp_path):
     votes = generated(tmp_path)
     table = np.eye(len(votes.texts), dtype=np.float32)
-    # With caps nobody reaches, what is drawn is everything inside, and the rest of agreed x disagreed straddles.
+    # With caps nobody reaches, what is drawn is everything inside, and the rest of agreed x
+    # disagreed straddles.
     split = polis_preferences(
-        votes, table, split_seed=3, max_train_pairs=10_000, max_test_pairs=10_000, min_train_pairs=1, min_test_pairs=1
+        votes,
+        table,
+        split_seed=3,
+        max_train_pairs=10_000,
+        max_test_pairs=10_000,
+        min_train_pairs=1,
+        min_test_pairs=1,
     )
     assert split.num_inside == split.train.num_pairs + split.test.num_pairs
     kept = set(split.train.user_ids.tolist())
@@ -162,12 +213,21 @@ def test_statements_of_one_text_are_one_response(tmp_path):
     texts = ["Trees.", "Cars.", " Trees.", "Bikes.", "Cars."]
     comments = [*COMMENTS, *([0, i, 1, text] for i, text in enumerate(texts))]
     ballots = {1: [0, 0, 1, -1, 0], 2: [1, 0, 1, 0, -1], 3: [1, -1, -1, -1, 0], 4: [-1, 0, 0, 0, 1]}
-    votes = [*VOTES, *([0, i, voter, vote] for voter, said in ballots.items() for i, vote in enumerate(said))]
+    votes = [
+        *VOTES,
+        *([0, i, voter, vote] for voter, said in ballots.items() for i, vote in enumerate(said)),
+    ]
     votes = read_polis(write_conversation(tmp_path / "talk", comments, votes))
     prefs = polis_pairs(votes, np.eye(5, dtype=np.float32), seed=0)
-    # Voter 2 agreed with both copies of the trees, 3 with one of them only, which says nothing of trees.
+    # Voter 2 agreed with both copies of the trees, 3 with one of them only, which says nothing of
+    # trees.
     assert [
-        sorted(zip(*(side[prefs.user == user].tolist() for side in (prefs.chosen, prefs.rejected)), strict=True))
+        sorted(
+            zip(
+                *(side[prefs.user == user].tolist() for side in (prefs.chosen, prefs.rejected)),
+                strict=True,
+            )
+        )
         for user in range(4)
     ] == [[(0, 3)], [(0, 1)], [], [(1, 0)]]
 
@@ -191,16 +251,36 @@ def test_embeddings_by_conversation(small):
 BAD_FILES = {
     "html": ("votes.csv", "<html>\n", "votes.csv: column 'timestamp' is missing; found '<html>'"),
     "empty": ("comments.csv", "", "comments.csv: column 'comment-id' is missing; found nothing"),
-    "vote out of range": ("votes.csv", "timestamp,comment-id,voter-id,vote\n1,10,1,2\n", "votes.csv line 2: vote is 2"),
-    "vote not a number": ("votes.csv", "timestamp,comment-id,voter-id,vote\n1,10,x,1\n", "line 2: voter-id is 'x'"),
-    "short line": ("votes.csv", "timestamp,comment-id,voter-id,vote\n1,10,1\n", "line 2: 3 fields, the header has 4"),
-    "unknown comment": ("votes.csv", "timestamp,comment-id,voter-id,vote\n1,99,1,1\n", "line 2: a vote on comment 99"),
+    "vote out of range": (
+        "votes.csv",
+        "timestamp,comment-id,voter-id,vote\n1,10,1,2\n",
+        "votes.csv line 2: vote is 2",
+    ),
+    "vote not a number": (
+        "votes.csv",
+        "timestamp,comment-id,voter-id,vote\n1,10,x,1\n",
+        "line 2: voter-id is 'x'",
+    ),
+    "short line": (
+        "votes.csv",
+        "timestamp,comment-id,voter-id,vote\n1,10,1\n",
+        "line 2: 3 fields, the header has 4",
+    ),
+    "unknown comment": (
+        "votes.csv",
+        "timestamp,comment-id,voter-id,vote\n1,99,1,1\n",
+        "line 2: a vote on comment 99",
+    ),
     "comment twice": (
         "comments.csv",
         "comment-id,moderated,comment-body\n1,1,a\n1,1,b\n",
         "line 3: comment 1 is there",
     ),
-    "empty comment": ("comments.csv", "comment-id,moderated,comment-body\n1,1, \n", "line 2: comment 1 is empty"),
+    "empty comment": (
+        "comments.csv",
+        "comment-id,moderated,comment-body\n1,1, \n",
+        "line 2: comment 1 is empty",
+    ),
 }
 
 
@@ -234,18 +314,28 @@ def test_other_refusals(small):
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 def test_published_conversation(conversation):
     votes = read_polis(ROOT / conversation)
-    # Polis counted agreements and disagreements of each statement itself, votes that were replaced later included.
+    # Polis counted agreements and disagreements of each statement itself, votes that were replaced
+    # later included.
     with open(ROOT / conversation / "comments.csv", newline="", encoding="utf-8") as file:
         published = {int(row["comment-id"]): row for row in csv.DictReader(file)}
     for name, value in (("agrees", 1), ("disagrees", -1)):
         theirs = sum(int(published[comment][name]) for comment in votes.comment_ids)
-        replaced = votes.num_replaced if (ROOT / conversation / "votes.csv").exists() else 0.01 * theirs
+        replaced = (
+            votes.num_replaced if (ROOT / conversation / "votes.csv").exists() else 0.01 * theirs
+        )
         assert 0 <= theirs - (votes.vote == value).sum() <= replaced
     # Its own table of voters x statements keeps the last votes: exactly ours.
     with open(ROOT / conversation / "participants-votes.csv", newline="", encoding="utf-8") as file:
         wide = {int(row["participant"]): row for row in csv.DictReader(file)}
-    theirs = {(voter, comment): row.get(str(comment)) for voter, row in wide.items() for comment in votes.comment_ids}
-    voters, comments = votes.voter_ids[votes.voter].tolist(), votes.comment_ids[votes.statement].tolist()
+    theirs = {
+        (voter, comment): row.get(str(comment))
+        for voter, row in wide.items()
+        for comment in votes.comment_ids
+    }
+    voters, comments = (
+        votes.voter_ids[votes.voter].tolist(),
+        votes.comment_ids[votes.statement].tolist(),
+    )
     ours = dict(zip(zip(voters, comments, strict=True), map(str, votes.vote.tolist()), strict=True))
     assert ours == {key: value for key, value in theirs.items() if value}
     table = load_polis_embeddings(ROOT).of(votes)

@@ -49,11 +49,17 @@ GEMMA = {"head_dim": 16, "query_pre_attn_scalar": 12, "sliding_window": 7, "laye
 # name: family, changes to the configuration
 FAMILIES = {
     "llama": ("Llama", {}),
-    "llama, linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}),
+    "llama, linear rope": (
+        "Llama",
+        {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}},
+    ),
     "llama 3": ("Llama", {"rope_parameters": LLAMA3}),
     "mistral, window": ("Mistral", {"sliding_window": 9, "head_dim": 16}),
     "qwen 2": ("Qwen2", {}),
-    "qwen 2, window": ("Qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
+    "qwen 2, window": (
+        "Qwen2",
+        {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+    ),
     "qwen 3": ("Qwen3", {"head_dim": 16}),
     "gemma 2": ("Gemma2", GEMMA | {"attn_logit_softcapping": 2.0}),
     "gemma 3": ("Gemma3Text", GEMMA),
@@ -67,7 +73,9 @@ ENCODERS = {
 
 def save(folder, model, dtype):
     torch.manual_seed(0)
-    for parameter in model.parameters():  # the usual initialisation is too small for anything to matter
+    for (
+        parameter
+    ) in model.parameters():  # the usual initialisation is too small for anything to matter
         torch.nn.init.normal_(parameter, std=0.25)
     model.eval().to(dtype).save_pretrained(folder)
     write_tokenizer(folder)
@@ -81,7 +89,10 @@ def sequences(lengths, seed=0):
 
 def padded(texts, pad, left):
     longest = max(map(len, texts))
-    ids, mask = np.full((len(texts), longest), pad, np.int64), np.zeros((len(texts), longest), np.int64)
+    ids, mask = (
+        np.full((len(texts), longest), pad, np.int64),
+        np.zeros((len(texts), longest), np.int64),
+    )
     for row, text in enumerate(texts):
         span = slice(longest - len(text), None) if left else slice(len(text))
         ids[row, span], mask[row, span] = text, 1
@@ -89,7 +100,9 @@ def padded(texts, pad, left):
 
 
 def embed(folder, texts, dtype="float32"):
-    encoder = load_encoder(folder, EmbedConfig(dtype=dtype, batch_tokens=64), devices=jax.devices()[:1])
+    encoder = load_encoder(
+        folder, EmbedConfig(dtype=dtype, batch_tokens=64), devices=jax.devices()[:1]
+    )
     (table,) = embed_chunks(encoder, [Chunk(texts, [0] * len(texts))])
     return encoder, table
 
@@ -132,7 +145,9 @@ def test_decoder_in_bfloat16_is_as_close_to_the_truth_as_torch(name, tmp_path):
     assert encoder.dtype == jnp.bfloat16
     ours = embed(tmp_path, texts, "float32")[1]
     theirs, _ = torch_reward(model, texts, False)
-    truth, _ = torch_reward(type(model).from_pretrained(tmp_path, dtype=torch.float32), texts, False)
+    truth, _ = torch_reward(
+        type(model).from_pretrained(tmp_path, dtype=torch.float32), texts, False
+    )
     np.testing.assert_allclose(ours, truth, atol=5e-5)
     # Both round at the same places but not in the same order: neither may be much the worse.
     assert np.abs(table - truth).mean() < 1.25 * np.abs(theirs - truth).mean()
@@ -160,7 +175,9 @@ def test_encoder_equals_torch(name, kind, tmp_path):
     ids, mask = padded(texts, config.pad_token_id, left=False)
     with torch.no_grad():
         hidden = model(ids, attention_mask=mask).last_hidden_state
-    pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1)[:, None] if kind == "mean" else hidden[:, 0]
+    pooled = (
+        (hidden * mask[..., None]).sum(1) / mask.sum(1)[:, None] if kind == "mean" else hidden[:, 0]
+    )
     expected = torch.nn.functional.normalize(pooled).numpy()
     np.testing.assert_allclose(table, expected, atol=2e-6)
 
@@ -177,7 +194,8 @@ def test_old_and_new_spelling_of_rope_agree(tmp_path):
 
 
 def test_end_of_turn_that_is_the_padding_token(tmp_path):
-    # Hugging Face reads the reward at the last token that is not the padding token, even inside a text.
+    # Hugging Face reads the reward at the last token that is not the padding token, even inside a
+    # text.
     model = save(tmp_path, make_decoder("Qwen2", {}), torch.float32)
     texts = [np.append(text, [PAD, PAD]) for text in sequences([9, 30])]
     encoder, table = embed(tmp_path, texts)

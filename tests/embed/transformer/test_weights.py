@@ -1,4 +1,6 @@
-"""What a model's folder says, and every way in which it can be incomplete, damaged or of another kind."""
+"""What a model's folder says, and every way in which it can be incomplete, damaged or of another
+kind.
+"""
 
 import json
 
@@ -69,7 +71,9 @@ def test_weights_are_stacked_by_layer(tmp_path):
     stored = decoder_weights(decoder_config())
     params, head = first_device(folder)
     for layer in (0, 1):
-        np.testing.assert_array_equal(params["layers"]["up"][layer], stored[f"model.layers.{layer}.mlp.up_proj.weight"])
+        np.testing.assert_array_equal(
+            params["layers"]["up"][layer], stored[f"model.layers.{layer}.mlp.up_proj.weight"]
+        )
     np.testing.assert_array_equal(params["embedding"], stored["model.embed_tokens.weight"])
     np.testing.assert_array_equal(head, stored["score.weight"][0])
     assert params["embedding"].dtype == jnp.float32
@@ -104,24 +108,42 @@ DAMAGE = {
     "no config": (lambda f: (f / "config.json").unlink(), FileNotFoundError, "has no config.json"),
     "broken config": (lambda f: truncate(f / "config.json"), ValueError, "config.json is not JSON"),
     "config without a field": (
-        lambda f: (f / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaModel"]}'),
+        lambda f: (f / "config.json").write_text(
+            '{"model_type": "llama", "architectures": ["LlamaModel"]}'
+        ),
         ValueError,
         "config.json has no 'num_hidden_layers'",
     ),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), FileNotFoundError, "has no weights"),
+    "no weights": (
+        lambda f: (f / "model.safetensors").unlink(),
+        FileNotFoundError,
+        "has no weights",
+    ),
     "pickled weights": (
         lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
         FileNotFoundError,
         "pytorch_model.bin may run code when it is loaded: convert it to safetensors",
     ),
-    "half-downloaded": (lambda f: truncate(f / "model.safetensors"), ValueError, "model.safetensors is truncated"),
+    "half-downloaded": (
+        lambda f: truncate(f / "model.safetensors"),
+        ValueError,
+        "model.safetensors is truncated",
+    ),
     "not safetensors": (
         lambda f: (f / "model.safetensors").write_text("version https://git-lfs"),
         ValueError,
         "damaged",
     ),
-    "missing names": (lambda f: change_weights(f, delete(NORM, UP)), ValueError, f"missing: {NORM}, {UP}"),
-    "no names at all": (lambda f: save_file({}, f / "model.safetensors"), ValueError, "and 13 more"),
+    "missing names": (
+        lambda f: change_weights(f, delete(NORM, UP)),
+        ValueError,
+        f"missing: {NORM}, {UP}",
+    ),
+    "no names at all": (
+        lambda f: save_file({}, f / "model.safetensors"),
+        ValueError,
+        "and 13 more",
+    ),
     "unexpected name": (
         lambda f: change_weights(f, lambda w: w.update(extra=np.zeros(3, np.float32))),
         ValueError,
@@ -132,8 +154,16 @@ DAMAGE = {
         ValueError,
         r"model.norm.weight is \[31\], \[32\] is expected",
     ),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), FileNotFoundError, "has no tokenizer.json"),
-    "broken tokenizer": (lambda f: truncate(f / "tokenizer.json"), ValueError, "the tokenizer in .* cannot be loaded"),
+    "no tokenizer": (
+        lambda f: (f / "tokenizer.json").unlink(),
+        FileNotFoundError,
+        "has no tokenizer.json",
+    ),
+    "broken tokenizer": (
+        lambda f: truncate(f / "tokenizer.json"),
+        ValueError,
+        "the tokenizer in .* cannot be loaded",
+    ),
     "no chat template": (lambda f: write_tokenizer(f, None), ValueError, "no chat template"),
     "unknown architecture": (
         lambda f: change_config(f, architectures=["MambaForCausalLM"], model_type="mamba"),
@@ -160,14 +190,26 @@ DAMAGE = {
         ValueError,
         "score head of 2 labels: a reward model with one is expected",
     ),
-    "unknown activation": (lambda f: change_config(f, hidden_act="quick"), ValueError, "activation 'quick'"),
-    "attention bias": (lambda f: change_config(f, attention_bias=True), ValueError, "attention_bias"),
+    "unknown activation": (
+        lambda f: change_config(f, hidden_act="quick"),
+        ValueError,
+        "activation 'quick'",
+    ),
+    "attention bias": (
+        lambda f: change_config(f, attention_bias=True),
+        ValueError,
+        "attention_bias",
+    ),
     "layers left out": (
         lambda f: change_config(f, layer_types=["full_attention"]),
         ValueError,
         "of 1 layers, and has 2",
     ),
-    "unknown layers": (lambda f: change_config(f, layer_types=["linear"] * 2), ValueError, "layers of type 'linear'"),
+    "unknown layers": (
+        lambda f: change_config(f, layer_types=["linear"] * 2),
+        ValueError,
+        "layers of type 'linear'",
+    ),
 }
 
 
@@ -185,7 +227,8 @@ def test_a_missing_shard_is_named(tmp_path):
     folder = write_reward_model(tmp_path / "model", shards=3)
     (folder / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"model-00002-of-00003.safetensors is missing, which .*index.json names"
+        FileNotFoundError,
+        match=r"model-00002-of-00003.safetensors is missing, which .*index.json names",
     ):
         load_encoder(folder)
     (folder / "model.safetensors.index.json").write_text("[]")
@@ -200,7 +243,10 @@ def test_a_missing_shard_is_named(tmp_path):
         (EmbedConfig(max_length=1), "max_length is 1: 2 to 512"),
         (EmbedConfig(batch_tokens=8), "batch_tokens is 8: 16 or more"),
         (EmbedConfig(model_parallel=3), "model_parallel is 3: a divisor of the 8 devices"),
-        (EmbedConfig(model_parallel=4), "model_parallel is 4: a divisor of the model's 2 key heads"),
+        (
+            EmbedConfig(model_parallel=4),
+            "model_parallel is 4: a divisor of the model's 2 key heads",
+        ),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(config, message, tmp_path):
@@ -211,19 +257,37 @@ def test_a_configuration_that_does_not_fit_is_refused(config, message, tmp_path)
 @pytest.mark.parametrize(
     ("pooling", "normalize", "expected"),
     [
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, True, Pooling("mean", True, 256)),
-        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, False, Pooling("first", False, 256)),
-        ({"pooling_mode_lasttoken": True, "include_prompt": True}, True, Pooling("last", True, 256)),
+        (
+            {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False},
+            True,
+            Pooling("mean", True, 256),
+        ),
+        (
+            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+            False,
+            Pooling("first", False, 256),
+        ),
+        (
+            {"pooling_mode_lasttoken": True, "include_prompt": True},
+            True,
+            Pooling("last", True, 256),
+        ),
         ({"pooling_mode": "mean"}, False, Pooling("mean", False, 256)),
         ({"pooling_mode_max_tokens": True}, False, r"pools by \['max_tokens'\]"),
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, False, "one of mean, cls, lasttoken"),
+        (
+            {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+            False,
+            "one of mean, cls, lasttoken",
+        ),
     ],
 )
 def test_pooling_is_what_the_files_say(pooling, normalize, expected, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(ENCODER_CONFIG))
     modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
     modules += [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]
-    modules += [{"type": "sentence_transformers.models.Normalize", "path": "2_Normalize"}] * normalize
+    modules += [
+        {"type": "sentence_transformers.models.Normalize", "path": "2_Normalize"}
+    ] * normalize
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
@@ -238,7 +302,9 @@ def test_pooling_is_what_the_files_say(pooling, normalize, expected, tmp_path):
 
 def test_pooling_without_a_word_about_it(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(ENCODER_CONFIG))
-    with pytest.raises(ValueError, match=r"does not say how to pool tokens: a modules.json is expected"):
+    with pytest.raises(
+        ValueError, match=r"does not say how to pool tokens: a modules.json is expected"
+    ):
         read_pooling(tmp_path, read_architecture(tmp_path))
     folder = write_reward_model(tmp_path / "reward")
     assert read_pooling(folder, read_architecture(folder)) == Pooling("last_non_pad")
@@ -258,7 +324,9 @@ def test_a_default_prompt_of_the_files_is_kept_and_unknown_modules_are_refused(t
     with pytest.raises(ValueError, match="leaves the prompt 'query: ' out of the pooling"):
         read_pooling(tmp_path, read_architecture(tmp_path))
     (tmp_path / "modules.json").write_text(json.dumps([*modules, {"type": "a.Dense", "path": ""}]))
-    with pytest.raises(ValueError, match="has a module 'Dense': supported are Transformer, Pooling, Normalize"):
+    with pytest.raises(
+        ValueError, match="has a module 'Dense': supported are Transformer, Pooling, Normalize"
+    ):
         read_pooling(tmp_path, read_architecture(tmp_path))
 
 
@@ -275,13 +343,17 @@ def test_llama3_frequencies_against_their_definition():
     np.testing.assert_allclose(scaled[long], plain[long] / 8, rtol=1e-6)
     between = ~short & ~long
     smooth = (64 / wavelength[between] - 1) / (4 - 1)
-    np.testing.assert_allclose(scaled[between], (1 - smooth) * plain[between] / 8 + smooth * plain[between], rtol=1e-6)
+    np.testing.assert_allclose(
+        scaled[between], (1 - smooth) * plain[between] / 8 + smooth * plain[between], rtol=1e-6
+    )
 
 
 def test_rope_fields_of_both_spellings():
     assert read_rope({}, 1e4, "config.json") == Rope(1e4)
     assert read_rope({"rope_type": "default", "rope_theta": 5.0}, 1e4, "config.json") == Rope(5.0)
-    assert read_rope({"type": "linear", "factor": 2}, 1e4, "config.json") == Rope(1e4, "linear", 2.0)
+    assert read_rope({"type": "linear", "factor": 2}, 1e4, "config.json") == Rope(
+        1e4, "linear", 2.0
+    )
     with pytest.raises(ValueError, match="rotates a part of each head only"):
         read_rope({"partial_rotary_factor": 0.5}, 1e4, "config.json")
 

@@ -35,7 +35,11 @@ def fit(prefs, config, params, hyper, module=None, *, modes=None, **how):
     """Runs EM from given parameters and deviations."""
     rank = len(hyper.columns) + 1
     module = LinearBasis(rank) if module is None else module
-    modes = np.zeros((prefs.num_users, rank - 1), np.float32) if modes is None else modes.astype(np.float32)
+    modes = (
+        np.zeros((prefs.num_users, rank - 1), np.float32)
+        if modes is None
+        else modes.astype(np.float32)
+    )
 
     def begin(start, data, hyper):
         params, deviations = start
@@ -49,7 +53,9 @@ def by_user(state, layout):
 
 
 def posterior(features, weight):
-    """Mode and Laplace covariance of one user's deviation, by scipy in float64; `features [pairs, rank]`."""
+    """Mode and Laplace covariance of one user's deviation, by scipy in float64; `features [pairs,
+    rank]`.
+    """
 
     def objective(deviation):
         margin = features[:, 0] + features[:, 1:] @ deviation
@@ -58,7 +64,11 @@ def posterior(features, weight):
 
     k = features.shape[1] - 1
     found = (
-        scipy.optimize.minimize(objective, np.zeros(k), jac=True, method="BFGS", options={"gtol": 1e-10}) if k else None
+        scipy.optimize.minimize(
+            objective, np.zeros(k), jac=True, method="BFGS", options={"gtol": 1e-10}
+        )
+        if k
+        else None
     )
     mode = found.x if found else np.zeros(0)
     right = expit(features[:, 0] + features[:, 1:] @ mode)
@@ -81,13 +91,18 @@ def forward(basis, embeddings):
     """The basis in NumPy, float64."""
     layer = embeddings.astype(np.float64)
     if "Dense_0" in basis:
-        layer = layer * embeddings.shape[1] ** 0.5 @ basis["Dense_0"]["kernel"] + basis["Dense_0"]["bias"]
+        layer = (
+            layer * embeddings.shape[1] ** 0.5 @ basis["Dense_0"]["kernel"]
+            + basis["Dense_0"]["bias"]
+        )
         layer = 0.5 * layer * (1 + np.tanh((2 / np.pi) ** 0.5 * (layer + 0.044715 * layer**3)))
     return layer @ basis["V"]
 
 
 def features_of(params, prefs, hyper):
-    table = forward(params["basis"], prefs.embeddings) + float(hyper.response_terms) * params["terms"]
+    table = (
+        forward(params["basis"], prefs.embeddings) + float(hyper.response_terms) * params["terms"]
+    )
     return table[prefs.chosen] - table[prefs.rejected]
 
 
@@ -101,7 +116,9 @@ def objective(params, prefs, hyper, fixed):
     loss = prefs.weight @ (np.logaddexp(0, -margin) + 0.5 * curvature * variance) / pairs
     square = sum(np.sum(part**2, axis=0) for part in (params["basis"]["V"], params["terms"]))
     hidden = sum(np.sum(leaf**2) for leaf in jax.tree.leaves(params["basis"].get("Dense_0", {})))
-    ridge = float(hyper.ridge_population) * square[0] + float(hyper.ridge_deviation) * (square[1:].sum() + hidden)
+    ridge = float(hyper.ridge_population) * square[0] + float(hyper.ridge_deviation) * (
+        square[1:].sum() + hidden
+    )
     return loss, ridge / pairs
 
 
@@ -120,18 +137,26 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
     module = MLPBasis(rank, hidden) if hidden else LinearBasis(rank)
     basis = module.init(jax.random.key(3), jnp.asarray(prefs.embeddings), 1.0)["params"]
     rng = np.random.default_rng(4)
-    params = {"basis": basis, "terms": rng.normal(size=(prefs.num_responses, rank)).astype(np.float32)}
+    params = {
+        "basis": basis,
+        "terms": rng.normal(size=(prefs.num_responses, rank)).astype(np.float32),
+    }
     wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
     features = features_of(wide, prefs, hyper)
-    solved = [posterior(features[prefs.user == u], prefs.weight[prefs.user == u]) for u in range(prefs.num_users)]
+    solved = [
+        posterior(features[prefs.user == u], prefs.weight[prefs.user == u])
+        for u in range(prefs.num_users)
+    ]
     mode, covariance = (np.stack(part) for part in zip(*solved, strict=True))
     right = expit(features[:, 0] + np.sum(features[:, 1:] * mode[prefs.user], axis=1))
     fixed = mode, covariance, right * (1 - right)
 
     # From the modes, the E step stays where it is.
     state, (info,), _, layout = fit(prefs, STILL, params, hyper, module, modes=mode, steps=1)
-    gradient = jax.tree.map(lambda leaf: np.float64(leaf[0]) / 0.1, optax.tree.get(state.optimiser, "mu"))
+    gradient = jax.tree.map(
+        lambda leaf: np.float64(leaf[0]) / 0.1, optax.tree.get(state.optimiser, "mu")
+    )
 
     loss, _ = objective(wide, prefs, hyper, fixed)
     np.testing.assert_allclose(info["loss"], loss, rtol=1e-5)
@@ -139,14 +164,23 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
     for seed in range(5):
         along = jax.tree.map(np.random.default_rng(seed).normal, wide)  # any direction will do
         ahead, behind = (
-            sum(objective(jax.tree.map(lambda leaf, by, s=s: leaf + s * by, wide, along), prefs, hyper, fixed))
+            sum(
+                objective(
+                    jax.tree.map(lambda leaf, by, s=s: leaf + s * by, wide, along),
+                    prefs,
+                    hyper,
+                    fixed,
+                )
+            )
             for s in (1e-5, -1e-5)
         )
         slope = sum(jax.tree.leaves(jax.tree.map(lambda g, by: np.sum(g * by), gradient, along)))
         np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-3, atol=1e-4)
     if terms == 0.0:  # nothing but the ridge acts on them, so that they stay 0 where they start
         ridges = np.array([hyper.ridge_population] + [hyper.ridge_deviation] * (rank - 1))
-        np.testing.assert_allclose(gradient["terms"], 2 * ridges * params["terms"] / prefs.weight.sum(), rtol=1e-4)
+        np.testing.assert_allclose(
+            gradient["terms"], 2 * ridges * params["terms"] / prefs.weight.sum(), rtol=1e-4
+        )
 
 
 @functools.cache
@@ -165,9 +199,13 @@ def from_init(**how):
 def test_eight_devices_are_one(mapping):
     one, history_of_one, _, layout_of_one = from_init()
     eight, history, _, layout = from_init(devices=8, mapping=mapping)
-    chex.assert_trees_all_close(history, history_of_one, rtol=1e-3)  # of five steps behind two iterative solves
+    chex.assert_trees_all_close(
+        history, history_of_one, rtol=1e-3
+    )  # of five steps behind two iterative solves
     np.testing.assert_allclose(by_user(eight, layout), by_user(one, layout_of_one), atol=1e-3)
-    for many, single in zip(jax.tree.leaves(eight.params), jax.tree.leaves(one.params), strict=True):
+    for many, single in zip(
+        jax.tree.leaves(eight.params), jax.tree.leaves(one.params), strict=True
+    ):
         np.testing.assert_allclose(many, np.broadcast_to(single, many.shape), atol=1e-3)
 
 
@@ -176,7 +214,9 @@ def test_masked_columns_are_a_smaller_rank():
     narrow, expected, _, layout = fit(prefs, CONFIG, start(prefs), hyper_for())
     params = jax.tree.map(lambda leaf: np.insert(leaf, 1, 3.0, axis=1), start(prefs))
     wide, history, _, _ = fit(prefs, CONFIG, params, hyper_for(4, columns=[0.0, 1.0, 1.0]))
-    np.testing.assert_allclose([row["loss"] for row in history], [row["loss"] for row in expected], rtol=1e-5)
+    np.testing.assert_allclose(
+        [row["loss"] for row in history], [row["loss"] for row in expected], rtol=1e-5
+    )
     kept = jax.tree.map(lambda leaf: leaf[..., [0, 2, 3]], wide.params)
     chex.assert_trees_all_close(kept, narrow.params, atol=1e-5)
     found = by_user(wide, layout)
@@ -192,10 +232,16 @@ def test_starts_at_bradley_terry_and_along_the_departures_from_it():
     pull = prefs.weight * expit(-features[:, 0])
     # The convex problem's optimality: the slope of the loss is that of the ridge.
     slope = differences(prefs).T @ pull
-    np.testing.assert_allclose(slope, 2 * float(hyper.ridge_population) * params["basis"]["V"][:, 0], atol=1e-2)
-    # The directions span the leading eigenvectors of the users' scores, up to four rounds of subspace iteration.
+    np.testing.assert_allclose(
+        slope, 2 * float(hyper.ridge_population) * params["basis"]["V"][:, 0], atol=1e-2
+    )
+    # The directions span the leading eigenvectors of the users' scores, up to four rounds of
+    # subspace iteration.
     scores = np.stack(
-        [(differences(prefs) * pull[:, None])[prefs.user == u].sum(axis=0) for u in range(prefs.num_users)]
+        [
+            (differences(prefs) * pull[:, None])[prefs.user == u].sum(axis=0)
+            for u in range(prefs.num_users)
+        ]
     )
     values = np.linalg.eigvalsh(scores.T @ scores)
     found = params["basis"]["V"][:, 1:] / np.linalg.norm(params["basis"]["V"][:, 1:], axis=0)

@@ -1,4 +1,6 @@
-"""Camps: EM against NumPy in float64, what splitting keeps, planted camps found, and any number of devices."""
+"""Camps: EM against NumPy in float64, what splitting keeps, planted camps found, and any number of
+devices.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,9 @@ def on_shards(function, prefs, devices=1):
     data, _ = place(prefs, 1.0, jax.devices()[:devices])
 
     def shard(state, data, table):
-        return function([features(table, bucket) for bucket in data.buckets], [b.weight for b in data.buckets])
+        return function(
+            [features(table, bucket) for bucket in data.buckets], [b.weight for b in data.buckets]
+        )
 
     out = over_shards(shard, donate=False)(jnp.zeros(devices), data, jnp.asarray(TABLE))
     return jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), out)
@@ -31,7 +35,12 @@ def on_shards(function, prefs, devices=1):
 
 def start():
     spread = np.array([[[0.9, 0.0], [0.2, 0.7]], [[0.5, 0.0], [-0.1, 1.1]]])
-    return Mixture(*(jnp.asarray(x, jnp.float32) for x in (np.log([0.3, 0.7]), [[1.0, 0.5], [-0.5, 0.2]], spread)))
+    return Mixture(
+        *(
+            jnp.asarray(x, jnp.float32)
+            for x in (np.log([0.3, 0.7]), [[1.0, 0.5], [-0.5, 0.2]], spread)
+        )
+    )
 
 
 def one_step(of_pairs, weights):
@@ -40,7 +49,9 @@ def one_step(of_pairs, weights):
 
     def closer(_, modes):
         return [
-            jnp.stack([camp_step(of[1:], of[0], w, mixture, c, mode[c]).deviation for c in range(2)])
+            jnp.stack(
+                [camp_step(of[1:], of[0], w, mixture, c, mode[c]).deviation for c in range(2)]
+            )
             for of, w, mode in zip(of_pairs, weights, modes, strict=True)
         ]
 
@@ -65,7 +76,10 @@ def expected_step(prefs):
 
             def loss(d, c=c, precision=precision, weight=weight, f=f):
                 margin = f[:, 0] + f[:, 1:] @ d
-                return weight @ np.logaddexp(0, -margin) + (d - centre[c]) @ precision @ (d - centre[c]) / 2
+                return (
+                    weight @ np.logaddexp(0, -margin)
+                    + (d - centre[c]) @ precision @ (d - centre[c]) / 2
+                )
 
             mode = scipy.optimize.minimize(loss, centre[c], method="BFGS", options={"gtol": 1e-9}).x
             right = expit(f[:, 0] + f[:, 1:] @ mode)
@@ -73,12 +87,16 @@ def expected_step(prefs):
             sizes = np.linalg.slogdet(precision)[1] - np.linalg.slogdet(hessian)[1]
             of_user.append((mode, np.linalg.inv(hessian), log_share[c] - loss(mode) + sizes / 2))
         found.append(of_user)
-    modes, covariances, evidence = (np.array(part) for part in zip(*[zip(*u, strict=True) for u in found], strict=True))
+    modes, covariances, evidence = (
+        np.array(part) for part in zip(*[zip(*u, strict=True) for u in found], strict=True)
+    )
     share = np.exp(evidence - logsumexp(evidence, axis=1, keepdims=True))
     count = share.sum(axis=0)
     new_centre = np.einsum("uc,uck->ck", share, modes) / count[:, None]
     away = modes - new_centre
-    scatter = np.einsum("uc,uci,ucj->cij", share, away, away) + np.einsum("uc,ucij->cij", share, covariances)
+    scatter = np.einsum("uc,uci,ucj->cij", share, away, away) + np.einsum(
+        "uc,ucij->cij", share, covariances
+    )
     pooled = scatter.sum(axis=0) / len(found)
     covariance = (scatter + 10 * pooled) / (count + 10)[:, None, None]
     return (count + 1) / (len(found) + 2), new_centre, covariance
@@ -91,15 +109,21 @@ def test_a_step_of_em_against_numpy(devices):
     share, centre, covariance = expected_step(prefs)
     np.testing.assert_allclose(np.exp(found.log_share), share, rtol=2e-3)
     np.testing.assert_allclose(found.centre, centre, atol=2e-3)
-    np.testing.assert_allclose(found.spread @ np.swapaxes(found.spread, 1, 2), covariance, atol=2e-3)
+    np.testing.assert_allclose(
+        found.spread @ np.swapaxes(found.spread, 1, 2), covariance, atol=2e-3
+    )
 
 
 def test_splitting_keeps_the_moments_of_all_users():
-    mixture = jax.tree.map(lambda used, free: jnp.concatenate([used, free]), start(), one_camp(K, 2))
+    mixture = jax.tree.map(
+        lambda used, free: jnp.concatenate([used, free]), start(), one_camp(K, 2)
+    )
     mixture = Mixture(mixture.log_share.at[2:].set(-jnp.inf), mixture.centre, mixture.spread)
     halved, modes = module._split(mixture, (jnp.arange(4.0).reshape(4, 1, 1),))
     assert int(halved.in_use) == 4
-    np.testing.assert_array_equal(modes[0][:, 0, 0], [0, 1, 0, 1])  # children begin where their parent's users are
+    np.testing.assert_array_equal(
+        modes[0][:, 0, 0], [0, 1, 0, 1]
+    )  # children begin where their parent's users are
     for whole, parts in zip(mixture.moments(), halved.moments(), strict=True):
         np.testing.assert_allclose(parts, whole, atol=1e-5)
 
@@ -113,10 +137,16 @@ def test_planted_camps_are_found():
     deviation = centre[camp] + 0.3 * rng.normal(size=(users, K))
     of_pairs = rng.normal(size=(K + 1, shots, users))
     margin = of_pairs[0] + np.einsum("ksu,uk->su", of_pairs[1:], deviation)
-    of_pairs = (of_pairs * np.where(rng.random(margin.shape) < expit(margin), 1, -1)).astype(np.float32)
+    of_pairs = (of_pairs * np.where(rng.random(margin.shape) < expit(margin), 1, -1)).astype(
+        np.float32
+    )
 
-    run = jax.jit(jax.vmap(lambda f: learn_camps([f], [jnp.ones((shots, users))], 1), axis_name="data"))
-    one, two = (jax.tree.map(lambda leaf, i=i: np.asarray(leaf[0, i]), run(of_pairs[None])) for i in (0, 1))
+    run = jax.jit(
+        jax.vmap(lambda f: learn_camps([f], [jnp.ones((shots, users))], 1), axis_name="data")
+    )
+    one, two = (
+        jax.tree.map(lambda leaf, i=i: np.asarray(leaf[0, i]), run(of_pairs[None])) for i in (0, 1)
+    )
     assert np.isneginf(one.log_share[1])
     np.testing.assert_allclose(one.centre[0], deviation.mean(axis=0), atol=0.3)
     order = np.argsort(-two.centre[:, 0])

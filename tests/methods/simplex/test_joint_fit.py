@@ -1,4 +1,6 @@
-"""The simplex fit against NumPy in float64: the objective by loops over users, the gradient derived by hand, Adam."""
+"""The simplex fit against NumPy in float64: the objective by loops over users, the gradient derived
+by hand, Adam.
+"""
 
 import dataclasses
 import functools
@@ -22,7 +24,9 @@ from lore_jax.solvers.interior_point import simplex_estimate
 
 RANK = 3
 PAPER = SimplexConfig()
-SHORT = dataclasses.replace(LATER_VARIANT, steps=10)  # so that ten steps see the whole schedule of the anchor
+SHORT = dataclasses.replace(
+    LATER_VARIANT, steps=10
+)  # so that ten steps see the whole schedule of the anchor
 CONFIGS = {
     "paper": PAPER,
     "pooled": SimplexConfig(pooled=True, scale=30.0, temperature=10.0, learning_rate=0.1),
@@ -35,11 +39,15 @@ CONFIGS = {
 def start(prefs, config, rank=RANK):
     """Initial V and logits."""
     directions = np.array(jax.random.normal(jax.random.key(1), (prefs.dim, rank)))
-    return {"V": directions}, np.array(simplex.draw_logits(config, prefs.num_users, rank, key=jax.random.key(2)))
+    return {"V": directions}, np.array(
+        simplex.draw_logits(config, prefs.num_users, rank, key=jax.random.key(2))
+    )
 
 
 def hyper_for(prefs, rank=RANK, columns=None):
-    return SimplexHyper(jnp.ones(rank) if columns is None else jnp.asarray(columns), jnp.asarray(prefs.head))
+    return SimplexHyper(
+        jnp.ones(rank) if columns is None else jnp.asarray(columns), jnp.asarray(prefs.head)
+    )
 
 
 def fit(prefs, config, params=None, logits=None, hyper=None, module=None, **how):
@@ -54,7 +62,9 @@ def fit(prefs, config, params=None, logits=None, hyper=None, module=None, **how)
         return simplex.init(config, *start, data)
 
     has_pairs = np.bincount(prefs.user, prefs.weight, prefs.num_users) > 0
-    state, history, _, layout = run(simplex, config, module, begin, (params, logits), prefs, hyper, **how)
+    state, history, _, layout = run(
+        simplex, config, module, begin, (params, logits), prefs, hyper, **how
+    )
     return state, history, simplex.finish(state, layout, has_pairs, hyper, config=config)
 
 
@@ -88,8 +98,11 @@ def test_ten_steps_equal_the_transcription(name):
     weights = softmax(at_end, axis=1)
     there = np.isin(np.arange(prefs.num_users), prefs.user[prefs.weight > 0])
     counted = 1 if config.pooled else there.sum()
-    # Float32 against float64, through ten steps of a method that divides by the gradient's own size.
-    np.testing.assert_allclose([row["loss"] for row in history], np.array(losses) / counted, rtol=1e-5)
+    # Float32 against float64, through ten steps of a method that divides by the gradient's own
+    # size.
+    np.testing.assert_allclose(
+        [row["loss"] for row in history], np.array(losses) / counted, rtol=1e-5
+    )
     np.testing.assert_allclose(found.params["V"], directions, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.weights[there], weights[there], atol=1e-4)
 
@@ -106,8 +119,12 @@ def test_gradient_is_the_slope_of_the_objective(name):
     for _ in range(5):
         along = rng.normal(size=params["V"].shape)
         ahead, behind = (truth.objective(params["V"] + s * along, logits) for s in (width, -width))
-        np.testing.assert_allclose(np.sum(of_directions * along), (ahead - behind) / (2 * width), rtol=1e-3, atol=1e-6)
-    squares = sum(np.sum(part**2) for part in truth.gradient(params["V"].astype(float), logits.astype(float)))
+        np.testing.assert_allclose(
+            np.sum(of_directions * along), (ahead - behind) / (2 * width), rtol=1e-3, atol=1e-6
+        )
+    squares = sum(
+        np.sum(part**2) for part in truth.gradient(params["V"].astype(float), logits.astype(float))
+    )
     np.testing.assert_allclose(history[0]["grad_norm"], np.sqrt(squares), rtol=1e-4)
 
 
@@ -117,7 +134,9 @@ def test_eight_devices_are_one(name, mapping):
     prefs, config = problem(), CONFIGS[name]
     _, history_of_one, one = on_one_device(name)
     _, history, eight = fit(prefs, config, devices=8, mapping=mapping)
-    chex.assert_trees_all_close(eight, one, atol=1e-4)  # sums in another order, then Adam's division
+    chex.assert_trees_all_close(
+        eight, one, atol=1e-4
+    )  # sums in another order, then Adam's division
     chex.assert_trees_all_close(history, history_of_one, rtol=1e-4)
 
 
@@ -125,8 +144,13 @@ def test_eight_devices_are_one(name, mapping):
 def test_masked_columns_are_a_smaller_rank(name):
     prefs, config = problem(), CONFIGS[name]
     params, logits = start(prefs, config)
-    params, logits = {"V": np.insert(params["V"], 1, 7.0, axis=1)}, np.insert(logits, 1, 9.0, axis=1)
-    _, history, found = fit(prefs, config, params, logits, hyper_for(prefs, columns=[1.0, 0.0, 1.0, 1.0]))
+    params, logits = (
+        {"V": np.insert(params["V"], 1, 7.0, axis=1)},
+        np.insert(logits, 1, 9.0, axis=1),
+    )
+    _, history, found = fit(
+        prefs, config, params, logits, hyper_for(prefs, columns=[1.0, 0.0, 1.0, 1.0])
+    )
     _, expected_history, expected = on_one_device(name)
     assert found.columns.tolist() == [0, 2, 3]
     chex.assert_trees_all_close(found._replace(columns=expected.columns), expected, atol=1e-5)
@@ -136,7 +160,9 @@ def test_masked_columns_are_a_smaller_rank(name):
 def test_users_without_evidence_are_the_mean_of_the_others():
     _, _, found = on_one_device("paper")
     others = np.delete(found.weights, [3, 5], axis=0)  # no pairs; pairs that weigh nothing
-    np.testing.assert_allclose(found.weights[[3, 5]], np.tile(others.mean(axis=0), (2, 1)), atol=1e-6)
+    np.testing.assert_allclose(
+        found.weights[[3, 5]], np.tile(others.mean(axis=0), (2, 1)), atol=1e-6
+    )
     np.testing.assert_allclose(found.mean, others.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(found.weights.sum(axis=1), 1.0, atol=1e-6)
 
@@ -145,13 +171,17 @@ def test_pruning_renormalises():
     prefs = problem()
     params, logits = start(prefs, PAPER)
     logits[:, 1] = -9.0  # a column that nobody weighs
-    whole, pruned = (fit(prefs, SimplexConfig(prune=p), params, logits, steps=0)[2] for p in (0.0, 0.25))
+    whole, pruned = (
+        fit(prefs, SimplexConfig(prune=p), params, logits, steps=0)[2] for p in (0.0, 0.25)
+    )
     assert whole.columns.tolist() == [0, 1, 2]
     assert pruned.columns.tolist() == [0, 2]
     np.testing.assert_array_equal(pruned.params["V"], params["V"][:, [0, 2]])
     there = np.delete(np.arange(prefs.num_users), [3, 5])
     np.testing.assert_allclose(whole.weights[there], softmax(logits[there], axis=1), rtol=1e-5)
-    np.testing.assert_allclose(pruned.weights[there], softmax(logits[there][:, [0, 2]], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        pruned.weights[there], softmax(logits[there][:, [0, 2]], axis=1), rtol=1e-5
+    )
     np.testing.assert_allclose(pruned.weights.sum(axis=1), 1.0, rtol=1e-6)
 
 
@@ -161,7 +191,9 @@ def test_hidden_layers_train_along():
     config = SimplexConfig(temperature=1.0, learning_rate=0.05)
     _, history, found = fit(prefs, config, params, module=module, steps=40)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
-    assert not np.allclose(found.params["Dense_0"]["kernel"], params["Dense_0"]["kernel"], atol=1e-2)
+    assert not np.allclose(
+        found.params["Dense_0"]["kernel"], params["Dense_0"]["kernel"], atol=1e-2
+    )
 
 
 def test_logits_are_drawn_as_the_preset_says():
@@ -177,15 +209,21 @@ def test_adams_500_steps_come_near_the_optimum_and_never_below():
     logits = jnp.asarray(rng.normal(size=(4, 20)), jnp.float32)
 
     def losses(weights):
-        margin = np.einsum("rsu,ru->su", np.asarray(features, np.float64), np.asarray(weights, np.float64))
-        return np.sum(np.asarray(weight) * np.log1p(np.exp(-margin)), axis=0) / np.maximum(weight.sum(axis=0), 1)
+        margin = np.einsum(
+            "rsu,ru->su", np.asarray(features, np.float64), np.asarray(weights, np.float64)
+        )
+        return np.sum(np.asarray(weight) * np.log1p(np.exp(-margin)), axis=0) / np.maximum(
+            weight.sum(axis=0), 1
+        )
 
     by_adam = jax.jit(simplex.adam_logits)(features, weight, logits)
     optimum = losses(jax.jit(simplex_estimate)(features, weight).weights)
     excess = losses(by_adam) - optimum
     assert np.all(excess > -2e-6)
     assert np.all(excess < 0.02)
-    np.testing.assert_allclose(by_adam[:, 0], softmax(logits[:, 0]), atol=1e-6)  # no shots: where it began
+    np.testing.assert_allclose(
+        by_adam[:, 0], softmax(logits[:, 0]), atol=1e-6
+    )  # no shots: where it began
     # A user alone is the same user among others.
     np.testing.assert_allclose(
         simplex.adam_logits(features[..., 1], weight[:, 1], logits[:, 1], steps=20),
@@ -196,9 +234,14 @@ def test_adams_500_steps_come_near_the_optimum_and_never_below():
 
 def test_adams_steps_equal_the_transcription():
     rng = np.random.default_rng(1)
-    features, weight = rng.normal(size=(3, 6)).astype(np.float32), rng.uniform(0.5, 2.0, 6).astype(np.float32)
+    features, weight = (
+        rng.normal(size=(3, 6)).astype(np.float32),
+        rng.uniform(0.5, 2.0, 6).astype(np.float32),
+    )
     logits, adam = rng.normal(size=3), Adam(0.1)
-    found = simplex.adam_logits(jnp.asarray(features), jnp.asarray(weight), jnp.asarray(logits, jnp.float32), steps=20)
+    found = simplex.adam_logits(
+        jnp.asarray(features), jnp.asarray(weight), jnp.asarray(logits, jnp.float32), steps=20
+    )
     for _ in range(20):
         weights = softmax(logits)
         slope = features @ (-weight / weight.sum() * expit(-weights @ features))

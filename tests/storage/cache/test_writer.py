@@ -1,4 +1,6 @@
-"""The cache: what is written is read back, damage is found wherever it is, interrupted writes go on or vanish."""
+"""The cache: what is written is read back, damage is found wherever it is, interrupted writes go on
+or vanish.
+"""
 
 import contextlib
 import errno
@@ -26,11 +28,20 @@ from lore_jax.storage.safetensors import map_tensor, read_header, write_tensors
 ROWS, DIM = 100, 24
 ENCODER = {"model": "tiny", "revision": "abc", "pooling": "mean", "dtype": "float32"}
 TABLE = np.random.default_rng(0).normal(size=(ROWS, DIM)).astype(np.float32)
-TEXTS = [([{"role": "user", "content": f"prompt {i // 2}"}], f"reply {i} é\u2028") for i in range(ROWS)]
-PAIRS = {"chosen": [0, 5, 99, 40], "rejected": [1, 2, 3, 41], "user": [2, 0, 2, 0], "prompt": [4, 3, 2, 1]}
+TEXTS = [
+    ([{"role": "user", "content": f"prompt {i // 2}"}], f"reply {i} é\u2028") for i in range(ROWS)
+]
+PAIRS = {
+    "chosen": [0, 5, 99, 40],
+    "rejected": [1, 2, 3, 41],
+    "user": [2, 0, 2, 0],
+    "prompt": [4, 3, 2, 1],
+}
 
 
-def write(folder, table=TABLE, dtype="float16", rows_per_shard=30, inputs=None, finish=None, **options):
+def write(
+    folder, table=TABLE, dtype="float16", rows_per_shard=30, inputs=None, finish=None, **options
+):
     itemsize = np.dtype(dtype).itemsize if dtype != "bfloat16" else 2
     shard_bytes = rows_per_shard * table.shape[1] * itemsize
     options = {"encoder": ENCODER, **options}
@@ -39,7 +50,9 @@ def write(folder, table=TABLE, dtype="float16", rows_per_shard=30, inputs=None, 
     ) as writer:
         for start in range(writer.rows_done, len(table), 7):
             writer.append(table[start : start + 7])
-        writer.finish(**PAIRS, **({"user_ids": ["ann", "bob", "eve"]} if finish is None else finish))
+        writer.finish(
+            **PAIRS, **({"user_ids": ["ann", "bob", "eve"]} if finish is None else finish)
+        )
     return folder
 
 
@@ -71,7 +84,10 @@ def test_table_is_mapped_or_aligned_and_jax_takes_it_without_a_copy(tmp_path):
     assert isinstance(one, np.memmap)
     for table in (one, several):
         assert table.ctypes.data % 64 == 0
-        assert jax.device_put(table, jax.devices("cpu")[0]).unsafe_buffer_pointer() == table.ctypes.data
+        assert (
+            jax.device_put(table, jax.devices("cpu")[0]).unsafe_buffer_pointer()
+            == table.ctypes.data
+        )
 
 
 def test_safetensors_itself_reads_the_shards(tmp_path):
@@ -82,7 +98,9 @@ def test_safetensors_itself_reads_the_shards(tmp_path):
         expected = TABLE[30 * number : 30 * number + 30].astype(np.float16)
         np.testing.assert_array_equal(safetensors.numpy.load_file(shard)["embeddings"], expected)
         assert read_header(shard)["embeddings"].offset % 64 == 0
-    np.testing.assert_array_equal(safetensors.numpy.load_file(folder / "pairs.safetensors")["chosen"], PAIRS["chosen"])
+    np.testing.assert_array_equal(
+        safetensors.numpy.load_file(folder / "pairs.safetensors")["chosen"], PAIRS["chosen"]
+    )
 
 
 def test_tensorfile_reads_what_safetensors_writes(tmp_path):
@@ -96,7 +114,9 @@ def test_tensorfile_reads_what_safetensors_writes(tmp_path):
     write_tensors(tmp_path / "y.safetensors", arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(map_tensor(tmp_path / "x.safetensors", name), array)
-        np.testing.assert_array_equal(safetensors.numpy.load_file(tmp_path / "y.safetensors")[name], array)
+        np.testing.assert_array_equal(
+            safetensors.numpy.load_file(tmp_path / "y.safetensors")[name], array
+        )
 
 
 def test_everything_optional_comes_back(tmp_path):
@@ -113,7 +133,9 @@ def test_everything_optional_comes_back(tmp_path):
     np.testing.assert_array_equal(prefs.head, TABLE[0])
     np.testing.assert_array_equal(prefs.weight, [2, 4, 1, 3])
     assert list(read_texts(folder)) == TEXTS
-    assert [json.loads(line)["n"] for line in (folder / "extra.jsonl").read_text().splitlines()] == [0, 1, 2, 3]
+    assert [
+        json.loads(line)["n"] for line in (folder / "extra.jsonl").read_text().splitlines()
+    ] == [0, 1, 2, 3]
     assert list(read_texts(write(tmp_path / "without"))) == []
     only_table = tmp_path / "only_table"
     with CacheWriter(only_table, dim=DIM, dtype="float16") as writer:
@@ -131,26 +153,40 @@ def test_rows_keep_the_pairs_inside_them(tmp_path):
     np.testing.assert_array_equal(prefs.rejected, [0, 39])
     assert prefs.num_users == 3
     for rows in ((5, 5), (-1, 4), (4, 101)):
-        with pytest.raises(ValueError, match=f"rows {rows[0]} to {rows[1]} are outside its table of 100 responses"):
+        with pytest.raises(
+            ValueError, match=f"rows {rows[0]} to {rows[1]} are outside its table of 100 responses"
+        ):
             load_cache(folder, rows=rows)
 
 
 def test_fingerprint_follows_the_encoder(tmp_path):
-    base = encoder_fingerprint(read_manifest(write(tmp_path / "a", encoder={"model": "m", "length": 256})))
+    base = encoder_fingerprint(
+        read_manifest(write(tmp_path / "a", encoder={"model": "m", "length": 256}))
+    )
     assert base == encoder_fingerprint(
         read_manifest(write(tmp_path / "b", dtype="float32", encoder={"length": 256, "model": "m"}))
     )
     for number, encoder in enumerate(({"model": "m", "length": 512}, {"model": "m"}, {})):
-        assert base != encoder_fingerprint(read_manifest(write(tmp_path / f"c{number}", encoder=encoder)))
+        assert base != encoder_fingerprint(
+            read_manifest(write(tmp_path / f"c{number}", encoder=encoder))
+        )
 
 
-# -- damage ------------------------------------------------------------------------------------------------------------
+# -- damage
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory):
-    """A cache with every kind of file, several times smaller than a page, so that flips reach all of it."""
-    finish = {"head": TABLE[0, :4], "texts": TEXTS[:20], "user_ids": ["ann", "bob", "eve"], "extra": [{"n": 1}] * 4}
+    """A cache with every kind of file, several times smaller than a page, so that flips reach all
+    of it.
+    """
+    finish = {
+        "head": TABLE[0, :4],
+        "texts": TEXTS[:20],
+        "user_ids": ["ann", "bob", "eve"],
+        "extra": [{"n": 1}] * 4,
+    }
     folder = tmp_path_factory.mktemp("rich") / "cache"
     with CacheWriter(folder, dim=4, dtype="bfloat16", encoder=ENCODER, shard_bytes=7 * 8) as writer:
         writer.append(TABLE[:20, :4])
@@ -220,16 +256,28 @@ DAMAGE = {
         lambda f: damage_shard(f, lambda p: p.write_bytes(p.read_bytes() + b"x")),
         "embeddings-00001.safetensors is damaged: ",
     ),
-    "missing shard": (lambda f: damage_shard(f, lambda p: p.unlink()), "embeddings-00001.safetensors is missing"),
+    "missing shard": (
+        lambda f: damage_shard(f, lambda p: p.unlink()),
+        "embeddings-00001.safetensors is missing",
+    ),
     "missing pairs": (lambda f: (f / "pairs.safetensors").unlink(), "pairs.safetensors is missing"),
     "empty manifest": (lambda f: (f / "manifest.json").write_text(""), "manifest.json is damaged"),
-    "html manifest": (lambda f: (f / "manifest.json").write_text("<html>"), "manifest.json is damaged"),
+    "html manifest": (
+        lambda f: (f / "manifest.json").write_text("<html>"),
+        "manifest.json is damaged",
+    ),
     "half a manifest": (
         lambda f: (f / "manifest.json").write_bytes((f / "manifest.json").read_bytes()[:400]),
         "manifest.json is damaged",
     ),
-    "manifest of another kind": (lambda f: (f / "manifest.json").write_text("[1]"), "manifest.json is damaged"),
-    "newer format": (lambda f: remake_manifest(f, format_version=2), "format version 2, newer than 1: update lore_jax"),
+    "manifest of another kind": (
+        lambda f: (f / "manifest.json").write_text("[1]"),
+        "manifest.json is damaged",
+    ),
+    "newer format": (
+        lambda f: remake_manifest(f, format_version=2),
+        "format version 2, newer than 1: update lore_jax",
+    ),
     "other dim": (
         lambda f: remake_manifest(f, dim=5),
         r"embeddings-00000.* holds bfloat16 \[7, 4\]: bfloat16 \[7, 5\] is",
@@ -263,35 +311,57 @@ def test_read_rows_refuses_a_truncated_shard(rich, tmp_path):
 
 def test_describe(rich, tmp_path):
     report = describe_cache(rich)
-    assert (report["responses"], report["dim"], report["dtype"], report["pairs"], report["users"]) == (
+    assert (
+        report["responses"],
+        report["dim"],
+        report["dtype"],
+        report["pairs"],
+        report["users"],
+    ) == (
         20,
         4,
         "bfloat16",
         4,
         3,
     )
-    assert (report["finished"], report["damaged"], report["strangers"], report["shards"]) == (True, [], [], 3)
+    assert (report["finished"], report["damaged"], report["strangers"], report["shards"]) == (
+        True,
+        [],
+        [],
+        3,
+    )
     assert report["fingerprint"] == encoder_fingerprint(read_manifest(rich))
     folder = shutil.copytree(rich, tmp_path / "cache")
     (folder / "notes.txt").write_text("x")
     (folder / "manifest.json").write_text("{}")
     (folder / "embeddings-00002.safetensors").write_text("<html>")
     lines = describe_cache(folder)["damaged"]
-    assert ["manifest.json" in lines[0], "embeddings-00002" in lines[1], len(lines)] == [True, True, 2]
+    assert ["manifest.json" in lines[0], "embeddings-00002" in lines[1], len(lines)] == [
+        True,
+        True,
+        2,
+    ]
     with pytest.raises(FileNotFoundError, match="is not a cache"):
         describe_cache(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"nowhere is not a cache: it has no manifest\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere is not a cache: it has no manifest\.json"
+    ):
         load_cache(tmp_path / "nowhere")
 
 
-# -- refusals of the writer --------------------------------------------------------------------------------------------
+# -- refusals of the writer
+# --------------------------------------------------------------------------------------------
 
 
 def test_bad_rows_are_named_and_nothing_is_written(tmp_path):
     for value, dtype, message in (
         (np.nan, "float32", "embeddings row 61 holds nan in column 5: not finite"),
         (-np.inf, "bfloat16", "embeddings row 61 holds -inf in column 5: not finite"),
-        (70_000, "float16", "embeddings row 61 holds 70000.0 in column 5, which float16 cannot hold"),
+        (
+            70_000,
+            "float16",
+            "embeddings row 61 holds 70000.0 in column 5, which float16 cannot hold",
+        ),
     ):
         table = TABLE.copy()
         table[61, 5] = value
@@ -302,7 +372,9 @@ def test_bad_rows_are_named_and_nothing_is_written(tmp_path):
 
 def test_rows_whose_sum_overflows_are_fine(tmp_path):
     table = np.full((ROWS, DIM), 3e38, np.float32)
-    np.testing.assert_array_equal(load_cache(write(tmp_path / "cache", table, "float32")).embeddings, table)
+    np.testing.assert_array_equal(
+        load_cache(write(tmp_path / "cache", table, "float32")).embeddings, table
+    )
 
 
 BAD_FINISH = {
@@ -311,8 +383,14 @@ BAD_FINISH = {
         "rejected is 100 in pair 0, outside a table of 100",
     ),
     "equal": ({"chosen": [1], "rejected": [1], "user": [0]}, "chosen equals rejected"),
-    "too many users": ({"chosen": [1], "rejected": [2], "user": [3], "user_ids": ["a"]}, "user is 3 in pair 0"),
-    "head": ({"chosen": [1], "rejected": [2], "user": [0], "head": np.zeros(3)}, r"head has shape \(3,\): \[24\]"),
+    "too many users": (
+        {"chosen": [1], "rejected": [2], "user": [3], "user_ids": ["a"]},
+        "user is 3 in pair 0",
+    ),
+    "head": (
+        {"chosen": [1], "rejected": [2], "user": [0], "head": np.zeros(3)},
+        r"head has shape \(3,\): \[24\]",
+    ),
     "texts": (
         {"chosen": [1], "rejected": [2], "user": [0], "texts": TEXTS[:9]},
         "texts.jsonl was given 9 entries for 100",
@@ -332,7 +410,10 @@ def test_bad_pairs_are_refused_and_nothing_is_written(tmp_path, name):
 
 def test_bad_arguments(tmp_path):
     for options, message in (
-        ({"dim": 4, "dtype": "float64"}, "dtype is float64: float16, bfloat16 or float32 is expected"),
+        (
+            {"dim": 4, "dtype": "float64"},
+            "dtype is float64: float16, bfloat16 or float32 is expected",
+        ),
         ({"dim": 0, "dtype": "float16"}, "dim is 0"),
         ({"dim": 4, "dtype": "float16", "encoder": {"x": object()}}, "only what JSON can hold"),
         ({"dim": 4, "dtype": "float16", "encoder": {"x": float("nan")}}, "not JSON compliant"),
@@ -340,7 +421,9 @@ def test_bad_arguments(tmp_path):
         with pytest.raises(ValueError, match=message):
             CacheWriter(tmp_path / "cache", **options)
     with CacheWriter(tmp_path / "cache", dim=4, dtype="float16") as writer:
-        with pytest.raises(ValueError, match=r"rows have shape \(2, 5\): \[n, 4\] is expected, from row 0 on"):
+        with pytest.raises(
+            ValueError, match=r"rows have shape \(2, 5\): \[n, 4\] is expected, from row 0 on"
+        ):
             writer.append(np.zeros((2, 5)))
         with pytest.raises(ValueError, match="no rows were appended"):
             writer.finish(chosen=[], rejected=[], user=[])
@@ -360,7 +443,9 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
     write(other)  # an empty folder is fine
     (other / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(FileExistsError, match=r"holds 'thesis\.tex', which is no part of a cache"):
+        with pytest.raises(
+            FileExistsError, match=r"holds 'thesis\.tex', which is no part of a cache"
+        ):
             write(other, overwrite=overwrite)
     (tmp_path / "file").write_text("x")
     with pytest.raises(FileExistsError, match="is a file"):
@@ -379,29 +464,44 @@ def test_two_writers_do_not_meet(tmp_path):
 
 @pytest.mark.parametrize("name", ["shard", "pairs", "manifest"])
 def test_full_disk(tmp_path, monkeypatch, name):
-    """The disk is full at some file: one line that names it; what was finished before is used by the next try."""
+    """The disk is full at some file: one line that names it; what was finished before is used by
+    the next try.
+    """
     real = files.os.replace
 
     def replace(source, target):
-        if name in Path(target).name or (name == "shard" and Path(target).name == "embeddings-00002.safetensors"):
+        if name in Path(target).name or (
+            name == "shard" and Path(target).name == "embeddings-00002.safetensors"
+        ):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(source, target)
 
     monkeypatch.setattr(files.os, "replace", replace)
-    with pytest.raises(OSError, match=f"No space left on device: .*{name if name != 'shard' else 'embeddings-00002'}"):
+    with pytest.raises(
+        OSError,
+        match=f"No space left on device: .*{name if name != 'shard' else 'embeddings-00002'}",
+    ):
         write(tmp_path / "cache", inputs="x")
     assert not (tmp_path / "cache").exists()
     monkeypatch.undo()
     with CacheWriter(
-        tmp_path / "cache", dim=DIM, dtype="float16", encoder=ENCODER, inputs="x", shard_bytes=30 * 48
+        tmp_path / "cache",
+        dim=DIM,
+        dtype="float16",
+        encoder=ENCODER,
+        inputs="x",
+        shard_bytes=30 * 48,
     ) as writer:
         assert writer.rows_done == (60 if name == "shard" else ROWS)
         writer.append(TABLE[writer.rows_done :])
         writer.finish(**PAIRS)
-    np.testing.assert_array_equal(load_cache(tmp_path / "cache").embeddings, TABLE.astype(np.float16))
+    np.testing.assert_array_equal(
+        load_cache(tmp_path / "cache").embeddings, TABLE.astype(np.float16)
+    )
 
 
-# -- interrupted writes ------------------------------------------------------------------------------------------------
+# -- interrupted writes
+# ------------------------------------------------------------------------------------------------
 
 
 def contents(folder):
@@ -411,7 +511,9 @@ def contents(folder):
 def interrupt(folder, rows, **options):
     with (
         contextlib.suppress(KeyboardInterrupt),
-        CacheWriter(folder, dim=DIM, dtype="float16", encoder=ENCODER, shard_bytes=30 * 48, **options) as writer,
+        CacheWriter(
+            folder, dim=DIM, dtype="float16", encoder=ENCODER, shard_bytes=30 * 48, **options
+        ) as writer,
     ):
         writer.append(TABLE[:rows])
         raise KeyboardInterrupt
@@ -433,7 +535,12 @@ def test_damaged_shards_are_written_again(tmp_path):
     flip(tmp_path / "cache.partial" / "embeddings-00001.safetensors", 5000)
     assert "embeddings-00001" in describe_cache(tmp_path / "cache")["damaged"][0]
     with CacheWriter(
-        tmp_path / "cache", dim=DIM, dtype="float16", encoder=ENCODER, inputs="texts", shard_bytes=30 * 48
+        tmp_path / "cache",
+        dim=DIM,
+        dtype="float16",
+        encoder=ENCODER,
+        inputs="texts",
+        shard_bytes=30 * 48,
     ) as writer:
         assert writer.rows_done == 30
     write(tmp_path / "cache", inputs="texts")
@@ -448,11 +555,14 @@ def test_interrupted_write_of_something_else_is_not_mixed_in(tmp_path):
         ({}, "inputs"),
     ):
         with pytest.raises(
-            FileExistsError, match=f"interrupted write of 60 rows with other {what}: finish that one first"
+            FileExistsError,
+            match=f"interrupted write of 60 rows with other {what}: finish that one first",
         ):
             write(tmp_path / "cache", **options)
     write(tmp_path / "cache", table=TABLE[::-1], inputs="other", overwrite=True)
-    np.testing.assert_array_equal(load_cache(tmp_path / "cache").embeddings, TABLE[::-1].astype(np.float16))
+    np.testing.assert_array_equal(
+        load_cache(tmp_path / "cache").embeddings, TABLE[::-1].astype(np.float16)
+    )
 
 
 def test_without_inputs_nothing_is_kept(tmp_path):
@@ -500,7 +610,9 @@ def test_killed_at_every_step_loads_or_resumes(tmp_path, monkeypatch, overwritin
             assert sorted(path.name for path in folder.parent.iterdir()) == ["cache"]
         else:
             outcomes.append("done")
-        assert {name: data for name, data in contents(folder).items() if name != "progress.json"} == whole
+        assert {
+            name: data for name, data in contents(folder).items() if name != "progress.json"
+        } == whole
         if count < step:
             break
     assert outcomes.count("resumed") > 15
@@ -508,13 +620,17 @@ def test_killed_at_every_step_loads_or_resumes(tmp_path, monkeypatch, overwritin
 
 
 def die_while_writing(folder):
-    with CacheWriter(folder, dim=DIM, dtype="float16", encoder=ENCODER, inputs="texts", shard_bytes=30 * 48) as writer:
+    with CacheWriter(
+        folder, dim=DIM, dtype="float16", encoder=ENCODER, inputs="texts", shard_bytes=30 * 48
+    ) as writer:
         writer.append(TABLE[:95])
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path):
-    child = multiprocessing.get_context("spawn").Process(target=die_while_writing, args=(tmp_path / "cache",))
+    child = multiprocessing.get_context("spawn").Process(
+        target=die_while_writing, args=(tmp_path / "cache",)
+    )
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL

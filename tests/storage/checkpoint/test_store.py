@@ -1,4 +1,6 @@
-"""Checkpoints: they come back on any devices, every flipped bit is found, death at any moment loses one step."""
+"""Checkpoints: they come back on any devices, every flipped bit is found, death at any moment loses
+one step.
+"""
 
 import json
 import os
@@ -88,7 +90,10 @@ def test_only_the_newest_are_kept_and_a_skipped_save_is_refused(tmp_path):
             with pytest.raises(ValueError, match=f"holds step 5 already: step {step} is not saved"):
                 store.save(step, make_state(step))
         assert store.restore().step == 5
-    with CheckpointStore(tmp_path / "new" / "checkpoints") as store, pytest.raises(ValueError, match="step 5 already"):
+    with (
+        CheckpointStore(tmp_path / "new" / "checkpoints") as store,
+        pytest.raises(ValueError, match="step 5 already"),
+    ):
         store.save(5, make_state())
 
 
@@ -104,23 +109,36 @@ def test_what_is_not_an_array_is_refused_and_nothing_is_written(tmp_path):
         ({"a": np.ones(2)}, {"x": float("nan")}, "JSON"),
     ]
     for state, extra, match in cases:
-        with pytest.raises(ValueError, match=match), CheckpointStore(tmp_path / "checkpoints") as store:
+        with (
+            pytest.raises(ValueError, match=match),
+            CheckpointStore(tmp_path / "checkpoints") as store,
+        ):
             store.save(0, state, extra)
         assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="is a file"), CheckpointStore(tmp_path / "file"):
         pass
-    with pytest.raises(FileNotFoundError, match="missing is not a folder"), CheckpointStore("missing", read_only=True):
+    with (
+        pytest.raises(FileNotFoundError, match="missing is not a folder"),
+        CheckpointStore("missing", read_only=True),
+    ):
         pass
     with pytest.raises(ValueError, match="keep is 0"):
         CheckpointStore(tmp_path, keep=0)
-    with CheckpointStore(tmp_path / "empty") as store, pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+    with (
+        CheckpointStore(tmp_path / "empty") as store,
+        pytest.raises(FileNotFoundError, match="holds no checkpoint"),
+    ):
         store.restore()
 
 
 def test_another_model_is_named_leaf_by_leaf(saved):
     target = make_state()
-    target["params"] = {"V": np.zeros((64, 8), np.float32), "b": np.zeros(5, np.float32), "c": np.zeros(2)}
+    target["params"] = {
+        "V": np.zeros((64, 8), np.float32),
+        "b": np.zeros(5, np.float32),
+        "c": np.zeros(2),
+    }
     del target["users"]["converged"]
     with pytest.raises(ValueError, match="step 7 is not of this model") as error:
         restore(saved, target)
@@ -137,14 +155,19 @@ def test_another_model_is_named_leaf_by_leaf(saved):
 
 def test_two_writers_one_folder(saved, copy):
     with CheckpointStore(copy):
-        with pytest.raises(BlockingIOError, match=f"held by process {os.getpid()}"), CheckpointStore(copy):
+        with (
+            pytest.raises(BlockingIOError, match=f"held by process {os.getpid()}"),
+            CheckpointStore(copy),
+        ):
             pass
         assert restore(copy).step == 7  # readers need no lock
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_flipped_bit_is_found_and_the_last_good_step_read(copy, seed):
-    """30 flips each: half of them weighted by size, half by file, so that small files are hit as well."""
+    """30 flips each: half of them weighted by size, half by file, so that small files are hit as
+    well.
+    """
     rng = random.Random(seed)
     files = sorted(file for file in (copy / "7").rglob("*") if file.is_file())
     expected = make_state(3)
@@ -166,13 +189,17 @@ def test_every_flipped_bit_is_found_and_the_last_good_step_read(copy, seed):
     assert restore(copy).step == 7
 
 
-@pytest.mark.parametrize("what", ["manifest/metadata", "arrays/_METADATA", "arrays/manifest.ocdbt", "files.json"])
+@pytest.mark.parametrize(
+    "what", ["manifest/metadata", "arrays/_METADATA", "arrays/manifest.ocdbt", "files.json"]
+)
 def test_truncated_and_missing_files_are_found(copy, what):
     file = copy / "7" / what
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.warns(RuntimeWarning, match="step 7 is damaged"):
         assert restore(copy).step == 3
-    if what != "files.json":  # a step whose writer was killed before the list was written is whole without it
+    if (
+        what != "files.json"
+    ):  # a step whose writer was killed before the list was written is whole without it
         file.unlink()
         with pytest.warns(RuntimeWarning, match=f"{what} is missing"):
             assert restore(copy).step == 3
@@ -182,7 +209,8 @@ def test_truncated_and_missing_files_are_found(copy, what):
 def test_without_the_list_of_files_the_leaves_and_the_manifest_are_checked(copy):
     shutil.move(copy / "7" / "files.json", copy.parent)
     assert_same(restore(copy, make_state()).state, make_state(7))
-    # What Orbax itself would read without a complaint: other numbers in the manifest, other arrays beside it.
+    # What Orbax itself would read without a complaint: other numbers in the manifest, other arrays
+    # beside it.
     manifest = copy / "7" / "manifest" / "metadata"
     original = manifest.read_text()
     manifest.write_text(original.replace("0.25", "0.75"))
@@ -193,7 +221,9 @@ def test_without_the_list_of_files_the_leaves_and_the_manifest_are_checked(copy)
         store.save(7, make_state(8))
     shutil.rmtree(copy / "7" / "arrays")
     shutil.copytree(copy.parent / "other" / "7" / "arrays", copy / "7" / "arrays")
-    with pytest.warns(RuntimeWarning, match="step 7: array [a-zA-Z0-9/]+ does not agree with its sha256"):
+    with pytest.warns(
+        RuntimeWarning, match="step 7: array [a-zA-Z0-9/]+ does not agree with its sha256"
+    ):
         assert restore(copy).step == 3
 
 
@@ -214,7 +244,8 @@ def test_nothing_but_damage(copy):
     with (
         pytest.warns(RuntimeWarning, match="step 7 is damaged, going back to step 3"),
         pytest.raises(
-            AllDamagedError, match=r"holds damaged checkpoints only: .*7/arrays/_METADATA.*3/arrays/_METADATA"
+            AllDamagedError,
+            match=r"holds damaged checkpoints only: .*7/arrays/_METADATA.*3/arrays/_METADATA",
         ),
     ):
         restore(copy)
@@ -226,7 +257,9 @@ def test_newer_format_is_no_damage(copy):
     del content["sha256"]
     manifest.write_bytes(seal({**content, "format_version": 2}))
     (copy / "7" / "files.json").unlink()
-    with pytest.raises(ValueError, match="step 7 has format version 2, newer than 1: update lore_jax"):
+    with pytest.raises(
+        ValueError, match="step 7 has format version 2, newer than 1: update lore_jax"
+    ):
         restore(copy)
 
 
@@ -303,7 +336,11 @@ def test_other_numbers_of_devices_in_another_process(tmp_path, devices):
 
 
 def run_python(code, *arguments, devices=1, check=True):
-    env = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    env = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+    }
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert not check or done.returncode == 0, done.stderr
@@ -321,7 +358,8 @@ DIE_WHILE_SAVING = """
                 store.save(step, {"a": np.full((50, 1000), step, np.float32), "b": np.full(3, step)}, {"step": step})
             countdown = moment
 
-            def die(event, arguments):  # Python tells of every file it opens, makes, renames or removes
+            # Python tells of every file it opens, makes, renames or removes
+            def die(event, arguments):
                 nonlocal countdown
                 if any(isinstance(argument, str) and argument.startswith(folder) for argument in arguments):
                     countdown -= 1
@@ -342,8 +380,16 @@ DIE_WHILE_SAVING = """
 
 def test_kill_minus_nine_at_many_moments_of_a_save(tmp_path):
     moments = [1, 3, 4, 6, 8, 10, 18, 22, 25, 27, 29, 31, 33, 45, 57, 58]
-    command = [sys.executable, "-c", textwrap.dedent(DIE_WHILE_SAVING), str(tmp_path), *map(str, moments)]
-    done = subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, timeout=120)
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(DIE_WHILE_SAVING),
+        str(tmp_path),
+        *map(str, moments),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE, timeout=120
+    )
     assert [int(line) for line in done.stdout.split()] == [-signal.SIGKILL] * len(moments)
     found = []
     for moment in moments:
@@ -415,13 +461,28 @@ def test_two_processes_save_together(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", textwrap.dedent(TWO_PROCESSES), str(tmp_path / "checkpoints"), str(port)]
-    processes = [subprocess.Popen([*command, str(i)], env=env, stderr=subprocess.PIPE, text=True) for i in range(2)]
+    env = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(TWO_PROCESSES),
+        str(tmp_path / "checkpoints"),
+        str(port),
+    ]
+    processes = [
+        subprocess.Popen([*command, str(i)], env=env, stderr=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
     for process in processes:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-    np.testing.assert_array_equal(restore(tmp_path / "checkpoints").state["weights"], np.arange(80).reshape(16, 5))
+    np.testing.assert_array_equal(
+        restore(tmp_path / "checkpoints").state["weights"], np.arange(80).reshape(16, 5)
+    )
 
 
 def test_canonical_json_is_what_the_digest_is_of():
