@@ -51,7 +51,7 @@ def write_cache(folder: Path, config: SyntheticConfig) -> None:
         writer.finish(**columns)
 
 
-def fit_once(folder: Path, steps: int, blocks: int) -> dict[str, Any]:
+def fit_once(folder: Path, steps: int, num_minibatches: int) -> dict[str, Any]:
     """Fits in this process and says what it took."""
     import jax
 
@@ -62,9 +62,11 @@ def fit_once(folder: Path, steps: int, blocks: int) -> dict[str, Any]:
     runtime = peak_memory()
     prefs = lore.load_cache(folder, verify="quick")
     loaded = peak_memory()
-    simplex = dataclasses.replace(lore.PAPER_IN_BLOCKS.simplex, steps=steps, blocks=blocks)
+    simplex = dataclasses.replace(
+        lore.PAPER_MINIBATCH.simplex, steps=steps, num_minibatches=num_minibatches
+    )
     running, state = start(
-        prefs, dataclasses.replace(lore.PAPER_IN_BLOCKS, simplex=simplex), key=jax.random.key(0)
+        prefs, dataclasses.replace(lore.PAPER_MINIBATCH, simplex=simplex), key=jax.random.key(0)
     )
     begun = peak_memory()
     state, info = running.advance(state, 2)
@@ -85,9 +87,9 @@ def fit_once(folder: Path, steps: int, blocks: int) -> dict[str, Any]:
         "pairs": prefs.num_pairs,
         **{f"{name}_MB": round(value / 1e6) for name, value in megabytes.items()},
         "within_bound": peak_memory() <= bound,
-        "blocks": blocks,
+        "num_minibatches": num_minibatches,
         "ms_per_step": round(1e3 * seconds / (steps - 2), 2),
-        "loss_of_last_epoch": round(float(np.mean(info["loss"][-blocks:])), 4),
+        "loss_of_last_epoch": round(float(np.mean(info["loss"][-num_minibatches:])), 4),
     }
 
 

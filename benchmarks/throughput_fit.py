@@ -37,7 +37,7 @@ def fits(size: Sizes) -> dict[str, lore.FitConfig]:
         "lore_jax, the published steps": dataclasses.replace(
             paper, simplex=lore.SimplexConfig(steps=size.steps)
         ),
-        "lore_jax, in blocks": dataclasses.replace(lore.PAPER_IN_BLOCKS, rank=size.rank),
+        "lore_jax, in minibatches": dataclasses.replace(lore.PAPER_MINIBATCH, rank=size.rank),
     }
 
 
@@ -65,9 +65,9 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
         begun = time.perf_counter()
         running, state = start(prefs, config, key=jax.random.key(SEED))
         laid_out = time.perf_counter() - begun
-        # In chunks of ten, as a fit that shows its progress; in blocks, whose steps take a
+        # In chunks of ten, as a fit that shows its progress; in minibatches, whose steps take a
         # millisecond, all at once.
-        chunk = running.steps if config.simplex.blocks > 1 else min(10, running.steps)
+        chunk = running.steps if config.simplex.num_minibatches > 1 else min(10, running.steps)
         for _ in range(0, running.steps, chunk):
             state, _ = running.advance(state, chunk)
         seconds = time.perf_counter() - begun
@@ -78,7 +78,7 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
         share = (
             2
             * running.steps
-            / config.simplex.blocks
+            / config.simplex.num_minibatches
             * prefs.embeddings.nbytes
             / (seconds - laid_out)
         )

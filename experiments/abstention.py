@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import lore_jax as lore
 from experiments.polis import make_conversations, protocol
-from lore_jax.data.splits import Use, split_users
+from lore_jax.data.splits import Holdout, split_users
 from lore_jax.datasets.polis.pairs import polis_preferences
 from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
 from lore_jax.evaluation import metrics
@@ -65,7 +65,7 @@ class Config:
 
 
 def measure(
-    config: Config, root: Path, conversation: str, test: Use, seed: int
+    config: Config, root: Path, conversation: str, test: Holdout, seed: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """One split: fit, then per-user numbers after each number of shots."""
     asked, votes = protocol(test, smoke=config.smoke), read_polis(root / conversation)
@@ -114,10 +114,10 @@ def run(config: Config) -> dict[str, Any]:
         )
     config.out.mkdir(parents=True, exist_ok=True)
     conversation = "one" if config.smoke else config.conversation
-    found: dict[tuple[Use, int], Measured] = {}
-    tests: tuple[Use, ...] = ("unseen", "seen")
+    found: dict[tuple[Holdout, int], Measured] = {}
+    tests: tuple[Holdout, ...] = ("new items", "known items")
     splits = 1 if config.smoke else config.splits
-    todo: list[tuple[Use, int]] = [(test, split) for test in tests for split in range(splits)]
+    todo: list[tuple[Holdout, int]] = [(test, split) for test in tests for split in range(splits)]
     for test, split in tqdm(todo, desc="tests x splits", disable=None):
         for shots, numbers in measure(config, root, conversation, test, split):
             numbers["cost"] = numbers["with falling back"] - numbers["personal"]
@@ -150,12 +150,12 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"| statements | shots | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for row in result["rows"]:
         means = [row[name]["mean"] for name in names[:-1]]
-        cells = [
+        conditions = [
             "" if mean is None else f"{100 * mean:.1f}" for mean in means
         ]  # nothing may be sure
         cost = [100 * row["cost"][end] for end in ("mean", "low", "high")]
-        cells.append("{:+.1f} ({:.1f} to {:.1f})".format(*cost))
-        lines.append(f"| {row['test']} | {row['shots']} | {' | '.join(cells)} |")
+        conditions.append("{:+.1f} ({:.1f} to {:.1f})".format(*cost))
+        lines.append(f"| {row['test']} | {row['shots']} | {' | '.join(conditions)} |")
     return "\n".join(lines)
 
 

@@ -37,7 +37,7 @@ SMOKE = dataclasses.replace(FULL, num_users=80, num_prompts=80, pairs_per_user=(
 def accuracy(model: lore.Model, split: Any, shots: int, seed: int) -> np.ndarray:
     """Accuracy of each unseen user on unseen prompts after some shots, `[users]`."""
     posterior = lore.adapt(model, lore.draw_shots(split.shots, shots, seed=seed))
-    test = split.tests["unseen", "unseen"]
+    test = split.tests["unseen", "new items"]
     margin = lore.margins(model, posterior, test).mean
     return metrics.per_user_mean(metrics.correct(margin), test.user, test.num_users)
 
@@ -47,7 +47,7 @@ def run(config: SyntheticConfig, seeds: int) -> dict[str, dict[int, list[np.ndar
     rows: dict[str, dict[int, list[np.ndarray]]] = {}
     for seed in range(seeds):
         truth = synthetic(config, seed=seed)
-        split = lore.four_way(truth.prefs, unit="prompt", units=("unseen",), seed=seed)
+        split = lore.four_way(truth.prefs, group_by="prompt", items=("new items",), seed=seed)
         # Raw embeddings times 30: what the paper's temperature of 100 expects of a reward model's
         # hidden states.
         paper = dataclasses.replace(

@@ -45,14 +45,14 @@ from tqdm import tqdm
 
 import lore_jax as lore
 from lore_jax.data.four_way import split_digest
-from lore_jax.data.splits import Use, split_users
+from lore_jax.data.splits import Holdout, split_users
 from lore_jax.datasets.polis.pairs import polis_preferences
 from lore_jax.datasets.polis.votes import Votes, load_polis_embeddings, read_polis
 from lore_jax.datasets.sources import polis_embeddings_in_cache
-from lore_jax.evaluation.conclusion import average, difference, verdict
-from lore_jax.evaluation.controls import shuffle_users
+from lore_jax.evaluation.conclusion import average, conclude, difference
+from lore_jax.evaluation.controls import permute_users
 from lore_jax.evaluation.disagreement import describe_axes, with_texts
-from lore_jax.evaluation.evaluate import SHUFFLED_USERS, Cell, evaluate, method
+from lore_jax.evaluation.evaluate import PERMUTED_USERS, Condition, evaluate, method
 from lore_jax.evaluation.results import (
     Results,
     describe_split,
@@ -102,7 +102,7 @@ class Config:
     embeddings: Path | None = None
     splits: int = 3
     conversations: tuple[str, ...] = ()
-    tests: tuple[Use, ...] = ("unseen", "seen")
+    tests: tuple[Holdout, ...] = ("new items", "known items")
     seed: int = 0
     smoke: bool = False
 
@@ -124,7 +124,7 @@ class Protocol:
     limits: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-def protocol(test: Use, *, smoke: bool) -> Protocol:
+def protocol(test: Holdout, *, smoke: bool) -> Protocol:
     """The fits; validation mirrors the test. Embeddings of unit norm times 30 suit the paper's
     temperature of 100.
     """
@@ -133,14 +133,19 @@ def protocol(test: Use, *, smoke: bool) -> Protocol:
         f"paper, rank {r}": dataclasses.replace(lore.PAPER, rank=r, simplex=simplex)
         for r in (1, 2, 5, 10)
     }
-    bradley_terry = dataclasses.replace(lore.RIDGE_BRADLEY_TERRY, use=test, unit="response")
-    gaussian = lore.FitConfig(use=test, unit="response")
+    bradley_terry = dataclasses.replace(lore.RIDGE_BRADLEY_TERRY, use=test, group_by="response")
+    gaussian = lore.FitConfig(use=test, group_by="response")
     if not smoke:
         return Protocol({**papers, "ridge BT": bradley_terry, "gaussian": gaussian})
-    given = {"ridge_population": 10.0, "ridge_deviation": 3.0, "camps": 0, "stretch": 1.0}
+    given = {
+        "ridge_population": 10.0,
+        "ridge_deviation": 3.0,
+        "num_components": 0,
+        "logit_scale": 1.0,
+    }
     bradley_terry = dataclasses.replace(bradley_terry, **given)
     short = lore.PopulationConfig(steps=5)
-    gaussian = dataclasses.replace(gaussian, rank=2, response_terms=0.0, population=short, **given)
+    gaussian = dataclasses.replace(gaussian, rank=2, item_effects=0.0, population=short, **given)
     fits = {
         "paper, rank 2": papers["paper, rank 2"],
         "ridge BT": bradley_terry,
@@ -168,12 +173,15 @@ def run(config: Config) -> Results:
     folder = config.out / "parts"
     folder.mkdir(parents=True, exist_ok=True)
     splits = 1 if config.smoke else config.splits
-    todo: list[tuple[str, Use, int]] = [
+    todo: list[tuple[str, Holdout, int]] = [
         (name, test, split) for split in range(splits) for test in config.tests for name in names
     ]
     parts = []
     for name, test, split in tqdm(todo, desc="conversations x tests x splits", disable=None):
-        path, asked = folder / f"{name}-{test}-{split}.json", protocol(test, smoke=config.smoke)
+        path, asked = (
+            folder / f"{name}-{test.replace(' ', '-')}-{split}.json",
+            protocol(test, smoke=config.smoke),
+        )
         if not path.exists():
             votes = conversations[name]
             table = embeddings.of(votes).astype(np.float32)
@@ -197,8 +205,8 @@ def run(config: Config) -> Results:
     results["config"] = plain(
         {"asked": config, **{test: protocol(test, smoke=config.smoke) for test in config.tests}}
     )
-    results["verdicts"] = {
-        test: verdict(results, "gaussian", units=test, shots=asked.shots[-2])
+    results["conclusions"] = {
+        test: conclude(results, "gaussian", items=test, shots=asked.shots[-2])
         for test in config.tests
     }
     text = tables(results, names, config.tests, asked.shots[-2])
@@ -212,14 +220,14 @@ def run(config: Config) -> Results:
 
 
 def evaluate_part(
-    votes: Votes, table: np.ndarray, asked: Protocol, test: Use, split: int, *, seed: int
+    votes: Votes, table: np.ndarray, asked: Protocol, test: Holdout, split: int, *, seed: int
 ) -> Results:
     """One split of one conversation: split, fit, adapt, evaluate."""
     drawn = polis_preferences(votes, table, test=test, split_seed=seed, **asked.limits)
     seen, unseen = split_users(drawn.train.num_users, 0.3, seed=seed)
     train, shots = drawn.train.take_users(seen), drawn.train.take_users(unseen)
-    of_seen = Cell("seen", test, train, drawn.test.take_users(seen))
-    of_unseen = Cell("unseen", test, shots, drawn.test.take_users(unseen))
+    of_seen = Condition("seen", test, train, drawn.test.take_users(seen))
+    of_unseen = Condition("unseen", test, shots, drawn.test.take_users(unseen))
     key = jax.random.key(seed)
     about: dict[str, Any] = {"data": votes.conversation, "split": split}
 
@@ -237,13 +245,13 @@ def evaluate_part(
 
     entry = describe_split(
         {"seen": np.asarray(train.user_ids), "unseen": np.asarray(shots.user_ids)},
-        units=(test,),
-        unit="response",
+        items=(test,),
+        group_by="response",
         digest=split_digest([seen, unseen], [drawn.train, drawn.test]),
         chosen=chosen,
         dropped={
             "users": drawn.num_dropped_users,
-            "straddling": drawn.num_straddling,
+            "cross_split": drawn.num_cross_split,
             "kept": drawn.num_inside,
         },
         **about,
@@ -260,8 +268,8 @@ def evaluate_part(
 
 def shuffled_control(
     asked: Protocol,
-    of_seen: Cell,
-    of_unseen: Cell,
+    of_seen: Condition,
+    of_unseen: Condition,
     chosen: dict[str, Any],
     *,
     seed: int,
@@ -271,18 +279,19 @@ def shuffled_control(
     random.
     """
     shuffled = [
-        cell._replace(
-            shots=shuffle_users(cell.shots, seed=seed), test=shuffle_users(cell.test, seed=seed + 1)
+        condition._replace(
+            shots=permute_users(condition.shots, seed=seed),
+            test=permute_users(condition.test, seed=seed + 1),
         )
-        for cell in (of_unseen, of_seen)
+        for condition in (of_unseen, of_seen)
     ]
     model, users, history = lore.fit(
         shuffled[1].shots, asked.fits["gaussian"], key=jax.random.key(seed)
     )
-    chosen[f"gaussian, {SHUFFLED_USERS}"] = history.choice
+    chosen[f"gaussian, {PERMUTED_USERS}"] = history.choice
     methods = {"gaussian": method(model, users)}
     return evaluate(
-        methods, shuffled, shots=asked.shots, control=SHUFFLED_USERS, seed=seed, **about
+        methods, shuffled, shots=asked.shots, control=PERMUTED_USERS, seed=seed, **about
     )
 
 
@@ -296,18 +305,22 @@ def with_best_paper(results: Results, shots: int) -> Results:
         if name.startswith("paper")
     ]
     added = []
-    for data, units in dict.fromkeys((row["data"], row["units"]) for row in results["rows"]):
-        cell: dict[str, Any] = {"data": data, "units": units, "control": None}
+    for data, items in dict.fromkeys((row["data"], row["items"]) for row in results["rows"]):
+        condition: dict[str, Any] = {"data": data, "items": items, "control": None}
         accuracy = {
-            name: average(results, {**cell, "method": name, "users": "unseen", "shots": shots}).mean
+            name: average(
+                results, {**condition, "method": name, "users": "unseen", "shots": shots}
+            ).mean
             for name in papers
         }
         best = max(papers, key=accuracy.__getitem__)
-        added += [{**row, "method": BEST_PAPER} for row in select(results, **cell, method=best)]
+        added += [
+            {**row, "method": BEST_PAPER} for row in select(results, **condition, method=best)
+        ]
     return {**results, "rows": [*results["rows"], *added]}
 
 
-def tables(results: Results, names: Sequence[str], tests: tuple[Use, ...], shots: int) -> str:
+def tables(results: Results, names: Sequence[str], tests: tuple[Holdout, ...], shots: int) -> str:
     """What the results say, in Markdown."""
     methods = [
         *dict.fromkeys(row["method"] for row in results["rows"] if row["method"] != "gaussian")
@@ -317,22 +330,22 @@ def tables(results: Results, names: Sequence[str], tests: tuple[Use, ...], shots
         f"# Polis\n\n{NOTE} Accuracy in %, macro over users, with 95 % intervals (users and splits resampled)."
     ]
     for test in tests:
-        cell: dict[str, Any] = {"users": "unseen", "units": test, "shots": shots}
-        columns = {name: {**cell, "data": name} for name in names} | {"average": cell}
+        condition: dict[str, Any] = {"users": "unseen", "items": test, "shots": shots}
+        columns = {name: {**condition, "data": name} for name in names} | {"average": condition}
         differences = [["gaussian minus", *columns]]
         for other in ("ridge BT", BEST_PAPER):
             pairs = [(column | of("gaussian"), column | of(other)) for column in columns.values()]
             differences.append(
                 [other, *(show(difference(results, *pair).interval()) for pair in pairs)]
             )
-        said = results["verdicts"][test]
+        said = results["conclusions"][test]
         out += [
             f"## {test.capitalize()} statements\n\n{said['sentence']}. Significantly better off are {said['better']} of "
             f"{said['users']} users, worse off {said['worse']} (by chance at most 2.5 % each).",
             f"Unseen users, {shots} shots:\n\n{table(results, lines, columns)}",
             f"Paired differences in points, unseen users, {shots} shots:\n\n{markdown(differences)}",
-            f"Unseen users, average over conversations:\n\n{table(results, lines, shots_columns(results, units=test))}",
-            f"All measures, unseen users, {shots} shots:\n\n{measures(results, lines, cell)}",
+            f"Unseen users, average over conversations:\n\n{table(results, lines, shots_columns(results, items=test))}",
+            f"All measures, unseen users, {shots} shots:\n\n{measures(results, lines, condition)}",
         ]
     out.append(
         f"## Seen and unseen users\n\n{table(results, lines, four_way_columns(results, shots=shots))}"
@@ -345,7 +358,7 @@ def of(name: str) -> dict[str, Any]:
 
 
 def make_conversations(root: Path, *, seed: int) -> Path:
-    """Two small made-up conversations with two camps of voters and random embeddings, in the
+    """Two small made-up conversations with two components of voters and random embeddings, in the
     published format.
     """
     rng, statements, voters = np.random.default_rng(seed), 24, 20

@@ -72,7 +72,7 @@ def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> 
     owner = np.unique(np.stack([prefs.user, prefs.prompt], axis=1), axis=0)[:, 0]
     many = np.bincount(owner, minlength=prefs.num_users) >= config.dialogues
     own = prefs.take_pairs(many[prefs.user])
-    cut = hold_out_within_users(own, 0.5 if config.paper else 0.3, unit="prompt", seed=seed)
+    cut = hold_out_within_users(own, 0.5 if config.paper else 0.3, group_by="prompt", seed=seed)
     train = leak_free(texts, own, cut.train, cut.test)
     has = [np.bincount(own.user[part], minlength=own.num_users) > 0 for part in (train, cut.test)]
     enough = np.flatnonzero(has[0] & has[1])
@@ -87,7 +87,7 @@ def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> 
     dropped = {
         f"people with fewer than {config.dialogues} dialogues": int((~many).sum()),
         "pairs of theirs": prefs.num_pairs - own.num_pairs,
-        "straddling pairs": cut.dropped,
+        "cross_split pairs": cut.dropped,
         "training pairs with a text of the test": int(cut.train.sum() - train.sum()),
         "people left without training or test": int(many.sum()) - len(enough),
     }

@@ -26,7 +26,7 @@ import tyro
 
 import lore_jax as lore
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Unit, draw_shots, hold_out_units, split_users
+from lore_jax.data.splits import GroupBy, draw_shots, hold_out_groups, split_users
 from lore_jax.evaluation.results import plain
 from lore_jax.fitting.config import make_basis
 from lore_jax.fitting.selection import Choice, choose, gaussian_hyper, simplex_hyper
@@ -50,7 +50,7 @@ class Config:
         ranks: the ranks; the largest decides the memory.
         splits: how many times users and prompts are split.
         shots: pairs of an unseen user.
-        unit: what a split does not cut.
+        group_by: what a split does not cut.
         steps: Adam steps of the paper's objective.
         scale: what raw embeddings are multiplied by for it.
         batch: runs at a time.
@@ -62,7 +62,7 @@ class Config:
     ranks: tuple[int, ...] = (1, 2, 3, 5, 8, 10, 15, 20)
     splits: int = 3
     shots: int = 20
-    unit: Unit = "prompt"
+    group_by: GroupBy = "prompt"
     steps: int = 1000
     scale: float = 1.0
     batch: int = 1
@@ -77,7 +77,7 @@ def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
     for split in range(config.splits):
         seed = config.seed + split
         is_seen = np.isin(prefs.user, split_users(prefs.num_users, 0.3, seed=seed)[0])
-        cut = hold_out_units(prefs, 0.3, unit=config.unit, seed=seed)
+        cut = hold_out_groups(prefs, 0.3, group_by=config.group_by, seed=seed)
         place = np.flatnonzero(cut.train & ~is_seen)
         drawn = draw_shots(
             dataclasses.replace(prefs, row=np.arange(prefs.num_pairs)).take_pairs(place),
@@ -86,8 +86,8 @@ def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
         )
         given = (cut.train & is_seen) | np.isin(np.arange(prefs.num_pairs), drawn.row)
         for who in (is_seen, ~is_seen):
-            parts["fit"].append(prefs.weight * (cut.train & is_seen))
-            parts["shots"].append(prefs.weight * given)
+            parts["fit"].append(prefs.pair_weight * (cut.train & is_seen))
+            parts["shots"].append(prefs.pair_weight * given)
             parts["test"].append((cut.test & who).astype(np.float32))
     return {name: np.stack(rows).astype(np.float32) for name, rows in parts.items()}
 
@@ -107,7 +107,9 @@ def run(config: Config) -> dict[str, np.ndarray]:
         prefs, settings.input_scale, simplex, grid, hypers, work, key=key, batch=config.batch
     )
     first = prefs.take_pairs(work["fit"][0] > 0)
-    asked = lore.FitConfig(unit=config.unit, response_terms=0.0, camps=0, stretch=1.0)
+    asked = lore.FitConfig(
+        group_by=config.group_by, item_effects=0.0, num_components=0, logit_scale=1.0
+    )
     chosen, _ = choose(first.take_responses(), asked, key=key)
     settings_of: list[Choice] = [{**chosen, "rank": rank} for rank in ranks]
     gaussian = GaussianPipeline(make_basis(lore.FitConfig(), width), lore.PopulationConfig())

@@ -1,4 +1,4 @@
-"""How often is the sentence right? The verdict on made-up data of which it is known whether
+"""How often is the sentence right? The conclusion on made-up data of which it is known whether
 personalising helps.
 
     python -m experiments.sentence --out RUN          (100 seeds: about 40 minutes on one CPU core; --smoke: 1 minute)
@@ -14,9 +14,9 @@ everybody:
 - *shuffled*: the same data, its pairs dealt out among users at random, in each part by itself; it
 should say no.
 
-Each data set goes through everything a user of the library would do: rank, ridges, camps and the
+Each data set goes through everything a user of the library would do: rank, ridges, components and the
 rest chosen on validation folds, the fit, adapting the unseen users, the rows with their controls,
-the verdict.
+the conclusion.
 
 Expected: right in 100 of 100 seeds in each case; +3.1 points on the average where users differ.
 
@@ -41,9 +41,9 @@ import lore_jax as lore
 from lore_jax.data.four_way import split_digest
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import metrics
-from lore_jax.evaluation.conclusion import verdict
-from lore_jax.evaluation.controls import shuffle_users
-from lore_jax.evaluation.evaluate import Cell, evaluate, method
+from lore_jax.evaluation.conclusion import conclude
+from lore_jax.evaluation.controls import permute_users
+from lore_jax.evaluation.evaluate import Condition, evaluate, method
 from lore_jax.evaluation.results import describe_split, make_results, plain
 from lore_jax.storage.files import write_file
 
@@ -52,7 +52,7 @@ RIGHT = {"equal": False, "shuffled": False, "differ": True}  # what the sentence
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Counts how often the verdict is right where it is known whether personalising helps.
+    """Counts how often the conclusion is right where it is known whether personalising helps.
 
     Attributes:
         out: where to write.
@@ -109,9 +109,9 @@ SMOKE = Sizes(
         rank=2,
         ridge_population=3.0,
         ridge_deviation=3.0,
-        response_terms=0.0,
-        camps=0,
-        stretch=1.0,
+        item_effects=0.0,
+        num_components=0,
+        logit_scale=1.0,
         population=lore.PopulationConfig(steps=5),
     ),
 )
@@ -172,25 +172,27 @@ def find_spread(sizes: Sizes, *, seed: int) -> float:
 
 def shuffled(data: Data, *, seed: int) -> Data:
     """Every part's pairs under shuffled user labels."""
-    return Data(*(shuffle_users(part, seed=seed + number) for number, part in enumerate(data)))
+    return Data(*(permute_users(part, seed=seed + number) for number, part in enumerate(data)))
 
 
-def conclude(sizes: Sizes, data: Data, *, seed: int) -> dict[str, Any]:
-    """The whole pipeline on one data set: choose, fit, adapt, evaluate, and the verdict."""
+def conclusion_of(sizes: Sizes, data: Data, *, seed: int) -> dict[str, Any]:
+    """The whole pipeline on one data set: choose, fit, adapt, evaluate, and the conclusion."""
     model, users, history = lore.fit(data.train, sizes.fit, key=jax.random.key(seed))
-    cell = Cell("unseen", "unseen", data.shots, data.test)
-    rows = evaluate({"gaussian": method(model, users)}, [cell], shots=(0, sizes.shots), seed=seed)
+    condition = Condition("unseen", "new items", data.shots, data.test)
+    rows = evaluate(
+        {"gaussian": method(model, users)}, [condition], shots=(0, sizes.shots), seed=seed
+    )
     entry = describe_split(
         {
             "seen": np.arange(data.train.num_users),
             "unseen": data.train.num_users + np.arange(data.test.num_users),
         },
-        units=("unseen",),
-        unit="prompt",
+        items=("new items",),
+        group_by="prompt",
         digest=split_digest([], [*data]),
     )
     results = make_results(rows, [entry], name="sentence", config=sizes, seed=seed)
-    return {**verdict(results, "gaussian", shots=sizes.shots), "choice": history.choice}
+    return {**conclude(results, "gaussian", shots=sizes.shots), "choice": history.choice}
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -210,7 +212,7 @@ def run(config: Config) -> dict[str, Any]:
             counts = {"seen": sizes.seen, "unseen": sizes.unseen, "seed": seed}
             equal, differ = (simulate(sizes, of, **counts)[1] for of in (0.0, spread))
             cases = {"equal": equal, "shuffled": shuffled(differ, seed=seed), "differ": differ}
-            found = {name: conclude(sizes, data, seed=seed) for name, data in cases.items()}
+            found = {name: conclusion_of(sizes, data, seed=seed) for name, data in cases.items()}
             write_file(
                 path,
                 [

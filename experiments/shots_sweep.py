@@ -26,8 +26,8 @@ import lore_jax as lore
 from experiments.common.options import Options, fits
 from experiments.common.scorers import projected
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Unit
-from lore_jax.evaluation.evaluate import cells, evaluate
+from lore_jax.data.splits import GroupBy
+from lore_jax.evaluation.evaluate import conditions, evaluate
 from lore_jax.evaluation.results import (
     Results,
     describe_split,
@@ -54,7 +54,7 @@ class Config:
         shots: numbers of comparisons.
         draws: how many times they are drawn.
         splits: how many times users and prompts are split.
-        unit: what a split does not cut.
+        group_by: what a split does not cut.
         min_train: users with fewer pairs to draw from are dropped.
         rank: columns of the basis in the paper's objective.
         scale: what raw embeddings are multiplied by for it.
@@ -67,7 +67,7 @@ class Config:
     shots: tuple[int, ...] = (0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
     draws: int = 20
     splits: int = 3
-    unit: Unit = "prompt"
+    group_by: GroupBy = "prompt"
     min_train: int = 1
     rank: int = 10
     scale: float = 1.0
@@ -79,7 +79,7 @@ def part(prefs: Preferences, config: Config, split: int) -> Results:
     """One split: fit once, adapt to every draw."""
     seed = config.seed + split
     drawn = lore.four_way(
-        prefs, unit=config.unit, units=("unseen",), min_train=config.min_train, seed=seed
+        prefs, group_by=config.group_by, items=("new items",), min_train=config.min_train, seed=seed
     )
     asked = fits(Options(out=config.out, rank=config.rank, scale=config.scale, smoke=config.smoke))
     train = drawn.train.take_responses()
@@ -87,10 +87,14 @@ def part(prefs: Preferences, config: Config, split: int) -> Results:
     for name, of in asked.items():
         if of.rank == 0 and train.head is None:
             continue
-        own = of if name == "LoRe" or of.rank == 0 else dataclasses.replace(of, unit=config.unit)
+        own = (
+            of
+            if name == "LoRe" or of.rank == 0
+            else dataclasses.replace(of, group_by=config.group_by)
+        )
         model, users, history = lore.fit(train, own, key=jax.random.key(seed))
         methods[name], chosen[name] = projected(model, users, prefs.embeddings), history.choice
-    unseen = [cell for cell in cells(drawn) if cell.users == "unseen"]
+    unseen = [condition for condition in conditions(drawn) if condition.users == "unseen"]
     rows, entries = [], []
     for draw in range(config.draws):
         about = {"data": f"draw {draw}", "split": split}
@@ -98,8 +102,8 @@ def part(prefs: Preferences, config: Config, split: int) -> Results:
         entries.append(
             describe_split(
                 {"unseen": drawn.unseen_users},
-                units=("unseen",),
-                unit=config.unit,
+                items=("new items",),
+                group_by=config.group_by,
                 digest=drawn.digest,
                 chosen=chosen,
                 dropped=drawn.dropped,
@@ -141,11 +145,11 @@ def run(config: Config) -> Results:
     methods = dict.fromkeys(row["method"] for row in results["rows"])
     lines = {name: {"method": name, "control": None} for name in methods}
     lines |= {
-        f"{name}, another user's weights": {"method": name, "control": "other user"}
+        f"{name}, another user's weights": {"method": name, "control": "mismatched user"}
         for name in ("LoRe", "gaussian")
     }
     text = (
-        "# Accuracy against shots\n\nUnseen users, unseen units, accuracy in % with 95 % intervals (users and splits "
+        "# Accuracy against shots\n\nUnseen users, new items, accuracy in % with 95 % intervals (users and splits "
         f"resampled); {config.draws} draws, the same for every method.\n\n{table(results, lines, shots_columns(results))}"
     )
     write_results(config.out / "results.json", results)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.export.stablehlo import export_adapt as export_adapt
     from lore_jax.export.stablehlo import export_score as export_score
     from lore_jax.fitting.config import PAPER as PAPER
-    from lore_jax.fitting.config import PAPER_IN_BLOCKS as PAPER_IN_BLOCKS
+    from lore_jax.fitting.config import PAPER_MINIBATCH as PAPER_MINIBATCH
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY as RIDGE_BRADLEY_TERRY
     from lore_jax.fitting.config import FitConfig as FitConfig
     from lore_jax.fitting.fit import fit as fit
@@ -69,7 +69,7 @@ _HOME = {
     "SimplexConfig": "methods.simplex.config",
     "FitConfig": "fitting.config",
     "PAPER": "fitting.config",
-    "PAPER_IN_BLOCKS": "fitting.config",
+    "PAPER_MINIBATCH": "fitting.config",
     "RIDGE_BRADLEY_TERRY": "fitting.config",
     "fit": "fitting.fit",
     "export_weights": "export.parquet",

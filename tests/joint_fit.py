@@ -22,7 +22,13 @@ def problem(seed=0, *, users=21, responses=40, dim=6, scale=1.0):
     weight = np.where(user == 5, 0.0, rng.uniform(0.5, 2.0, len(user)))
     table = scale * rng.normal(size=(responses, dim)).astype(np.float32)
     return from_arrays(
-        table, chosen, rejected, user, weight=weight, num_users=users, head=rng.normal(size=dim)
+        table,
+        chosen,
+        rejected,
+        user,
+        pair_weight=weight,
+        num_users=users,
+        head=rng.normal(size=dim),
     )
 
 

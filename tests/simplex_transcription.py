@@ -12,11 +12,12 @@ class Transcription:
         self.prefs, self.config = prefs, config
         self.pairs = config.scale * differences(prefs)
         self.users = [
-            np.flatnonzero((prefs.user == u) & (prefs.weight > 0)) for u in range(prefs.num_users)
+            np.flatnonzero((prefs.user == u) & (prefs.pair_weight > 0))
+            for u in range(prefs.num_users)
         ]
 
     def share(self, rows):
-        weight = self.prefs.weight.astype(np.float64)
+        weight = self.prefs.pair_weight.astype(np.float64)
         return weight[rows] / (weight.sum() if self.config.pooled else weight[rows].sum())
 
     def objective(self, directions, logits):

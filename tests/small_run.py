@@ -12,7 +12,7 @@ QUICK = RunConfig(
         rank=2,
         simplex=SimplexConfig(steps=25, learning_rate=0.1, temperature=1.0),
     ),
-    split=SplitConfig(units=("unseen",)),
+    split=SplitConfig(items=("new items",)),
     chunk=10,
     checkpoint_seconds=0.0,
 )
@@ -30,8 +30,8 @@ QUICK_OPTIONS = [
     *(
         "--simplex.temperature",
         "1",
-        "--split.units",
-        "unseen",
+        "--split.items",
+        "new items",
         "--chunk",
         "10",
         "--checkpoint-seconds",

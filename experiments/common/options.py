@@ -70,15 +70,20 @@ def fits(options: Options) -> dict[str, lore.FitConfig]:
     if options.paper:
         return {"reference head": head, "BT": dataclasses.replace(paper, rank=1), "LoRe": paper}
     ridge, gaussian = (
-        dataclasses.replace(one, unit="prompt")
+        dataclasses.replace(one, group_by="prompt")
         for one in (lore.RIDGE_BRADLEY_TERRY, lore.FitConfig())
     )
     if options.smoke:
-        given = {"ridge_population": 10.0, "ridge_deviation": 3.0, "camps": 0, "stretch": 1.0}
+        given = {
+            "ridge_population": 10.0,
+            "ridge_deviation": 3.0,
+            "num_components": 0,
+            "logit_scale": 1.0,
+        }
         short = lore.PopulationConfig(steps=5)
         ridge = dataclasses.replace(ridge, **given)
         gaussian = dataclasses.replace(
-            gaussian, rank=2, response_terms=0.0, population=short, **given
+            gaussian, rank=2, item_effects=0.0, population=short, **given
         )
     return {"reference head": head, "ridge BT": ridge, "LoRe": paper, "gaussian": gaussian}
 

@@ -25,10 +25,10 @@ from lore_jax.data.four_way import split_digest
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import draw_prompts
 from lore_jax.datasets.leaks import Texts, keep_apart
-from lore_jax.evaluation.conclusion import average, difference, verdict
-from lore_jax.evaluation.controls import shuffle_users
+from lore_jax.evaluation.conclusion import average, conclude, difference
+from lore_jax.evaluation.controls import permute_users
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
-from lore_jax.evaluation.evaluate import SHUFFLED_USERS, Cell, Method, Row, evaluate
+from lore_jax.evaluation.evaluate import PERMUTED_USERS, Condition, Method, Row, evaluate
 from lore_jax.evaluation.results import (
     Results,
     describe_split,
@@ -141,8 +141,8 @@ def run(
     results["seed"] = options.seed
     results["paper"] = [[*key, *value] for key, value in protocol.numbers.items()]
     if "gaussian" in protocol.fits:
-        results["verdicts"] = {
-            task: verdict(of_task(results, task), "gaussian", shots=protocol.shots[-1])
+        results["conclusions"] = {
+            task: conclude(of_task(results, task), "gaussian", shots=protocol.shots[-1])
             for task in tasks
         }
     text = report(protocol, results, list(tasks), about) + more(results)
@@ -163,9 +163,9 @@ def evaluate_part(
     seed: int,
 ) -> Results:
     """One split of one task: fit, adapt, evaluate."""
-    cells = [
-        Cell("unseen", "unseen", drawn.shots, drawn.tests[1]),
-        Cell("seen", "unseen", drawn.train, drawn.tests[0]),
+    conditions = [
+        Condition("unseen", "new items", drawn.shots, drawn.tests[1]),
+        Condition("seen", "new items", drawn.train, drawn.tests[0]),
     ]
     key, about = jax.random.key(seed), {"data": task, "split": split}
     train = drawn.train.take_responses()
@@ -189,25 +189,25 @@ def evaluate_part(
         methods["LoRe, weights by Adam"] = as_published(model, users, drawn.train.embeddings, seed)
     for name, model in protocol.known.items():
         methods[name] = projected(model, lore.adapt(model, drawn.train), drawn.train.embeddings)
-    rows = _evaluate(protocol, methods, cells, None, seed, about)
+    rows = _evaluate(protocol, methods, conditions, None, seed, about)
     if "gaussian" in fitted and split == 0:
         shuffled = [
-            cell._replace(
-                shots=shuffle_users(cell.shots, seed=seed),
-                test=shuffle_users(cell.test, seed=seed + 1),
+            condition._replace(
+                shots=permute_users(condition.shots, seed=seed),
+                test=permute_users(condition.test, seed=seed + 1),
             )
-            for cell in cells
+            for condition in conditions
         ]
         model, users, history = lore.fit(
             shuffled[1].shots.take_responses(), protocol.fits["gaussian"], key=key
         )
-        chosen[f"gaussian, {SHUFFLED_USERS}"] = history.choice
+        chosen[f"gaussian, {PERMUTED_USERS}"] = history.choice
         control = {"gaussian": projected(model, users, drawn.train.embeddings)}
-        rows += _evaluate(protocol, control, shuffled, SHUFFLED_USERS, seed, about)
+        rows += _evaluate(protocol, control, shuffled, PERMUTED_USERS, seed, about)
     entry = describe_split(
         drawn.names,
-        units=("unseen",),
-        unit="prompt",
+        items=("new items",),
+        group_by="prompt",
         digest=split_digest([], [drawn.train, drawn.shots, *drawn.tests]),
         chosen=chosen,
         dropped=drawn.dropped,
@@ -226,7 +226,7 @@ def evaluate_part(
 def _evaluate(
     protocol: Protocol,
     methods: Mapping[str, Method],
-    cells: Sequence[Cell],
+    conditions: Sequence[Condition],
     control: str | None,
     seed: int,
     about: Mapping[str, Any],
@@ -235,8 +235,10 @@ def _evaluate(
     of what is left.
     """
     if protocol.shots_are == "pairs":
-        return evaluate(methods, cells, shots=protocol.shots, control=control, seed=seed, **about)
-    unseen, seen = cells
+        return evaluate(
+            methods, conditions, shots=protocol.shots, control=control, seed=seed, **about
+        )
+    unseen, seen = conditions
     rows = evaluate(methods, [seen], control=control, seed=seed, **about)
     for count in protocol.shots:
         given = unseen._replace(shots=draw_prompts(unseen.shots, count, seed=seed))
@@ -287,15 +289,17 @@ def report(
     ]
     for task in tasks:
         here = of_task(results, task)
-        cells = {
+        conditions = {
             "seen users": {"users": "seen", "shots": None},
             f"unseen users, {given}": {"users": "unseen", "shots": last},
         }
-        rows = [["", *cells]]
+        rows = [["", *conditions]]
         for name in methods:
             line = [name]
-            for number, cell in enumerate(cells.values()):
-                said = show(average(here, {**cell, "method": name, "control": None}).interval())
+            for number, condition in enumerate(conditions.values()):
+                said = show(
+                    average(here, {**condition, "method": name, "control": None}).interval()
+                )
                 paper = protocol.numbers.get((task, name))
                 line.append(said if paper is None else f"{said} [{paper[number]:.1f}]")
             rows.append(line)
@@ -320,23 +324,27 @@ def report(
             out.append(
                 f"Unseen users after some {protocol.shots_are}:\n\n{table(here, lines, columns)}"
             )
-        if "verdicts" in results:
-            cell = {"users": "unseen", "units": "unseen", "shots": last}
-            own = {**cell, "method": "gaussian", "control": None}
+        if "conclusions" in results:
+            condition = {"users": "unseen", "items": "new items", "shots": last}
+            own = {**condition, "method": "gaussian", "control": None}
             gains = [
                 [
                     other,
                     show(
-                        difference(here, own, {**cell, "method": other, "control": None}).interval()
+                        difference(
+                            here, own, {**condition, "method": other, "control": None}
+                        ).interval()
                     ),
                 ]
                 for other in methods
                 if other != "gaussian"
             ]
             out += [
-                results["verdicts"][task]["sentence"].replace("shot", protocol.shots_are[:-1], 1)
+                results["conclusions"][task]["statement"].replace(
+                    "shot", protocol.shots_are[:-1], 1
+                )
                 + ".",
                 f"Paired differences in points, unseen users, {given}:\n\n{markdown([['gaussian minus', ''], *gains])}",
-                f"All measures and the controls, unseen users, {given}:\n\n{measures(here, method_lines(here), cell)}",
+                f"All measures and the controls, unseen users, {given}:\n\n{measures(here, method_lines(here), condition)}",
             ]
     return "\n\n".join(out)

@@ -23,7 +23,7 @@ from lore_jax.users.predict import Margins, margins
 
 def projected(model: Model, users: Posterior, embeddings: Any) -> Method:
     """A fitted model as a method whose basis is applied to the table once, and not again in every
-    cell.
+    condition.
 
     The rewards become the table of the same model with the identity for a basis. A model with terms
     of the responses' own is left as it is: what is not known of a response is no part of its
@@ -54,7 +54,7 @@ def as_published(model: Model, users: Posterior, embeddings: Any, seed: int) -> 
         for bucket in group_by_user(shots):
             ahead = np.arange(bucket.shots)[:, None]
             pairs = bucket.first + np.minimum(ahead, bucket.count - 1)
-            given = np.where(ahead < bucket.count, shots.weight[pairs], 0.0).astype(np.float32)
+            given = np.where(ahead < bucket.count, shots.pair_weight[pairs], 0.0).astype(np.float32)
             of_pairs = jnp.moveaxis(
                 applied[shots.chosen[pairs]] - applied[shots.rejected[pairs]], -1, 0
             )

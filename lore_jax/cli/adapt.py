@@ -68,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
 
     def parts() -> Iterator[Posterior]:
         nonlocal not_converged
-        with tqdm(total=manifest["users"], unit=" users", disable=None) as bar:
+        with tqdm(total=manifest["users"], group_by=" users", disable=None) as bar:
             for users in adapt_cache(loaded.model, config.cache):
                 if users.user_ids is not None:
                     users = dataclasses.replace(

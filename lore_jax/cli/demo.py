@@ -1,6 +1,6 @@
 """`lore-jax demo`: everything at once on simulated users of whom everything is known.
 
-Users fall into camps and differ within them. The fit sees only who preferred what; users it has
+Users fall into components and differ within them. The fit sees only who preferred what; users it has
 never seen are adapted to from a few shots and tested on prompts that nobody has judged. Beside the
 fit stand what it has to beat (the reference head, ridge Bradley-Terry, its own population without
 shots) and what nothing can beat: an oracle with the planted basis.
@@ -17,9 +17,16 @@ from tqdm import tqdm
 
 from lore_jax.data.four_way import four_way
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
-from lore_jax.evaluation.conclusion import verdict
+from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
-from lore_jax.evaluation.evaluate import OTHER_USER, Method, adapting, cells, evaluate, method
+from lore_jax.evaluation.evaluate import (
+    MISMATCHED_USER,
+    Method,
+    adapting,
+    conditions,
+    evaluate,
+    method,
+)
 from lore_jax.evaluation.results import describe_split, make_results, write_results
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import fit
@@ -33,7 +40,7 @@ _LINES = {
     "reference head": {"method": "reference head", "control": None},
     "ridge Bradley-Terry": {"method": "ridge BT", "control": None},
     "population (0 shots)": {"method": "gaussian", "control": None, "shots": 0},
-    "another user's weights": {"method": "gaussian", "control": OTHER_USER},
+    "another user's weights": {"method": "gaussian", "control": MISMATCHED_USER},
     "personal": {"method": "gaussian", "control": None},
     "oracle (planted basis)": {"method": "oracle", "control": None},
 }
@@ -50,8 +57,8 @@ class Config:
         pairs: comparisons of each user; 30 % of the prompts are new in the test.
         dim: the length of an embedding.
         rank: columns of the planted basis.
-        spread: how much the users of a camp differ, relative to what they share.
-        camps: the number of camps; 1, with spread 0: users do not differ.
+        spread: how much the users of a component differ, relative to what they share.
+        num_components: the number of components; 1, with spread 0: users do not differ.
         seed: seed of everything.
         ridge: ridge of the fits, in units of pairs; None: chosen on validation.
     """
@@ -62,7 +69,7 @@ class Config:
     dim: int = 32
     rank: int = 3
     spread: float = 0.5
-    camps: int = 3
+    num_components: int = 3
     seed: int = 0
     ridge: float | None = None
 
@@ -74,7 +81,7 @@ def run(config: Config) -> dict[str, Any]:
         config: what to simulate, and where to write.
 
     Returns:
-        `table` (Markdown), `verdict`, `results` (the path of the JSON), `figures` (paths), and what
+        `table` (Markdown), `conclusion`, `results` (the path of the JSON), `figures` (paths), and what
         took part: `users`, `pairs`.
 
     Raises:
@@ -92,8 +99,8 @@ def run(config: Config) -> dict[str, Any]:
             pairs_per_user=(config.pairs, config.pairs),
             dim=config.dim,
             rank=config.rank,
-            users="camps",
-            camps=config.camps,
+            users="mixture",
+            num_components=config.num_components,
             spread=config.spread,
         ),
         seed=config.seed,
@@ -105,9 +112,9 @@ def run(config: Config) -> dict[str, Any]:
         rank=config.rank + 1,
         ridge_population=config.ridge,
         ridge_deviation=config.ridge,
-        response_terms=0.0,
-        camps=0,
-        stretch=1.0,
+        item_effects=0.0,
+        num_components=0,
+        logit_scale=1.0,
     )
     asked = {"ridge BT": dataclasses.replace(gaussian, rank=1), "gaussian": gaussian}
 
@@ -118,7 +125,7 @@ def run(config: Config) -> dict[str, Any]:
         fitted[name] = fit(split.train, of, key=key)
         methods[name] = method(*fitted[name][:2])
     methods["oracle"] = Method(adapting(truth.model))
-    rows = evaluate(methods, cells(split), shots=_SHOTS, seed=config.seed)
+    rows = evaluate(methods, conditions(split), shots=_SHOTS, seed=config.seed)
 
     model, users, _ = fitted["gaussian"]
     groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
@@ -127,8 +134,8 @@ def run(config: Config) -> dict[str, Any]:
     )
     entry = describe_split(
         {"seen": split.seen_users, "unseen": split.unseen_users},
-        units=("seen", "unseen"),
-        unit="prompt",
+        items=("known items", "new items"),
+        group_by="prompt",
         digest=split.digest,
         dropped=split.dropped,
         chosen={name: history.choice for name, (_, _, history) in fitted.items()},
@@ -136,7 +143,7 @@ def run(config: Config) -> dict[str, Any]:
     results = make_results(
         rows, [entry], name="demo", config=config, seed=config.seed, axes={"": axes}
     )
-    results["verdict"] = verdict(results, "gaussian", shots=_SHOTS[-1])
+    results["conclusion"] = conclude(results, "gaussian", shots=_SHOTS[-1])
     write_results(config.out / "results.json", results)
     figures = save_figures(
         results, config.out, note="Simulated users: everything about them is known."
@@ -145,7 +152,7 @@ def run(config: Config) -> dict[str, Any]:
         "users": {"seen": split.train.num_users, "unseen": split.shots.num_users},
         "pairs": split.train.num_pairs,
         "table": table(results, _LINES, four_way_columns(results, shots=_SHOTS[-1])),
-        "verdict": results["verdict"],
+        "conclusion": results["conclusion"],
         "results": str(config.out / "results.json"),
         "figures": [str(path) for path in figures],
     }
@@ -160,7 +167,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         "",
         *result["table"].splitlines(),
         "",
-        f"{result['verdict']['sentence']}.",
+        f"{result['conclusion']['sentence']}.",
         "",
         f"Saved {result['results']}",
         *(f"Saved {path}" for path in result["figures"]),

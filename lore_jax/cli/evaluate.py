@@ -11,7 +11,7 @@ import tyro
 if TYPE_CHECKING:
     from lore_jax.cli.models import LoadedModel
     from lore_jax.data.preferences import Preferences
-    from lore_jax.evaluation.evaluate import Cell, Method
+    from lore_jax.evaluation.evaluate import Condition, Method
     from lore_jax.runs.folder import Parts, RunFolder
 
 
@@ -63,14 +63,14 @@ def run(config: Config) -> dict[str, Any]:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
     loaded = load_model(config.run)
     parts = run.load_parts(config.cache)
-    cells, method, entry = _what_to_test(config, run, loaded, parts)
+    conditions, method, entry = _what_to_test(config, run, loaded, parts)
     methods = {str(run.manifest["config"]["fit"]["family"]): method}
     if config.baselines:
         methods |= _baselines(run, parts.train)
     # Results of runs that differ in their seed alone are joined by `report`: the seed numbers the
     # split.
     about = {"data": entry["data"], "split": entry["split"]}
-    rows = evaluate(methods, cells, shots=config.shots, seed=config.seed, **about)
+    rows = evaluate(methods, conditions, shots=config.shots, seed=config.seed, **about)
     axes = {entry["data"]: _understand(run, loaded, parts, config.cache)}
     results = make_results(
         rows,
@@ -87,12 +87,12 @@ def run(config: Config) -> dict[str, Any]:
         else run.manifest["data"]["note"]
     )
     results["note"] = note
-    results["verdict"] = said = plain(_verdict(results, next(iter(methods))))
+    results["conclusion"] = said = plain(_verdict(results, next(iter(methods))))
     write_results(out, results)
     averages = [
         {
             name: row[name]
-            for name in ("method", "control", "users", "units", "shots", "num_users", "num_pairs")
+            for name in ("method", "control", "users", "items", "shots", "num_users", "num_pairs")
         }
         | {name: row[name] for name in ("accuracy", "log_loss", "brier")}
         for row in results["rows"]
@@ -100,7 +100,7 @@ def run(config: Config) -> dict[str, Any]:
     shown = _table(results, config.shots)
     return {
         "results": str(out),
-        "verdict": said,
+        "conclusion": said,
         "note": note,
         "averages": averages,
         "table": shown,
@@ -110,27 +110,30 @@ def run(config: Config) -> dict[str, Any]:
 def lines(result: dict[str, Any]) -> list[str]:
     """The result for people."""
     said = [result["results"], "", *result["table"].splitlines(), ""]
-    sentences = [result["verdict"]["sentence"] + "." if result["verdict"] else None, result["note"]]
+    sentences = [
+        result["conclusion"]["statement"] + "." if result["conclusion"] else None,
+        result["note"],
+    ]
     return [*said, *(sentence for sentence in sentences if sentence)]
 
 
 def _what_to_test(
     config: Config, run: RunFolder, loaded: LoadedModel, parts: Parts
-) -> tuple[list[Cell], Method, dict[str, Any]]:
-    """The cells, the run as a method for their users, and the split's entry in the results."""
+) -> tuple[list[Condition], Method, dict[str, Any]]:
+    """The conditions, the run as a method for their users, and the split's entry in the results."""
     import numpy as np
 
     from lore_jax.cli.models import refuse_other_encoder
     from lore_jax.evaluation.evaluate import method
     from lore_jax.evaluation.results import describe_split
-    from lore_jax.runs.test_sets import cells_of_other_pairs, run_cells
+    from lore_jax.runs.test_sets import conditions_of_other_pairs, run_conditions
     from lore_jax.storage.cache.reader import load_cache
 
     assert loaded.users is not None
-    unit, number = run.manifest["unit"], run.manifest["config"]["seed"]
+    group_by, number = run.manifest["group_by"], run.manifest["config"]["seed"]
     if config.test is None:
         name = Path(run.manifest["data"]["cache"]).name
-        cells = run_cells(parts)
+        conditions = run_conditions(parts)
         split = run.manifest["split"]
         users = {
             "seen": parts.train.user_ids,
@@ -141,25 +144,29 @@ def _what_to_test(
             "unseen": parts.shots.num_users if parts.shots is not None else 0,
         }
         names = {who: np.arange(counts[who]) if ids is None else ids for who, ids in users.items()}
-        units = list(dict.fromkeys(cell.units for cell in cells))
+        items = list(dict.fromkeys(condition.items for condition in conditions))
         about = {
             "data": name,
             "split": number,
             "digest": split["digest"],
             "dropped": split["dropped"],
         }
-        entry = describe_split(names, units=units, unit=unit, **about)
-        return cells, method(loaded.model, loaded.users), entry
+        entry = describe_split(names, items=items, group_by=group_by, **about)
+        return conditions, method(loaded.model, loaded.users), entry
     refuse_other_encoder(loaded, config.test)
-    other = cells_of_other_pairs(parts.train, loaded.users, load_cache(config.test), config.test)
-    units = [cell.units for cell in other.cells]
+    other = conditions_of_other_pairs(
+        parts.train, loaded.users, load_cache(config.test), config.test
+    )
+    items = [condition.items for condition in other.conditions]
     about = {
         "data": config.test.name,
         "split": number,
         "dropped": {"pairs_of_strangers": other.pairs_of_strangers},
     }
-    entry = describe_split({"seen": other.names}, units=units, unit="response", digest="", **about)
-    return other.cells, method(loaded.model, other.users), entry
+    entry = describe_split(
+        {"seen": other.names}, items=items, group_by="response", digest="", **about
+    )
+    return other.conditions, method(loaded.model, other.users), entry
 
 
 def _baselines(run: RunFolder, train: Preferences) -> dict[str, Method]:
@@ -173,7 +180,10 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Method]:
     out = {}
     fitted = run.manifest["config"]["fit"]
     config = dataclasses.replace(
-        RIDGE_BRADLEY_TERRY, use=fitted["use"], folds=fitted["folds"], unit=run.manifest["unit"]
+        RIDGE_BRADLEY_TERRY,
+        holdout=fitted["holdout"],
+        folds=fitted["folds"],
+        group_by=run.manifest["group_by"],
     )
     key = jax.random.key(run.manifest["config"]["seed"])
     out["ridge Bradley-Terry"] = Method(adapting(fit(train, config, key=key)[0]))
@@ -211,25 +221,25 @@ def _understand(
 
 
 def _verdict(results: dict[str, Any], method: str) -> dict[str, Any] | None:
-    """About the hardest question that the rows can answer: new users and new units where there are
+    """About the hardest question that the rows can answer: new users and new items where there are
     any.
     """
-    from lore_jax.evaluation.conclusion import verdict
+    from lore_jax.evaluation.conclusion import conclude
 
     for users in ("unseen", "seen"):
-        for units in ("unseen", "seen"):
+        for items in ("new items", "known items"):
             rows = [
                 row
                 for row in results["rows"]
-                if (row["users"], row["units"], row["method"]) == (users, units, method)
+                if (row["users"], row["items"], row["method"]) == (users, items, method)
                 and row["control"] is None
             ]
             counts = [row["shots"] for row in rows if row["shots"]]
             if users == "seen" and rows:
-                return verdict(results, method, users=users, units=units, shots=None)
+                return conclude(results, method, users=users, items=items, shots=None)
             if counts:
                 shots = min(counts, key=lambda count: abs(count - 20))
-                return verdict(results, method, users=users, units=units, shots=shots)
+                return conclude(results, method, users=users, items=items, shots=shots)
     return None
 
 

@@ -118,7 +118,7 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tu
         encoder=table.encoder,
         overwrite=config.overwrite,
     )
-    with writer, tqdm(total=count, desc=out.name, unit="row", disable=None) as bar:
+    with writer, tqdm(total=count, desc=out.name, group_by="row", disable=None) as bar:
         for start in range(0, count, _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, count))
             try:

@@ -94,22 +94,22 @@ def check_user_ids(user_ids: np.ndarray, num_users: int | None) -> np.ndarray:
     return user_ids.astype(str)
 
 
-def check_weight(weight: Any, pairs: int, order: np.ndarray) -> np.ndarray:
+def check_pair_weight(pair_weight: Any, pairs: int, order: np.ndarray) -> np.ndarray:
     """How much each pair counts, in the order given, float32 `[pairs]`; ones if nothing is said."""
     ones = np.broadcast_to(np.float32(1.0), pairs)  # takes no memory
-    if weight is None:
+    if pair_weight is None:
         return ones
-    array = np.asarray(weight)
+    array = np.asarray(pair_weight)
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"weight has dtype {array.dtype}: numbers are expected")
+        raise ValueError(f"pair_weight has dtype {array.dtype}: numbers are expected")
     array = array.astype(np.float32)
     if array.shape != (pairs,):
         raise ValueError(
-            f"weight has shape {array.shape}: [{pairs}], one entry a pair, is expected"
+            f"pair_weight has shape {array.shape}: [{pairs}], one entry a pair, is expected"
         )
     refuse(
         ~np.isfinite(array) | (array < 0),
-        "weight is {} in pair {}: finite and 0 or more is expected",
+        "pair_weight is {} in pair {}: finite and 0 or more is expected",
         array,
     )
     return ones if np.all(array == 1.0) else array[order]

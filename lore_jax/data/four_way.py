@@ -1,4 +1,4 @@
-"""One split for the whole table: seen and unseen users against seen and unseen units."""
+"""The 2 x 2 hold-out: seen and unseen users against known and new items, in one split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Unit, Use, hold_out_units, hold_out_within_users, split_users
+from lore_jax.data.splits import (
+    GroupBy,
+    Holdout,
+    Users,
+    hold_out_groups,
+    hold_out_within_users,
+    split_users,
+)
 
 
 class Dropped(NamedTuple):
@@ -19,25 +26,25 @@ class Dropped(NamedTuple):
     Attributes:
         users: users with fewer pairs than the minimum in some part.
         pairs_of_users: all pairs of those users.
-        straddling: pairs of the users kept that have a foot on both sides of a cut.
-        not_in_fit: test pairs of the users kept, on known units, whose units happen to be in no
+        cross_split: pairs of the users kept with one response on each side of a cut.
+        not_in_fit: test pairs of the users kept, on known items, whose groups happen to be in no
             training pair.
     """
 
     users: int
     pairs_of_users: int
-    straddling: int
+    cross_split: int
     not_in_fit: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FourWay:
-    """One split for the table of seen and unseen users against seen and unseen units.
+    """A 2 x 2 hold-out: seen and unseen users against known and new items.
 
     Attributes:
-        train: pairs to fit on: seen users, training units.
-        shots: pairs to adapt on, from which `draw_shots` draws: unseen users, training units.
-        tests: `(users, units)`, each "seen" or "unseen", to the test pairs of that cell. Users are
+        train: pairs to fit on: seen users, training groups.
+        shots: pairs to adapt on, from which `draw_shots` draws: unseen users, training groups.
+        tests: `(users, items)`, such as `("unseen", "new items")`, to the test pairs. Users are
             numbered as in `train` (seen) or in `shots` (unseen).
         seen_users: which users of the original are the seen ones, ascending.
         unseen_users: which are the unseen ones, ascending.
@@ -47,7 +54,7 @@ class FourWay:
 
     train: Preferences
     shots: Preferences
-    tests: dict[tuple[Use, Use], Preferences]
+    tests: dict[tuple[Users, Holdout], Preferences]
     seen_users: np.ndarray
     unseen_users: np.ndarray
     dropped: Dropped
@@ -59,54 +66,57 @@ def four_way(
     *,
     unseen_users: float = 0.3,
     test: float = 0.3,
-    unit: Unit = "prompt",
-    units: tuple[Use, ...] = ("seen", "unseen"),
+    group_by: GroupBy = "prompt",
+    items: tuple[Holdout, ...] = ("known items", "new items"),
     min_train: int = 1,
     min_test: int = 1,
     seed: int,
 ) -> FourWay:
-    """Splits users into seen and unseen ones, and units into training units, known test units and
-    new test units.
+    """Splits users into seen and unseen ones, and pairs into training, known items and new items.
 
-    New units are cut off first, for everybody (`hold_out_units`); what remains is cut within each
-    user (`hold_out_within_users`). A test pair counts as one of seen units only if its units are in
+    New items are cut off first, for everybody (`hold_out_groups`); what remains is cut within each
+    user (`hold_out_within_users`). A test pair counts as one of known items only if its groups are in
     a training pair of a seen user. Users who fall below a minimum are dropped everywhere.
 
     Args:
         prefs: all pairs of all users.
         unseen_users: the share of the users to keep out of the fit.
-        test: the share of the units to hold out in each of the two cuts.
-        unit: "prompt", or "response" where prompts are few and judged by everybody.
-        units: the columns wanted. With ("unseen",) no units are cut within users, with ("seen",)
-            none for everybody.
+        test: the share of the groups to hold out in each of the two cuts.
+        group_by: "prompt", or "response" where prompts are few and judged by everybody.
+        items: the tests wanted. With ("new items",) nothing is cut within users, with
+            ("known items",) nothing for everybody.
         min_train: users with fewer training pairs (or pairs to draw shots from) are dropped.
-        min_test: users with fewer test pairs in any column are dropped.
+        min_test: users with fewer test pairs in any test are dropped.
         seed: seed of all draws.
 
     Returns:
         The `FourWay`.
 
     Raises:
-        ValueError: fewer than 2 users have enough pairs, or the units cannot be cut.
+        ValueError: fewer than 2 users have enough pairs, or the groups cannot be cut.
 
     Example:
-        >>> split = four_way(prefs, unit="prompt", seed=0)
-        >>> split.tests["unseen", "seen"].num_users == split.shots.num_users
+        >>> split = four_way(prefs, group_by="prompt", seed=0)
+        >>> split.tests["unseen", "known items"].num_users == split.shots.num_users
         True
     """
-    if not units or len(set(units)) < len(units) or not set(units) <= {"seen", "unseen"}:
-        raise ValueError(f"units is {units!r}: ('seen', 'unseen') or one of them is expected")
+    if not items or len(set(items)) < len(items) or not set(items) <= {"known items", "new items"}:
+        raise ValueError(
+            f"items is {items!r}: ('known items', 'new items') or one of them is expected"
+        )
     seed_of_users, seed_new, seed_known = np.random.SeedSequence(seed).generate_state(3).tolist()
     fit = np.ones(prefs.num_pairs, bool)
-    tests: dict[Use, np.ndarray] = {}
-    if "unseen" in units:
-        fit, tests["unseen"], _ = hold_out_units(prefs, test, unit=unit, seed=seed_new)
-    if "seen" in units:
+    tests: dict[Users, np.ndarray] = {}
+    if "new items" in items:
+        fit, tests["new items"], _ = hold_out_groups(prefs, test, group_by=group_by, seed=seed_new)
+    if "known items" in items:
         rows = np.flatnonzero(fit)
-        cut = hold_out_within_users(prefs.take_pairs(fit), test, unit=unit, seed=seed_known)
-        fit, tests["seen"] = (_mask(rows[part], prefs.num_pairs) for part in (cut.train, cut.test))
+        cut = hold_out_within_users(prefs.take_pairs(fit), test, group_by=group_by, seed=seed_known)
+        fit, tests["known items"] = (
+            _mask(rows[part], prefs.num_pairs) for part in (cut.train, cut.test)
+        )
 
-    def enough(tests: dict[Use, np.ndarray]) -> np.ndarray:
+    def enough(tests: dict[Users, np.ndarray]) -> np.ndarray:
         def count(part: np.ndarray) -> np.ndarray:
             return np.bincount(prefs.user[part], minlength=prefs.num_users)
 
@@ -115,20 +125,20 @@ def four_way(
         )
 
     kept = np.flatnonzero(enough(tests))
-    wanted = (
-        f"{min_train} training pairs and {min_test} test pairs of {' and of '.join(units)} units"
-    )
+    wanted = f"{min_train} training pairs and {min_test} test pairs of {' and of '.join(items)}"
     if len(kept) < 2:
         raise ValueError(
             f"{len(kept)} of {prefs.num_users} users have {wanted}: at least 2 are expected"
         )
     seen, unseen = (kept[part] for part in split_users(len(kept), unseen_users, seed=seed_of_users))
-    # A unit counts as seen if a seen user's training has it; dropping a user may take that from
+    # A group is known if a seen user's training has it; dropping a user may take that from
     # others' test pairs.
     known = dict(tests)
     while True:
-        if "seen" in tests:
-            known["seen"] = tests["seen"] & _in_fit(prefs, unit, fit & np.isin(prefs.user, seen))
+        if "known items" in tests:
+            known["known items"] = tests["known items"] & _in_fit(
+                prefs, group_by, fit & np.isin(prefs.user, seen)
+            )
         stay = enough(known)
         if stay[seen].all() and stay[unseen].all():
             break
@@ -137,41 +147,47 @@ def four_way(
             raise ValueError(
                 f"no {'unseen' if len(seen) else 'seen'} user has {wanted}, that others' training has too"
             )
-    users: dict[Use, np.ndarray] = {"seen": seen, "unseen": unseen}
-    member: dict[Use, np.ndarray] = {name: np.isin(prefs.user, who) for name, who in users.items()}
+    users: dict[Users, np.ndarray] = {"seen": seen, "unseen": unseen}
+    member: dict[Users, np.ndarray] = {
+        name: np.isin(prefs.user, who) for name, who in users.items()
+    }
     in_fit = {name: fit & member[name] for name in member}
-    in_cells: dict[tuple[Use, Use], np.ndarray] = {}
+    in_conditions: dict[tuple[Users, Holdout], np.ndarray] = {}
     for name in member:
-        in_cells |= {(name, column): known[column] & member[name] for column in units}
+        in_conditions |= {(name, column): known[column] & member[name] for column in items}
     in_kept = member["seen"] | member["unseen"]
-    not_in_fit = int((tests["seen"] & ~known["seen"] & in_kept).sum()) if "seen" in tests else 0
+    not_in_fit = (
+        int((tests["known items"] & ~known["known items"] & in_kept).sum())
+        if "known items" in tests
+        else 0
+    )
     return FourWay(
         train=prefs.take_pairs(in_fit["seen"]).take_users(seen),
         shots=prefs.take_pairs(in_fit["unseen"]).take_users(unseen),
         tests={
-            cell: prefs.take_pairs(part).take_users(users[cell[0]])
-            for cell, part in in_cells.items()
+            condition: prefs.take_pairs(part).take_users(users[condition[0]])
+            for condition, part in in_conditions.items()
         },
         seen_users=seen,
         unseen_users=unseen,
         dropped=Dropped(
             users=prefs.num_users - len(seen) - len(unseen),
             pairs_of_users=int((~in_kept).sum()),
-            straddling=int(in_kept.sum())
-            - sum(int(part.sum()) for part in [*in_fit.values(), *in_cells.values()])
+            cross_split=int(in_kept.sum())
+            - sum(int(part.sum()) for part in [*in_fit.values(), *in_conditions.values()])
             - not_in_fit,
             not_in_fit=not_in_fit,
         ),
         digest=split_digest(
             [*users.values()],
-            [prefs.take_pairs(part) for part in [*in_fit.values(), *in_cells.values()]],
+            [prefs.take_pairs(part) for part in [*in_fit.values(), *in_conditions.values()]],
         ),
     )
 
 
-def _in_fit(prefs: Preferences, unit: Unit, fit: np.ndarray) -> np.ndarray:
-    """Whether all units of a pair are in a pair of `fit`, bool `[pairs]`."""
-    if unit == "prompt":
+def _in_fit(prefs: Preferences, group_by: GroupBy, fit: np.ndarray) -> np.ndarray:
+    """Whether all groups of a pair are in a pair of `fit`, bool `[pairs]`."""
+    if group_by == "prompt":
         return np.isin(prefs.prompt, prefs.prompt[fit])
     seen = np.concatenate([prefs.chosen[fit], prefs.rejected[fit]])
     return np.isin(prefs.chosen, seen) & np.isin(prefs.rejected, seen)

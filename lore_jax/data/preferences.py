@@ -15,10 +15,10 @@ import numpy as np
 
 from lore_jax.data.checks import (
     check_head,
+    check_pair_weight,
     check_range,
     check_table,
     check_user_ids,
-    check_weight,
     integers,
     refuse,
 )
@@ -41,7 +41,7 @@ class Preferences:
         rejected: row of the other response, int32 `[pairs]`.
         user: who compared, int32 `[pairs]`, ascending, in `0 .. num_users - 1`.
         prompt: what both responses answer, int32 `[pairs]`.
-        weight: how much a pair counts, float32 `[pairs]`, non-negative; 1 by default.
+        pair_weight: how much a pair counts, float32 `[pairs]`, non-negative; 1 by default.
         num_users: the number of users, those without any pair included.
         user_ids: the users' own names `[num_users]`, or None.
         row: where each pair stood in the arrays it came from, int64 `[pairs]` (pairs are sorted by
@@ -54,7 +54,7 @@ class Preferences:
     rejected: np.ndarray
     user: np.ndarray
     prompt: np.ndarray
-    weight: np.ndarray
+    pair_weight: np.ndarray
     num_users: int
     user_ids: np.ndarray | None
     row: np.ndarray
@@ -84,7 +84,7 @@ class Preferences:
         first, total = self._first_pairs(), np.zeros(self.num_users)
         has_pairs = np.diff(first) > 0
         if has_pairs.any():
-            total[has_pairs] = np.add.reduceat(self.weight, first[:-1][has_pairs])
+            total[has_pairs] = np.add.reduceat(self.pair_weight, first[:-1][has_pairs])
         return total
 
     def _first_pairs(self) -> np.ndarray:
@@ -100,7 +100,7 @@ class Preferences:
         index = np.flatnonzero(keep) if keep.dtype == bool else np.sort(keep)
         columns = {
             name: getattr(self, name)[index]
-            for name in ("chosen", "rejected", "user", "prompt", "weight", "row")
+            for name in ("chosen", "rejected", "user", "prompt", "pair_weight", "row")
         }
         return dataclasses.replace(self, **columns)
 
@@ -116,7 +116,7 @@ class Preferences:
         index = index[np.argsort(user[index], kind="stable")]
         columns = {
             name: getattr(self, name)[index]
-            for name in ("chosen", "rejected", "prompt", "weight", "row")
+            for name in ("chosen", "rejected", "prompt", "pair_weight", "row")
         }
         return dataclasses.replace(
             self,
@@ -143,7 +143,7 @@ class Preferences:
         order = np.argsort(user, kind="stable")
         columns = {
             name: getattr(self, name)[order]
-            for name in ("chosen", "rejected", "prompt", "weight", "row")
+            for name in ("chosen", "rejected", "prompt", "pair_weight", "row")
         }
         return dataclasses.replace(self, user=user[order].astype(np.int32), **columns)
 
@@ -205,7 +205,7 @@ def from_arrays(
     user: Any,
     *,
     prompt: Any = None,
-    weight: Any = None,
+    pair_weight: Any = None,
     num_users: int | None = None,
     user_ids: Sequence[str] | np.ndarray | None = None,
     head: Any = None,
@@ -219,7 +219,7 @@ def from_arrays(
         rejected: row of the other response, integer `[pairs]`; never the chosen one.
         user: who compared, integer `[pairs]` in `0 .. num_users - 1`.
         prompt: what both responses answer, integer `[pairs]`; None: all pairs answer one prompt.
-        weight: how much a pair counts, `[pairs]`, finite and non-negative; None: 1 each.
+        pair_weight: how much a pair counts, `[pairs]`, finite and non-negative; None: 1 each.
         num_users: the number of users; None: the length of `user_ids`, else the largest `user` plus
             one.
         user_ids: names of the users `[num_users]`, distinct.
@@ -271,7 +271,7 @@ def from_arrays(
     return Preferences(
         embeddings=embeddings,
         **{name: value[order].astype(np.int32) for name, value in columns.items()},
-        weight=check_weight(weight, pairs, order),
+        pair_weight=check_pair_weight(pair_weight, pairs, order),
         num_users=num_users,
         user_ids=user_ids,
         row=order.astype(np.int64),
@@ -287,7 +287,7 @@ def from_dataframe(
     chosen: str = "chosen",
     rejected: str = "rejected",
     prompt: str = "prompt_id",
-    weight: str = "weight",
+    pair_weight: str = "pair_weight",
     head: Any = None,
 ) -> Preferences:
     """Makes `Preferences` of a data frame whose rows name responses by their row in the table.
@@ -295,13 +295,13 @@ def from_dataframe(
     Args:
         frame: one row a pair. Users and prompts may be of any type (strings, numbers): they are
             numbered in sorted order, and the users' names are kept as `user_ids`. The prompt and
-            weight columns are optional.
+            pair_weight columns are optional.
         embeddings: the table `[responses, dim]`.
         user: name of the column that says who compared.
         chosen: name of the column with the preferred response's row.
         rejected: name of the column with the other response's row.
         prompt: name of the column that says what both responses answer.
-        weight: name of the column that says how much a pair counts.
+        pair_weight: name of the column that says how much a pair counts.
         head: the reference head `[dim]`.
 
     Returns:
@@ -337,7 +337,7 @@ def from_dataframe(
         frame[rejected].to_numpy(),
         user_index,
         prompt=prompt_index,
-        weight=frame[weight].to_numpy() if weight in frame.columns else None,
+        pair_weight=frame[pair_weight].to_numpy() if pair_weight in frame.columns else None,
         user_ids=names,
         head=head,
     )

@@ -1,14 +1,14 @@
-"""Splits that never leak: seen and unseen users, seen and unseen units, folds, and draws of a few
+"""Splits that never leak: seen and unseen users, new and known items, folds, and draws of a few
 shots.
 
-A *unit* is what a test must not share with training: the prompt, or, where all pairs answer one
+A *group* is what a test must not share with training: the prompt, or, where all pairs answer one
 prompt, the response. Two tests, two cuts:
 
-- new units: a unit is on one side for everybody (`hold_out_units`);
-- known units: each user's own units are cut, others may have judged the same ones
+- new items: a group is on one side for everybody (`hold_out_groups`);
+- known items: each user's own groups are cut, others may have judged the same ones
 (`hold_out_within_users`).
 
-A pair with a foot on both sides is dropped, never assigned, and counted. Holding out *pairs*
+A cross-split pair, with one response on each side, is dropped, never assigned, and counted. Holding out *pairs*
 instead would leave both responses of a test pair in training, in other pairs of the same user, and
 measure memory.
 """
@@ -21,8 +21,9 @@ import numpy as np
 
 from lore_jax.data.preferences import Preferences
 
-Unit = Literal["prompt", "response"]
-Use = Literal["unseen", "seen"]
+GroupBy = Literal["prompt", "response"]
+Holdout = Literal["new items", "known items"]
+Users = Literal["seen", "unseen"]
 
 
 class Cut(NamedTuple):
@@ -31,7 +32,7 @@ class Cut(NamedTuple):
     Attributes:
         train: the training pairs, bool `[pairs]`.
         test: the test pairs, bool `[pairs]`; no pair is in both.
-        dropped: how many pairs are in neither, because they have a foot on both sides.
+        dropped: how many pairs are in neither, because they are cross-split.
     """
 
     train: np.ndarray
@@ -71,109 +72,118 @@ def split_users(num_users: int, unseen: float, *, seed: int) -> tuple[np.ndarray
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
 
 
-def hold_out_units(prefs: Preferences, fraction: float, *, unit: Unit = "prompt", seed: int) -> Cut:
-    """Cuts pairs so that no unit, and no response, stands on both sides: the test of new units.
+def hold_out_groups(
+    prefs: Preferences, fraction: float, *, group_by: GroupBy = "prompt", seed: int
+) -> Cut:
+    """Cuts pairs so that no group, and no response, stands on both sides: the test of new items.
 
-    With `unit="prompt"` a response given to prompts of both sides goes where most of its pairs are.
+    With `group_by="prompt"` a response given to prompts of both sides goes where most of its pairs are.
 
     Args:
         prefs: any preferences.
-        fraction: the share of the units to hold out, between 0 and 1; exact up to rounding, at
+        fraction: the share of the groups to hold out, between 0 and 1; exact up to rounding, at
             least 1 on each side.
-        unit: "prompt", or "response" where prompts are few and judged by everybody.
+        group_by: "prompt", or "response" where prompts are few and judged by everybody.
         seed: seed of the draw.
 
     Returns:
         The `Cut`.
 
     Raises:
-        ValueError: fewer than 2 units, a share outside `(0, 1)`, or no pair is left on one side.
+        ValueError: fewer than 2 groups, a share outside `(0, 1)`, or no pair is left on one side.
 
     Example:
-        >>> cut = hold_out_units(prefs, 0.3, seed=0)
+        >>> cut = hold_out_groups(prefs, 0.3, seed=0)
         >>> train, test = prefs.take_pairs(cut.train), prefs.take_pairs(cut.test)
     """
     _check_fraction("fraction", fraction)
-    units = _units(prefs, unit, own=False)
-    held_out = np.random.default_rng(seed).permutation(units.count) < _at_least_one(
-        fraction, units.count
+    groups = _groups(prefs, group_by, own=False)
+    held_out = np.random.default_rng(seed).permutation(groups.count) < _at_least_one(
+        fraction, groups.count
     )
-    return _checked(_cut(units, held_out), units, f"holding out {fraction:g} of")
+    return _checked(_cut(groups, held_out), groups, f"holding out {fraction:g} of")
 
 
 def hold_out_within_users(
-    prefs: Preferences, fraction: float, *, unit: Unit = "prompt", seed: int
+    prefs: Preferences, fraction: float, *, group_by: GroupBy = "prompt", seed: int
 ) -> Cut:
-    """Cuts each user's own units, so that no user meets a unit or response of their training again:
-    known units.
+    """Cuts each user's own groups, so that no user meets a group or response of their training again:
+    known items.
 
-    Other users may have judged a user's test units in training.
+    Other users may have judged a user's test groups in training.
 
     Args:
         prefs: any preferences.
-        fraction: the share of each user's units to hold out, between 0 and 1, rounded to whole
-            units for each user (a user with a single unit keeps it in training below 1/2).
-        unit: "prompt", or "response" where prompts are few and judged by everybody.
+        fraction: the share of each user's groups to hold out, between 0 and 1, rounded to whole
+            groups for each user (a user with a single group keeps it in training below 1/2).
+        group_by: "prompt", or "response" where prompts are few and judged by everybody.
         seed: seed of the draw.
 
     Returns:
         The `Cut`.
 
     Raises:
-        ValueError: no user has 2 units, a share outside `(0, 1)`, or no pair is left on one side.
+        ValueError: no user has 2 groups, a share outside `(0, 1)`, or no pair is left on one side.
 
     Example:
-        >>> cut = hold_out_within_users(prefs, 0.25, unit="response", seed=0)
+        >>> cut = hold_out_within_users(prefs, 0.25, group_by="response", seed=0)
         >>> cut.dropped
         118
     """
     _check_fraction("fraction", fraction)
-    units = _units(prefs, unit, own=True)
+    groups = _groups(prefs, group_by, own=True)
     held_out = (
-        units.rank(np.random.default_rng(seed))
-        < np.rint(fraction * np.bincount(units.owner))[units.owner]
+        groups.rank(np.random.default_rng(seed))
+        < np.rint(fraction * np.bincount(groups.owner))[groups.owner]
     )
-    return _checked(_cut(units, held_out), units, f"holding out {fraction:g} of")
+    return _checked(_cut(groups, held_out), groups, f"holding out {fraction:g} of")
 
 
 def folds(
-    prefs: Preferences, count: int, *, use: Use = "unseen", unit: Unit = "prompt", seed: int
+    prefs: Preferences,
+    count: int,
+    *,
+    holdout: Holdout = "new items",
+    group_by: GroupBy = "prompt",
+    seed: int,
 ) -> list[Cut]:
-    """Cuts for validation: each unit is in the test part of exactly one fold.
+    """Cuts for validation: each group is in the test part of exactly one fold.
 
-    With `use="unseen"` a unit is what all users share (`hold_out_units`), with `use="seen"` each
-    user's own (`hold_out_within_users`). Each fold drops its own straddling pairs.
+    With `holdout="new items"` a group is what all users share (`hold_out_groups`), with `holdout="known items"` each
+    user's own (`hold_out_within_users`). Each fold drops its own cross-split pairs.
 
     Args:
         prefs: any preferences.
         count: the number of folds, at least 2.
-        use: whether the fitted model will meet units it has not seen, or ones it has.
-        unit: "prompt", or "response" where prompts are few and judged by everybody.
+        holdout: whether the fitted model will meet items it has not seen, or ones it has.
+        group_by: "prompt", or "response" where prompts are few and judged by everybody.
         seed: seed of the draw.
 
     Returns:
         `count` cuts.
 
     Raises:
-        ValueError: fewer units than folds, an unknown `use`, or a fold is left without pairs on one
+        ValueError: fewer groups than folds, an unknown `holdout`, or a fold is left without pairs on one
             side.
 
     Example:
         >>> for cut in folds(prefs, 5, seed=0):
         ...     train, validation = prefs.take_pairs(cut.train), prefs.take_pairs(cut.test)
     """
-    _check_choice("use", use, ("unseen", "seen"))
+    _check_choice("holdout", holdout, ("new items", "known items"))
     if count < 2:
         raise ValueError(f"count is {count}: 2 folds or more are expected")
-    units = _units(prefs, unit, own=use == "seen")
-    if units.count < count:
-        raise ValueError(f"{units.count} {units.name} cannot fill {count} folds")
+    groups = _groups(prefs, group_by, own=holdout == "known items")
+    if groups.count < count:
+        raise ValueError(f"{groups.count} {groups.name} cannot fill {count} folds")
     rng = np.random.default_rng(seed)
-    # A user's first unit lands in a random fold: otherwise users with few units would all be tested
+    # A user's first group lands in a random fold: otherwise users with few groups would all be tested
     # in the first ones.
-    fold = (units.rank(rng) + rng.integers(count, size=units.owner.max() + 1)[units.owner]) % count
+    fold = (
+        groups.rank(rng) + rng.integers(count, size=groups.owner.max() + 1)[groups.owner]
+    ) % count
     return [
-        _checked(_cut(units, fold == k), units, f"fold {k} of {count} over") for k in range(count)
+        _checked(_cut(groups, fold == k), groups, f"fold {k} of {count} over") for k in range(count)
     ]
 
 
@@ -229,14 +239,14 @@ def draw_prompts(prefs: Preferences, prompts: int, *, seed: int) -> Preferences:
     )
 
 
-class _Units(NamedTuple):
-    """The units of some preferences.
+class _Groups(NamedTuple):
+    """The groups of some preferences.
 
     Attributes:
         name: what they are, in the plural.
-        owner: whose unit it is, `[units]`: a user, or 0 for all where users share units.
-        of_pair: the unit, or the two units, of each pair, `[pairs, 1 or 2]`.
-        responses: a number of each pair's two responses (of the user's, where units have owners),
+        owner: whose group it is, `[groups]`: a user, or 0 for all where users share groups.
+        of_pair: the group, or the two groups, of each pair, `[pairs, 1 or 2]`.
+        responses: a number of each pair's two responses (of the user's, where groups have owners),
             `[pairs, 2]`.
     """
 
@@ -247,52 +257,52 @@ class _Units(NamedTuple):
 
     @property
     def count(self) -> int:
-        """The number of units."""
+        """The number of groups."""
         return len(self.owner)
 
     def rank(self, rng: np.random.Generator) -> np.ndarray:
-        """Each unit's place in a random order of its owner's units, from 0, `[units]`."""
+        """Each group's place in a random order of its owner's groups, from 0, `[groups]`."""
         return _rank_within(self.owner, rng)
 
 
-def _units(prefs: Preferences, unit: Unit, *, own: bool) -> _Units:
-    _check_choice("unit", unit, ("prompt", "response"))
+def _groups(prefs: Preferences, group_by: GroupBy, *, own: bool) -> _Groups:
+    _check_choice("group_by", group_by, ("prompt", "response"))
     if not prefs.num_pairs:
         raise ValueError("the preferences hold no pairs: there is nothing to split")
     owner = prefs.user.astype(np.int64)[:, None] if own else np.zeros((1, 1), np.int64)
     responses = owner * prefs.num_responses + np.stack([prefs.chosen, prefs.rejected], axis=1)
-    span = int(prefs.prompt.max()) + 1 if unit == "prompt" else prefs.num_responses
-    keys = owner * span + prefs.prompt[:, None] if unit == "prompt" else responses
+    span = int(prefs.prompt.max()) + 1 if group_by == "prompt" else prefs.num_responses
+    keys = owner * span + prefs.prompt[:, None] if group_by == "prompt" else responses
     distinct, of_pair = np.unique(keys, return_inverse=True)
     if np.bincount(distinct // span).max() < 2:
-        hint = "; unit='response' splits the responses instead" if unit == "prompt" else ""
+        hint = "; group_by='response' splits the responses instead" if group_by == "prompt" else ""
         raise ValueError(
-            f"{'no user has' if own else 'there are not'} 2 {unit}s to put on two sides{hint}"
+            f"{'no user has' if own else 'there are not'} 2 {group_by}s to put on two sides{hint}"
         )
     number_of_response = np.unique(responses, return_inverse=True)[1].reshape(responses.shape)
-    name = f"the users' {unit}s" if own else f"{unit}s"
-    return _Units(name, distinct // span, of_pair.reshape(keys.shape), number_of_response)
+    name = f"the users' {group_by}s" if own else f"{group_by}s"
+    return _Groups(name, distinct // span, of_pair.reshape(keys.shape), number_of_response)
 
 
-def _cut(units: _Units, held_out: np.ndarray) -> Cut:
-    side = held_out[units.of_pair]
+def _cut(groups: _Groups, held_out: np.ndarray) -> Cut:
+    side = held_out[groups.of_pair]
     test, train = np.asarray(side.all(axis=1)), np.asarray(~side.any(axis=1))
     # Prompts of both sides may share a response: it goes where most of its pairs are, and its other
     # pairs straddle.
     votes = np.bincount(
-        units.responses.ravel(), weights=np.repeat(test.astype(np.int8) - train.astype(np.int8), 2)
+        groups.responses.ravel(), weights=np.repeat(test.astype(np.int8) - train.astype(np.int8), 2)
     )
-    in_test = votes[units.responses] > 0
+    in_test = votes[groups.responses] > 0
     test, train = np.asarray(test & in_test.all(axis=1)), np.asarray(train & ~in_test.any(axis=1))
     return Cut(train, test, len(test) - int(test.sum()) - int(train.sum()))
 
 
-def _checked(cut: Cut, units: _Units, what: str) -> Cut:
+def _checked(cut: Cut, groups: _Groups, what: str) -> Cut:
     for name, part in (("training", cut.train), ("test", cut.test)):
         if not part.any():
             raise ValueError(
-                f"{what} {units.count} {units.name} leaves no {name} pair: {cut.dropped} of {len(part)} pairs have a "
-                "foot on both sides"
+                f"{what} {groups.count} {groups.name} leaves no {name} pair: {cut.dropped} of {len(part)} pairs are "
+                "cross-split"
             )
     return cut
 

@@ -4,7 +4,7 @@
 A row is a conversation of up to four turns: `conversation_id`, `annotator_id`, `assigned_lang`, and
 for each of first, second, third and fourth `X_turn_prompt`, `X_turn_response_a` to `_d`,
 `X_turn_preferred_response` ("response_a"). A user is an annotator; a pair sets the preferred reply
-against each other one. Opening prompts are shared by many annotators, so the unit that splits must
+against each other one. Opening prompts are shared by many annotators, so the group that splits must
 not cut is the opening prompt.
 """
 

@@ -1,10 +1,10 @@
 """No text on both sides of a split: prompts, turns and replies of the test are nowhere in what is
 fitted or adapted to.
 
-Splitting by unit keeps units apart, not texts: two people open a dialogue with the same words, and
+Splitting by group keeps groups apart, not texts: two people open a dialogue with the same words, and
 a model refuses two questions in the same sentence. So every text of a response is numbered, each
 turn of its prompt and its reply, and training pairs that hold a text of the test are dropped,
-whatever unit they belong to. The test stays as it is, so that its numbers can be set beside others'
+whatever group they belong to. The test stays as it is, so that its numbers can be set beside others'
 on the same test.
 """
 

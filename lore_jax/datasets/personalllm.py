@@ -89,7 +89,7 @@ class PersonalLLM(NamedTuple):
             rejected=rejected,
             user=user,
             prompt=prompt,
-            weight=np.ones(len(user), np.float32),
+            pair_weight=np.ones(len(user), np.float32),
             user_ids=list(REWARD_MODELS[:models]),
             num_duplicates=0,
             responses=self.responses,

@@ -5,7 +5,7 @@
 a list of turns with `turn`, `role` ("user" or "model"), `content`, and for a model's reply `score`
 (1 to 100) and `if_chosen`. The dialogue goes on from the chosen reply. `survey.jsonl` has one
 person a row, by `user_id`. A pair sets the chosen reply of a turn against each other reply of that
-turn; the unit that splits must not cut is the dialogue.
+turn; the group that splits must not cut is the dialogue.
 """
 
 from __future__ import annotations

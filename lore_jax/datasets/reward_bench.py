@@ -93,7 +93,7 @@ def read_reward_bench(data: str | os.PathLike[str]) -> RewardBench:
         rejected=rejected,
         user=np.zeros(len(chosen), np.int32),
         prompt=number,
-        weight=np.ones(len(chosen), np.float32),
+        pair_weight=np.ones(len(chosen), np.float32),
         user_ids=["reward-bench-2"],
         num_duplicates=0,
         responses=table.responses,

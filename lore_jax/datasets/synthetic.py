@@ -41,12 +41,12 @@ class SyntheticConfig:
         dim: the length of an embedding.
         rank: the number of columns of the planted basis.
         users: how weights differ. simplex: Dirichlet(alpha). gaussian: population + spread x N(0,
-            I). camps: the same around one of several centres.
+            I). num_components: the same around one of several centres.
         alpha: concentration of the Dirichlet distribution; small: most users weigh one column.
-        spread: size of a user's deviation relative to the population's weights, or to a camp's
-            centre. 0: users (of a camp) do not differ; 1: half of the variance of the margins is
+        spread: size of a user's deviation relative to the population's weights, or to a component's
+            centre. 0: users (of a component) do not differ; 1: half of the variance of the margins is
             personal.
-        camps: the number of camps, equally large.
+        num_components: the number of components, equally large.
         noise: temperature of the choices: margins have root mean square 1 / noise logits. 0: the
             higher reward always wins, and the planted margins have root mean square 1.
         head_correlation: correlation between the reference head's margins and the population's.
@@ -61,10 +61,10 @@ class SyntheticConfig:
     pairs_per_user: tuple[int, int] = (45, 45)
     dim: int = 64
     rank: int = 5
-    users: Literal["simplex", "gaussian", "camps"] = "gaussian"
+    users: Literal["simplex", "gaussian", "num_components"] = "gaussian"
     alpha: float = 0.1
     spread: float = 1.0
-    camps: int = 3
+    num_components: int = 3
     noise: float = 0.25
     head_correlation: float = 0.5
     exponent: float = 1.0
@@ -82,14 +82,14 @@ class Synthetic(NamedTuple):
         weights: each user's true weights, float32 `[users, rank]`.
         probability: the true probability of each recorded choice, float32 `[pairs]`; all 1 without
             noise.
-        camp: each user's camp, int32 `[users]`; all 0 without camps.
+        component: each user's component, int32 `[users]`; all 0 without components.
     """
 
     prefs: Preferences
     model: Model
     weights: np.ndarray
     probability: np.ndarray
-    camp: np.ndarray
+    component: np.ndarray
 
     @property
     def basis(self) -> np.ndarray:
@@ -129,7 +129,7 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     spectrum = np.power(np.arange(1.0, config.dim + 1.0), -config.exponent)
     spectrum *= config.row_norm**2 / spectrum.sum()
     signs = rng_table.choice(np.array([-1.0, 1.0], np.float32), (2, config.dim))
-    weights, population, camp = _draw_weights(config, rng_weights)
+    weights, population, component = _draw_weights(config, rng_weights)
     scale = np.sqrt(_mean_square(config)) * (config.noise or 1.0)
     basis = _uncorrelated(rng_basis.standard_normal((config.dim, config.rank)), spectrum) / scale
     head = _correlated_head(
@@ -152,11 +152,11 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     model = Model(
         LinearBasis(config.rank), {"V": jnp.asarray(basis)}, jnp.ones(()), population, family
     )
-    return Synthetic(prefs, model, weights.astype(np.float32), probability, camp)
+    return Synthetic(prefs, model, weights.astype(np.float32), probability, component)
 
 
 def _mean_square(config: SyntheticConfig) -> float:
-    """`E |w|^2`; the population's weights and each camp's centre have norm sqrt(rank)."""
+    """`E |w|^2`; the population's weights and each component's centre have norm sqrt(rank)."""
     if config.users == "simplex":
         return (config.alpha + 1.0) / (config.rank * config.alpha + 1.0)
     return config.rank * (1.0 + config.spread**2)
@@ -165,31 +165,37 @@ def _mean_square(config: SyntheticConfig) -> float:
 def _draw_weights(
     config: SyntheticConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, Population, np.ndarray]:
-    """Weights `[users, rank]`, the distribution they came from, and each user's camp `[users]`."""
-    camp = np.zeros(config.num_users, np.int32)
+    """Weights `[users, rank]`, the distribution they came from, and each user's component `[users]`."""
+    component = np.zeros(config.num_users, np.int32)
     if config.users == "simplex":
         weights = rng.dirichlet(np.full(config.rank, config.alpha), config.num_users)
         mean = np.full(config.rank, 1.0 / config.rank)
         return (
             weights,
             Population(jnp.asarray(mean, jnp.float32), jnp.zeros((config.rank, 0))),
-            camp,
+            component,
         )
-    centres = rng.standard_normal((config.camps if config.users == "camps" else 1, config.rank))
+    centres = rng.standard_normal(
+        (config.num_components if config.users == "num_components" else 1, config.rank)
+    )
     centres *= np.sqrt(config.rank) / np.linalg.norm(centres, axis=1, keepdims=True)
-    if config.users == "camps":
-        camp = rng.permutation(np.arange(config.num_users, dtype=np.int32) % config.camps)
-    weights = centres[camp] + config.spread * rng.standard_normal((config.num_users, config.rank))
+    if config.users == "num_components":
+        component = rng.permutation(
+            np.arange(config.num_users, dtype=np.int32) % config.num_components
+        )
+    weights = centres[component] + config.spread * rng.standard_normal(
+        (config.num_users, config.rank)
+    )
     covariance = np.cov(centres, rowvar=False, bias=True).reshape(config.rank, config.rank)
     values, vectors = np.linalg.eigh(covariance + config.spread**2 * np.eye(config.rank))
     real = (
         values > 1e-9
-    )  # without spread, camps differ along fewer directions than there are columns
+    )  # without spread, components differ along fewer directions than there are columns
     factor = vectors[:, real] * np.sqrt(values[real])
     return (
         weights,
         Population(jnp.asarray(centres.mean(0), jnp.float32), jnp.asarray(factor, jnp.float32)),
-        camp,
+        component,
     )
 
 
@@ -209,7 +215,7 @@ def _correlated_head(
     """
     size = np.sqrt(spectrum @ direction**2)
     other = rng.standard_normal(len(direction))
-    if size == 0.0:  # camps that cancel each other out: there is nothing to be correlated with
+    if size == 0.0:  # components that cancel each other out: there is nothing to be correlated with
         return other
     other -= direction * (spectrum @ (direction * other)) / size**2
     other *= size / np.sqrt(spectrum @ other**2)
@@ -285,7 +291,7 @@ def _check(config: SyntheticConfig) -> None:
         "responses_per_prompt": 2,
         "dim": 2,
         "rank": 1,
-        "camps": 1,
+        "num_components": 1,
     }
     for name, value in least.items():
         if getattr(config, name) < value:
@@ -297,7 +303,7 @@ def _check(config: SyntheticConfig) -> None:
         if not 0 < getattr(config, name) < np.inf:
             raise ValueError(f"{name} is {getattr(config, name)}: a positive number is expected")
     for name, choices in {
-        "users": ("simplex", "gaussian", "camps"),
+        "users": ("simplex", "gaussian", "num_components"),
         "dtype": ("float32", "float16", "bfloat16"),
     }.items():
         if getattr(config, name) not in choices:

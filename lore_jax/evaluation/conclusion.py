@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from lore_jax.evaluation.evaluate import OTHER_USER, Row
+from lore_jax.data.splits import Holdout
+from lore_jax.evaluation.evaluate import MISMATCHED_USER, Row
 from lore_jax.evaluation.metrics import Bootstrap, bootstrap
 from lore_jax.evaluation.results import Results, per_user, select, users_of
 
@@ -39,7 +40,7 @@ def average(
     Args:
         results: from `make_results` or `read_results`.
         where: fields that name one row of each split, for instance `{"method": "gaussian",
-            "control": None, "users": "unseen", "units": "unseen", "shots": 20}`.
+            "control": None, "users": "unseen", "items": "new items", "shots": 20}`.
         metric: "accuracy", "log_loss" or "brier".
         seed: seed of the resampling.
 
@@ -73,7 +74,7 @@ def difference(
     Args:
         results: from `make_results` or `read_results`.
         a: fields that name one row of each split.
-        b: fields that name the rows to compare with; they need the same users and units.
+        b: fields that name the rows to compare with; they need the same users and items.
         metric: "accuracy", "log_loss" or "brier".
         seed: seed of the resampling.
 
@@ -85,8 +86,8 @@ def difference(
             same splits.
 
     Example:
-        >>> cell = {"users": "unseen", "units": "unseen", "shots": 20, "control": None}
-        >>> difference(results, {**cell, "method": "gaussian"}, {**cell, "method": "ridge BT"}).interval()
+        >>> condition = {"users": "unseen", "items": "new items", "shots": 20, "control": None}
+        >>> difference(results, {**condition, "method": "gaussian"}, {**condition, "method": "ridge BT"}).interval()
         Interval(mean=0.024, low=0.016, high=0.033)
     """
     rows_a, rows_b = _rows(results, a), _rows(results, b)
@@ -104,12 +105,12 @@ def difference(
     )
 
 
-def verdict(
+def conclude(
     results: Results,
     method: str,
     *,
     users: str = "unseen",
-    units: str = "unseen",
+    items: Holdout = "new items",
     shots: int | None = 20,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -120,12 +121,12 @@ def verdict(
             user's weights.
         method: the method.
         users: "unseen" or "seen".
-        units: "unseen" or "seen".
+        items: "new items" or "known items".
         shots: after how many shots; None: all the pairs of the fit (seen users).
         seed: seed of the resampling.
 
     Returns:
-        `helps`, `sentence`, `over_population` and `over_other_user` (95 % intervals, shares of 1),
+        `helps`, `sentence`, `over_population` and `over_mismatched_user` (95 % intervals, shares of 1),
         `shots`, `splits`, `users` (tested, over all splits), and how many of these are
         significantly `better` and `worse` off than with the population; chance alone puts at most
         2.5 % in either.
@@ -134,18 +135,18 @@ def verdict(
         ValueError: the rows are not there.
 
     Example:
-        >>> verdict(results, "gaussian")["sentence"]
+        >>> conclude(results, "gaussian")["statement"]
         'Personalising helps: +2.8 points at 20 shots (95 % interval 1.9 to 3.6, 5 splits)'
     """
-    cell = {"method": method, "users": users, "units": units}
-    personal = {**cell, "control": None, "shots": shots}
+    condition = {"method": method, "users": users, "items": items}
+    personal = {**condition, "control": None, "shots": shots}
     over_population = difference(results, personal, {**personal, "shots": 0}, seed=seed).interval()
-    over_other = difference(
-        results, personal, {**personal, "control": OTHER_USER}, seed=seed
+    over_mismatched = difference(
+        results, personal, {**personal, "control": MISMATCHED_USER}, seed=seed
     ).interval()
     rows = list(_rows(results, personal).values())
     splits = len({row["split"] for row in rows})
-    helps = over_population.low > 0 and over_other.low > 0
+    helps = over_population.low > 0 and over_mismatched.low > 0
     mean, low, high = (100.0 * value for value in over_population)
     when = "with all their pairs" if shots is None else f"at {shots} shot{'s' * (shots != 1)}"
     interval = f"95 % interval {low:.1f} to {high:.1f}, {splits} split{'s' * (splits != 1)}"
@@ -157,9 +158,9 @@ def verdict(
             sentence += ", and another user's weights do as well"
     return {
         "helps": bool(helps),
-        "sentence": sentence,
+        "statement": sentence,
         "over_population": list(over_population),
-        "over_other_user": list(over_other),
+        "over_mismatched_user": list(over_mismatched),
         "shots": shots,
         "splits": splits,
         "users": sum(row["num_users"] for row in rows),

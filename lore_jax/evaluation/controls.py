@@ -42,11 +42,11 @@ def derangement(count: int, *, seed: int) -> np.ndarray:
     return out
 
 
-def shuffle_users(prefs: Preferences, *, seed: int) -> Preferences:
+def permute_users(prefs: Preferences, *, seed: int) -> Preferences:
     """Deals the pairs out at random: every user keeps the number of pairs, and nobody's pairs are
     their own.
 
-    Shuffle training pairs, shots and test pairs each by themselves: new units then stay new.
+    Shuffle training pairs, shots and test pairs each by themselves: new items then stay new.
 
     Args:
         prefs: any preferences.
@@ -56,7 +56,7 @@ def shuffle_users(prefs: Preferences, *, seed: int) -> Preferences:
         The same pairs under shuffled labels.
 
     Example:
-        >>> shuffle_users(prefs, seed=0).pairs_per_user() == prefs.pairs_per_user()
+        >>> permute_users(prefs, seed=0).pairs_per_user() == prefs.pairs_per_user()
         array([ True,  True])
     """
     return prefs.with_users(np.random.default_rng(seed).permutation(prefs.user))

@@ -1,9 +1,9 @@
-"""Evaluation: any method, on users it knows and does not know, pairs on units it knows and does not
+"""Evaluation: any method, on users it knows and does not know, pairs on items it knows and does not
 know; one row each.
 
-A row is what one method scores on one cell (seen or unseen users, seen or unseen units) after some
+A row is what one method scores on one condition (seen or unseen users, seen or unseen items) after some
 shots. Rows are plain dictionaries of numbers and lists, per-user values included: every interval,
-paired difference, table and figure is computed from them later (`verdict`, `tables`, `plots`),
+paired difference, table and figure is computed from them later (`conclusion`, `tables`, `plots`),
 never from the models again.
 
 Averages are over users (macro): somebody with many pairs counts as much as somebody with few.
@@ -20,7 +20,7 @@ import numpy as np
 
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Use, draw_shots
+from lore_jax.data.splits import Holdout, Users, draw_shots
 from lore_jax.evaluation import metrics
 from lore_jax.evaluation.calibration import count_confidences
 from lore_jax.evaluation.controls import derangement
@@ -29,9 +29,9 @@ from lore_jax.model.posterior import Posterior
 from lore_jax.users.adapt import adapt
 from lore_jax.users.predict import Margins, margins
 
-OTHER_USER = "other user"  # the control: each user scored with another user's weights
-SHUFFLED_USERS = (
-    "shuffled users"  # the control: everything from the fit on with shuffled user labels
+MISMATCHED_USER = "mismatched user"  # the control: each user scored with another user's weights
+PERMUTED_USERS = (
+    "permuted users"  # the control: everything from the fit on with shuffled user labels
 )
 
 Scorer = Callable[[Preferences, Preferences], Margins]
@@ -57,32 +57,32 @@ class Method(NamedTuple):
     fitted: Scorer | None = None
 
 
-class Cell(NamedTuple):
-    """One cell of the four-way table.
+class Condition(NamedTuple):
+    """One condition of the four-way table.
 
     Attributes:
         users: whether the users took part in the fit.
-        units: whether the units (prompts, or responses) did.
+        items: whether the items (prompts, or responses) did.
         shots: what the users may be known by: the pairs of the fit (seen users), pairs to draw
             shots from (unseen).
         test: the pairs to predict, of the same users.
     """
 
-    users: Use
-    units: Use
+    users: Users
+    items: Holdout
     shots: Preferences
     test: Preferences
 
 
 class Row(TypedDict):
-    """What one method scores on one cell after some shots; only what JSON can hold (after
+    """What one method scores on one condition after some shots; only what JSON can hold (after
     `results.plain`).
 
     Attributes:
         data: name of the data set.
         split: number of the split.
         users: whether the users took part in the fit.
-        units: whether the units did.
+        items: whether the items did.
         method: name of the method.
         control: None, or which control this is.
         shots: the most pairs of a user that were used; None: all the pairs of the fit.
@@ -91,10 +91,10 @@ class Row(TypedDict):
         accuracy: macro mean over users.
         log_loss: in nats, macro mean over users.
         brier: macro mean over users.
-        worst_tenth: mean accuracy of the tenth of the users with the lowest.
-        calibration_error: expected calibration error of all pairs, folded to the confident side, 15
+        bottom_decile: mean accuracy of the tenth of the users with the lowest.
+        ece: expected calibration error of all pairs, folded to the confident side, 15
             bins of equal mass.
-        calibration_floor: what a perfectly calibrated model with these confidences would score.
+        ece_bias: what a perfectly calibrated model with these confidences would score.
         better: users for whom it is right significantly more often than without shots (sign test at
             2.5 %).
         worse: users for whom it is right significantly less often.
@@ -106,8 +106,8 @@ class Row(TypedDict):
 
     data: str
     split: int
-    users: Use
-    units: Use
+    users: Users
+    items: Holdout
     method: str
     control: str | None
     shots: int | None
@@ -116,9 +116,9 @@ class Row(TypedDict):
     accuracy: float
     log_loss: float
     brier: float
-    worst_tenth: float
-    calibration_error: float
-    calibration_floor: float
+    bottom_decile: float
+    ece: float
+    ece_bias: float
     better: int
     worse: int
     per_user: dict[str, Any]
@@ -142,22 +142,24 @@ def method(model: Model, users: Posterior) -> Method:
 
     Example:
         >>> model, users, history = fit(split.train, FitConfig(), key=jax.random.key(0))
-        >>> rows = evaluate({"gaussian": method(model, users)}, cells(split), seed=0)
+        >>> rows = evaluate({"gaussian": method(model, users)}, conditions(split), seed=0)
     """
     return Method(adapting(model), lambda _, test: margins(model, users, test))
 
 
-def cells(split: FourWay) -> list[Cell]:
-    """The cells of a split: known users with the pairs of the fit, new users with the pairs to draw
+def conditions(split: FourWay) -> list[Condition]:
+    """The conditions of a split: known users with the pairs of the fit, new users with the pairs to draw
     shots from.
     """
-    shots: dict[Use, Preferences] = {"seen": split.train, "unseen": split.shots}
-    return [Cell(users, units, shots[users], test) for (users, units), test in split.tests.items()]
+    shots: dict[Users, Preferences] = {"seen": split.train, "unseen": split.shots}
+    return [
+        Condition(users, items, shots[users], test) for (users, items), test in split.tests.items()
+    ]
 
 
 def evaluate(
     methods: Mapping[str, Method],
-    cells: Sequence[Cell],
+    conditions: Sequence[Condition],
     *,
     shots: Sequence[int] = (0, 5, 10, 20, 40),
     data: str = "",
@@ -165,49 +167,49 @@ def evaluate(
     control: str | None = None,
     seed: int,
 ) -> list[Row]:
-    """Scores methods on cells: unseen users after each number of shots, seen users after 0 and
+    """Scores methods on conditions: unseen users after each number of shots, seen users after 0 and
     after all their pairs.
 
     Args:
         methods: names to methods.
-        cells: what to test on.
+        conditions: what to test on.
         shots: numbers of shots of unseen users; the draws are nested, and the same for all methods.
         data: name of the data set, for the rows.
         split: number of the split, for the rows.
-        control: None, or the control that the caller has applied to fit and cells
-            (`SHUFFLED_USERS`). Without one, rows of each user scored with another user's weights
-            are added (cells of two users or more).
-        seed: draws the shots, the other users, and the simulated choices of the calibration floor.
+        control: None, or the control that the caller has applied to fit and conditions
+            (`PERMUTED_USERS`). Without one, rows of each user scored with another user's weights
+            are added (conditions of two users or more).
+        seed: draws the shots, the other users, and the simulated choices of the ECE bias.
 
     Returns:
         The rows.
 
     Raises:
-        ValueError: the shots of a cell are of another number of users than its test pairs, or a
+        ValueError: the shots of a condition are of another number of users than its test pairs, or a
             number is negative.
 
     Example:
-        >>> rows = evaluate({"gaussian": method(model, users)}, cells(split), shots=(0, 5, 20), seed=0)
+        >>> rows = evaluate({"gaussian": method(model, users)}, conditions(split), shots=(0, 5, 20), seed=0)
         >>> [(row["users"], row["shots"], row["control"], row["accuracy"]) for row in rows]
     """
     rows: list[Row] = []
-    for cell in cells:
-        if cell.shots.num_users != cell.test.num_users:
+    for condition in conditions:
+        if condition.shots.num_users != condition.test.num_users:
             raise ValueError(
-                f"the shots are of {cell.shots.num_users} users, the test pairs of {cell.test.num_users}: "
+                f"the shots are of {condition.shots.num_users} users, the test pairs of {condition.test.num_users}: "
                 "the same users are expected"
             )
-        steps = list(shots) if cell.users == "unseen" else [0, None]
+        steps = list(shots) if condition.users == "unseen" else [0, None]
         drawn = {
-            step: cell.shots if step is None else draw_shots(cell.shots, step, seed=seed)
+            step: condition.shots if step is None else draw_shots(condition.shots, step, seed=seed)
             for step in {0, *steps}
         }
         for name, of in methods.items():
-            for kind, who in _whose_tests(cell.test.num_users, control, seed):
-                test = cell.test.take_users(who)
+            for kind, who in _whose_tests(condition.test.num_users, control, seed):
+                test = condition.test.take_users(who)
                 nobody = of.adapted(drawn[0], test)
                 for step in steps:
-                    if step == 0 and kind == OTHER_USER:
+                    if step == 0 and kind == MISMATCHED_USER:
                         continue
                     scorer = of.fitted if step is None and of.fitted is not None else of.adapted
                     scored = nobody if step == 0 else scorer(drawn[step], test)
@@ -215,8 +217,8 @@ def evaluate(
                         Row(
                             data=data,
                             split=split,
-                            users=cell.users,
-                            units=cell.units,
+                            users=condition.users,
+                            items=condition.items,
                             method=name,
                             control=kind,
                             shots=step,
@@ -234,7 +236,7 @@ def _whose_tests(
     """
     yield control, np.arange(num_users)
     if control is None and num_users > 1:
-        yield OTHER_USER, derangement(num_users, seed=seed)
+        yield MISMATCHED_USER, derangement(num_users, seed=seed)
 
 
 def _measure(
@@ -267,9 +269,9 @@ def _measure(
             name: float(np.nanmean(values)) if tested else np.nan
             for name, values in per_user.items()
         },
-        "worst_tenth": metrics.worst_share(per_user["accuracy"]),
-        "calibration_error": metrics.expected_calibration_error(probability) if tested else np.nan,
-        "calibration_floor": metrics.calibration_floor(probability, rng) if tested else np.nan,
+        "bottom_decile": metrics.bottom_share(per_user["accuracy"]),
+        "ece": metrics.expected_calibration_error(probability) if tested else np.nan,
+        "ece_bias": metrics.ece_bias(probability, rng) if tested else np.nan,
         "better": int((metrics.sign_test(wins, losses) <= _SIGNIFICANT).sum()),
         "worse": int((metrics.sign_test(losses, wins) <= _SIGNIFICANT).sum()),
         "per_user": per_user,

@@ -103,7 +103,7 @@ def expected_calibration_error(probability: np.ndarray, bins: int = 15) -> float
 
     Returns:
         A number in `[0, 1]`. A perfectly calibrated model does not score 0 on finite data: see
-        `calibration_floor`.
+        `ece_bias`.
 
     Reference:
         Nixon et al. 2019, "Measuring calibration in deep learning" (adaptive bins).
@@ -114,7 +114,7 @@ def expected_calibration_error(probability: np.ndarray, bins: int = 15) -> float
     )
 
 
-def calibration_floor(
+def ece_bias(
     probability: np.ndarray, rng: np.random.Generator, bins: int = 15, draws: int = 200
 ) -> float:
     """What `expected_calibration_error` would be, on the average, if these very probabilities were
@@ -142,7 +142,7 @@ def calibration_floor(
     return float(errors.mean())
 
 
-def worst_share(values: np.ndarray, share: float = 0.1) -> float:
+def bottom_share(values: np.ndarray, share: float = 0.1) -> float:
     """Mean of the lowest `share` of the values `[users]`, at least one; NaN (a user without pairs)
     is left out.
 
@@ -154,7 +154,7 @@ def worst_share(values: np.ndarray, share: float = 0.1) -> float:
         The mean over the worst-off users; NaN if there is nobody.
 
     Example:
-        >>> worst_share(np.array([0.9, 0.5, 0.7]))
+        >>> bottom_share(np.array([0.9, 0.5, 0.7]))
         0.5
     """
     values = np.sort(values[~np.isnan(values)])

@@ -2,7 +2,7 @@
 name.
 
 The JSON is the one thing an evaluation leaves behind. It is flat: every row says by its own fields
-what it is about (data set, split, users, units, method, control, shots), so results of several
+what it is about (data set, split, users, items, method, control, shots), so results of several
 splits or data sets are joined by putting their rows together (`join`), and found again by naming
 fields (`select`).
 """
@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lore_jax.data.splits import Unit
+from lore_jax.data.splits import GroupBy
 from lore_jax.evaluation.evaluate import Row
 from lore_jax.storage.files import write_file
 
@@ -54,13 +54,13 @@ def make_results(
         seed: the seed of it all.
         axes: names of data sets to `describe_axes` of a fit, `collapse` beside it if it was looked
             at.
-        **more: whatever else belongs to it (the verdict, for instance).
+        **more: whatever else belongs to it (the conclusion, for instance).
 
     Returns:
         The results, plain lists and numbers; NaN is null.
 
     Example:
-        >>> results = make_results(rows, [describe_split(split, unit="prompt")], name="demo", config=config, seed=0)
+        >>> results = make_results(rows, [describe_split(split, group_by="prompt")], name="demo", config=config, seed=0)
     """
     content = {
         "format": _FORMAT,
@@ -78,8 +78,8 @@ def make_results(
 def describe_split(
     users: Mapping[str, Sequence[Any] | np.ndarray],
     *,
-    units: Sequence[str],
-    unit: Unit,
+    items: Sequence[str],
+    group_by: GroupBy,
     digest: str,
     data: str = "",
     split: int = 0,
@@ -90,8 +90,8 @@ def describe_split(
     Args:
         users: "seen" and "unseen" to who they are (ids of the original users): the order of the
             per-user values.
-        units: which tests there are: "seen", "unseen" or both.
-        unit: what the split did not cut.
+        items: which tests there are: "known items", "new items" or both.
+        group_by: what the split did not cut.
         digest: sha256 of who and what is where.
         data: name of the data set.
         split: number of the split.
@@ -103,15 +103,15 @@ def describe_split(
     Example:
         >>> describe_split(
         ...     {"seen": split.seen_users, "unseen": split.unseen_users},
-        ...     units=("seen", "unseen"), unit="prompt", digest=split.digest, dropped=split.dropped._asdict(),
+        ...     items=("known items", "new items"), group_by="prompt", digest=split.digest, dropped=split.dropped._asdict(),
         ... )
     """
     return plain(
         {
             "data": data,
             "split": split,
-            "units": units,
-            "unit": unit,
+            "items": items,
+            "group_by": group_by,
             "digest": digest,
             "users": dict(users),
             **more,
@@ -182,10 +182,10 @@ def join(parts: Sequence[Results]) -> Results:
     if not parts:
         raise ValueError("there are no results to join")
     splits = [entry for part in parts for entry in part["splits"]]
-    about = [(entry["data"], entry["split"], unit) for entry in splits for unit in entry["units"]]
+    about = [(entry["data"], entry["split"], items) for entry in splits for items in entry["items"]]
     if twice := [key for key in about if about.count(key) > 1]:
         raise ValueError(
-            f"split {twice[0][1]} of {twice[0][0]!r} ({twice[0][2]} units) is in two of the results"
+            f"split {twice[0][1]} of {twice[0][0]!r} ({twice[0][2]} items) is in two of the results"
         )
     axes = {name: of for part in reversed(parts) for name, of in part.get("axes", {}).items()}
     rows = [row for part in parts for row in part["rows"]]
@@ -208,12 +208,12 @@ def users_of(results: Results, row: Row) -> np.ndarray:
     the values.
     """
     for entry in results["splits"]:
-        if (entry["data"], entry["split"]) == (row["data"], row["split"]) and row["units"] in entry[
-            "units"
+        if (entry["data"], entry["split"]) == (row["data"], row["split"]) and row["items"] in entry[
+            "items"
         ]:
             return np.asarray(entry["users"][row["users"]])
     raise ValueError(
-        f"the results have no split {row['split']} of {row['data']!r} with {row['units']} units"
+        f"the results have no split {row['split']} of {row['data']!r} with {row['items']} items"
     )
 
 

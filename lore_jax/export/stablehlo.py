@@ -30,9 +30,9 @@ def export_adapt(
     """Writes adapting as a StableHLO program, which runs wherever JAX does, without this library.
 
     `(embeddings [responses, dim] float32, chosen [users, shots] int32, rejected [users, shots]
-    int32, weight [users, shots] float32) -> {"weights" [users, rank], "covariance" [users, rank,
+    int32, pair_weight [users, shots] float32) -> {"weights" [users, rank], "covariance" [users, rank,
     rank], "shots", "converged", "steps", "grad_norm" [users]}`, for any number of users and
-    responses; a pair of weight 0 is padding. The model is part of the program. Terms that responses
+    responses; a pair of pair_weight 0 is padding. The model is part of the program. Terms that responses
     of the fit have of their own are not: responses count as new.
 
     Args:
@@ -53,25 +53,25 @@ def export_adapt(
     Example:
         >>> export_adapt("adapt.stablehlo", model, shots=10)
         >>> program = jax.export.deserialize(bytearray(open("adapt.stablehlo", "rb").read()))
-        >>> program.call(embeddings, chosen, rejected, weight)["weights"]
+        >>> program.call(embeddings, chosen, rejected, pair_weight)["weights"]
     """
     if shots < 1:
         raise ValueError(f"shots is {shots}: 1 or more is expected")
 
     def run(
-        embeddings: jax.Array, chosen: jax.Array, rejected: jax.Array, weight: jax.Array
+        embeddings: jax.Array, chosen: jax.Array, rejected: jax.Array, pair_weight: jax.Array
     ) -> dict[str, jax.Array]:
         table = apply_basis(model, embeddings)
         features = jnp.moveaxis(table[chosen] - table[rejected], 0, -1)
-        found = adapt_user(model, features, weight.T)
+        found = adapt_user(model, features, pair_weight.T)
         return {name: jnp.moveaxis(getattr(found, name), -1, 0) for name in POSTERIOR_ARRAYS}
 
     responses, users = jax.export.symbolic_shape("responses, users")
-    index, weight = (
+    index, pair_weight = (
         jax.ShapeDtypeStruct((users, shots), dtype) for dtype in (jnp.int32, jnp.float32)
     )
     embeddings = jax.ShapeDtypeStruct((responses, input_width(model)), jnp.float32)
-    return _write_program(path, run, (embeddings, index, index, weight), platforms, overwrite)
+    return _write_program(path, run, (embeddings, index, index, pair_weight), platforms, overwrite)
 
 
 def export_score(
@@ -85,7 +85,7 @@ def export_score(
 
     `(embeddings [candidates, dim] float32, weights [users, rank] float32) -> scores [users,
     candidates]`, in logits, for any number of users and candidates. The model is part of the
-    program, without its responses' own terms.
+    program, without its item effects.
 
     Args:
         path: the file to make.

@@ -18,11 +18,11 @@ from lore_jax.fitting.config import FitConfig, check, make_basis
 from lore_jax.fitting.selection import Choice, choose, gaussian_hyper, simplex_hyper
 from lore_jax.fitting.validation import SweepTable
 from lore_jax.methods.gaussian import laplace_em as population
-from lore_jax.methods.gaussian.mixture_em import learn_camps
+from lore_jax.methods.gaussian.mixture_em import learn_mixture
 from lore_jax.methods.simplex import joint_fit as simplex
 from lore_jax.model.model import Model, reference_head, response_keys, rms_row_norm
 from lore_jax.model.posterior import Posterior, population_posterior
-from lore_jax.model.prior import Population, ResponseTerms
+from lore_jax.model.prior import ItemEffects, Population
 from lore_jax.parallel.buckets import FitData, features
 from lore_jax.parallel.devices import (
     Devices,
@@ -34,7 +34,7 @@ from lore_jax.parallel.devices import (
     shard_copies,
     split,
 )
-from lore_jax.parallel.minibatches import PlacedBlocks
+from lore_jax.parallel.minibatches import PlacedMinibatches
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.users.adapt import adapt
 
@@ -45,7 +45,7 @@ class History(NamedTuple):
     Attributes:
         loss: training loss before each step, in nats a pair.
         grad_norm: norm of the gradient before each step.
-        choice: rank, ridges, response terms, camps and stretch of the fit.
+        choice: rank, ridges, item effects, components and logit_scale of the fit.
         sweeps: the validation tables they were chosen from; empty if everything was given.
     """
 
@@ -64,7 +64,7 @@ class JointFit(NamedTuple):
             `[steps]`.
         finish: `state -> (model, posterior of the users of the fit)`.
         steps: how many steps make the fit.
-        choice: rank, ridges, response terms, camps and stretch.
+        choice: rank, ridges, item effects, components and logit_scale.
         sweeps: the validation tables.
     """
 
@@ -101,13 +101,13 @@ def fit(
 
     Raises:
         ValueError: there are no pairs, the rank exceeds the dim, the reference head is asked for
-            and absent, or there are too few units for the folds.
+            and absent, or there are too few groups for the folds.
 
     Example:
         >>> model, users, history = fit(prefs, FitConfig(), key=jax.random.key(0))
         >>> history.choice
-        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0,
-        'camps': 0, 'stretch': 1.15}
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'item_effects': 1.0,
+        'num_components': 0, 'logit_scale': 1.15}
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.2.
@@ -171,8 +171,8 @@ def start(
     hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
 
     def advance(state: Any, steps: int) -> tuple[Any, dict[str, np.ndarray]]:
-        if isinstance(data, PlacedBlocks):
-            return _pass_over_blocks(
+        if isinstance(data, PlacedMinibatches):
+            return _pass_over_minibatches(
                 _one_step(*step, mapping, tuple(devices)), state, data, hyper, steps
             )
         state, info = _chunk(*step, steps, mapping, tuple(devices))(state, data, hyper)
@@ -208,26 +208,27 @@ def _one_step(
     )
 
 
-def _pass_over_blocks(
+def _pass_over_minibatches(
     step: Callable[..., Any],
     state: simplex.SimplexState,
-    blocks: PlacedBlocks,
+    minibatches: PlacedMinibatches,
     hyper: Any,
     steps: int,
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Steps on the blocks in turn, every epoch in another order, which the number of steps behind
+    """Steps on the minibatches in turn, every epoch in another order, which the number of steps behind
     decides.
 
-    Steps are dispatched one by one, each on a block of its own: on a CPU a view of the table, which
+    Steps are dispatched one by one, each on a minibatch of its own: on a CPU a view of the table, which
         nothing copies.
     """
     taken, infos = simplex.steps_taken(state), []
-    epochs = {step // len(blocks) for step in range(taken, taken + steps)}
-    orders = {epoch: np.random.default_rng(epoch).permutation(len(blocks)) for epoch in epochs}
+    epochs = {step // len(minibatches) for step in range(taken, taken + steps)}
+    orders = {epoch: np.random.default_rng(epoch).permutation(len(minibatches)) for epoch in epochs}
     numbers = (
-        int(orders[step // len(blocks)][step % len(blocks)]) for step in range(taken, taken + steps)
+        int(orders[step // len(minibatches)][step % len(minibatches)])
+        for step in range(taken, taken + steps)
     )
-    for data in blocks.in_turn(numbers):
+    for data in minibatches.in_turn(numbers):
         state, info = step(state, data, hyper)
         infos.append(info)
         if (
@@ -259,21 +260,25 @@ def _start_gaussian(
     data, _ = place(prefs, scale, devices)
 
     def finish(state: population.PopulationState) -> tuple[Model, Posterior]:
-        state = dataclasses.replace(state, params=_stretched(state.params, choice["stretch"]))
+        state = dataclasses.replace(state, params=_rescaled(state.params, choice["logit_scale"]))
         params = jax.tree.map(lambda leaf: jnp.asarray(first_shard(leaf)), state.params)
         terms = None
-        if choice["response_terms"] > 0:
+        if choice["item_effects"] > 0:
             # A response that nobody judged is as unknown as one that the table does not have.
             judged = np.unique(
-                np.concatenate([side[prefs.weight > 0] for side in (prefs.chosen, prefs.rejected)])
+                np.concatenate(
+                    [side[prefs.pair_weight > 0] for side in (prefs.chosen, prefs.rejected)]
+                )
             )
-            values = jnp.asarray(choice["response_terms"] * params["terms"])[judged]
-            variance = choice["stretch"] ** 2 * population.term_variance(hyper)
-            terms = ResponseTerms(response_keys(prefs.embeddings)[judged], values, variance)
+            values = jnp.asarray(choice["item_effects"] * params["terms"])[judged]
+            variance = choice["logit_scale"] ** 2 * population.item_effect_variance(hyper)
+            terms = ItemEffects(response_keys(prefs.embeddings)[judged], values, variance)
         # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
         prior = Population(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
-        if choice["camps"]:
-            prior = _with_camps(prior, _camps(module, int(choice["camps"]))(state, data, hyper))
+        if choice["num_components"]:
+            prior = _with_mixture(
+                prior, _mixture(module, int(choice["num_components"]))(state, data, hyper)
+            )
         model = Model(module, params["basis"], jnp.float32(scale), prior, "gaussian", terms=terms)
         return model, adapt(model, prefs)
 
@@ -284,7 +289,7 @@ def _start_gaussian(
     return step, finish, steps, state, data, hyper
 
 
-def _stretched(params: Any, by: float) -> Any:
+def _rescaled(params: Any, by: float) -> Any:
     """The parameters whose rewards are `by` times as large: the last layer, and the responses'
     terms.
     """
@@ -293,39 +298,41 @@ def _stretched(params: Any, by: float) -> Any:
 
 
 @functools.cache
-def _camps(module: Any, camps: int) -> Callable[..., Any]:
+def _mixture(module: Any, num_components: int) -> Callable[..., Any]:
     def learn(
         state: population.PopulationState, data: FitData, hyper: population.PopulationHyper
     ) -> Mixture:
         table = population.table_of_rewards(module, state.params, data, hyper)
         differences = [features(table, bucket) for bucket in data.buckets]
-        learned = learn_camps(
-            differences, [bucket.weight for bucket in data.buckets], camps.bit_length() - 1
+        learned = learn_mixture(
+            differences,
+            [bucket.pair_weight for bucket in data.buckets],
+            num_components.bit_length() - 1,
         )
         return jax.tree.map(lambda leaf: leaf[-1], learned)
 
     return over_shards(learn, donate=False)
 
 
-def _with_camps(prior: Population, learned: Mixture) -> Population:
-    """The population with camps, in coordinates in which all users together have mean 0 and
+def _with_mixture(prior: Population, learned: Mixture) -> Population:
+    """The population with components, in coordinates in which all users together have mean 0 and
     covariance I.
     """
-    camps = jax.tree.map(
+    components = jax.tree.map(
         lambda leaf: np.asarray(leaf[0], np.float64), learned
     )  # the same on every shard
-    mean, covariance = (np.asarray(moment) for moment in camps.moments())
+    mean, covariance = (np.asarray(moment) for moment in components.moments())
     root = np.linalg.cholesky(covariance)
-    camps = Mixture(
-        camps.log_share,
-        np.linalg.solve(root, (camps.centre - mean).T).T,
-        np.linalg.solve(root, camps.spread),
+    components = Mixture(
+        components.log_share,
+        np.linalg.solve(root, (components.centre - mean).T).T,
+        np.linalg.solve(root, components.spread),
     )
     factor = np.asarray(prior.factor, np.float64)
     return Population(
         prior.mean + jnp.asarray(factor @ mean, jnp.float32),
         jnp.asarray(factor @ root, jnp.float32),
-        jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), camps),
+        jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), components),
     )
 
 
@@ -335,8 +342,8 @@ def _start_simplex(
     rank, settings = int(choice["rank"]), config.simplex
     module, hyper = make_basis(config, rank), simplex_hyper(choice, rank, prefs.head)
     has_pairs = prefs.weight_per_user() > 0
-    if settings.blocks > 1:
-        data = PlacedBlocks(prefs, settings.input_scale, devices, settings.blocks)
+    if settings.num_minibatches > 1:
+        data = PlacedMinibatches(prefs, settings.input_scale, devices, settings.num_minibatches)
         layout, first_data = data.layout, next(data.in_turn([0]))
     else:
         data, layout = place(prefs, settings.input_scale, devices)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.fitting.config import CAMPS, FitConfig, default_unit, make_basis
+from lore_jax.fitting.config import NUM_COMPONENTS, FitConfig, default_group_by, make_basis
 from lore_jax.fitting.validation import (
     GaussianPipeline,
     SimplexPipeline,
@@ -29,8 +29,8 @@ _SIMPLEX_RANKS = (1, 2, 5, 10)
 _GAUSSIAN_RANKS = (1, 9)
 _RIDGES_POPULATION = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 _RIDGES_DEVIATION = (30.0, 10.0, 3.0, 1.0)
-_RESPONSE_TERMS = (0.0, 1.0, 2.0)
-_STRETCHES = (1.0, 1.15, 1.3, 1.5, 1.75)
+_ITEM_EFFECTS = (0.0, 1.0, 2.0)
+_LOGIT_SCALES = (1.0, 1.15, 1.3, 1.5, 1.75)
 _QUICK = PopulationConfig(
     steps=60, learning_rate=0.1
 )  # ends within noise of the full fit; enough to choose by
@@ -41,13 +41,13 @@ Choice = dict[str, float]
 def choose(
     prefs: Preferences, config: FitConfig, *, key: jax.Array, devices: Devices | None = None
 ) -> tuple[Choice, tuple[SweepTable, ...]]:
-    """Rank, ridges, response terms, camps and stretch: those given, the others by the mean log loss
+    """Rank, ridges, item effects, components and logit_scale: those given, the others by the mean log loss
     on held-out pairs.
 
     Gaussian family, in two sweeps: the population's ridge and the responses' terms while nobody
-    deviates (a convex problem), then rank, the deviations' ridge, and either the stretch or the
-    number of camps. Ties go to the lower rank, the larger ridge, the least stretch and the fewest
-    camps.
+    deviates (a convex problem), then rank, the deviations' ridge, and either the logit_scale or the
+    number of components. Ties go to the lower rank, the larger ridge, the least logit_scale and the fewest
+    components.
 
     Args:
         prefs: the pairs of the seen users.
@@ -59,12 +59,12 @@ def choose(
         The choice, and the tables it was made from (none if everything was given).
 
     Raises:
-        ValueError: there are too few units for the folds.
+        ValueError: there are too few groups for the folds.
 
     Example:
         >>> choose(prefs, FitConfig(rank=9, ridge_deviation=10.0), key=jax.random.key(0))[0]
-        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'response_terms': 1.0,
-        'camps': 0, 'stretch': 1.15}
+        {'rank': 9, 'ridge_population': 10.0, 'ridge_deviation': 10.0, 'item_effects': 1.0,
+        'num_components': 0, 'logit_scale': 1.15}
     """
     simplex = config.family == "simplex"
     ranks = (
@@ -80,7 +80,7 @@ def gaussian_hyper(choice: Choice, columns: int) -> PopulationHyper:
     """The traced hyper-parameters of a choice for a basis of `columns` columns; those beyond its
     rank are masked.
     """
-    names = ("ridge_population", "ridge_deviation", "response_terms")
+    names = ("ridge_population", "ridge_deviation", "item_effects")
     return PopulationHyper(
         **{name: jnp.float32(choice[name]) for name in names},
         columns=_mask(choice["rank"], columns)[1:],
@@ -101,16 +101,16 @@ def _choose_gaussian(
         return values if given is None else (given,)
 
     def stage(
-        grid: list[Choice], camps: tuple[int, ...], stretches: tuple[float, ...]
+        grid: list[Choice], num_components: tuple[int, ...], logit_scales: tuple[float, ...]
     ) -> SweepTable:
         width = int(max(choice["rank"] for choice in grid))
-        pipeline = GaussianPipeline(make_basis(config, width), _QUICK, camps, stretches)
+        pipeline = GaussianPipeline(make_basis(config, width), _QUICK, components, logit_scales)
         hypers = [gaussian_hyper(choice, width) for choice in grid]
         scale, roles = rms_row_norm(prefs.embeddings), _roles(prefs, config, key)
         return sweep(prefs, scale, pipeline, grid, hypers, roles, key=key, devices=devices)
 
     ridges_deviation = candidates(config.ridge_deviation, _RIDGES_DEVIATION)
-    stretches = candidates(config.stretch, _STRETCHES)
+    logit_scales = candidates(config.logit_scale, _LOGIT_SCALES)
     deviating = [rank for rank in ranks if rank > 1]
     tables = []
     grid: list[Choice] = [
@@ -118,27 +118,29 @@ def _choose_gaussian(
             "rank": 1,
             "ridge_population": ridge,
             "ridge_deviation": ridges_deviation[0],
-            "response_terms": terms,
+            "item_effects": terms,
         }
         for ridge, terms in itertools.product(
             candidates(config.ridge_population, _RIDGES_POPULATION),
-            candidates(config.response_terms, _RESPONSE_TERMS),
+            candidates(config.item_effects, _ITEM_EFFECTS),
         )
     ]
-    camps = (0,)
+    components = (0,)
     if deviating:
         if len(grid) > 1:
-            tables.append(stage(grid, (0,), stretches[:1]))
+            tables.append(stage(grid, (0,), logit_scales[:1]))
             grid = [grid[tables[0].best]]
         settings = itertools.product(deviating, ridges_deviation)
         # Nobody deviates, among the settings where users do: it wins where they do not differ.
         grid = grid[: ranks.count(1)] + [
             {**grid[0], "rank": rank, "ridge_deviation": ridge} for rank, ridge in settings
         ]
-        camps = CAMPS if config.camps is None else (config.camps,)
-    if len(grid) * len(camps) * len(stretches) == 1:
-        return {**grid[0], "camps": camps[0], "stretch": stretches[0]}, tuple(tables)
-    tables.append(stage(grid, camps, stretches))
+        components = NUM_COMPONENTS if config.num_components is None else (config.num_components,)
+    if len(grid) * len(components) * len(logit_scales) == 1:
+        return {**grid[0], "num_components": components[0], "logit_scale": logit_scales[0]}, tuple(
+            tables
+        )
+    tables.append(stage(grid, components, logit_scales))
     return tables[-1].settings[tables[-1].best], tuple(tables)
 
 
@@ -160,8 +162,8 @@ def _choose_simplex(
 
 def _roles(prefs: Preferences, config: FitConfig, key: jax.Array) -> dict[str, np.ndarray]:
     seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-    unit = config.unit or default_unit(prefs, config.folds)
-    return fold_roles(prefs, config.folds, use=config.use, unit=unit, seed=seed)
+    group_by = config.group_by or default_group_by(prefs, config.folds)
+    return fold_roles(prefs, config.folds, holdout=config.holdout, group_by=group_by, seed=seed)
 
 
 def _mask(rank: float, columns: int) -> jax.Array:

@@ -5,8 +5,8 @@ that adapt users to it (their shots), and pairs that are predicted. Settings are
 ranks are masks of columns, so one function of (fold, setting) serves all of them and is mapped over
 the grid; nothing is compiled twice and no Python loop runs over settings.
 
-A fold mirrors the use. With `use="unseen"` whole units (prompts, responses) are held out, because
-replies to be ranked will be new; with `use="seen"` a part of each user's own units.
+A fold mirrors what the model is for. With `holdout="new items"` whole groups (prompts, responses) are held out, because
+replies to be ranked will be new; with `holdout="known items"` a part of each user's own groups.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Unit, Use, folds
+from lore_jax.data.splits import GroupBy, Holdout, folds
 from lore_jax.methods.gaussian import laplace_em as population
-from lore_jax.methods.gaussian.mixture_em import learn_camps
+from lore_jax.methods.gaussian.mixture_em import learn_mixture
 from lore_jax.methods.simplex import joint_fit as simplex
 from lore_jax.parallel.buckets import FitData, UserBucket, features
 from lore_jax.parallel.devices import Devices, on_host, over_shards, place, split, total
 from lore_jax.solvers.interior_point import simplex_estimate
-from lore_jax.solvers.mixture import Mixture, mixture_estimate, one_camp
+from lore_jax.solvers.mixture import Mixture, mixture_estimate, one_component
 from lore_jax.solvers.pair_sums import combine, quadratic_form
 
 _TIE = 1e-6  # nats: settings whose losses are closer than that are equal
@@ -104,22 +104,28 @@ class GaussianPipeline:
     Attributes:
         module: the basis.
         config: how EM runs.
-        camps: numbers of camps, 0, 1, 2, 4, ... ascending; see `FitConfig`.
-        stretches: factors of the fitted rewards, tried without camps; see `FitConfig`.
+        num_components: numbers of components, 0, 1, 2, 4, ... ascending; see `FitConfig`.
+        logit_scales: factors of the fitted rewards, tried without components; see `FitConfig`.
     """
 
     module: nn.Module
     config: population.PopulationConfig
-    camps: tuple[int, ...] = (0,)
-    stretches: tuple[float, ...] = (1.0,)
+    num_components: tuple[int, ...] = (0,)
+    logit_scales: tuple[float, ...] = (1.0,)
 
     @property
     def variants(self) -> list[dict[str, float]]:
-        """The stretches without camps, and the numbers of camps."""
-        first, *more = self.camps
+        """The logit_scales without components, and the numbers of components."""
+        first, *more = self.num_components
         return [
-            *({"camps": first, "stretch": stretch} for stretch in self.stretches),
-            *({"camps": camps, "stretch": self.stretches[0]} for camps in more),
+            *(
+                {"num_components": first, "logit_scale": logit_scale}
+                for logit_scale in self.logit_scales
+            ),
+            *(
+                {"num_components": components, "logit_scale": self.logit_scales[0]}
+                for components in more
+            ),
         ]
 
     def __call__(
@@ -140,47 +146,49 @@ class GaussianPipeline:
                 lambda carry, _: one(carry, data, hyper), state, length=config.steps
             )
         table = population.table_of_rewards(module, state.params, data, hyper)
-        unknown, variances = _unknown_responses(data), population.term_variance(hyper)
+        unknown, variances = _unknown_responses(data), population.item_effect_variance(hyper)
         differences = [features(table, bucket) for bucket in data.buckets]
         priors = self._priors(
-            [self.stretches[0] * of for of in differences],
-            [bucket.weight for bucket in data.buckets],
+            [self.logit_scales[0] * of for of in differences],
+            [bucket.pair_weight for bucket in data.buckets],
         )
         out = []
         for bucket, roles, of_pairs in zip(data.buckets, fold, differences, strict=True):
             news = unknown[bucket.chosen] + unknown[bucket.rejected]
 
             def predict(variant: tuple[Mixture, jax.Array]) -> Prediction:
-                prior, stretch = variant
-                f, terms = stretch * of_pairs, stretch**2 * variances  # noqa: B023
+                prior, logit_scale = variant
+                f, terms = logit_scale * of_pairs, logit_scale**2 * variances  # noqa: B023
                 if len(f) == 1:
                     return _predict(f[0] / jnp.sqrt(1.0 + jnp.pi / 8.0 * news * terms[0]))  # noqa: B023
                 found = mixture_estimate(f[1:], f[0], roles.shots, prior, max_steps=20)  # noqa: B023
                 mean = f[0] + combine(f[1:], found.deviation)
                 moment = found.deviation**2 + jnp.diagonal(found.covariance, axis1=0, axis2=1).T
-                of_terms = terms[0] + jnp.tensordot(terms[1:], moment, 1)
-                variance = quadratic_form(f[1:], found.covariance) + news * of_terms[None]  # noqa: B023
+                of_effects = terms[0] + jnp.tensordot(terms[1:], moment, 1)
+                variance = quadratic_form(f[1:], found.covariance) + news * of_effects[None]  # noqa: B023
                 return _predict(mean / jnp.sqrt(1.0 + jnp.pi / 8.0 * variance))
 
             out.append(
-                jax.lax.map(predict, (priors, jnp.array([v["stretch"] for v in self.variants])))
+                jax.lax.map(predict, (priors, jnp.array([v["logit_scale"] for v in self.variants])))
             )
         return out
 
     def _priors(self, differences: list[jax.Array], weights: list[jax.Array]) -> Mixture:
-        """The prior of deviations for each number of camps, learned from the pairs of the fold's
+        """The prior of deviations for each number of components, learned from the pairs of the fold's
         fit.
         """
         k = len(differences[0]) - 1
-        most = max(self.camps)
+        most = max(self.num_components)
         if not most:
-            return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(self.variants)), one_camp(k))
-        learned = learn_camps(differences, weights, most.bit_length() - 1)
+            return jax.tree.map(
+                lambda leaf: jnp.stack([leaf] * len(self.variants)), one_component(k)
+            )
+        learned = learn_mixture(differences, weights, most.bit_length() - 1)
         chosen = [
-            jax.tree.map(lambda leaf: leaf[camps.bit_length() - 1], learned)
-            if camps
-            else one_camp(k, most)  # noqa: B023
-            for camps in (int(variant["camps"]) for variant in self.variants)
+            jax.tree.map(lambda leaf: leaf[components.bit_length() - 1], learned)
+            if components
+            else one_component(k, most)  # noqa: B023
+            for components in (int(variant["num_components"]) for variant in self.variants)
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *chosen)
 
@@ -249,7 +257,12 @@ def _unknown_responses(data: FitData) -> jax.Array:
     """
     seen = jnp.zeros(data.embeddings.shape[0])
     for bucket in data.buckets:
-        seen = seen.at[bucket.chosen].add(bucket.weight).at[bucket.rejected].add(bucket.weight)
+        seen = (
+            seen.at[bucket.chosen]
+            .add(bucket.pair_weight)
+            .at[bucket.rejected]
+            .add(bucket.pair_weight)
+        )
     return (total(seen) == 0).astype(jnp.float32)
 
 
@@ -258,32 +271,32 @@ def _predict(logit: jax.Array) -> Prediction:
 
 
 def fold_roles(
-    prefs: Preferences, count: int, *, use: Use, unit: Unit, seed: int
+    prefs: Preferences, count: int, *, holdout: Holdout, group_by: GroupBy, seed: int
 ) -> dict[str, np.ndarray]:
     """Which pairs do what in each fold.
 
     Args:
         prefs: the training pairs.
         count: the number of folds.
-        use: what validation mirrors.
-        unit: what the folds must not cut.
+        holdout: what validation mirrors.
+        group_by: what the folds must not cut.
         seed: seed of the folds.
 
     Returns:
         `fit`, `shots` and `test`, float32 `[folds, pairs]`.
 
     Raises:
-        ValueError: there are too few units for the folds.
+        ValueError: there are too few groups for the folds.
     """
-    cuts = folds(prefs, count, use=use, unit=unit, seed=seed)
+    cuts = folds(prefs, count, holdout=holdout, group_by=group_by, seed=seed)
     train, test = (
         np.stack(parts) for parts in zip(*[(cut.train, cut.test) for cut in cuts], strict=True)
     )
     # Keeping the users who are predicted out of the fit as well chose no better on real votes, from
     # less data.
     return {
-        "fit": prefs.weight * train,
-        "shots": prefs.weight * train,
+        "fit": prefs.pair_weight * train,
+        "shots": prefs.pair_weight * train,
         "test": test.astype(np.float32),
     }
 

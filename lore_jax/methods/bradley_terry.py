@@ -34,7 +34,7 @@ class BradleyTerryEstimate(NamedTuple):
 
     Attributes:
         direction: v, `[dim]`.
-        terms: b, the responses' own terms, `[responses]`; 0 for responses in no pair.
+        terms: b, the item effects, `[responses]`; 0 for responses in no pair.
         converged: whether the Newton decrement fell below a thousandth.
         steps: Newton steps taken, int32.
         grad_norm: Euclidean norm of the gradient of the sum at the last step but one.
@@ -48,7 +48,7 @@ class BradleyTerryEstimate(NamedTuple):
 
 
 def bradley_terry(
-    data: FitData, ridge: jax.Array, response_terms: jax.Array, *, max_steps: int = 100
+    data: FitData, ridge: jax.Array, item_effects: jax.Array, *, max_steps: int = 100
 ) -> BradleyTerryEstimate:
     """Ridge Bradley-Terry on one shard's data, in concert with the other shards
     (`sharding.over_shards`).
@@ -56,7 +56,7 @@ def bradley_terry(
     Args:
         data: one shard.
         ridge: the ridge in units of pairs, a traced number.
-        response_terms: c, the size of the responses' own terms; 0 gives plain ridge Bradley-Terry.
+        item_effects: c, the size of the item effects; 0 gives plain ridge Bradley-Terry.
         max_steps: the most Newton steps to take.
 
     Returns:
@@ -74,7 +74,7 @@ def bradley_terry(
         scaled = direction / data.input_scale
         table = (
             jnp.matmul(data.embeddings, scaled, preferred_element_type=jnp.float32)
-            + response_terms * terms
+            + item_effects * terms
         )
         return [table[bucket.chosen] - table[bucket.rejected] for bucket in data.buckets]
 
@@ -93,7 +93,7 @@ def bradley_terry(
     def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
         theta, _, steps, _ = state
         lost = [jax.nn.sigmoid(-margin) for margin in margins(theta)]
-        pull = [bucket.weight * p for bucket, p in zip(data.buckets, lost, strict=True)]
+        pull = [bucket.pair_weight * p for bucket, p in zip(data.buckets, lost, strict=True)]
         gradient = back([-value for value in pull], theta)
         curvature = [value * (1.0 - p) for value, p in zip(pull, lost, strict=True)]
 
@@ -125,7 +125,7 @@ def _dot(left: Any, right: Any) -> jax.Array:
 
 def _largest_move(margins: list[jax.Array], buckets: tuple[UserBucket, ...]) -> jax.Array:
     moves = [
-        jnp.max(jnp.abs(m) * (b.weight > 0), initial=1e-6)
+        jnp.max(jnp.abs(m) * (b.pair_weight > 0), initial=1e-6)
         for m, b in zip(margins, buckets, strict=True)
     ]
     return jnp.max(jnp.stack(moves))

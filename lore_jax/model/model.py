@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lore_jax.model.basis import LinearBasis
-from lore_jax.model.prior import Population, ResponseTerms
+from lore_jax.model.prior import ItemEffects, Population
 
 _ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copied whole
 
@@ -30,7 +30,7 @@ class Model:
         population: the weights of a user about whom nothing is known.
         family: "gaussian" or "simplex" (static).
         temperature: margins are divided by it: 1 for gaussian weights, 100 in the paper (static).
-        terms: the responses' own terms, or None.
+        terms: the item effects, or None.
     """
 
     basis: nn.Module = flax.struct.field(pytree_node=False)
@@ -39,7 +39,7 @@ class Model:
     population: Population
     family: str = flax.struct.field(pytree_node=False)
     temperature: float = flax.struct.field(pytree_node=False, default=1.0)
-    terms: ResponseTerms | None = None
+    terms: ItemEffects | None = None
 
     @property
     def rank(self) -> int:
@@ -62,7 +62,7 @@ class Rewards(NamedTuple):
 
 
 def rewards(model: Model, embeddings: Any) -> Rewards:
-    """The basis applied to a table, once, with the responses' own terms where the fit has seen
+    """The basis applied to a table, once, with the item effects where the fit has seen
     them.
 
     `R(e) / temperature + term of the response`. A response is recognised by its embedding, wherever
@@ -104,7 +104,7 @@ def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _add_terms(table: jax.Array, terms: ResponseTerms, row: jax.Array) -> Rewards:
+def _add_terms(table: jax.Array, terms: ItemEffects, row: jax.Array) -> Rewards:
     known = (row >= 0)[:, None]
     return Rewards(
         table + jnp.where(known, terms.values[row], 0.0),

@@ -20,8 +20,8 @@ class Posterior:
     """What is known of each user's weights after some shots: `w ~ N(weights, covariance)`.
 
     Attributes:
-        weights: the mode, `[users, rank]`, or the mean over camps, where the population falls into
-            camps; the population's mean for a user without shots.
+        weights: the mode, `[users, rank]`, or the mean over components, where the population falls into
+            components; the population's mean for a user without shots.
         covariance: Laplace covariance, `[users, rank, rank]`; zeros in the simplex family, which
             has no prior.
         shots: number of comparisons used, int32 `[users]`.

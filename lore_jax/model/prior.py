@@ -14,7 +14,7 @@ from lore_jax.solvers.mixture import Mixture
 class Population:
     """What holds of a user's weights before the user has said anything: `w = mean + factor d`.
 
-    d has mean 0 and covariance I: it is N(0, I) itself, or, where users fall into camps, a mixture
+    d has mean 0 and covariance I: it is N(0, I) itself, or, where users fall into components, a mixture
         with these moments.
 
     The covariance is kept as a factor because it is singular: the population direction of the
@@ -24,12 +24,12 @@ class Population:
     Attributes:
         mean: mean weights, `[rank]`.
         factor: a factor of the covariance, `[rank, k]`, `k <= rank`.
-        camps: the distribution of d, or None: N(0, I).
+        num_components: the distribution of d, or None: N(0, I).
     """
 
     mean: jax.Array
     factor: jax.Array
-    camps: Mixture | None = None
+    num_components: Mixture | None = None
 
     @property
     def covariance(self) -> jax.Array:
@@ -38,7 +38,7 @@ class Population:
 
 
 @flax.struct.dataclass
-class ResponseTerms:
+class ItemEffects:
     """What the responses of the fit have of their own, beyond what the basis reads in their
     embeddings.
 

@@ -20,12 +20,12 @@ from flax.traverse_util import unflatten_dict
 from lore_jax.model.basis import LinearBasis, MLPBasis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior
-from lore_jax.model.prior import Population, ResponseTerms
+from lore_jax.model.prior import ItemEffects, Population
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.storage.checkpoint.store import CheckpointStore, Restored
 
 _BASES: dict[str, type[nn.Module]] = {basis.__name__: basis for basis in (LinearBasis, MLPBasis)}
-_CAMPS = ("log_share", "centre", "spread")
+_MIXTURE = ("log_share", "centre", "spread")
 _TERMS = ("keys", "values", "variance")
 
 
@@ -69,8 +69,10 @@ def save(
         "temperature": model.temperature,
         "encoder": None if encoder is None else dict(encoder),
     }
-    if model.population.camps is not None:
-        state["camps"] = {name: getattr(model.population.camps, name) for name in _CAMPS}
+    if model.population.mixture is not None:
+        state["num_components"] = {
+            name: getattr(model.population.mixture, name) for name in _MIXTURE
+        }
     if model.terms is not None:
         state["terms"] = {name: getattr(model.terms, name) for name in _TERMS}
     if users is not None:
@@ -115,17 +117,19 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
     _, arrays, extra = _restore(path)
     basis = _make_basis(extra["basis"])
     tree = unflatten_dict(arrays, sep="/")
-    population, camps, terms = jax.tree.map(
-        jnp.asarray, (tree["population"], tree.get("camps"), tree.get("terms"))
+    population, components, terms = jax.tree.map(
+        jnp.asarray, (tree["population"], tree.get("num_components"), tree.get("terms"))
     )
     model = Model(
         basis=basis,
         params=jax.tree.map(jnp.asarray, tree["params"]),
         input_scale=jnp.asarray(tree["input_scale"]),
-        population=Population(**population, camps=None if camps is None else Mixture(**camps)),
+        population=Population(
+            **population, num_components=None if components is None else Mixture(**components)
+        ),
         family=extra["family"],
         temperature=extra["temperature"],
-        terms=None if terms is None else ResponseTerms(**terms),
+        terms=None if terms is None else ItemEffects(**terms),
     )
     if "users" not in tree:
         return model, None

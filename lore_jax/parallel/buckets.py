@@ -31,12 +31,12 @@ class UserBucket:
     Attributes:
         chosen: rows of the preferred responses, int32.
         rejected: rows of the other responses, int32.
-        weight: how much each pair counts, float32; 0 for padding.
+        pair_weight: how much each pair counts, float32; 0 for padding.
     """
 
     chosen: Any
     rejected: Any
-    weight: Any
+    pair_weight: Any
 
 
 @flax.struct.dataclass
@@ -48,8 +48,8 @@ class FitData:
         embeddings: the table, `[responses, dim]`, the same for every shard.
         input_scale: what the basis divides embeddings by.
         buckets: the pairs.
-        totals: None, or, if these are one of several blocks (`blocks.py`), for each bucket the
-            weight of all pairs of each user, in all blocks, divided by the number of blocks,
+        totals: None, or, if these are one of several minibatches (`minibatches.py`), for each bucket the
+            weight of all pairs of each user, in all minibatches, divided by the number of minibatches,
             `[shards, users]`.
     """
 
@@ -128,9 +128,9 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
     layout, buckets = deal(prefs, shards), []
     for number in range(len(layout.ids)):
         pairs = layout.pairs(number)
-        weight = np.where(pairs >= 0, prefs.weight[pairs], np.float32(0.0))
+        pair_weight = np.where(pairs >= 0, prefs.pair_weight[pairs], np.float32(0.0))
         pairs = np.maximum(pairs, 0)
-        buckets.append(UserBucket(prefs.chosen[pairs], prefs.rejected[pairs], weight))
+        buckets.append(UserBucket(prefs.chosen[pairs], prefs.rejected[pairs], pair_weight))
     return tuple(buckets), layout
 
 

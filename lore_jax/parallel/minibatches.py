@@ -1,17 +1,17 @@
-"""Blocks: the table cut into parts that no pair crosses, for fits that take a step on every part.
+"""Mini-batches: the table cut into parts that no pair crosses, for fits that take a step on every part.
 
 A pair ties its two responses together. Responses tied by any chain of pairs form a component (the
 replies to a prompt; a whole conversation, if everybody in it judges the same statements), and a
-block is a run of components in the order of the table, so that it need not be copied. Where texts
-stand in the order of the users who judged them, such a block would hold all pairs of a few users:
+minibatch is a run of components in the order of the table, so that it need not be copied. Where texts
+stand in the order of the users who judged them, such a minibatch would hold all pairs of a few users:
 its gradient would be theirs, and everybody else's places in it padding. Components are then dealt
-at random. A step on one block reads the block's rows and nothing else: an epoch, one step on every
-block, passes over the table as often as a single step on all of it. A block small enough stays in a
+at random. A step on one minibatch reads the minibatch's rows and nothing else: an epoch, one step on every
+minibatch, passes over the table as often as a single step on all of it. A minibatch small enough stays in a
 processor's cache between the two products of a step, and a table too large for a device's memory
-passes through it block by block.
+passes through it minibatch by minibatch.
 
-Users keep the places that `layout.py` gave them: a block is the same buckets of the same users with
-fewer shots. All blocks have the same shapes, hence one compiled program.
+Users keep the places that `layout.py` gave them: a minibatch is the same buckets of the same users with
+fewer shots. All minibatches have the same shapes, hence one compiled program.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ _USERS_LOOKED_AT = 100
 _CROWDED = (
     0.5  # the part of the crowding that dealing must get below to be worth a copy of the table
 )
-_WASTE = 1.5  # times the rows in use: the most that blocks may read to spare the table a copy
+_WASTE = 1.5  # times the rows in use: the most that minibatches may read to spare the table a copy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Block:
+class Minibatch:
     """A part of the table and all pairs within it, on the host.
 
     Attributes:
         rows: its rows of the table: a slice, so that nothing is copied, or row numbers int32
-            `[rows]` where the rows of blocks lie between each other.
-        buckets: its pairs, `[shards, shots, users]`, rows counted within the block.
+            `[rows]` where the rows of minibatches lie between each other.
+        buckets: its pairs, `[shards, shots, users]`, rows counted within the minibatch.
     """
 
     rows: Any
     buckets: tuple[UserBucket, ...]
 
 
-def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
-    """Cuts the table into blocks of about equally many rows: runs of it, or components dealt at
+def assign_minibatches(prefs: Preferences, count: int) -> np.ndarray:
+    """Cuts the table into minibatches of about equally many rows: runs of it, or components dealt at
     random.
 
     Args:
         prefs: the pairs.
-        count: the most blocks to make; there are fewer where pairs tie many responses together.
+        count: the most minibatches to make; there are fewer where pairs tie many responses together.
 
     Returns:
-        The block of each response, int32 `[responses]`, -1 for responses in no pair; no number is
+        The minibatch of each response, int32 `[responses]`, -1 for responses in no pair; no number is
         left out. The same on every call.
 
     Example:
-        >>> assign_blocks(prefs, 40).max()
+        >>> assign_minibatches(prefs, 40).max()
         39
     """
     # Each tie once: many users judge the same two responses.
@@ -88,17 +88,17 @@ def assign_blocks(prefs: Preferences, count: int) -> np.ndarray:
 
 
 def _cut(order: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
-    """The block of each component: blocks end where the rows counted so far pass a multiple of a
+    """The minibatch of each component: minibatches end where the rows counted so far pass a multiple of a
     share.
     """
     middle = np.cumsum(rows[order]) - rows[order] / 2
-    block = np.empty(len(rows), np.int64)
-    block[order] = middle * count // rows.sum()
-    return np.unique(block, return_inverse=True)[1]
+    minibatch = np.empty(len(rows), np.int64)
+    minibatch[order] = middle * count // rows.sum()
+    return np.unique(minibatch, return_inverse=True)[1]
 
 
-def _crowding(prefs: Preferences, block: np.ndarray) -> float:
-    """`sum_b n_b^2`, `n_b` a user's pairs in block b, on average over some users: least where pairs
+def _crowding(prefs: Preferences, minibatch: np.ndarray) -> float:
+    """`sum_b n_b^2`, `n_b` a user's pairs in minibatch b, on average over some users: least where pairs
     are spread evenly.
     """
     count = prefs.pairs_per_user()
@@ -106,34 +106,36 @@ def _crowding(prefs: Preferences, block: np.ndarray) -> float:
         np.unique(np.linspace(0, prefs.num_users - 1, _USERS_LOOKED_AT, dtype=np.int64)),
         np.cumsum(count),
     )
-    in_blocks = [
-        np.bincount(block[prefs.chosen[ends[user] - count[user] : ends[user]]]) for user in some
+    in_minibatches = [
+        np.bincount(minibatch[prefs.chosen[ends[user] - count[user] : ends[user]]]) for user in some
     ]
-    return float(np.mean([np.sum(own.astype(np.float64) ** 2) for own in in_blocks]))
+    return float(np.mean([np.sum(own.astype(np.float64) ** 2) for own in in_minibatches]))
 
 
-def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> Iterator[Block]:
-    """Lays the pairs out block by block.
+def lay_out_minibatches(
+    prefs: Preferences, layout: Layout, minibatch: np.ndarray
+) -> Iterator[Minibatch]:
+    """Lays the pairs out minibatch by minibatch.
 
     Args:
         prefs: the pairs to fit.
         layout: where their users live.
-        block: the block of each response, from `assign_blocks`.
+        minibatch: the minibatch of each response, from `assign_minibatches`.
 
     Returns:
-        The blocks, all of the same shapes, each made when it is asked for.
+        The minibatches, all of the same shapes, each made when it is asked for.
 
     Example:
-        >>> for one in lay_out_blocks(prefs, layout, assign_blocks(prefs, 40)):
+        >>> for one in lay_out_minibatches(prefs, layout, assign_minibatches(prefs, 40)):
         ...     buckets = one.buckets
     """
-    rows, place = _rows_of(block)
-    # Pairs by user and, within a user, by block: those of user u in block b are `order[first[u, b]
+    rows, place = _rows_of(minibatch)
+    # Pairs by user and, within a user, by minibatch: those of user u in minibatch b are `order[first[u, b]
     # :][: count[u, b]]`.
     order = np.empty(prefs.num_pairs, np.int32)
     count = np.zeros(prefs.num_users * len(rows), np.int32)
     for part in _parts(prefs):
-        cell = block[prefs.chosen[part]] + len(rows) * prefs.user[part].astype(np.int64)
+        cell = minibatch[prefs.chosen[part]] + len(rows) * prefs.user[part].astype(np.int64)
         order[part] = part.start + np.argsort(cell, kind="stable")
         low = int(prefs.user[part.start]) * len(rows)
         of_part = np.bincount(cell - low)
@@ -145,14 +147,14 @@ def lay_out_blocks(prefs: Preferences, layout: Layout, block: np.ndarray) -> Ite
         ahead = np.arange(count[ids[ids >= 0]].max())[:, None]
         inside = ahead < np.where(ids >= 0, count[ids, number], 0)[:, None]
         pairs = order[np.where(inside, first[ids, number][:, None] + ahead, 0)]
-        weight = np.where(inside, prefs.weight[pairs], np.float32(0.0))
+        pair_weight = np.where(inside, prefs.pair_weight[pairs], np.float32(0.0))
         chosen, rejected = (
             np.where(inside, place[side[pairs]], 0) for side in (prefs.chosen, prefs.rejected)
         )
-        return UserBucket(chosen, rejected, weight)
+        return UserBucket(chosen, rejected, pair_weight)
 
     return (
-        Block(part, tuple(bucket(number, ids) for ids in layout.ids))
+        Minibatch(part, tuple(bucket(number, ids) for ids in layout.ids))
         for number, part in enumerate(rows)
     )
 
@@ -169,13 +171,13 @@ def _parts(prefs: Preferences) -> Iterator[slice]:
         start = stop
 
 
-def _rows_of(block: np.ndarray) -> tuple[list[Any], np.ndarray]:
-    """The rows of each block, equally many, and where each response stands in its block,
+def _rows_of(minibatch: np.ndarray) -> tuple[list[Any], np.ndarray]:
+    """The rows of each minibatch, equally many, and where each response stands in its minibatch,
     `[responses]`.
     """
-    responses = len(block)
-    used = np.argsort(block, kind="stable")[np.sum(block < 0) :]
-    size = np.bincount(block[used])
+    responses = len(minibatch)
+    used = np.argsort(minibatch, kind="stable")[np.sum(minibatch < 0) :]
+    size = np.bincount(minibatch[used])
     ends = np.cumsum(size)
     low, high = np.minimum.reduceat(used, ends - size), np.maximum.reduceat(used, ends - size) + 1
     length = int((high - low).max())
@@ -183,7 +185,7 @@ def _rows_of(block: np.ndarray) -> tuple[list[Any], np.ndarray]:
     # many rows for nothing.
     if length * len(size) <= _WASTE * len(used):
         start = np.minimum(low, responses - length)
-        place = np.where(block >= 0, np.arange(responses) - start[block], 0)
+        place = np.where(minibatch >= 0, np.arange(responses) - start[minibatch], 0)
         return [slice(int(first), int(first) + length) for first in start], place.astype(
             _index_type(length)
         )
@@ -196,28 +198,28 @@ def _rows_of(block: np.ndarray) -> tuple[list[Any], np.ndarray]:
 
 
 def _index_type(rows: int) -> Any:
-    """Rows of a block are numbered in two bytes if they can be: of millions of pairs the numbers
+    """Rows of a minibatch are numbered in two bytes if they can be: of millions of pairs the numbers
     are the largest part.
     """
     return np.int16 if rows <= np.iinfo(np.int16).max else np.int32
 
 
-class PlacedBlocks:
-    """The blocks of a joint fit (`blocks.py`), on devices or on their way there.
+class PlacedMinibatches:
+    """The minibatches of a joint fit (`minibatches.py`), on devices or on their way there.
 
     A table that fits stays on the devices. One that does not passes through them: while a step
-    works on one block the next one is sent.
+    works on one minibatch the next one is sent.
 
     Args:
         prefs: the pairs to fit.
         input_scale: what the basis divides embeddings by.
         devices: where to.
-        count: the most blocks to make.
+        count: the most minibatches to make.
         resident: whether the table stays; None: if the device has room.
 
     Example:
-        >>> blocks = PlacedBlocks(prefs, 1.0, jax.devices(), 40)
-        >>> for data in blocks.in_turn(range(len(blocks))):
+        >>> minibatches = PlacedMinibatches(prefs, 1.0, jax.devices(), 40)
+        >>> for data in minibatches.in_turn(range(len(minibatches))):
         ...     state, info = step(state, data, hyper)
     """
 
@@ -235,32 +237,32 @@ class PlacedBlocks:
         if isinstance(self._table, jax.Array) and on_one_cpu(self._table):
             # The same memory, of which NumPy takes runs as they are, and rows sooner.
             self._table = np.asarray(self._table)
-        block = assign_blocks(prefs, count)
-        self._count = int(block.max()) + 1
+        minibatch = assign_minibatches(prefs, count)
+        self._count = int(minibatch.max()) + 1
         of_user = prefs.weight_per_user() / self._count
         totals = self.layout.spread(of_user.astype(np.float32))
         self._totals = tuple(split(leaf, devices) for leaf in totals)
         self._input_scale = replicate(np.float32(input_scale), devices)
         resident = _has_room(devices, prefs.embeddings.nbytes) if resident is None else resident
-        blocks = lay_out_blocks(prefs, self.layout, block)
+        minibatches = lay_out_minibatches(prefs, self.layout, minibatch)
         self._placed = (
-            [self._place(one) for one in blocks] if resident else None
+            [self._place(one) for one in minibatches] if resident else None
         )  # none stays on the host as well
-        self._blocks = list(blocks)
+        self._minibatches = list(minibatches)
 
     def __len__(self) -> int:
         return self._count
 
-    def _place(self, block: Block) -> FitData:
+    def _place(self, minibatch: Minibatch) -> FitData:
         return FitData(
-            embeddings=replicate(self._table[block.rows], self._devices),
+            embeddings=replicate(self._table[minibatch.rows], self._devices),
             input_scale=self._input_scale,
-            buckets=jax.tree.map(lambda leaf: split(leaf, self._devices), block.buckets),
+            buckets=jax.tree.map(lambda leaf: split(leaf, self._devices), minibatch.buckets),
             totals=self._totals,
         )
 
     def in_turn(self, numbers: Iterable[int]) -> Iterator[FitData]:
-        """The blocks of the given numbers, each on its devices by the time it is needed."""
+        """The minibatches of the given numbers, each on its devices by the time it is needed."""
         if self._placed is not None:
             yield from (self._placed[number] for number in numbers)
             return
@@ -268,7 +270,7 @@ class PlacedBlocks:
         for number in numbers:
             current, ahead = (
                 ahead,
-                self._place(self._blocks[number]),
+                self._place(self._minibatches[number]),
             )  # placing returns at once, the transfer goes on
             if current is not None:
                 yield current

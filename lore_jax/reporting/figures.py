@@ -16,12 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lore_jax.data.splits import Holdout
 from lore_jax.evaluation.calibration import pool
 from lore_jax.evaluation.conclusion import average, difference
-from lore_jax.evaluation.evaluate import OTHER_USER, SHUFFLED_USERS
+from lore_jax.evaluation.evaluate import MISMATCHED_USER, PERMUTED_USERS
 from lore_jax.evaluation.metrics import Interval
 from lore_jax.evaluation.results import Results, select
-from lore_jax.reporting.tables import is_personal
+from lore_jax.reporting.tables import is_personal, items_label
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; the lines differ in markers
 # too.
@@ -33,8 +34,8 @@ _PANEL = (
     4.6,
 )  # inches of a figure of one panel, its legend below: readable on a telephone too
 _DRAWN_BINS = 10  # of a reliability diagram; the error is measured with more
-_STYLE_OF_CONTROL = {OTHER_USER: (0, (1, 1.5)), SHUFFLED_USERS: (0, (4, 2))}
-_LABEL_OF_CONTROL = {OTHER_USER: "another user's weights", SHUFFLED_USERS: "users shuffled"}
+_STYLE_OF_CONTROL = {MISMATCHED_USER: (0, (1, 1.5)), PERMUTED_USERS: (0, (4, 2))}
+_LABEL_OF_CONTROL = {MISMATCHED_USER: "another user's weights", PERMUTED_USERS: "users shuffled"}
 
 
 def save_figures(
@@ -53,7 +54,7 @@ def save_figures(
         note: said under each figure, for instance where the pairs come from.
 
     Returns:
-        The files written: `shots-UNITS.png`, `reliability-UNITS.png`, and `users-DATA.png` where
+        The files written: `shots-ITEMS.png`, `reliability-ITEMS.png`, and `users-DATA.png` where
             users differ.
 
     Raises:
@@ -62,9 +63,13 @@ def save_figures(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Figure] = {}
-    for units in dict.fromkeys(row["units"] for row in select(results, users="unseen")):
-        drawn[f"shots-{units}"] = shots_figure(results, units=units, methods=methods)
-        drawn[f"reliability-{units}"] = reliability_figure(results, units=units, methods=methods)
+    for items in dict.fromkeys(row["items"] for row in select(results, users="unseen")):
+        drawn[f"shots-{items.replace(' ', '-')}"] = shots_figure(
+            results, items=items, methods=methods
+        )
+        drawn[f"reliability-{items.replace(' ', '-')}"] = reliability_figure(
+            results, items=items, methods=methods
+        )
     for data, described in results.get("axes", {}).items():
         if described["axes"]:
             drawn[f"users-{data}" if data else "users"] = users_figure(described, data)
@@ -81,7 +86,7 @@ def save_figures(
 def shots_figure(
     results: Results,
     *,
-    units: str = "unseen",
+    items: Holdout = "new items",
     methods: Sequence[str] | None = None,
     panels: Sequence[Panel] = ("accuracy", "gained"),
 ) -> Figure:
@@ -93,7 +98,7 @@ def shots_figure(
 
     Args:
         results: from `make_results` or `read_results`.
-        units: "unseen" or "seen".
+        items: "new items" or "known items".
         methods: which to draw; None: all.
         panels: accuracy, what is gained, or both side by side.
 
@@ -113,13 +118,13 @@ def shots_figure(
     for i, method in enumerate(methods or _methods(results)):
         personal = is_personal(results, method)
         for control in (None, *_STYLE_OF_CONTROL) if personal else (None,):
-            cell: dict[str, Any] = {
+            condition: dict[str, Any] = {
                 "method": method,
                 "control": control,
                 "users": "unseen",
-                "units": units,
+                "items": items,
             }
-            shots = sorted({row["shots"] or 0 for row in select(results, **cell)})
+            shots = sorted({row["shots"] or 0 for row in select(results, **condition)})
             if not shots:
                 continue
             ticks |= set(shots)
@@ -133,12 +138,16 @@ def shots_figure(
                 style["linestyle"] = (0, (5, 2))
             label = method if control is None else f"{method}, {_LABEL_OF_CONTROL[control]}"
             if left is not None:
-                found = [average(results, {**cell, "shots": count}).interval() for count in shots]
+                found = [
+                    average(results, {**condition, "shots": count}).interval() for count in shots
+                ]
                 _band(left, shots, found, label, shade=control is None and personal, **style)
-            if right is not None and personal and control != SHUFFLED_USERS:
-                nobody = {**cell, "control": None, "shots": 0}
+            if right is not None and personal and control != PERMUTED_USERS:
+                nobody = {**condition, "control": None, "shots": 0}
                 gained = [
-                    difference(results, {**cell, "shots": n}, nobody).interval() for n in shots if n
+                    difference(results, {**condition, "shots": n}, nobody).interval()
+                    for n in shots
+                    if n
                 ]
                 found = [Interval(0.0, 0.0, 0.0), *gained]
                 _band(
@@ -158,7 +167,9 @@ def shots_figure(
     if right is not None:
         right.set_ylabel("gained over 0 shots of the same method, points")
     if both:
-        figure.suptitle(f"Unseen users, {units} {_units(results)}", x=0.01, ha="left", fontsize=11)
+        figure.suptitle(
+            f"Unseen users, {items_label(items, results)}", x=0.01, ha="left", fontsize=11
+        )
     handles, labels = next(iter(axes.values())).get_legend_handles_labels()
     figure.legend(
         handles,
@@ -189,7 +200,7 @@ def _band(
 def reliability_figure(
     results: Results,
     *,
-    units: str = "unseen",
+    items: Holdout = "new items",
     shots: int = 20,
     methods: Sequence[str] | None = None,
 ) -> Figure:
@@ -198,7 +209,7 @@ def reliability_figure(
 
     Args:
         results: from `make_results` or `read_results`.
-        units: "unseen" or "seen".
+        items: "new items" or "known items".
         shots: after how many shots; the nearest number that the results have is taken.
         methods: which to draw; None: all.
 
@@ -209,14 +220,14 @@ def reliability_figure(
     Example:
         >>> reliability_figure(read_results("run/results.json"), shots=10).savefig("reliability.png")
     """
-    counts = sorted({row["shots"] or 0 for row in select(results, users="unseen", units=units)})
+    counts = sorted({row["shots"] or 0 for row in select(results, users="unseen", items=items)})
     shots = min(counts, key=lambda count: abs(count - shots))
     figure = Figure(figsize=(_PANEL[0], 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([50, 100], [50, 100], color="#999999", linewidth=1, label="perfectly calibrated")
     for i, method in enumerate(methods or _methods(results)):
         rows = select(
-            results, method=method, control=None, users="unseen", units=units, shots=shots
+            results, method=method, control=None, users="unseen", items=items, shots=shots
         )
         counted = [row["calibration"] for row in rows]
         if not rows or not len((found := pool(counted, bins=_DRAWN_BINS)).count):
@@ -244,7 +255,7 @@ def reliability_figure(
         below.stairs(100 * density / density.sum(), edges, color=_colour(i), linewidth=1.2)
     above.set_ylabel("accuracy, %")
     above.set_title(
-        f"Unseen users, {units} {_units(results)}, {shots} shots", loc="left", fontsize=11
+        f"Unseen users, {items_label(items, results)}, {shots} shots", loc="left", fontsize=11
     )
     handles, labels = above.get_legend_handles_labels()
     figure.legend(
@@ -356,7 +367,3 @@ def _methods(results: Results) -> list[str]:
 
 def _colour(i: int) -> str:
     return _COLOURS[i % len(_COLOURS)]
-
-
-def _units(results: Results) -> str:
-    return results["splits"][0]["unit"] + "s"

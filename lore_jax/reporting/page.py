@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from lore_jax.evaluation.conclusion import verdict
+from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.diagnostics import collapse_lines
-from lore_jax.evaluation.evaluate import OTHER_USER, SHUFFLED_USERS, Row
+from lore_jax.evaluation.evaluate import MISMATCHED_USER, PERMUTED_USERS, Row
 from lore_jax.evaluation.results import Results, select
 from lore_jax.reporting.figures import Panel, inline, reliability_figure, shots_figure, users_figure
 from lore_jax.reporting.style import POLICY, STYLE
@@ -24,6 +24,7 @@ from lore_jax.reporting.tables import (
     Fields,
     four_way_columns,
     is_personal,
+    items_label,
     measures_cells,
     method_lines,
     shots_columns,
@@ -94,39 +95,35 @@ def _main_method(results: Results) -> str:
     return next((method for method in (family, *personal) if method in methods), methods[0])
 
 
-def _unit(results: Results) -> str:
-    return results["splits"][0]["unit"] + "s"
-
-
 def _cells(results: Results, main: str, shots: int) -> list[tuple[str, str, int | None]]:
-    """Users, units and shots of what can be tested, the hardest question first."""
+    """Users, items and shots of what can be tested, the hardest question first."""
     out = []
     for users, after in (("unseen", shots), ("seen", None)):
-        for units in ("unseen", "seen"):
-            about: Fields = {"method": main, "users": users, "units": units}
-            if select(results, **about, shots=after, control=OTHER_USER) and select(
+        for items in ("new items", "known items"):
+            about: Fields = {"method": main, "users": users, "items": items}
+            if select(results, **about, shots=after, control=MISMATCHED_USER) and select(
                 results, **about, shots=0
             ):
-                out.append((users, units, after))
+                out.append((users, items, after))
     return out
 
 
 def _head(results: Results, main: str, names: str, note: str, shots: int) -> list[str]:
-    cells = _cells(results, main, shots)
-    said = [(verdict(results, main, users=u, units=v, shots=n), u, v) for u, v, n in cells]
+    conditions = _cells(results, main, shots)
+    said = [(conclude(results, main, users=u, items=v, shots=n), u, v) for u, v, n in conditions]
     if any(users == "unseen" for _, users, _ in said):  # new users are what personalising is for
         said = [entry for entry in said if entry[1] == "unseen"]
     out = [f"<header><p class='names'>{escape(names)}</p>"]
-    for i, (of, users, units) in enumerate(said):
+    for i, (of, users, items) in enumerate(said):
         kind = f"sentence {'yes' if of['helps'] else 'no'}" if i == 0 else "also"
-        who = f"{users.capitalize()} users, {units} {_unit(results)}"
+        who = f"{users.capitalize()} users, {items_label(items, results)}"
         out.append(f"<p class='who'>{who}</p><p class='{kind}'>{escape(of['sentence'])}.</p>")
     if note:
         out.append(f"<p class='note'>{escape(note)}</p>")
     out.append("</header>")
     if said:
-        of, users, units = said[0]
-        about: Fields = {"method": main, "users": users, "units": units, "control": None}
+        of, users, items = said[0]
+        about: Fields = {"method": main, "users": users, "items": items, "control": None}
         now, before = (
             _percents(select(results, **about, shots=count)) for count in (of["shots"], 0)
         )
@@ -139,7 +136,9 @@ def _head(results: Results, main: str, names: str, note: str, shots: int) -> lis
                 f"after {when}; {before['accuracy']} without",
             ),
             _card(
-                "worst tenth of the users", now["worst_tenth"], f"{before['worst_tenth']} without"
+                "bottom decile of the users",
+                now["bottom_decile"],
+                f"{before['bottom_decile']} without",
             ),
             *(
                 _card(
@@ -156,7 +155,7 @@ def _head(results: Results, main: str, names: str, note: str, shots: int) -> lis
 
 def _percents(rows: Sequence[Row]) -> dict[str, str]:
     mean = {
-        name: float(np.mean([row[name] for row in rows])) for name in ("accuracy", "worst_tenth")
+        name: float(np.mean([row[name] for row in rows])) for name in ("accuracy", "bottom_decile")
     }
     return {name: f"{100 * value:.1f}\u00a0%" for name, value in mean.items()}
 
@@ -168,8 +167,8 @@ def _card(label: str, value: str, more: str) -> str:
 def _accuracy(results: Results, main: str, shots: int) -> list[str]:
     lines = method_lines(results)
     told = {
-        OTHER_USER: "each user scored with another user's weights",
-        SHUFFLED_USERS: "everything with users shuffled",
+        MISMATCHED_USER: "each user scored with another user's weights",
+        PERMUTED_USERS: "everything with users shuffled",
     }
     present = [text for control, text in told.items() if select(results, control=control)]
     controls = f" Controls: {'; '.join(present)}." if present else ""
@@ -180,16 +179,18 @@ def _accuracy(results: Results, main: str, shots: int) -> list[str]:
         f"<p>Percent of the test pairs, averaged over users, with 95 % intervals over users and splits.{controls}</p>",
         _table(table_cells(results, lines, columns), main),
     ]
-    for units in ("unseen", "seen"):
-        cell: Fields = {"users": "unseen", "units": units, "shots": shots}
-        if select(results, **cell):
-            title = f"Everything measured: unseen users, {units} {_unit(results)}, {shots} shots"
+    for items in ("new items", "known items"):
+        condition: Fields = {"users": "unseen", "items": items, "shots": shots}
+        if select(results, **condition):
+            title = (
+                f"Everything measured: unseen users, {items_label(items, results)}, {shots} shots"
+            )
             out += [f"<details><summary>{title}</summary>"]
             out += [
                 "<p>Better and worse off: users for whom the method is right significantly more, or less, often than "
                 "without their shots (sign test at 2.5 %). Calibration: expected error of all pairs together, and beside it "
                 "what a perfectly calibrated method with the same confidences would score.</p>",
-                _table(measures_cells(results, lines, cell), main),
+                _table(measures_cells(results, lines, condition), main),
                 "</details>",
             ]
     return [*out, "</section>"]
@@ -197,15 +198,15 @@ def _accuracy(results: Results, main: str, shots: int) -> list[str]:
 
 def _curves(results: Results) -> list[str]:
     out = []
-    for units in ("unseen", "seen"):
-        columns = shots_columns(results, units=units)
+    for items in ("new items", "known items"):
+        columns = shots_columns(results, items=items)
         if len(columns) < 2:
             continue
         out.append(
-            f"<section><h2>New users after some shots: {units} {_unit(results)}</h2><div class='figures'>"
+            f"<section><h2>New users after some shots: {items_label(items, results)}</h2><div class='figures'>"
         )
         for panel, what in _PANELS.items():
-            uri = inline(shots_figure(results, units=units, panels=[panel]))
+            uri = inline(shots_figure(results, items=items, panels=[panel]))
             out.append(_figure(uri, f"{what}; band: 95 % interval."))
         out += ["</div><details><summary>The same as a table</summary>"]
         out += [
@@ -216,15 +217,19 @@ def _curves(results: Results) -> list[str]:
 
 
 def _calibration(results: Results, shots: int) -> list[str]:
-    drawn = [units for units in ("unseen", "seen") if select(results, users="unseen", units=units)]
+    drawn = [
+        items
+        for items in ("new items", "known items")
+        if select(results, users="unseen", items=items)
+    ]
     if not drawn:
         return []
     figures = [
         _figure(
-            inline(reliability_figure(results, units=units, shots=shots)),
-            f"Unseen users, {units} {_unit(results)}.",
+            inline(reliability_figure(results, items=items, shots=shots)),
+            f"Unseen users, {items_label(items, results)}.",
         )
-        for units in drawn
+        for items in drawn
     ]
     return [
         "<section><h2>Are the probabilities true?</h2>",
@@ -362,7 +367,7 @@ def _facts(results: Results) -> list[str]:
             for name, count in (entry.get("dropped") or {}).items()
         )
         who = [f"{len(entry['users'].get(users, [])):,}" for users in ("seen", "unseen")]
-        tested = " and ".join(entry["units"]) + f" {entry['unit']}s"
+        tested = " and ".join(entry["items"])
         rows.append(
             [entry["data"] or "", str(entry["split"]), tested, *who, dropped, entry["digest"][:12]]
         )
@@ -396,8 +401,8 @@ def _figure(uri: str, caption: str) -> str:
     return f"<figure><img src='{uri}' alt='{escape(caption)}'><figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _table(cells: Cells, main: str) -> str:
-    head, *body = cells
+def _table(conditions: Cells, main: str) -> str:
+    head, *body = conditions
     out = [
         "<div class='scroll'><table><thead><tr>",
         *(f"<th>{escape(label)}</th>" for label in head),

@@ -1,4 +1,4 @@
-"""Tables of results: methods and controls down, cells or shots across, every mean with its
+"""Tables of results: methods and controls down, conditions or shots across, every mean with its
 interval; in Markdown.
 """
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from lore_jax.data.splits import Holdout
 from lore_jax.evaluation.calibration import pool
 from lore_jax.evaluation.conclusion import average
-from lore_jax.evaluation.evaluate import OTHER_USER, SHUFFLED_USERS
+from lore_jax.evaluation.evaluate import MISMATCHED_USER, PERMUTED_USERS
 from lore_jax.evaluation.metrics import Interval
 from lore_jax.evaluation.results import Results, select
 
-_MEASURES = ("accuracy", "worst_tenth", "log_loss", "brier")
+_MEASURES = ("accuracy", "bottom_decile", "log_loss", "brier")
 _COUNTS = ("better", "worse")
 
 Fields = Mapping[str, Any]
@@ -37,13 +38,13 @@ def table(
     return markdown(table_cells(results, lines, columns, metric=metric))
 
 
-def measures(results: Results, lines: Mapping[str, Fields], cell: Fields) -> str:
+def measures(results: Results, lines: Mapping[str, Fields], condition: Fields) -> str:
     """The same as `measures_cells`, in Markdown.
 
     Example:
-        >>> print(measures(results, method_lines(results), {"users": "unseen", "units": "unseen", "shots": 20}))
+        >>> print(measures(results, method_lines(results), {"users": "unseen", "items": "new items", "shots": 20}))
     """
-    return markdown(measures_cells(results, lines, cell))
+    return markdown(measures_cells(results, lines, condition))
 
 
 def table_cells(
@@ -63,26 +64,26 @@ def table_cells(
         metric: "accuracy" (shown in points), "log_loss" (in nats) or "brier".
 
     Returns:
-        The cells, the head first; a cell without rows is empty, and lines without any are left out.
+        The conditions, the head first; a condition without rows is empty, and lines without any are left out.
     """
     head = ["", *columns]
     body = []
     for label, line in lines.items():
-        cells = []
+        conditions = []
         for column in columns.values():
             where = {**column, **line}
-            cells.append(
+            conditions.append(
                 show(average(results, where, metric=metric).interval(), metric)
                 if select(results, **where)
                 else ""
             )
-        if any(cells):
-            body.append([label, *cells])
+        if any(conditions):
+            body.append([label, *conditions])
     return [head, *body]
 
 
-def measures_cells(results: Results, lines: Mapping[str, Fields], cell: Fields) -> Cells:
-    """A table of everything that is measured on one cell, averaged over splits and data sets.
+def measures_cells(results: Results, lines: Mapping[str, Fields], condition: Fields) -> Cells:
+    """A table of everything that is measured on one condition, averaged over splits and data sets.
 
     Calibration is that of all pairs together; beside the error stands what a perfectly calibrated
     method with the same confidences would score. Users who are better or worse off are counted by a
@@ -92,16 +93,16 @@ def measures_cells(results: Results, lines: Mapping[str, Fields], cell: Fields) 
     Args:
         results: from `make_results` or `read_results`.
         lines: labels to the fields that a line's rows have.
-        cell: fields of the rows wanted: users, units, shots.
+        condition: fields of the rows wanted: users, items, shots.
 
     Returns:
-        The cells, the head first, without lines that have no rows.
+        The conditions, the head first, without lines that have no rows.
     """
     out = [
         [
             "",
             "accuracy, %",
-            "worst tenth, %",
+            "bottom decile, %",
             "log loss, nats",
             "Brier",
             "calibration error (floor)",
@@ -110,7 +111,7 @@ def measures_cells(results: Results, lines: Mapping[str, Fields], cell: Fields) 
         ]
     ]
     for label, line in lines.items():
-        rows = select(results, **{**cell, **line})
+        rows = select(results, **{**condition, **line})
         if not rows:
             continue
         mean = {name: float(np.mean([row[name] for row in rows])) for name in _MEASURES}
@@ -123,7 +124,7 @@ def measures_cells(results: Results, lines: Mapping[str, Fields], cell: Fields) 
             [
                 label,
                 f"{100 * mean['accuracy']:.1f}",
-                f"{100 * mean['worst_tenth']:.1f}",
+                f"{100 * mean['bottom_decile']:.1f}",
                 f"{mean['log_loss']:.3f}",
                 f"{mean['brier']:.3f}",
                 f"{calibration.error:.3f} ({calibration.floor:.3f})",
@@ -137,7 +138,9 @@ def markdown(rows: Cells) -> str:
     """Rows of text as an aligned Markdown table, the first one its head."""
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
     text = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(condition.ljust(width) for condition, width in zip(row, widths, strict=True))
+        + " |"
         for row in rows
     ]
     return "\n".join(
@@ -173,8 +176,8 @@ def method_lines(results: Results, methods: Sequence[str] | None = None) -> dict
         lines[method] = own
         controls = dict.fromkeys(row["control"] for row in select(results, method=method))
         for control, label in (
-            (OTHER_USER, "another user's weights"),
-            (SHUFFLED_USERS, "users shuffled"),
+            (MISMATCHED_USER, "another user's weights"),
+            (PERMUTED_USERS, "users shuffled"),
         ):
             if control in controls and is_personal(results, method):
                 lines[f"{method}, {label}"] = {"method": method, "control": control}
@@ -193,34 +196,38 @@ def is_personal(results: Results, method: str) -> bool:
 
 
 def _cell(row: Any) -> tuple[Any, ...]:
-    return row["data"], row["split"], row["users"], row["units"]
+    return row["data"], row["split"], row["users"], row["items"]
 
 
 def four_way_columns(results: Results, *, shots: int = 20) -> dict[str, Fields]:
     """Columns of the four-way table: seen users with all their pairs, unseen users after some
     shots.
     """
-    unit = results["splits"][0]["unit"]
     columns: dict[str, Fields] = {}
     for users in ("seen", "unseen"):
-        for units in ("seen", "unseen"):
-            if select(results, users=users, units=units):
+        for items in ("known items", "new items"):
+            if select(results, users=users, items=items):
                 label = (
                     f"{users} users"
                     + (f" ({shots} shots)" if users == "unseen" else "")
-                    + f", {units} {unit}s"
+                    + f", {items_label(items, results)}"
                 )
                 columns[label] = {
                     "users": users,
-                    "units": units,
+                    "items": items,
                     "shots": shots if users == "unseen" else None,
                 }
     return columns
 
 
-def shots_columns(results: Results, *, units: str = "unseen") -> dict[str, Fields]:
+def items_label(items: Holdout, results: Results) -> str:
+    """What the items are: "new prompts", "known responses"."""
+    return items.replace("item", results["splits"][0]["group_by"])
+
+
+def shots_columns(results: Results, *, items: Holdout = "new items") -> dict[str, Fields]:
     """Columns of unseen users after each number of shots."""
-    counts = sorted({row["shots"] or 0 for row in select(results, users="unseen", units=units)})
+    counts = sorted({row["shots"] or 0 for row in select(results, users="unseen", items=items)})
     return {
-        f"{count} shots": {"users": "unseen", "units": units, "shots": count} for count in counts
+        f"{count} shots": {"users": "unseen", "items": items, "shots": count} for count in counts
     }

@@ -6,7 +6,7 @@ import dataclasses
 
 from lore_jax.fitting.config import FitConfig
 from lore_jax.parallel.devices import Mapping
-from lore_jax.data.splits import Use
+from lore_jax.data.splits import Holdout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,10 +16,10 @@ class SplitConfig:
     Attributes:
         everything: fit all pairs of all users; nothing is kept, and `evaluate` has nothing to say.
         unseen_users: share of the users kept out of the fit, to adapt to and to test on.
-        test: share of the units kept out in each of the two tests: of all units, and of each user's
+        test: share of the groups kept out in each of the two tests: of all groups, and of each user's
             own.
-        units: which tests: units new to everybody ("unseen"), and units that other users judged in
-            the fit ("seen").
+        items: which tests: items new to everybody, and items that other users judged in
+            the fit.
         min_train: users with fewer training pairs are dropped.
         min_test: users with fewer test pairs of any kind are dropped.
     """
@@ -27,7 +27,7 @@ class SplitConfig:
     everything: bool = False
     unseen_users: float = 0.3
     test: float = 0.3
-    units: tuple[Use, ...] = ("seen", "unseen")
+    items: tuple[Holdout, ...] = ("known items", "new items")
     min_train: int = 1
     min_test: int = 1
 

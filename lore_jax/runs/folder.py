@@ -30,7 +30,7 @@ from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.files import canonical_json, damage, read_sealed, seal, write_file
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Use
+from lore_jax.data.splits import Holdout, Users
 from lore_jax.storage.safetensors import map_tensor, write_tensors
 
 FORMAT_VERSION = 1
@@ -47,13 +47,13 @@ class Parts:
     Attributes:
         train: the pairs that were fitted, of the seen users.
         shots: pairs of the unseen users to adapt on, or None if all users were fitted.
-        tests: `(users, units)`, each "seen" or "unseen", to the pairs kept for the test; empty if
+        tests: `(users, items)`, to the pairs kept for the test; empty if
             all were fitted.
     """
 
     train: Preferences
     shots: Preferences | None
-    tests: dict[tuple[Use, Use], Preferences]
+    tests: dict[tuple[Users, Holdout], Preferences]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,12 +108,13 @@ class RunFolder:
         def part(name: str, users: str) -> Preferences:
             return prefs.take_pairs(place[arrays[name]]).take_users(arrays[f"users/{users}"])
 
-        sides: tuple[Use, Use] = ("seen", "unseen")
-        tests: dict[tuple[Use, Use], Preferences] = {
-            (users, units): part(name, users)
+        sides: tuple[Users, Users] = ("seen", "unseen")
+        both: tuple[Holdout, Holdout] = ("known items", "new items")
+        tests: dict[tuple[Users, Holdout], Preferences] = {
+            (users, items): part(name, users)
             for users in sides
-            for units in sides
-            if (name := f"test/{users}/{units}") in arrays
+            for items in both
+            if (name := f"test/{users}/{items}") in arrays
         }
         return Parts(train=part("train", "seen"), shots=part("shots", "unseen"), tests=tests)
 
@@ -203,7 +204,7 @@ def begin_run(path: Path, cache: Path, split: FourWay | None, about: Mapping[str
 
 def _write_split(path: Path, split: FourWay) -> dict[str, Any]:
     arrays = {"train": split.train.row, "shots": split.shots.row}
-    arrays |= {f"test/{users}/{units}": prefs.row for (users, units), prefs in split.tests.items()}
+    arrays |= {f"test/{users}/{items}": prefs.row for (users, items), prefs in split.tests.items()}
     arrays |= {"users/seen": split.seen_users, "users/unseen": split.unseen_users}
     arrays = {name: array.astype(np.int64) for name, array in arrays.items()}
     record = write_tensors(path / SPLIT, arrays)

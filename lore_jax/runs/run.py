@@ -32,7 +32,7 @@ from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
 from lore_jax.storage.files import locked, write_file
 from lore_jax.fitting.fit import JointFit, fit, start
-from lore_jax.fitting.config import FitConfig, check, default_unit
+from lore_jax.fitting.config import FitConfig, check, default_group_by
 from lore_jax.parallel.host_state import onto_devices, without_devices
 from lore_jax.data.four_way import FourWay, four_way
 from lore_jax.parallel.buckets import Layout, deal
@@ -119,15 +119,15 @@ def run_fit(
                 steps = run.manifest["steps"]
                 return RunReport(run, steps, steps, steps, _last_loss(path))
             choice = run.manifest["choice"]
-            fit_config = dataclasses.replace(config.fit, **choice, unit=run.manifest["unit"])
+            fit_config = dataclasses.replace(config.fit, **choice, group_by=run.manifest["group_by"])
             running, state = _start(train, fit_config, config, devices)
         else:
             prefs = load_cache(cache)
-            unit = config.fit.unit or default_unit(prefs, config.fit.folds)
-            split = _split(prefs, config, unit)
+            group_by = config.fit.group_by or default_group_by(prefs, config.fit.folds)
+            split = _split(prefs, config, group_by)
             train = prefs if split is None else split.train
-            running, state = _start(train, dataclasses.replace(config.fit, unit=unit), config, devices)
-            about = _about(config, unit, running, devices)
+            running, state = _start(train, dataclasses.replace(config.fit, group_by=group_by), config, devices)
+            about = _about(config, group_by, running, devices)
             if is_first_process():
                 begin_run(path, cache, split, about)
             any_process(False)
@@ -164,7 +164,7 @@ def _advance(
             _cut_metrics(metrics, step)
         saved = time.monotonic()
         quiet = None if is_first_process() else True
-        with tqdm(total=running.steps, initial=step, desc=run.path.name, unit="step", disable=quiet) as bar:
+        with tqdm(total=running.steps, initial=step, desc=run.path.name, group_by="step", disable=quiet) as bar:
             stopping, _ = any_process(stop.is_set(), False)
             while step < running.steps and not stopping:
                 count = min(config.chunk - step % config.chunk, running.steps - step)
@@ -200,11 +200,11 @@ def _check(config: RunConfig) -> Devices:
     return devices[: config.devices]
 
 
-def _split(prefs: Preferences, config: RunConfig, unit: Any) -> FourWay | None:
+def _split(prefs: Preferences, config: RunConfig, group_by: Any) -> FourWay | None:
     options = dataclasses.asdict(config.split)
     if options.pop("everything"):
         return None
-    return four_way(prefs, **options, unit=unit, seed=config.seed)
+    return four_way(prefs, **options, group_by=group_by, seed=config.seed)
 
 
 def _start(train: Preferences, fit_config: FitConfig, config: RunConfig, devices: Devices) -> tuple[Any, Any]:
@@ -216,7 +216,7 @@ def _start(train: Preferences, fit_config: FitConfig, config: RunConfig, devices
     return start(train, fit_config, key=key, devices=devices, mapping=config.mapping)
 
 
-def _about(config: RunConfig, unit: str, running: JointFit, devices: Devices) -> dict[str, Any]:
+def _about(config: RunConfig, group_by: str, running: JointFit, devices: Devices) -> dict[str, Any]:
     sweeps = [
         {
             "settings": table.settings,
@@ -228,7 +228,7 @@ def _about(config: RunConfig, unit: str, running: JointFit, devices: Devices) ->
     ]
     return {
         "config": _decisive(config),
-        "unit": unit,
+        "group_by": group_by,
         "steps": running.steps,
         "choice": running.choice,
         "validation": sweeps,

@@ -10,47 +10,47 @@ from typing import NamedTuple
 import numpy as np
 
 from lore_jax.model.posterior import Posterior
-from lore_jax.evaluation.evaluate import Cell
+from lore_jax.evaluation.evaluate import Condition
 from lore_jax.model.model import response_keys
 from lore_jax.data.preferences import Preferences
 from lore_jax.runs.folder import Parts
-from lore_jax.data.splits import Use
+from lore_jax.data.splits import Holdout, Users
 
 
-class OtherCells(NamedTuple):
+class OtherConditions(NamedTuple):
     """Cells of a cache that the run has not seen.
 
     Attributes:
-        cells: known users on known and on new responses, as far as there are such pairs.
-        users: the posterior of the users tested, in the order of the cells' users.
+        conditions: known users on known and on new responses, as far as there are such pairs.
+        users: the posterior of the users tested, in the order of the conditions' users.
         names: their names.
         pairs_of_strangers: pairs of users who were not fitted, left out: `adapt` makes users of
             them.
     """
 
-    cells: list[Cell]
+    conditions: list[Condition]
     users: Posterior
     names: np.ndarray
     pairs_of_strangers: int
 
 
-def run_cells(parts: Parts) -> list[Cell]:
-    """The cells of the split a run keeps.
+def run_conditions(parts: Parts) -> list[Condition]:
+    """The conditions of the split a run keeps.
 
     Raises:
         ValueError: the run has fitted everything.
 
     Example:
-        >>> cells = run_cells(read_run("run").load_parts())
+        >>> conditions = run_conditions(read_run("run").load_parts())
     """
     if not parts.tests or parts.shots is None:
         raise ValueError("every pair of the run's cache was fitted: there is nothing to test on; give --test a cache")
-    shots: dict[Use, Preferences] = {"seen": parts.train, "unseen": parts.shots}
-    return [Cell(users, units, shots[users], test) for (users, units), test in parts.tests.items()]
+    shots: dict[Users, Preferences] = {"seen": parts.train, "unseen": parts.shots}
+    return [Condition(users, items, shots[users], test) for (users, items), test in parts.tests.items()]
 
 
-def cells_of_other_pairs(train: Preferences, users: Posterior, test: Preferences, place: Path) -> OtherCells:
-    """Makes cells of a cache that was not cut from the run's.
+def conditions_of_other_pairs(train: Preferences, users: Posterior, test: Preferences, place: Path) -> OtherConditions:
+    """Makes conditions of a cache that was not cut from the run's.
 
     Users are recognised by their names, responses by their embeddings.
 
@@ -61,7 +61,7 @@ def cells_of_other_pairs(train: Preferences, users: Posterior, test: Preferences
         place: where they are from, for messages.
 
     Returns:
-        The `OtherCells`.
+        The `OtherConditions`.
 
     Raises:
         ValueError: a pair was fitted; users have no names; or no user of the run is among them.
@@ -80,9 +80,9 @@ def cells_of_other_pairs(train: Preferences, users: Posterior, test: Preferences
     used = np.unique(np.concatenate([train.chosen, train.rejected]))
     seen = np.isin(_keys(test), _keys(train)[used])
     in_fit = seen[mine.chosen] & seen[mine.rejected]
-    sides: list[tuple[Use, np.ndarray]] = [("seen", in_fit), ("unseen", ~in_fit)]
-    cells = [Cell("seen", units, shots, mine.take_pairs(part)) for units, part in sides if part.any()]
-    return OtherCells(cells, users.take(fitted), test.user_ids[ours], test.num_pairs - mine.num_pairs)
+    sides: list[tuple[Holdout, np.ndarray]] = [("known items", in_fit), ("new items", ~in_fit)]
+    conditions = [Condition("seen", items, shots, mine.take_pairs(part)) for items, part in sides if part.any()]
+    return OtherConditions(conditions, users.take(fitted), test.user_ids[ours], test.num_pairs - mine.num_pairs)
 
 
 def _refuse_training_pairs(train: Preferences, test: Preferences, of_name: dict[str, int], place: Path) -> None:

@@ -75,7 +75,7 @@ class SimplexEstimate(NamedTuple):
 
 
 def simplex_estimate(
-    features: jax.Array, weight: jax.Array, *, max_steps: int = 40
+    features: jax.Array, pair_weight: jax.Array, *, max_steps: int = 40
 ) -> SimplexEstimate:
     """The weights on the simplex that minimise a user's mean Bradley-Terry loss.
 
@@ -84,7 +84,7 @@ def simplex_estimate(
     Args:
         features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots,
             ...]`.
-        weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
+        pair_weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
         max_steps: the most steps to take.
 
     Returns:
@@ -101,8 +101,8 @@ def simplex_estimate(
         optimization", section 11.7; Jaggi 2013, "Revisiting Frank-Wolfe" (the gap).
     """
     rank = features.shape[0]
-    total = jnp.sum(weight, axis=0, keepdims=True)
-    share = weight / jnp.where(total > 0, total, 1.0)
+    total = jnp.sum(pair_weight, axis=0, keepdims=True)
+    share = pair_weight / jnp.where(total > 0, total, 1.0)
     size = jnp.max(jnp.abs(features), axis=0)
 
     def not_done(search: _Search) -> jax.Array:

@@ -28,14 +28,14 @@ def bradley_terry_loss(margin: jax.Array) -> jax.Array:
     return jax.nn.softplus(-margin)
 
 
-def per_user_mean_weights(user: jax.Array, weight: jax.Array, num_users: int) -> jax.Array:
+def per_user_mean_weights(user: jax.Array, pair_weight: jax.Array, num_users: int) -> jax.Array:
     """Pair weights that turn a sum over pairs into a sum over users of each user's mean.
 
     `c_i = weight_i / sum of the weights of the same user`; 0 where a user has no weight at all.
 
     Args:
         user: who compared, int `[pairs]`, in `0 .. num_users - 1`.
-        weight: how much a pair counts, `[pairs]`; 0 for padding.
+        pair_weight: how much a pair counts, `[pairs]`; 0 for padding.
         num_users: the number of users (static).
 
     Returns:
@@ -48,5 +48,5 @@ def per_user_mean_weights(user: jax.Array, weight: jax.Array, num_users: int) ->
     Reference:
         Bose et al. 2025, arXiv 2504.14439, equation 4 (1/m_i in front of each user's sum).
     """
-    total = jax.ops.segment_sum(weight, user, num_users, indices_are_sorted=True)
-    return weight / jnp.where(total > 0, total, 1.0)[user]
+    total = jax.ops.segment_sum(pair_weight, user, num_users, indices_are_sorted=True)
+    return pair_weight / jnp.where(total > 0, total, 1.0)[user]

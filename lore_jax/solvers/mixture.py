@@ -1,16 +1,16 @@
-"""A mixture of camps as the prior of users' deviations, and one user's posterior under it.
+"""A mixture as the prior of users' deviations, and one user's posterior under it.
 
     p(d) = sum_c share_c N(d; centre_c, spread_c spread_c')
 
-Where people fall into camps, one Gaussian puts most of its mass between them, where nobody is; with
-few shots that is where it leaves users. Given comparisons, each camp has a posterior of its own,
+Where people fall into components, one Gaussian puts most of its mass between them, where nobody is; with
+few shots that is where it leaves users. Given comparisons, each component has a posterior of its own,
 found by Newton's method exactly as for a single Gaussian (`d = centre + spread e`, `e ~ N(0, I)`),
 and a Laplace evidence
 
     log Z_c = -phi_c(e_c) - log |L_c|,          L_c L_c' the Hessian of phi_c at its mode e_c,
 
 and the posterior is their mixture with weights proportional to `share_c Z_c`. It is handed on by
-its mean and covariance, so whoever predicts need not know of camps.
+its mean and covariance, so whoever predicts need not know of components.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from lore_jax.solvers.pair_sums import combine
 
 @flax.struct.dataclass
 class Mixture:
-    """Camps of users; those out of use have the share 0.
+    """Components of users; those out of use have the share 0.
 
     Attributes:
-        log_share: logarithm of each camp's share of the users, `[camps]`; camps out of use come
+        log_share: logarithm of each component's share of the users, `[components]`; components out of use come
             last, at -inf.
-        centre: mean deviation in each camp, `[camps, k]`.
-        spread: lower Cholesky factor of the covariance inside each camp, `[camps, k, k]`.
+        centre: mean deviation in each component, `[components, k]`.
+        spread: lower Cholesky factor of the covariance inside each component, `[components, k, k]`.
     """
 
     log_share: jax.Array
@@ -43,7 +43,7 @@ class Mixture:
 
     @property
     def in_use(self) -> jax.Array:
-        """The number of camps in use, int32."""
+        """The number of components in use, int32."""
         return jnp.sum(self.log_share > -jnp.inf, dtype=jnp.int32)
 
     def moments(self) -> tuple[jax.Array, jax.Array]:
@@ -55,13 +55,13 @@ class Mixture:
         return mean, inside + jnp.einsum("c,ci,ck->ik", share, away, away)
 
 
-class CampStep(NamedTuple):
-    """A user's posterior under one camp, one Newton step on; users, if any, in trailing axes.
+class ComponentStep(NamedTuple):
+    """A user's posterior under one component, one Newton step on; users, if any, in trailing axes.
 
     Attributes:
         deviation: where the step leads, `[k, ...]`.
         covariance: Laplace covariance of d, `[k, k, ...]`.
-        log_evidence: of the user's comparisons under this camp, `[...]`.
+        log_evidence: of the user's comparisons under this component, `[...]`.
     """
 
     deviation: jax.Array
@@ -69,8 +69,8 @@ class CampStep(NamedTuple):
     log_evidence: jax.Array
 
 
-def one_camp(k: int, slots: int = 1) -> Mixture:
-    """Everybody in the first camp, `d ~ N(0, I)`; further slots are out of use."""
+def one_component(k: int, slots: int = 1) -> Mixture:
+    """Everybody in the first component, `d ~ N(0, I)`; further slots are out of use."""
     log_share = jnp.full(slots, -jnp.inf).at[0].set(0.0)
     return Mixture(log_share, jnp.zeros((slots, k)), jnp.broadcast_to(jnp.eye(k), (slots, k, k)))
 
@@ -78,48 +78,50 @@ def one_camp(k: int, slots: int = 1) -> Mixture:
 def mixture_estimate(
     features: jax.Array,
     offset: jax.Array,
-    weight: jax.Array,
+    pair_weight: jax.Array,
     mixture: Mixture,
     *,
     max_steps: int = 50,
 ) -> MapEstimate:
-    """Mean and covariance of a user's deviation given comparisons, under a mixture of camps.
+    """Mean and covariance of a user's deviation given comparisons, under a mixture.
 
     Args:
         features: f, differences of the rewards of a pair along k directions, `[k, shots, ...]`.
         offset: the population's margins in logits, `[shots, ...]`.
-        weight: how much a pair counts, 0 for padding, `[shots, ...]`.
-        mixture: the camps.
-        max_steps: the most Newton steps to take in each camp.
+        pair_weight: how much a pair counts, 0 for padding, `[shots, ...]`.
+        mixture: the components.
+        max_steps: the most Newton steps to take in each component.
 
     Returns:
-        A `MapEstimate` whose `deviation` is the posterior mean over all camps and whose
-        `covariance` holds what is not known inside camps and of the camp. `converged`: in every
-        camp; `steps`, `grad_norm`: the largest of any camp.
+        A `MapEstimate` whose `deviation` is the posterior mean over all components and whose
+        `covariance` holds what is not known inside components and of the component. `converged`: in every
+        component; `steps`, `grad_norm`: the largest of any component.
 
     Example:
-        >>> mixture_estimate(jnp.ones((1, 5)), jnp.zeros(5), jnp.ones(5), one_camp(1)).deviation
+        >>> mixture_estimate(jnp.ones((1, 5)), jnp.zeros(5), jnp.ones(5), one_component(1)).deviation
         Array([1.13], dtype=float32)
     """
     k, users = features.shape[0], features.shape[2:]
 
-    def add(camp: jax.Array, state: tuple[jax.Array, MapEstimate]) -> tuple[jax.Array, MapEstimate]:
-        # The mixture of the camps so far and one more is again a mean and a covariance: no camp
+    def add(
+        component: jax.Array, state: tuple[jax.Array, MapEstimate]
+    ) -> tuple[jax.Array, MapEstimate]:
+        # The mixture of the components so far and one more is again a mean and a covariance: no component
         # need be kept.
         so_far, known = state
-        spread = mixture.spread[camp]
-        along, base = _in_camp(features, offset, mixture, camp)
-        found = map_estimate(along, base, weight, jnp.zeros((k, *users)), max_steps=max_steps)
+        spread = mixture.spread[component]
+        along, base = _in_component(features, offset, mixture, component)
+        found = map_estimate(along, base, pair_weight, jnp.zeros((k, *users)), max_steps=max_steps)
         log_determinant = _log_determinant(found.covariance)
         evidence = (
-            mixture.log_share[camp]
+            mixture.log_share[component]
             + 0.5 * log_determinant
-            - _objective(along, base, weight, found.deviation)
+            - _objective(along, base, pair_weight, found.deviation)
         )
         both = jnp.logaddexp(so_far, evidence)
         share = jnp.exp(evidence - both)[None]
-        deviation, covariance = _from_camp(
-            found.deviation, found.covariance, mixture.centre[camp], spread
+        deviation, covariance = _from_component(
+            found.deviation, found.covariance, mixture.centre[component], spread
         )
         apart = deviation - known.deviation
         inside = (1.0 - share[None]) * known.covariance + share[None] * covariance
@@ -142,45 +144,47 @@ def mixture_estimate(
     return jax.lax.fori_loop(0, mixture.in_use, add, (jnp.full(users, -jnp.inf), nothing))[1]
 
 
-def camp_step(
+def component_step(
     features: jax.Array,
     offset: jax.Array,
-    weight: jax.Array,
+    pair_weight: jax.Array,
     mixture: Mixture,
-    camp: jax.Array,
+    component: jax.Array,
     deviation: jax.Array,
-) -> CampStep:
-    """One Newton step towards a user's mode under one camp, from `deviation [k, ...]`; arguments as
+) -> ComponentStep:
+    """One Newton step towards a user's mode under one component, from `deviation [k, ...]`; arguments as
     `mixture_estimate`.
 
     The evidence is that of the step's end by the quadratic model there is at its start: near the
     mode it is exact.
     """
-    spread, centre = mixture.spread[camp], mixture.centre[camp]
-    along, base = _in_camp(features, offset, mixture, camp)
+    spread, centre = mixture.spread[component], mixture.centre[component]
+    along, base = _in_component(features, offset, mixture, component)
     behind = [1] * (deviation.ndim - 1)
     away = deviation - centre.reshape(-1, *behind)
     # L^-1 x = L' (L L')^-1 x
     start = jnp.tensordot(spread.T, solve(spread.reshape(*spread.shape, *behind), away), 1)
-    step = newton_step(along, base, weight, start)
+    step = newton_step(along, base, pair_weight, start)
     covariance = inverse(step.lower)
     evidence = (
         0.5 * step.decrement**2
-        - _objective(along, base, weight, start)
+        - _objective(along, base, pair_weight, start)
         + 0.5 * _log_determinant(covariance)
     )
-    return CampStep(*_from_camp(step.deviation, covariance, centre, spread), evidence)
+    return ComponentStep(*_from_component(step.deviation, covariance, centre, spread), evidence)
 
 
-def _in_camp(
-    features: jax.Array, offset: jax.Array, mixture: Mixture, camp: jax.Array
+def _in_component(
+    features: jax.Array, offset: jax.Array, mixture: Mixture, component: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Features and offset of `e ~ N(0, I)`, where `d = centre + spread e`."""
-    centre = mixture.centre[camp].reshape(-1, *[1] * (features.ndim - 2))
-    return jnp.tensordot(mixture.spread[camp].T, features, 1), offset + combine(features, centre)
+    centre = mixture.centre[component].reshape(-1, *[1] * (features.ndim - 2))
+    return jnp.tensordot(mixture.spread[component].T, features, 1), offset + combine(
+        features, centre
+    )
 
 
-def _from_camp(
+def _from_component(
     deviation: jax.Array, covariance: jax.Array, centre: jax.Array, spread: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and covariance of d from those of e."""
@@ -189,10 +193,12 @@ def _from_camp(
 
 
 def _objective(
-    features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
+    features: jax.Array, offset: jax.Array, pair_weight: jax.Array, deviation: jax.Array
 ) -> jax.Array:
     margin = offset + combine(features, deviation)
-    return jnp.sum(weight * jax.nn.softplus(-margin), axis=0) + 0.5 * jnp.sum(deviation**2, axis=0)
+    return jnp.sum(pair_weight * jax.nn.softplus(-margin), axis=0) + 0.5 * jnp.sum(
+        deviation**2, axis=0
+    )
 
 
 def _log_determinant(matrix: jax.Array) -> jax.Array:

@@ -65,7 +65,7 @@ class MapEstimate(NamedTuple):
 def map_estimate(
     features: jax.Array,
     offset: jax.Array,
-    weight: jax.Array,
+    pair_weight: jax.Array,
     start: jax.Array,
     *,
     max_steps: int = 50,
@@ -77,7 +77,7 @@ def map_estimate(
     Args:
         features: f, differences of the rewards of a pair along k directions, `[k, shots, ...]`.
         offset: o, the population's margins in logits, `[shots, ...]`.
-        weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
+        pair_weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
         start: where to begin, `[k, ...]`; zeros, or an earlier mode after a few more shots.
         max_steps: the most steps to take.
 
@@ -105,7 +105,7 @@ def map_estimate(
         return jnp.any(state.active)
 
     def step(state: _Search) -> _Search:
-        found = newton_step(features, offset, weight, state.deviation)
+        found = newton_step(features, offset, pair_weight, state.deviation)
         # Near the mode the decrement falls quadratically until rounding stops it; then there is
         # nothing left to gain.
         stalled = (found.decrement <= _TOLERANCE) & (found.decrement > 0.5 * state.last.decrement)
@@ -120,7 +120,7 @@ def map_estimate(
 
     # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so
     # that a user's answer does not depend on who shares the chunk.
-    evidence = jnp.broadcast_to(jnp.sum(weight, axis=0) > 0, users)
+    evidence = jnp.broadcast_to(jnp.sum(pair_weight, axis=0) > 0, users)
     start = jnp.where(evidence, start, 0.0)  # without any evidence the mode is the population
     shape = NewtonStep(start, jnp.zeros((k, k, *users)), *[jnp.full(users, jnp.inf)] * 3)
     search = jax.lax.while_loop(
@@ -162,14 +162,14 @@ class _Search(NamedTuple):
 
 
 def newton_step(
-    features: jax.Array, offset: jax.Array, weight: jax.Array, deviation: jax.Array
+    features: jax.Array, offset: jax.Array, pair_weight: jax.Array, deviation: jax.Array
 ) -> NewtonStep:
     """One damped Newton step; the arguments are those of `map_estimate`.
 
     Args:
         features: `[k, shots, ...]`.
         offset: `[shots, ...]`.
-        weight: `[shots, ...]`.
+        pair_weight: `[shots, ...]`.
         deviation: where to step from, `[k, ...]`.
 
     Returns:
@@ -177,7 +177,7 @@ def newton_step(
     """
     margin = offset + combine(features, deviation)
     lost = jax.nn.sigmoid(-margin)
-    pull = weight * lost
+    pull = pair_weight * lost
     towards, curvature = sums_over_pairs(features, pull, pull * (1.0 - lost))
     gradient = deviation - towards
     k = len(features)
@@ -187,8 +187,8 @@ def newton_step(
     )
     direction = -solve(lower, gradient)
     along = combine(features, direction)
-    rho = jnp.max(jnp.abs(along) * (weight > 0), axis=0, initial=1e-6)
-    pull = weight * jax.nn.sigmoid(-(margin + along))
+    rho = jnp.max(jnp.abs(along) * (pair_weight > 0), axis=0, initial=1e-6)
+    pull = pair_weight * jax.nn.sigmoid(-(margin + along))
     slope = jnp.sum((deviation + direction) * direction, axis=0) - jnp.sum(
         pull * along, axis=0
     )  # after a full step

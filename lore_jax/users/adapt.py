@@ -34,14 +34,14 @@ _PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost not
 
 
 def adapt_user(
-    model: Model, features: jax.Array, weight: jax.Array, start: jax.Array | None = None
+    model: Model, features: jax.Array, pair_weight: jax.Array, start: jax.Array | None = None
 ) -> Posterior:
     """One user's weights and posterior from the features of the pairs the user compared; pure,
     jit-able.
 
     Gaussian family: the mode of `sum_i c_i log(1 + exp(-f_i . w)) + (w - mean)' covariance^-1 (w -
-    mean) / 2` and the Laplace covariance there; where the population falls into camps, mean and
-    covariance of the mixture of the camps' posteriors. Simplex family: the minimiser of the mean
+    mean) / 2` and the Laplace covariance there; where the population falls into components, mean and
+    covariance of the mixture of the components' posteriors. Simplex family: the minimiser of the mean
     loss over the simplex.
 
     Users may ride along in trailing axes of every argument; the results then carry them in their
@@ -50,9 +50,9 @@ def adapt_user(
     Args:
         model: a fitted model (only its population and family are used).
         features: differences of `rewards` between chosen and rejected, `[shots, rank, ...]`.
-        weight: how much a pair counts, 0 for padding, `[shots, ...]`.
+        pair_weight: how much a pair counts, 0 for padding, `[shots, ...]`.
         start: weights to start from, `[rank, ...]`; None: the population's mean. Used by the
-            gaussian family without camps alone.
+            gaussian family without components alone.
 
     Returns:
         A `Posterior` of one user: `weights [rank, ...]`, `covariance [rank, rank, ...]`.
@@ -67,7 +67,7 @@ def adapt_user(
     by_column = jnp.moveaxis(features, 1, 0)
     if model.family == "gaussian":
         by_column = jnp.tensordot(_axes(model.population).T, by_column, 1, precision=_PRECISE)
-    return _adapt_user(model, by_column, weight, start)
+    return _adapt_user(model, by_column, pair_weight, start)
 
 
 def _axes(population: Population) -> jax.Array:
@@ -81,27 +81,27 @@ def _axes(population: Population) -> jax.Array:
 
 
 def _adapt_user(
-    model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None
+    model: Model, along: jax.Array, pair_weight: jax.Array, start: jax.Array | None
 ) -> Posterior:
     """`adapt_user` of features `[columns, shots, ...]`, in the gaussian family along `_axes`."""
     users = along.shape[2:]
-    shots = jnp.sum(weight > 0, axis=0, dtype=jnp.int32)
+    shots = jnp.sum(pair_weight > 0, axis=0, dtype=jnp.int32)
     mean, factor = model.population.mean, model.population.factor
     prior_mean = jnp.broadcast_to(mean.reshape(-1, *[1] * len(users)), (mean.shape[0], *users))
     if model.family == "simplex":
-        found = simplex_estimate(along, weight)
+        found = simplex_estimate(along, pair_weight)
         weights = jnp.where(shots > 0, found.weights, prior_mean)
         covariance = jnp.zeros((mean.shape[0], mean.shape[0], *users))
         return Posterior(weights, covariance, shots, found.converged, found.steps, found.grad_norm)
-    if model.population.camps is not None:
-        found = mixture_estimate(along[:-1], along[-1], weight, model.population.camps)
+    if model.population.mixture is not None:
+        found = mixture_estimate(along[:-1], along[-1], pair_weight, model.population.mixture)
     else:
         deviation = (
             jnp.zeros((factor.shape[1], *users))
             if start is None
             else _deviation(model.population, start)
         )
-        found = map_estimate(along[:-1], along[-1], weight, deviation)
+        found = map_estimate(along[:-1], along[-1], pair_weight, deviation)
     covariance = jnp.einsum(
         "ra,ab...,sb->rs...", factor, found.covariance, factor, precision=_PRECISE
     )
@@ -179,10 +179,10 @@ def adapt_rewards(
         )  # every chunk has the same shape, so every chunk runs the same program
         ahead, count = np.arange(shots, dtype=np.int32)[:, None], np.pad(count, padding)
         pairs = np.pad(first, padding) + np.minimum(ahead, count - 1)
-        weight = np.where(ahead < count, prefs.weight[pairs], np.float32(0.0))
+        pair_weight = np.where(ahead < count, prefs.pair_weight[pairs], np.float32(0.0))
         features = _features(table, prefs.chosen[pairs], prefs.rejected[pairs])
         begin = None if start is None else _start_of(users, start, model, padding)
-        _fill(out, users, jax.device_get(_adapt_chunk(prior, features, weight, begin)))
+        _fill(out, users, jax.device_get(_adapt_chunk(prior, features, pair_weight, begin)))
 
     jobs, silent = [], np.ones(prefs.num_users, bool)
     for bucket in group_by_user(prefs):
@@ -284,12 +284,12 @@ def _features(table: jax.Array, chosen: jax.Array, rejected: jax.Array) -> jax.A
 
 @jax.jit
 def _adapt_chunk(
-    model: Model, along: jax.Array, weight: jax.Array, start: jax.Array | None
+    model: Model, along: jax.Array, pair_weight: jax.Array, start: jax.Array | None
 ) -> Posterior:
-    """`along [columns, shots, users]`, `weight`, `start [rank, users]` -> a posterior with users in
+    """`along [columns, shots, users]`, `pair_weight`, `start [rank, users]` -> a posterior with users in
     front.
     """
-    solved = _adapt_user(model, along, weight, start)
+    solved = _adapt_user(model, along, pair_weight, start)
     if model.family == "simplex":
         solved = dataclasses.replace(
             solved, covariance=None

@@ -173,7 +173,7 @@ def sample_weights(posterior: Posterior, count: int, *, key: jax.Array) -> np.nd
     `w = weights + S^1/2 e`, `e ~ N(0, I)`, S^1/2 from the eigenvectors of the covariance, which may
     be singular: what is the same for everybody (column 0 of the gaussian family) is the same in
     every draw, and a posterior without spread (the simplex family has none) gives its weights
-    `count` times. Where the population falls into camps, draws have the posterior's mean and
+    `count` times. Where the population falls into components, draws have the posterior's mean and
     covariance.
 
     Args:

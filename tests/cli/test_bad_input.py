@@ -22,7 +22,9 @@ from lore_jax.storage.files import locked, seal
 
 GOOD = {"user_id": "ann", "prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}
 NUMBERS = {"user_id": "ann", "chosen": 0, "rejected": 1}
-REFERENCE_HEAD = RunConfig(fit=FitConfig(rank=0), split=SplitConfig(units=("unseen",)), devices=1)
+REFERENCE_HEAD = RunConfig(
+    fit=FitConfig(rank=0), split=SplitConfig(items=("new items",)), devices=1
+)
 
 
 @dataclasses.dataclass
@@ -84,7 +86,7 @@ def good(tmp_path_factory):
 EYE = np.eye(4, dtype=np.float32)
 GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
 NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
-WITH_RANK_0 = ["--rank", "0", "--split.units", "unseen", "--devices", "1", "--resume"]
+WITH_RANK_0 = ["--rank", "0", "--split.items", "new items", "--devices", "1", "--resume"]
 
 
 def prepare(here, *rows, array=EYE, options=GIVEN):
@@ -363,7 +365,7 @@ CASES = {
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--split.min-train", "11"],
         "0 of 25 users have 11 training pairs",
     ),
-    "too few units": (
+    "too few groups": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--split.test", "0.99"],
         "no user has 2 prompts to put on two sides",
     ),

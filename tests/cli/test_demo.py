@@ -18,12 +18,14 @@ def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
         "gaussian",
         "oracle",
     }
-    assert {(row["users"], row["units"]) for row in results["rows"]} == {
-        (users, units) for users in ("seen", "unseen") for units in ("seen", "unseen")
+    assert {(row["users"], row["items"]) for row in results["rows"]} == {
+        (users, items) for users in ("seen", "unseen") for items in ("known items", "new items")
     }
     assert len(results["splits"][0]["digest"]) == 64
     figures = {
-        f"{name}-{units}.png" for name in ("shots", "reliability") for units in ("seen", "unseen")
+        f"{name}-{items}-items.png"
+        for name in ("shots", "reliability")
+        for items in ("known", "new")
     }
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {
         "results.json",
@@ -34,12 +36,12 @@ def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
         "reference head", "ridge Bradley-Terry", "population (0 shots)", "another user's weights", "personal",
         "oracle (planted basis)",
     ]  # fmt: skip
-    # Camps that differ much: the truth is known to be worth many points.
+    # Components that differ much: the truth is known to be worth many points.
     (oracle,) = select(
-        results, method="oracle", control=None, users="unseen", units="unseen", shots=20
+        results, method="oracle", control=None, users="unseen", items="new items", shots=20
     )
     (nobody,) = select(
-        results, method="oracle", control=None, users="unseen", units="unseen", shots=0
+        results, method="oracle", control=None, users="unseen", items="new items", shots=0
     )
     assert oracle["accuracy"] > nobody["accuracy"] + 0.05
 
@@ -47,12 +49,15 @@ def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
 def test_the_command_prints_table_sentence_and_files(tmp_path, capsys):
     options = [text for name, value in SMALL.items() for text in (f"--{name}", str(value))]
     out = str(tmp_path / "demo")
-    assert main(["demo", "--out", out, "--camps", "1", "--spread", "0", *options, "--json"]) == 0
+    assert (
+        main(["demo", "--out", out, "--num-components", "1", "--spread", "0", *options, "--json"])
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
-    assert said["verdict"]["sentence"].startswith(
+    assert said["conclusion"]["statement"].startswith(
         "No evidence that personalising helps on this data"
     )
-    assert not said["verdict"]["helps"]
+    assert not said["conclusion"]["helps"]
     text = "\n".join(lines(said))
     assert said["table"] in text
     assert f"Saved {out}/results.json" in text

@@ -16,7 +16,7 @@ from small_run import QUICK_OPTIONS, write_small_cache
 from lore_jax.cli.main import main
 from lore_jax.embed.pairs import EmbedReport
 from lore_jax.embed.text_encoder import EmbedConfig
-from lore_jax.evaluation.evaluate import Cell, evaluate, method
+from lore_jax.evaluation.evaluate import Condition, evaluate, method
 from lore_jax.evaluation.results import read_results, select
 from lore_jax.export.parquet import hash_user_ids
 from lore_jax.model.saved import load
@@ -298,21 +298,21 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     assert "simplex, another user's weights" in out
     results = read_results("run/results.json")
     split = read_run("run").load_parts()
-    row = select(results, users="unseen", units="unseen", shots=5, control=None)[0]
+    row = select(results, users="unseen", items="new items", shots=5, control=None)[0]
     method_row = evaluate(
         {"simplex": method(*load("run/model"))},
-        [Cell("unseen", "unseen", split.shots, split.tests["unseen", "unseen"])],
+        [Condition("unseen", "new items", split.shots, split.tests["unseen", "new items"])],
         shots=(5,),
         seed=0,
     )[0]
     assert row["accuracy"] == pytest.approx(method_row["accuracy"], abs=1e-6)
     summary = json.loads(run(capsys, "evaluate", "run", "--no-baselines", "--overwrite", "--json"))
-    assert summary["verdict"]["splits"] == 1
+    assert summary["conclusion"]["splits"] == 1
     assert "evaluated: results.json" in run(capsys, "inspect", "run")
     run(capsys, "report", "run", "--out", "page.html", "--note", "Made-up people.")
     page = (tmp_path / "page.html").read_text()
     assert "Made-up people." in page
-    assert html.escape(summary["verdict"]["sentence"]) in page
+    assert html.escape(summary["conclusion"]["statement"]) in page
     assert "Axis 1" in page
     described = read_results("run/results.json")["axes"]["cache"]
     assert {name: len(scores) for name, scores in described["groups"].items()} == {
@@ -373,11 +373,11 @@ def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
     options = ["--test", "test", "--out", "test.json", "--no-baselines"]
     run(capsys, "evaluate", "run", *options)
     results = read_results("test.json")
-    counts = {row["units"]: row["num_pairs"] for row in select(results, shots=None, control=None)}
+    counts = {row["items"]: row["num_pairs"] for row in select(results, shots=None, control=None)}
     assert counts == {"seen": 2, "unseen": 2}
     assert results["splits"][0]["dropped"] == {"pairs_of_strangers": 1}
     right = np.array([new[c] @ prefs.head > new[r] @ prefs.head for _, c, r in rows])
-    (row,) = select(results, units="seen", shots=None, control=None)
+    (row,) = select(results, items="known items", shots=None, control=None)
     assert row["per_user"]["accuracy"] == [float(right[0]), None, float(right[3])]
 
 

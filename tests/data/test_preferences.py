@@ -92,14 +92,18 @@ def test_large_but_finite_rows_are_accepted():
 
 def test_pairs_are_sorted_by_user_and_know_where_they_came_from():
     prefs = from_arrays(
-        **GOOD, prompt=[7, 8, 9], weight=[0.1, 0.2, 0.3], user_ids=["ann", "bob"], head=np.ones(4)
+        **GOOD,
+        prompt=[7, 8, 9],
+        pair_weight=[0.1, 0.2, 0.3],
+        user_ids=["ann", "bob"],
+        head=np.ones(4),
     )
     assert prefs.user.tolist() == [0, 1, 1]
     assert prefs.row.tolist() == [1, 0, 2]
     assert prefs.chosen.tolist() == [2, 0, 4]
     assert prefs.rejected.tolist() == [3, 1, 0]
     assert prefs.prompt.tolist() == [8, 7, 9]
-    np.testing.assert_allclose(prefs.weight, [0.2, 0.1, 0.3])
+    np.testing.assert_allclose(prefs.pair_weight, [0.2, 0.1, 0.3])
     assert (prefs.num_users, prefs.num_pairs, prefs.num_responses, prefs.dim) == (2, 3, 5, 4)
     assert all(
         getattr(prefs, name).dtype == np.int32 for name in ("chosen", "rejected", "user", "prompt")
@@ -135,7 +139,7 @@ def random_preferences(seed, users=12, pairs=80):
         (chosen + rng.integers(1, 30, size=pairs)) % 30,
         rng.choice(users, pairs, p=rng.dirichlet(np.ones(users) * 0.3)),
         prompt=rng.integers(9, size=pairs),
-        weight=rng.random(pairs),
+        pair_weight=rng.random(pairs),
         num_users=users,
         user_ids=[f"user {i}" for i in range(users)],
     )
@@ -143,7 +147,7 @@ def random_preferences(seed, users=12, pairs=80):
 
 def rows(prefs):
     """Each pair as a tuple, its user by name."""
-    columns = (prefs.row, prefs.chosen, prefs.rejected, prefs.prompt, prefs.weight)
+    columns = (prefs.row, prefs.chosen, prefs.rejected, prefs.prompt, prefs.pair_weight)
     return {
         (*(column[i].item() for column in columns), str(prefs.user_ids[prefs.user[i]]))
         for i in range(prefs.num_pairs)
@@ -243,12 +247,12 @@ def test_from_dataframe():
     assert prefs.user_ids.tolist() == ["ann", "bob"]
     assert prefs.row.tolist() == [1, 0, 2]
     assert prefs.prompt.tolist() == [1, 0, 0]
-    assert prefs.weight.tolist() == [2.0, 1.0, 3.0]
+    assert prefs.pair_weight.tolist() == [2.0, 1.0, 3.0]
     other = from_dataframe(
         frame.rename(columns={"user_id": "who"})[["who", "chosen", "rejected"]], TABLE, user="who"
     )
     assert set(other.prompt) == {0}
-    assert other.weight.tolist() == [1.0] * 3
+    assert other.pair_weight.tolist() == [1.0] * 3
 
 
 def test_users_of_a_dataframe_may_be_numbers_or_categories():
@@ -293,7 +297,7 @@ def test_sums_per_user_count_everybody():
         np.zeros(40, int),
         np.ones(40, int),
         user,
-        weight=weight,
+        pair_weight=weight,
         num_users=7,
     )
     np.testing.assert_array_equal(prefs.pairs_per_user(), np.bincount(user, minlength=7))

@@ -17,7 +17,7 @@ def true_margins(data):
     return np.sum(features * data.weights[data.prefs.user], axis=1)
 
 
-@pytest.mark.parametrize("users", ["simplex", "gaussian", "camps"])
+@pytest.mark.parametrize("users", ["simplex", "gaussian", "num_components"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_the_truth_is_true(users, dtype):
     data = synthetic(dataclasses.replace(CONFIG, users=users, dtype=dtype), seed=1)
@@ -103,7 +103,9 @@ def test_simplex_users():
     )  # of Dirichlet(0.3) on 4
 
 
-@pytest.mark.parametrize(("users", "spread"), [("gaussian", 0.5), ("camps", 0.5), ("camps", 0.0)])
+@pytest.mark.parametrize(
+    ("users", "spread"), [("gaussian", 0.5), ("num_components", 0.5), ("num_components", 0.0)]
+)
 def test_gaussian_users_come_from_the_population_of_the_model(users, spread):
     data = synthetic(
         dataclasses.replace(CONFIG, users=users, spread=spread, num_users=20_000), seed=8
@@ -124,10 +126,12 @@ def test_without_spread_users_do_not_differ():
 
 
 def test_camps():
-    data = synthetic(dataclasses.replace(CONFIG, users="camps", spread=0.0, camps=3), seed=10)
-    assert np.bincount(data.camp).tolist() == [100, 100, 100]
-    for camp in range(3):
-        assert len(np.unique(data.weights[data.camp == camp], axis=0)) == 1
+    data = synthetic(
+        dataclasses.replace(CONFIG, users="mixture", spread=0.0, num_components=3), seed=10
+    )
+    assert np.bincount(data.component).tolist() == [100, 100, 100]
+    for component in range(3):
+        assert len(np.unique(data.weights[data.component == component], axis=0)) == 1
     assert len(np.unique(data.weights, axis=0)) == 3
 
 
@@ -164,7 +168,7 @@ def test_the_seed_decides_and_more_users_keep_the_responses():
         ({"rank": 0}, "rank is 0: 1 or more"),
         ({"pairs_per_user": (5, 4)}, r"pairs_per_user is \(5, 4\)"),
         ({"pairs_per_user": (-1, 4)}, r"pairs_per_user is \(-1, 4\)"),
-        ({"users": "normal"}, "users is 'normal': 'simplex' or 'gaussian' or 'camps'"),
+        ({"users": "normal"}, "users is 'normal': 'simplex' or 'gaussian' or 'num_components'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"noise": float("nan")}, "noise is nan"),
         ({"noise": -1.0}, "noise is -1"),

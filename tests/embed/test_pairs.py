@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_identical(
 
 KILLED = """
 import os, signal, sys
-from lore_jax.cache import CacheWriter
+from lore_jax.storage.cache.writer import CacheWriter
 from lore_jax.datasets.rows import read_text_pairs
 from lore_jax.embed import EmbedConfig, embed_pairs, pairs, texts
 

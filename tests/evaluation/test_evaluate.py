@@ -12,9 +12,16 @@ from lore_jax.data.preferences import from_arrays
 from lore_jax.data.splits import draw_shots
 from lore_jax.evaluation import metrics
 from lore_jax.evaluation.calibration import count_confidences, pool
-from lore_jax.evaluation.conclusion import average, difference, verdict
-from lore_jax.evaluation.controls import derangement, shuffle_users
-from lore_jax.evaluation.evaluate import OTHER_USER, Cell, Method, adapting, cells, evaluate
+from lore_jax.evaluation.conclusion import average, conclude, difference
+from lore_jax.evaluation.controls import derangement, permute_users
+from lore_jax.evaluation.evaluate import (
+    MISMATCHED_USER,
+    Condition,
+    Method,
+    adapting,
+    conditions,
+    evaluate,
+)
 from lore_jax.evaluation.results import (
     describe_split,
     join,
@@ -62,11 +69,11 @@ def by_shots(shots, test):
     return Margins(mean.astype(np.float32), np.full(test.num_pairs, 0.5, np.float32))
 
 
-def entry(users=USERS, units=("unseen",), **more):
+def entry(users=USERS, items=("new items",), **more):
     return describe_split(
         {"seen": np.arange(users), "unseen": np.arange(users)},
-        units=units,
-        unit="prompt",
+        items=items,
+        group_by="prompt",
         digest="0",
         **more,
     )
@@ -82,10 +89,18 @@ def toy_results(gain, seed, *, users=60, splits=2, other=0.0, pairs=20):
         ids = rng.permutation(3 * users)[:users]
         entries.append(
             describe_split(
-                {"unseen": ids}, units=["unseen"], unit="prompt", digest=str(split), split=split
+                {"unseen": ids},
+                items=["new items"],
+                group_by="prompt",
+                digest=str(split),
+                split=split,
             )
         )
-        for shots, control, mean in ((0, None, 0.0), (20, None, gain), (20, OTHER_USER, other)):
+        for shots, control, mean in (
+            (0, None, 0.0),
+            (20, None, gain),
+            (20, MISMATCHED_USER, other),
+        ):
             accuracy = rng.binomial(pairs, 0.65 + mean, users) / pairs
             rows.append(
                 {
@@ -93,7 +108,7 @@ def toy_results(gain, seed, *, users=60, splits=2, other=0.0, pairs=20):
                         "data": "",
                         "split": split,
                         "users": "unseen",
-                        "units": "unseen",
+                        "items": "new items",
                         "method": "m",
                     },
                     **{
@@ -112,10 +127,13 @@ def toy_results(gain, seed, *, users=60, splits=2, other=0.0, pairs=20):
 def test_rows_against_a_loop_over_users():
     shots, test = preferences(0), preferences(1)
     shown = evaluate(
-        {"m": Method(by_shots)}, [Cell("unseen", "unseen", shots, test)], shots=(0, 3), seed=5
+        {"m": Method(by_shots)},
+        [Condition("unseen", "new items", shots, test)],
+        shots=(0, 3),
+        seed=5,
     )
     kept = {(row["control"], row["shots"]): row for row in shown}
-    assert set(kept) == {(None, 0), (None, 3), (OTHER_USER, 3)}
+    assert set(kept) == {(None, 0), (None, 3), (MISMATCHED_USER, 3)}
     swap = derangement(USERS, seed=5)
     drawn = draw_shots(shots, 3, seed=5)
     for (control, count), row in kept.items():
@@ -152,11 +170,11 @@ def test_rows_against_a_loop_over_users():
             "num_users": len(accuracy),
             "num_pairs": test.num_pairs,
         }
-        expected["worst_tenth"] = min(accuracy)
+        expected["bottom_decile"] = min(accuracy)
         for name, value in expected.items():
             np.testing.assert_allclose(row[name], value, rtol=1e-5, err_msg=name)
         assert row["calibration"]["count"].sum() == test.num_pairs
-        assert row["calibration_floor"] > 0
+        assert row["ece_bias"] > 0
 
 
 def test_seen_users_keep_the_weights_of_the_fit_and_controls_swap_them():
@@ -165,11 +183,11 @@ def test_seen_users_keep_the_weights_of_the_fit_and_controls_swap_them():
     fitted = Method(
         by_shots, lambda _, test: Margins(offset[test.user], np.zeros(test.num_pairs, np.float32))
     )
-    rows = evaluate({"m": fitted}, [Cell("seen", "unseen", prefs, prefs)], seed=0)
+    rows = evaluate({"m": fitted}, [Condition("seen", "new items", prefs, prefs)], seed=0)
     assert [(row["control"], row["shots"]) for row in rows] == [
         (None, 0),
         (None, None),
-        (OTHER_USER, None),
+        (MISMATCHED_USER, None),
     ]
     tested = prefs.pairs_per_user() > 0
     np.testing.assert_array_equal(
@@ -190,20 +208,20 @@ def test_a_model_is_adapted_and_the_cells_of_a_split_are_all_there():
         Population(jnp.eye(2)[0], jnp.eye(2)[:, 1:]),
         "gaussian",
     )
-    split = four_way(prefs, unit="prompt", seed=0)
+    split = four_way(prefs, group_by="prompt", seed=0)
     rows = evaluate(
-        {"m": Method(adapting(model))}, cells(split), shots=(0, 4), data="d", split=7, seed=0
+        {"m": Method(adapting(model))}, conditions(split), shots=(0, 4), data="d", split=7, seed=0
     )
-    assert {(row["users"], row["units"]) for row in rows} == set(split.tests)
+    assert {(row["users"], row["items"]) for row in rows} == set(split.tests)
     for row in rows:
         assert (row["data"], row["split"]) == ("d", 7)
-        assert row["num_users"] == split.tests[row["users"], row["units"]].num_users
+        assert row["num_users"] == split.tests[row["users"], row["items"]].num_users
     population = next(
         row
         for row in rows
-        if row["shots"] == 0 and row["users"] == "unseen" and row["units"] == "seen"
+        if row["shots"] == 0 and row["users"] == "unseen" and row["items"] == "known items"
     )
-    test = split.tests["unseen", "seen"]
+    test = split.tests["unseen", "known items"]
     margin = (
         np.asarray(prefs.embeddings)[:, 0][test.chosen]
         - np.asarray(prefs.embeddings)[:, 0][test.rejected]
@@ -214,7 +232,9 @@ def test_a_model_is_adapted_and_the_cells_of_a_split_are_all_there():
 
 def test_cells_of_different_users_are_refused():
     with pytest.raises(ValueError, match="shots are of 9 users, the test pairs of 5"):
-        evaluate({}, [Cell("unseen", "unseen", preferences(0), preferences(0, users=5))], seed=0)
+        evaluate(
+            {}, [Condition("unseen", "new items", preferences(0), preferences(0, users=5))], seed=0
+        )
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 1001])
@@ -230,7 +250,7 @@ def test_one_user_has_nobody_to_trade_with():
         derangement(1, seed=0)
     rows = evaluate(
         {"m": Method(by_shots)},
-        [Cell("unseen", "unseen", preferences(0, 1, 5), preferences(1, 1, 5))],
+        [Condition("unseen", "new items", preferences(0, 1, 5), preferences(1, 1, 5))],
         seed=0,
     )
     assert all(row["control"] is None for row in rows)
@@ -238,7 +258,7 @@ def test_one_user_has_nobody_to_trade_with():
 
 def test_shuffled_users_keep_their_counts_and_all_pairs():
     prefs = preferences(0, users=40)
-    shuffled = shuffle_users(prefs, seed=1)
+    shuffled = permute_users(prefs, seed=1)
     np.testing.assert_array_equal(shuffled.pairs_per_user(), prefs.pairs_per_user())
     assert sorted(zip(shuffled.chosen, shuffled.rejected, strict=True)) == sorted(
         zip(prefs.chosen, prefs.rejected, strict=True)
@@ -255,28 +275,28 @@ def test_shuffled_users_keep_their_counts_and_all_pairs():
 
 
 def test_the_sentence_says_no_where_users_do_not_differ():
-    said = [verdict(toy_results(0.0, seed), "m") for seed in range(100)]
+    said = [conclude(toy_results(0.0, seed), "m") for seed in range(100)]
     assert (
         sum(one["helps"] for one in said) <= 5
     )  # 2.5 by chance at most: both comparisons must agree
-    assert said[0]["sentence"].startswith("No evidence that personalising helps on this data")
+    assert said[0]["statement"].startswith("No evidence that personalising helps on this data")
 
 
 def test_the_sentence_says_yes_to_a_planted_difference():
-    said = [verdict(toy_results(0.03, seed, users=500, splits=3), "m") for seed in range(20)]
+    said = [conclude(toy_results(0.03, seed, users=500, splits=3), "m") for seed in range(20)]
     assert sum(one["helps"] for one in said) == 20
     mean, low, high = (100 * value for value in said[0]["over_population"])
     expected = f"Personalising helps: +{mean:.1f} points at 20 shots (95 % interval {low:.1f} to {high:.1f}, 3 splits)"
-    assert said[0]["sentence"] == expected
+    assert said[0]["statement"] == expected
     assert said[0]["users"] == 1500
     assert said[0]["better"] == 9
 
 
 def test_gaining_as_much_from_others_is_no_evidence():
-    said = verdict(toy_results(0.1, 0, other=0.1), "m")
+    said = conclude(toy_results(0.1, 0, other=0.1), "m")
     assert said["over_population"][1] > 0
     assert not said["helps"]
-    assert said["sentence"].endswith("another user's weights do as well")
+    assert said["statement"].endswith("another user's weights do as well")
 
 
 def test_pooled_counts_give_the_calibration_of_all_pairs_together():
@@ -286,7 +306,7 @@ def test_pooled_counts_give_the_calibration_of_all_pairs_together():
     np.testing.assert_allclose(
         pooled.error, metrics.expected_calibration_error(together), atol=2e-3
     )
-    np.testing.assert_allclose(pooled.floor, metrics.calibration_floor(together, rng), rtol=0.1)
+    np.testing.assert_allclose(pooled.floor, metrics.ece_bias(together, rng), rtol=0.1)
     assert pooled.count.sum() == 12_000
     assert pooled.count.min() > 0.7 * 12_000 / 15
     assert np.isnan(pool([count_confidences(np.zeros(0))]).error)
@@ -295,8 +315,8 @@ def test_pooled_counts_give_the_calibration_of_all_pairs_together():
 def test_results_survive_json_and_joining(tmp_path):
     parts = []
     for split in range(2):
-        cell = Cell("unseen", "unseen", preferences(split), preferences(split + 9))
-        rows = evaluate({"m": Method(by_shots)}, [cell], shots=(0, 3), split=split, seed=0)
+        condition = Condition("unseen", "new items", preferences(split), preferences(split + 9))
+        rows = evaluate({"m": Method(by_shots)}, [condition], shots=(0, 3), split=split, seed=0)
         parts.append(
             make_results(rows, [entry(split=split)], name="t", config={"shots": (0, 3)}, seed=0)
         )
@@ -308,7 +328,7 @@ def test_results_survive_json_and_joining(tmp_path):
     assert len(joined["rows"]) == 6
     assert len(select(joined, control=None, shots=3)) == 2
     np.testing.assert_array_equal(users_of(joined, joined["rows"][-1]), np.arange(USERS))
-    with pytest.raises(ValueError, match=r"split 0 of '' \(unseen units\) is in two"):
+    with pytest.raises(ValueError, match=r"split 0 of '' \(new items\) is in two"):
         join([read[0], read[0]])
     (tmp_path / "other.json").write_text('{"format": 99, "rows": []}')
     with pytest.raises(ValueError, match="format 1: its format is 99"):
@@ -363,12 +383,12 @@ def test_data_sets_count_equally():
 
 
 def test_tables_hold_every_method_population_and_control():
-    cell = Cell("unseen", "unseen", preferences(0), preferences(1))
+    condition = Condition("unseen", "new items", preferences(0), preferences(1))
     methods = {
         "personal": Method(by_shots),
         "same": Method(lambda shots, test: by_shots(shots.take_pairs(shots.row < 0), test)),
     }
-    rows = evaluate(methods, [cell], shots=(0, 3), seed=0)
+    rows = evaluate(methods, [condition], shots=(0, 3), seed=0)
     results = make_results(rows, [entry()], name="t", config={}, seed=0)
     assert is_personal(results, "personal")
     assert not is_personal(results, "same")

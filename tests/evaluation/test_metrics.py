@@ -80,7 +80,7 @@ def test_fewer_pairs_than_bins():
     assert table["count"].tolist() == [1, 1]
 
 
-def test_the_calibration_floor_is_what_a_true_model_scores():
+def test_the_ece_bias_is_what_a_true_model_scores():
     rng = np.random.default_rng(3)
     confidence = rng.uniform(0.5, 1.0, 400)
     scores = []
@@ -91,19 +91,17 @@ def test_the_calibration_floor_is_what_a_true_model_scores():
         )
     # 4 standard errors of the difference of the two means.
     allowed = 4 * np.std(scores) * np.sqrt(1 / 300 + 1 / 200)
-    assert metrics.calibration_floor(confidence, rng) == pytest.approx(np.mean(scores), abs=allowed)
-    folded = metrics.calibration_floor(
-        np.where(rng.random(400) < 0.5, confidence, 1 - confidence), rng
-    )
+    assert metrics.ece_bias(confidence, rng) == pytest.approx(np.mean(scores), abs=allowed)
+    folded = metrics.ece_bias(np.where(rng.random(400) < 0.5, confidence, 1 - confidence), rng)
     assert folded == pytest.approx(np.mean(scores), abs=allowed)
 
 
-def test_worst_share():
+def test_bottom_share():
     values = np.array([0.9, np.nan, 0.1, 0.5, 0.7, 0.3])
-    assert metrics.worst_share(values, 0.4) == pytest.approx(0.2)
-    assert metrics.worst_share(values, 0.01) == 0.1
-    assert metrics.worst_share(values, 1.0) == pytest.approx(0.5)
-    assert np.isnan(metrics.worst_share(np.array([np.nan])))
+    assert metrics.bottom_share(values, 0.4) == pytest.approx(0.2)
+    assert metrics.bottom_share(values, 0.01) == 0.1
+    assert metrics.bottom_share(values, 1.0) == pytest.approx(0.5)
+    assert np.isnan(metrics.bottom_share(np.array([np.nan])))
 
 
 def test_sign_test_against_scipy():

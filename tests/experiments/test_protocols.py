@@ -68,7 +68,7 @@ def check_outputs(out, results, methods):
     assert list(dict.fromkeys(row["method"] for row in results["rows"])) == methods
     text = (out / "tables.md").read_text()
     assert "MADE-UP DATA" in text
-    assert (out / "figures" / "shots-unseen.png").stat().st_size > 10_000
+    assert (out / "figures" / "shots-new-items.png").stat().st_size > 10_000
     assert results["machine"]["packages"]["jax"]
     return text
 
@@ -85,7 +85,7 @@ def test_reddit_tldr_from_files_to_tables_and_resumed(tmp_path, monkeypatch, cap
         "workers with too few pairs": 0,
         "training pairs with a text of the test": 0,
     }
-    for control in (None, "other user", "shuffled users"):
+    for control in (None, "mismatched user", "permuted users"):
         assert select(results, method="gaussian", control=control, users="unseen", shots=10)
 
     # Parts that are there are not made again, nor is anything embedded; other settings are refused.
@@ -124,7 +124,7 @@ def test_the_honest_default_validates_and_the_paper_does_not():
     assert list(paper) == ["reference head", "BT", "LoRe"]
     for name in ("ridge BT", "gaussian"):
         assert honest[name].ridge_population is None
-        assert (honest[name].use, honest[name].unit) == ("unseen", "prompt")
+        assert (honest[name].holdout, honest[name].group_by) == ("new items", "prompt")
     for of in (paper["BT"], paper["LoRe"], honest["LoRe"]):
         assert of.family == "simplex"
         assert (of.simplex.steps, of.simplex.learning_rate, of.simplex.temperature) == (
@@ -170,7 +170,7 @@ def test_prism_keeps_texts_apart(files, tmp_path, paper):
         drawn.train.num_pairs + drawn.shots.num_pairs + sum(test.num_pairs for test in drawn.tests)
     )
     left_out = (
-        drawn.dropped["training pairs with a text of the test"] + drawn.dropped["straddling pairs"]
+        drawn.dropped["training pairs with a text of the test"] + drawn.dropped["cross_split pairs"]
     )
     assert parts + left_out == prefs.num_pairs
 
@@ -253,7 +253,7 @@ def test_a_cache_that_lost_a_text_is_refused(files, cache, monkeypatch):
 
 
 def test_rank_sweep_runs_all_ranks_in_one_program(cache, tmp_path, monkeypatch):
-    ridges = {"rank": 9, "ridge_population": 10.0, "ridge_deviation": 3.0, "response_terms": 0.0}
+    ridges = {"rank": 9, "ridge_population": 10.0, "ridge_deviation": 3.0, "item_effects": 0.0}
     monkeypatch.setattr(rank_sweep, "choose", lambda *args, **kw: (ridges, ()))
     config = rank_sweep.Config(
         cache, tmp_path / "ranks", ranks=(1, 2, 4), splits=2, shots=4, steps=10
@@ -283,7 +283,7 @@ def test_shots_sweep_gives_every_method_the_same_draws(cache, tmp_path, monkeypa
         shots_sweep, "fits", lambda _: {name: of[name] for name in ("reference head", "LoRe")}
     )
     config = shots_sweep.Config(
-        cache, tmp_path / "shots", shots=(0, 4), draws=2, splits=1, smoke=True, unit="prompt"
+        cache, tmp_path / "shots", shots=(0, 4), draws=2, splits=1, smoke=True, group_by="prompt"
     )
     results = shots_sweep.run(config)
     assert {row["data"] for row in results["rows"]} == {"draw 0", "draw 1"}

@@ -24,16 +24,16 @@ def test_polis(tmp_path, capsys, monkeypatch):
     assert read_results(tmp_path / "run" / "results.json") == results
     assert results["encoder"] == {"model": "random"}
     assert {row["data"] for row in results["rows"]} == {"one", "two"}
-    assert {row["units"] for row in results["rows"]} == {"seen", "unseen"}
-    for control in (None, "other user", "shuffled users"):
+    assert {row["items"] for row in results["rows"]} == {"known items", "new items"}
+    for control in (None, "mismatched user", "permuted users"):
         assert select(
-            results, method="gaussian", control=control, users="unseen", units="unseen", shots=5
+            results, method="gaussian", control=control, users="unseen", items="new items", shots=5
         )
     figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
     assert {
-        "shots-unseen.png",
-        "shots-seen.png",
-        "reliability-unseen.png",
+        "shots-new-items.png",
+        "shots-known-items.png",
+        "reliability-new-items.png",
         "users-one.png",
     } <= figures
 
@@ -47,7 +47,7 @@ def test_polis(tmp_path, capsys, monkeypatch):
         lambda *args, **kw: made.append(args[3]) or evaluate_part(*args, **kw),
     )
     again = polis.run(config)
-    assert made == ["seen"]
+    assert made == ["known items"]
     assert again["rows"] == results["rows"]
 
     with pytest.raises(ValueError, match=r"one-unseen-0\.json was made with other settings"):
@@ -65,7 +65,7 @@ def test_polis_with_embeddings_made_here(tmp_path, capsys, monkeypatch):
         out=tmp_path / "run",
         embeddings=tmp_path / "one",
         conversations=("one",),
-        tests=("unseen",),
+        tests=("new items",),
         smoke=True,
     )
     tables = []
@@ -174,7 +174,7 @@ def test_abstention(tmp_path, capsys):
     result = abstention.run(abstention.Config(out=tmp_path / "run", shots=(0, 5), smoke=True))
     assert abstention.table(result) in capsys.readouterr().out
     assert [(row["test"], row["shots"]) for row in result["rows"]] == [
-        (t, k) for t in ("unseen", "seen") for k in (0, 5)
+        (t, k) for t in ("new items", "known items") for k in (0, 5)
     ]
     for row in result["rows"]:
         assert 0 <= row["fell back"]["mean"] <= 1

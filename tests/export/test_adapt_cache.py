@@ -9,7 +9,7 @@ from lore_jax.export.adapt_cache import adapt_cache
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, response_keys
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, join
-from lore_jax.model.prior import Population, ResponseTerms
+from lore_jax.model.prior import ItemEffects, Population
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.cache.writer import CacheWriter
 from lore_jax.users.adapt import adapt
@@ -33,7 +33,7 @@ def write(path, *, sort=False, names=True, users=USERS):
             chosen=chosen,
             rejected=rejected,
             user=user,
-            weight=weight,
+            pair_weight=weight,
             user_ids=user_ids,
             num_users=users,
         )
@@ -46,7 +46,7 @@ def make_model(family):
     )
     params = {"V": jnp.asarray(RNG.standard_normal((DIM, RANK)), jnp.float32)}
     values = jnp.asarray(RNG.standard_normal((5, RANK)), jnp.float32)
-    terms = ResponseTerms(response_keys(TABLE[3:8]), values, jnp.ones(RANK))
+    terms = ItemEffects(response_keys(TABLE[3:8]), values, jnp.ones(RANK))
     return Model(LinearBasis(RANK), params, jnp.float32(2.0), prior, family, terms=terms)
 
 

@@ -137,13 +137,15 @@ def test_programs_run_without_the_library(family, tmp_path):
     chosen = rng.integers(11, size=(users, shots)).astype(np.int32)
     rejected = ((chosen + rng.integers(1, 11, size=(users, shots))) % 11).astype(np.int32)
     weight = (np.arange(shots) < rng.integers(0, shots + 1, size=(users, 1))).astype(np.float32)
-    np.savez(tmp_path / "given.npz", table=table, chosen=chosen, rejected=rejected, weight=weight)
+    np.savez(
+        tmp_path / "given.npz", table=table, chosen=chosen, rejected=rejected, pair_weight=weight
+    )
     export_adapt(tmp_path / "adapt", model, shots=shots)
     export_score(tmp_path / "score", model)
     subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=tmp_path, check=True, timeout=120)
     found = np.load(tmp_path / "found.npz")
     user = np.repeat(np.arange(users), shots)
-    prefs = from_arrays(table, chosen.ravel(), rejected.ravel(), user, weight=weight.ravel())
+    prefs = from_arrays(table, chosen.ravel(), rejected.ravel(), user, pair_weight=weight.ravel())
     expected = adapt(model, prefs)
     for name in POSTERIOR_ARRAYS:
         if name not in ("steps", "grad_norm"):

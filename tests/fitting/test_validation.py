@@ -21,20 +21,20 @@ GIVEN = FitConfig(
     rank=3,
     ridge_population=1.0,
     ridge_deviation=1.0,
-    response_terms=0.5,
-    camps=2,
-    stretch=1.2,
+    item_effects=0.5,
+    num_components=2,
+    logit_scale=1.2,
     population=STEPS,
 )
-SETTING = {"rank": 3, "ridge_population": 2.0, "ridge_deviation": 3.0, "response_terms": 1.0}
+SETTING = {"rank": 3, "ridge_population": 2.0, "ridge_deviation": 3.0, "item_effects": 1.0}
 
 
 def by_hand(prefs, config, roles, key):
     """Log loss and accuracy on each fold's test pairs, macro over the users who have some."""
     losses, accuracies = [], []
     for fit, shots, test in zip(roles["fit"], roles["shots"], roles["test"], strict=True):
-        model, _, _ = lore.fit(dataclasses.replace(prefs, weight=fit), config, key=key)
-        users = lore.adapt(model, dataclasses.replace(prefs, weight=shots))
+        model, _, _ = lore.fit(dataclasses.replace(prefs, pair_weight=fit), config, key=key)
+        users = lore.adapt(model, dataclasses.replace(prefs, pair_weight=shots))
         right = lore.predict_proba(model, users, prefs).astype(np.float64)
         tested = [(test > 0) & (prefs.user == user) for user in range(prefs.num_users)]
         tested = [mine for mine in tested if mine.any()]
@@ -45,8 +45,10 @@ def by_hand(prefs, config, roles, key):
 
 def test_gaussian_against_a_loop():
     prefs, key = problem(users=30), jax.random.key(0)
-    roles = fold_roles(prefs, 2, use="unseen", unit="response", seed=0)
-    pipeline = GaussianPipeline(make_basis(GIVEN, 3), STEPS, camps=(0, 4), stretches=(1.0, 1.5))
+    roles = fold_roles(prefs, 2, holdout="new items", group_by="response", seed=0)
+    pipeline = GaussianPipeline(
+        make_basis(GIVEN, 3), STEPS, num_components=(0, 4), logit_scales=(1.0, 1.5)
+    )
     _, of_state = jax.random.split(key)  # as `fit` draws initialisations
     run = functools.partial(
         sweep,
@@ -60,9 +62,9 @@ def test_gaussian_against_a_loop():
     )
     found = run()
     variants = [
-        {"camps": 0, "stretch": 1.0},
-        {"camps": 0, "stretch": 1.5},
-        {"camps": 4, "stretch": 1.0},
+        {"num_components": 0, "logit_scale": 1.0},
+        {"num_components": 0, "logit_scale": 1.5},
+        {"num_components": 4, "logit_scale": 1.0},
     ]
     assert found.settings == [{**SETTING, **variant} for variant in variants]
     for setting, losses, accuracies in zip(found.settings, found.loss, found.accuracy, strict=True):
@@ -75,7 +77,7 @@ def test_gaussian_against_a_loop():
 
 def test_simplex_against_a_loop():
     prefs, key = problem(users=30), jax.random.key(0)
-    roles = fold_roles(prefs, 2, use="seen", unit="response", seed=0)
+    roles = fold_roles(prefs, 2, holdout="known items", group_by="response", seed=0)
     settings = lore.SimplexConfig(steps=30)
     config = FitConfig(family="simplex", rank=3, simplex=settings)
     hypers = [simplex_hyper({"rank": rank}, 3, None) for rank in (2, 3)]
@@ -107,11 +109,11 @@ def test_what_is_given_is_kept():
 
 def test_the_best_setting_on_validation_is_chosen():
     prefs = problem(users=30, dim=9)
-    config = FitConfig(ridge_population=1.0, ridge_deviation=10.0, camps=0, folds=2)
+    config = FitConfig(ridge_population=1.0, ridge_deviation=10.0, num_components=0, folds=2)
     choice, tables = choose(prefs, config, key=jax.random.key(0))
     terms, last = tables
     assert {setting["rank"] for setting in terms.settings} == {1}
     assert {setting["rank"] for setting in last.settings} == {1, 9}
     assert choice == last.settings[int(last.loss.mean(axis=1).argmin())]
-    kept = terms.settings[terms.best]["response_terms"]
-    assert {setting["response_terms"] for setting in last.settings} == {kept}
+    kept = terms.settings[terms.best]["item_effects"]
+    assert {setting["item_effects"] for setting in last.settings} == {kept}

@@ -41,11 +41,11 @@ def by_scikit_learn(prefs, ridge, terms, input_scale):
     model = LogisticRegression(
         C=0.5 / ridge, fit_intercept=False, tol=1e-10, solver="newton-cholesky", max_iter=200
     )
-    found = model.fit(both, won, np.tile(prefs.weight / 2.0, 2)).coef_[0]
+    found = model.fit(both, won, np.tile(prefs.pair_weight / 2.0, 2)).coef_[0]
     return found[: prefs.dim], found[prefs.dim :]
 
 
-CASES = [  # ridge, response terms, scale of the embeddings, input scale
+CASES = [  # ridge, item effects, scale of the embeddings, input scale
     (1.0, 0.0, 1.0, 1.0),
     (0.3, 0.5, 1.0, 2.0),
     (0.01, 2.0, 5.0, 5.0),
@@ -95,7 +95,7 @@ def test_eight_devices_are_one(mapping):
 def test_ridges_vmap():
     prefs, ridges = problem(), np.array([0.1, 1.0, 30.0], np.float32)
     data, _ = place(prefs, 1.0)
-    one = functools.partial(bradley_terry, response_terms=jnp.zeros(()))
+    one = functools.partial(bradley_terry, item_effects=jnp.zeros(()))
     solver = over_shards(lambda _, data, ridges: jax.vmap(one, in_axes=(None, 0))(data, ridges))
     found = solver(jnp.zeros(1), data, ridges)
     for ridge, direction in zip(ridges, found.direction[0], strict=True):

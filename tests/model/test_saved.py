@@ -16,7 +16,7 @@ import pytest
 from lore_jax.model.basis import LinearBasis, MLPBasis
 from lore_jax.model.model import Model, bradley_terry_model, reference_head, response_keys, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.model.prior import Population, ResponseTerms
+from lore_jax.model.prior import ItemEffects, Population
 from lore_jax.model.saved import load, save
 from lore_jax.storage.checkpoint.store import CheckpointStore
 
@@ -34,7 +34,7 @@ def make_model(basis, family="gaussian"):
 
 def with_terms(model):
     values = jnp.asarray(RNG.normal(size=(9, 3)), jnp.float32)
-    return model.replace(terms=ResponseTerms(response_keys(TABLE[:9]), values, jnp.ones(3)))
+    return model.replace(terms=ItemEffects(response_keys(TABLE[:9]), values, jnp.ones(3)))
 
 
 def make_users(count=5, user_ids=None):

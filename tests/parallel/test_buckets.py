@@ -15,7 +15,7 @@ def ragged(count):
     chosen = np.arange(len(user)) % 7
     table = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
     weight = 1.0 + np.arange(len(user))
-    return from_arrays(table, chosen, chosen + 1, user, weight=weight, num_users=len(count))
+    return from_arrays(table, chosen, chosen + 1, user, pair_weight=weight, num_users=len(count))
 
 
 counts = st.lists(st.integers(0, 20), min_size=1, max_size=30)
@@ -28,21 +28,23 @@ def test_every_pair_and_every_user_once(count, shards):
     buckets, layout = lay_out(prefs, shards)
     found = []
     for bucket, ids in zip(buckets, layout.ids, strict=True):
-        assert bucket.chosen.shape == bucket.rejected.shape == bucket.weight.shape
+        assert bucket.chosen.shape == bucket.rejected.shape == bucket.pair_weight.shape
         assert bucket.chosen.shape[0] == len(ids) == shards
         longest = max(count[user] for user in ids[ids >= 0])
         assert bucket.chosen.shape[1] == longest  # padded to its own longest user, no further
-        for shard, shot, place in zip(*np.nonzero(bucket.weight), strict=True):
+        for shard, shot, place in zip(*np.nonzero(bucket.pair_weight), strict=True):
             entry = (shard, shot, place)
             found.append(
                 (
-                    int(bucket.weight[entry]),
+                    int(bucket.pair_weight[entry]),
                     ids[shard, place],
                     bucket.chosen[entry],
                     bucket.rejected[entry],
                 )
             )
-    expected = zip(prefs.weight.astype(int), prefs.user, prefs.chosen, prefs.rejected, strict=True)
+    expected = zip(
+        prefs.pair_weight.astype(int), prefs.user, prefs.chosen, prefs.rejected, strict=True
+    )
     assert sorted(found) == sorted(expected)
     placed = np.concatenate([ids.ravel() for ids in layout.ids]) if layout.ids else np.zeros(0, int)
     assert sorted(placed[placed >= 0]) == np.flatnonzero(count).tolist()
@@ -73,9 +75,9 @@ def test_values_of_pairs_stand_beside_their_pairs(count, shards, depth):
         if depth
         else np.array(1.0)
     )
-    values = factor[..., None] * prefs.weight  # [..., pairs]
+    values = factor[..., None] * prefs.pair_weight  # [..., pairs]
     for bucket, leaf in zip(buckets, layout.spread_pairs(values), strict=True):
-        expected = np.multiply.outer(factor, bucket.weight)  # [..., shards, shots, users]
+        expected = np.multiply.outer(factor, bucket.pair_weight)  # [..., shards, shots, users]
         np.testing.assert_array_equal(leaf, np.moveaxis(expected, -3, 0))
 
 
@@ -84,10 +86,10 @@ def test_shards_get_like_work(shards):
     rng = np.random.default_rng(2)
     count = rng.integers(1, 60, 200)
     buckets, _ = lay_out(ragged(count), shards)
-    work = sum((bucket.weight > 0).sum(axis=(1, 2)) for bucket in buckets)
+    work = sum((bucket.pair_weight > 0).sum(axis=(1, 2)) for bucket in buckets)
     assert work.sum() == count.sum()
     # Dealt in the order of length, two shards differ in a bucket by at most its longest user.
-    assert work.max() - work.min() <= sum(bucket.weight.shape[1] for bucket in buckets)
+    assert work.max() - work.min() <= sum(bucket.pair_weight.shape[1] for bucket in buckets)
 
 
 def test_features_are_differences_of_rewards():
@@ -95,7 +97,7 @@ def test_features_are_differences_of_rewards():
     table = np.random.default_rng(3).normal(size=(8, 4)).astype(np.float32)
     buckets, _ = lay_out(prefs, 1)
     for bucket in buckets:
-        inside = type(bucket)(bucket.chosen[0], bucket.rejected[0], bucket.weight[0])
+        inside = type(bucket)(bucket.chosen[0], bucket.rejected[0], bucket.pair_weight[0])
         found = np.asarray(features(table, inside))
         for shot, place in np.ndindex(inside.chosen.shape):
             expected = table[inside.chosen[shot, place]] - table[inside.rejected[shot, place]]

@@ -17,7 +17,7 @@ from lore_jax.fitting.fit import _chunk, start
 from lore_jax.methods.gaussian import laplace_em as population
 from lore_jax.methods.gaussian.laplace_em import PopulationConfig, PopulationHyper
 from lore_jax.methods.simplex import joint_fit as simplex
-from lore_jax.methods.simplex.config import IN_BLOCKS, SimplexConfig
+from lore_jax.methods.simplex.config import MINIBATCH, SimplexConfig
 from lore_jax.methods.simplex.joint_fit import SimplexHyper
 from lore_jax.model.basis import LinearBasis
 from lore_jax.parallel.devices import (
@@ -29,7 +29,7 @@ from lore_jax.parallel.devices import (
     split,
     total,
 )
-from lore_jax.parallel.minibatches import PlacedBlocks
+from lore_jax.parallel.minibatches import PlacedMinibatches
 
 MAPPINGS = ["jit", "pmap"]
 PAPER = SimplexConfig()
@@ -47,7 +47,7 @@ def test_totals_over_shards(mapping, count):
     data, _ = place(problem(), 2.0, devices)
 
     def function(state, data, hyper):
-        pairs = total(sum(jnp.sum(bucket.weight) for bucket in data.buckets))
+        pairs = total(sum(jnp.sum(bucket.pair_weight) for bucket in data.buckets))
         return {
             "total": total(state),
             "largest": largest(state),
@@ -108,7 +108,7 @@ def simplex_case(prefs, layout, devices, config=PAPER):
 
 
 def block_case(prefs, layout, devices):
-    return simplex_case(prefs, layout, devices, IN_BLOCKS)
+    return simplex_case(prefs, layout, devices, MINIBATCH)
 
 
 def population_case(prefs, layout, devices):
@@ -126,7 +126,7 @@ def sent(case, count, users, mapping):
     prefs, devices = problem(users=users, responses=RESPONSES, dim=DIM), jax.devices()[:count]
     data, layout = place(prefs, 1.0, devices)
     if case is block_case:
-        data = next(PlacedBlocks(prefs, 1.0, devices, 2).in_turn([0]))
+        data = next(PlacedMinibatches(prefs, 1.0, devices, 2).in_turn([0]))
     begin, start, hyper, step = case(prefs, layout, devices)
     shapes = jax.eval_shape(over_shards(begin), start, data, hyper)
     state = jax.tree.map(lambda leaf: split(np.zeros(leaf.shape, leaf.dtype), devices), shapes)
@@ -153,7 +153,7 @@ def sent(case, count, users, mapping):
         (block_case, DIM * RANK),
         (population_case, (DIM + RESPONSES) * RANK),
     ],
-    ids=["simplex", "simplex in blocks", "population"],
+    ids=["simplex", "simplex in minibatches", "population"],
 )
 def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, shared, mapping):
     cases = [(2, 16), (8, 64)] if mapping == "pmap" else [(2, 16), (4, 16), (8, 64)]
@@ -174,9 +174,9 @@ def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, sha
             rank=2,
             ridge_population=1.0,
             ridge_deviation=1.0,
-            response_terms=1.0,
-            camps=2,
-            stretch=1.2,
+            item_effects=1.0,
+            num_components=2,
+            logit_scale=1.2,
         ),
     ],
     ids=["simplex", "population"],

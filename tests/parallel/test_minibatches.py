@@ -1,4 +1,4 @@
-"""Blocks of the table, looked at from outside, and the simplex fit on them against NumPy a user at
+"""Mini-batches of the table, looked at from outside, and the simplex fit on them against NumPy a user at
 a time.
 """
 
@@ -19,12 +19,12 @@ from lore_jax.fitting.fit import _one_step, start
 from lore_jax.methods.simplex import joint_fit as simplex
 from lore_jax.methods.simplex.config import SimplexConfig
 from lore_jax.parallel.buckets import deal
-from lore_jax.parallel.minibatches import PlacedBlocks, assign_blocks, lay_out_blocks
+from lore_jax.parallel.minibatches import PlacedMinibatches, assign_minibatches, lay_out_minibatches
 
 CONFIG = FitConfig(
     family="simplex",
     rank=3,
-    simplex=SimplexConfig(steps=24, learning_rate=0.1, blocks=4, temperature=2.0),
+    simplex=SimplexConfig(steps=24, learning_rate=0.1, num_minibatches=4, temperature=2.0),
 )
 
 
@@ -43,7 +43,12 @@ def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused
     table = rng.normal(size=(prompts * of_prompt, 6)).astype(np.float32)
     rows = [place[prompt * of_prompt + reply] for reply in (chosen, rejected)]
     return from_arrays(
-        table, *rows, user, prompt=prompt, weight=rng.uniform(0.5, 2.0, len(user)), num_users=users
+        table,
+        *rows,
+        user,
+        prompt=prompt,
+        pair_weight=rng.uniform(0.5, 2.0, len(user)),
+        num_users=users,
     )
 
 
@@ -72,14 +77,14 @@ def components(prefs):
 )
 def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
-    block, parts = assign_blocks(prefs, count), components(prefs)
-    assert all(len(set(block[list(part)])) == 1 for part in parts)
-    assert set(np.flatnonzero(block >= 0)) == set().union(*parts)
-    sizes = np.bincount(block[block >= 0])
+    minibatch, parts = assign_minibatches(prefs, count), components(prefs)
+    assert all(len(set(minibatch[list(part)])) == 1 for part in parts)
+    assert set(np.flatnonzero(minibatch >= 0)) == set().union(*parts)
+    sizes = np.bincount(minibatch[minibatch >= 0])
     assert 1 <= len(sizes) <= count
     assert sizes.min() > 0
     if len(parts) >= count:
-        assert sizes.max() <= len(block[block >= 0]) / count + 2 * max(map(len, parts))
+        assert sizes.max() <= len(minibatch[minibatch >= 0]) / count + 2 * max(map(len, parts))
 
 
 @settings(max_examples=40)
@@ -92,31 +97,42 @@ def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
 def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
     layout, found = deal(prefs, shards), []
-    blocks = list(lay_out_blocks(prefs, layout, assign_blocks(prefs, 4)))
+    minibatches = list(lay_out_minibatches(prefs, layout, assign_minibatches(prefs, 4)))
     numbers = np.arange(prefs.num_responses)
-    assert len({len(numbers[block.rows]) for block in blocks}) == 1
-    assert len({tuple(bucket.chosen.shape for bucket in block.buckets) for block in blocks}) == 1
-    for block in blocks:
-        rows = numbers[block.rows]
-        for bucket, ids in zip(block.buckets, layout.ids, strict=True):
+    assert len({len(numbers[minibatch.rows]) for minibatch in minibatches}) == 1
+    assert (
+        len(
+            {
+                tuple(bucket.chosen.shape for bucket in minibatch.buckets)
+                for minibatch in minibatches
+            }
+        )
+        == 1
+    )
+    for minibatch in minibatches:
+        rows = numbers[minibatch.rows]
+        for bucket, ids in zip(minibatch.buckets, layout.ids, strict=True):
             assert bucket.chosen.shape[::2] == ids.shape
-            for shard, shot, place in zip(*np.nonzero(bucket.weight), strict=True):
+            for shard, shot, place in zip(*np.nonzero(bucket.pair_weight), strict=True):
                 at = shard, shot, place
                 found.append(
                     (
                         ids[shard, place],
                         rows[bucket.chosen[at]],
                         rows[bucket.rejected[at]],
-                        bucket.weight[at],
+                        bucket.pair_weight[at],
                     )
                 )
-    expected = zip(prefs.user, prefs.chosen, prefs.rejected, prefs.weight, strict=True)
+    expected = zip(prefs.user, prefs.chosen, prefs.rejected, prefs.pair_weight, strict=True)
     assert sorted(found) == sorted(expected)
 
 
 def test_runs_of_the_table_are_not_copied_and_few_rows_in_use_are():
     def rows(prefs):
-        return [block.rows for block in lay_out_blocks(prefs, deal(prefs), assign_blocks(prefs, 4))]
+        return [
+            minibatch.rows
+            for minibatch in lay_out_minibatches(prefs, deal(prefs), assign_minibatches(prefs, 4))
+        ]
 
     assert all(isinstance(part, slice) for part in rows(problem()))
     for prefs in (problem(shuffled=True), problem(prompts=60, unused=0.8)):
@@ -126,7 +142,7 @@ def test_runs_of_the_table_are_not_copied_and_few_rows_in_use_are():
 
 
 @pytest.mark.parametrize("texts_of_their_own", [False, True])
-def test_the_texts_of_a_user_are_spread_over_blocks(texts_of_their_own):
+def test_the_texts_of_a_user_are_spread_over_minibatches(texts_of_their_own):
     """Texts in the order of the users who judged them: a run of the table would be a few users'
     pairs, all of them.
     """
@@ -137,19 +153,19 @@ def test_the_texts_of_a_user_are_spread_over_blocks(texts_of_their_own):
     )
     table = rng.normal(size=(2 * users * each, 3)).astype(np.float32)
     prefs = from_arrays(table, 2 * prompt, 2 * prompt + 1, user)
-    block = assign_blocks(prefs, count)
-    # Dealt without regard to users, twenty pairs stand in nine of ten blocks; in the order of
+    minibatch = assign_minibatches(prefs, count)
+    # Dealt without regard to users, twenty pairs stand in nine of ten minibatches; in the order of
     # users, in one or two.
-    assert np.mean([len(set(block[prefs.chosen[user == one]])) for one in range(users)]) > 7
+    assert np.mean([len(set(minibatch[prefs.chosen[user == one]])) for one in range(users)]) > 7
     in_runs = all(
-        isinstance(part.rows, slice) for part in lay_out_blocks(prefs, deal(prefs), block)
+        isinstance(part.rows, slice) for part in lay_out_minibatches(prefs, deal(prefs), minibatch)
     )
     assert in_runs != texts_of_their_own
 
 
 def test_a_conversation_that_everybody_judges_is_one_block():
     prefs = problem(prompts=1, of_prompt=12)
-    assert set(assign_blocks(prefs, 8)) == {0}
+    assert set(assign_minibatches(prefs, 8)) == {0}
 
 
 def fit(prefs, config=CONFIG, chunks=(24,), **where):
@@ -170,10 +186,10 @@ def test_steps_equal_the_transcription(pooled):
     found = fit(prefs, config)
     state = start(prefs, config, key=jax.random.key(1))[1]
     directions = np.asarray(state.params["V"][0], np.float64)
-    layout, truth, block = (
+    layout, truth, minibatch = (
         deal(prefs),
         Transcription(prefs, config.simplex),
-        assign_blocks(prefs, count),
+        assign_minibatches(prefs, count),
     )
     logits = layout.collect(state.logits, np.zeros(3, np.float32)).astype(np.float64)
     everybody, losses = truth.users, []
@@ -188,7 +204,7 @@ def test_steps_equal_the_transcription(pooled):
             0.0,
         )
         for user, rows in enumerate(everybody):
-            inside = block[prefs.chosen[rows]] == number
+            inside = minibatch[prefs.chosen[rows]] == number
             share = truth.share[user][inside] * count
             weights, pairs = softmax(logits[user]), truth.pairs[rows[inside]]
             margin = pairs @ directions @ weights / 2.0
@@ -221,12 +237,16 @@ def test_chunks_are_the_whole():
 
 def test_a_table_without_room_passes_through_the_device(monkeypatch):
     expected = fit(problem())
-    monkeypatch.setattr("lore_jax.parallel.devices._has_room", lambda *_: False)
+    monkeypatch.setattr("lore_jax.parallel.minibatches._has_room", lambda *_: False)
     chex.assert_trees_all_equal(fit(problem()), expected)
-    blocks = PlacedBlocks(problem(), 1.0, jax.devices()[:1], 4)
-    assert len(blocks) == 4
-    assert [int(data.buckets[0].chosen.shape[0]) for data in blocks.in_turn([2, 0, 2])] == [1, 1, 1]
-    assert list(blocks.in_turn([])) == []
+    minibatches = PlacedMinibatches(problem(), 1.0, jax.devices()[:1], 4)
+    assert len(minibatches) == 4
+    assert [int(data.buckets[0].chosen.shape[0]) for data in minibatches.in_turn([2, 0, 2])] == [
+        1,
+        1,
+        1,
+    ]
+    assert list(minibatches.in_turn([])) == []
 
 
 @pytest.mark.parametrize("devices", [1, 8])

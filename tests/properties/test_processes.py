@@ -60,7 +60,9 @@ PROCESS = """
 FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 CONFIG = dataclasses.replace(
     QUICK,
-    fit=dataclasses.replace(QUICK.fit, simplex=dataclasses.replace(QUICK.fit.simplex, blocks=3)),
+    fit=dataclasses.replace(
+        QUICK.fit, simplex=dataclasses.replace(QUICK.fit.simplex, num_minibatches=3)
+    ),
 )
 
 

@@ -26,9 +26,9 @@ FAMILIES = {
         rank=3,
         ridge_population=2.0,
         ridge_deviation=2.0,
-        response_terms=0.0,
-        camps=0,
-        stretch=1.0,
+        item_effects=0.0,
+        num_components=0,
+        logit_scale=1.0,
         population=PopulationConfig(steps=30),
     ),
     "simplex": FitConfig(
@@ -132,7 +132,7 @@ def users_do_not_differ():
 
 def weights_of_zero():
     """All pairs of half of the users count nothing."""
-    return from_arrays(table(), *random_pairs(), USER, weight=(USER % 2).astype(float))
+    return from_arrays(table(), *random_pairs(), USER, pair_weight=(USER % 2).astype(float))
 
 
 def one_user():
@@ -195,7 +195,7 @@ def test_it_ends_and_nothing_is_nan(case, family):
     # the weights in a float32.
     assert again.converged.all() or (case, family) == (huge_embeddings, "simplex"), again.grad_norm
     np.testing.assert_array_equal(
-        again.shots, np.bincount(prefs.user[prefs.weight > 0], minlength=prefs.num_users)
+        again.shots, np.bincount(prefs.user[prefs.pair_weight > 0], minlength=prefs.num_users)
     )
     if family == "simplex":
         np.testing.assert_allclose(again.weights.sum(axis=1), 1.0, atol=1e-5)
@@ -236,7 +236,7 @@ def test_a_pair_given_twice_counts_twice():
         once.chosen,
         once.rejected,
         once.user,
-        weight=prefs.pairs_per_user(),
+        pair_weight=prefs.pairs_per_user(),
         num_users=8,
     )
     np.testing.assert_allclose(adapt(model, weighted).weights, users.weights, atol=1e-4)

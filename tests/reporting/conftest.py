@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.evaluation.evaluate import Cell, Method, evaluate
+from lore_jax.evaluation.evaluate import Condition, Method, evaluate
 from lore_jax.evaluation.results import describe_split, make_results
 from lore_jax.users.predict import Margins
 
@@ -37,11 +37,11 @@ def results():
     rows, entries = [], []
     methods = {"personal": Method(scorer(True)), "ridge BT": Method(scorer(False))}
     for split in range(2):
-        cell = Cell("unseen", "unseen", prefs, prefs)
-        rows += evaluate(methods, [cell], shots=(0, 2, 8), split=split, seed=split)
+        condition = Condition("unseen", "new items", prefs, prefs)
+        rows += evaluate(methods, [condition], shots=(0, 2, 8), split=split, seed=split)
         who = {"unseen": np.arange(_USERS)}
         entries.append(
-            describe_split(who, units=("unseen",), unit="response", digest="0", split=split)
+            describe_split(who, items=("new items",), group_by="response", digest="0", split=split)
         )
     axes = {
         "groups": {"seen users": rng.normal(size=(9, 3)), "unseen users": rng.normal(size=(4, 3))},

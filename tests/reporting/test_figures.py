@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-from lore_jax.evaluation.evaluate import OTHER_USER
+from lore_jax.evaluation.evaluate import MISMATCHED_USER
 from lore_jax.evaluation.results import select
 from lore_jax.reporting.figures import (
     inline,
@@ -20,8 +20,8 @@ USERS = 15
 def test_every_figure_appears(results, tmp_path):
     files = save_figures(results, tmp_path / "figures", note="Where the pairs come from.")
     assert sorted(path.name for path in files) == [
-        "reliability-unseen.png",
-        "shots-unseen.png",
+        "reliability-new-items.png",
+        "shots-new-items.png",
         "users-here.png",
     ]
     for path in files:
@@ -41,7 +41,7 @@ def test_curves_are_the_means_of_the_rows(results):
 
     expected = [mean(method="personal", control=None, shots=shots) for shots in (0, 2, 8)]
     np.testing.assert_allclose(lines["personal"], expected, rtol=1e-5)
-    control = [mean(method="personal", control=OTHER_USER, shots=shots) for shots in (2, 8)]
+    control = [mean(method="personal", control=MISMATCHED_USER, shots=shots) for shots in (2, 8)]
     np.testing.assert_allclose(lines["personal, another user's weights"], control, rtol=1e-5)
     gained = next(line.get_ydata() for line in right.lines if len(line.get_xdata()) == 3)
     np.testing.assert_allclose(gained, np.array(expected) - expected[0], rtol=1e-4, atol=1e-4)

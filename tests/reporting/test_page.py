@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from lore_jax.evaluation.conclusion import verdict
+from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.results import join
 from lore_jax.reporting.page import page
 
@@ -111,7 +111,7 @@ def test_what_people_wrote_is_text_and_nothing_else(full):
 def test_the_page_says_what_the_results_say(full):
     read = Reader(page(full, note="Where the pairs come from."))
     text = " ".join(" ".join(read.texts).split())
-    said = verdict(full, "personal", shots=8)
+    said = conclude(full, "personal", shots=8)
     assert f"{said['sentence']}." in text
     assert "Unseen users, unseen responses" in text
     assert "Where the pairs come from." in text
@@ -120,7 +120,7 @@ def test_the_page_says_what_the_results_say(full):
         "personal, 0 shots (population)",
         "personal, another user's weights",
         "ridge BT",
-        "worst tenth, %",
+        "bottom decile, %",
     ):
         assert label in text
     assert "Axis 1 60 % of the disagreement" in text

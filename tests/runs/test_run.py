@@ -78,8 +78,8 @@ def die_at(monkeypatch, step):
 
 def test_a_run_is_the_fit_of_its_training_part(cache, unbroken):
     prefs = load_cache(cache)
-    split = four_way(prefs, unit="prompt", units=("unseen",), seed=0)
-    model, users, history = fit(split.train, dataclasses.replace(QUICK.fit, unit="prompt"), key=jax.random.key(0))
+    split = four_way(prefs, group_by="prompt", items=("new items",), seed=0)
+    model, users, history = fit(split.train, dataclasses.replace(QUICK.fit, group_by="prompt"), key=jax.random.key(0))
     saved_model, saved_users = load(unbroken / "model")
     for one, other in zip(jax.tree.leaves((saved_model, saved_users)), jax.tree.leaves((model, users)), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -91,24 +91,24 @@ def test_a_run_is_the_fit_of_its_training_part(cache, unbroken):
 
 def test_the_split_is_kept_as_it_was(cache, unbroken):
     prefs = load_cache(cache)
-    split = four_way(prefs, unit="prompt", units=("unseen",), seed=0)
+    split = four_way(prefs, group_by="prompt", items=("new items",), seed=0)
     run = read_run(unbroken)
     assert run.manifest["split"]["digest"] == split.digest
     parts = run.load_parts()
-    assert set(parts.tests) == {("seen", "unseen"), ("unseen", "unseen")}
+    assert set(parts.tests) == {("seen", "new items"), ("unseen", "new items")}
     for one, other in [(parts.train, split.train), (parts.shots, split.shots)] + [
-        (parts.tests[cell], split.tests[cell]) for cell in split.tests
+        (parts.tests[condition], split.tests[condition]) for condition in split.tests
     ]:
         for name in ("chosen", "rejected", "user", "prompt", "weight", "row", "user_ids"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    assert not set(parts.train.prompt) & set(parts.tests["seen", "unseen"].prompt)
+    assert not set(parts.train.prompt) & set(parts.tests["seen", "new items"].prompt)
 
 
 def test_the_manifest_says_what_was_done(cache, unbroken):
     manifest = read_run(unbroken).manifest
     assert manifest["config"]["fit"]["simplex"]["steps"] == 25
     assert manifest["choice"] == {"rank": 2}
-    assert (manifest["data"]["cache"], manifest["data"]["dim"], manifest["unit"]) == (str(cache), 12, "prompt")
+    assert (manifest["data"]["cache"], manifest["data"]["dim"], manifest["group_by"]) == (str(cache), 12, "prompt")
     assert manifest["versions"]["jax"] == jax.__version__
     assert manifest["devices"]["count"] == 1
 
@@ -133,7 +133,7 @@ def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(cache, unbroken,
 
 
 def test_the_gaussian_family_resumes_too(cache, tmp_path, monkeypatch):
-    fit_config = FitConfig(rank=2, ridge_population=3.0, ridge_deviation=3.0, response_terms=0.5, camps=2, stretch=1.2)
+    fit_config = FitConfig(rank=2, ridge_population=3.0, ridge_deviation=3.0, item_effects=0.5, num_components=2, logit_scale=1.2)
     fit_config = dataclasses.replace(fit_config, population=dataclasses.replace(fit_config.population, steps=12))
     config = dataclasses.replace(ONE_DEVICE, fit=fit_config, chunk=5)
     run_fit(cache, tmp_path / "unbroken", config)
@@ -271,7 +271,7 @@ def test_a_state_without_devices_comes_back_to_them(shards):
 
 def test_the_reference_head_and_a_convex_fit_have_no_steps(cache, tmp_path):
     for rank in (0, 1):
-        fit_config = FitConfig(rank=rank, ridge_population=3.0, response_terms=0.0, stretch=1.0)
+        fit_config = FitConfig(rank=rank, ridge_population=3.0, item_effects=0.0, logit_scale=1.0)
         report = run_fit(cache, tmp_path / str(rank), dataclasses.replace(ONE_DEVICE, fit=fit_config))
         assert (report.step, report.steps, report.loss, report.run.is_finished) == (0, 0, None, True)
         assert run_fit(

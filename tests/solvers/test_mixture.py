@@ -1,4 +1,4 @@
-"""The posterior under a mixture of camps against scipy in float64, camp by camp, and against
+"""The posterior under a mixture against scipy in float64, component by component, and against
 quadrature.
 """
 
@@ -10,14 +10,14 @@ import scipy.optimize
 import scipy.stats
 from scipy.special import expit, logsumexp
 
-from lore_jax.solvers.mixture import Mixture, camp_step, mixture_estimate, one_camp
+from lore_jax.solvers.mixture import Mixture, component_step, mixture_estimate, one_component
 from lore_jax.solvers.newton import map_estimate
 
 K, SHOTS, USERS = 2, 6, 4
 solve = jax.jit(mixture_estimate)
 
 
-def camps(seed=0, count=3, slots=4, k=K):
+def components(seed=0, count=3, slots=4, k=K):
     rng = np.random.default_rng(seed)
     share = np.zeros(slots)
     share[:count] = rng.dirichlet(np.full(count, 5.0))
@@ -38,7 +38,7 @@ def comparisons(seed=1, k=K):
 
 
 def expected(features, offset, weight, mixture):
-    """Mean and covariance of one user's deviation: per camp the mode of the log posterior, then the
+    """Mean and covariance of one user's deviation: per component the mode of the log posterior, then the
     mixture.
     """
     modes, covariances, evidences = [], [], []
@@ -75,7 +75,7 @@ def expected(features, offset, weight, mixture):
 
 def test_against_scipy():
     features, offset, weight = comparisons()
-    mixture = camps()
+    mixture = components()
     found = solve(features, offset, weight, mixture)
     assert bool(found.converged.all())
     for user in range(USERS):
@@ -85,10 +85,10 @@ def test_against_scipy():
 
 
 def test_one_dimension_against_quadrature():
-    # What Laplace approximates: the mean of the true posterior. Camps are apart, so that it has
+    # What Laplace approximates: the mean of the true posterior. Components are apart, so that it has
     # several modes.
     features, offset, weight = comparisons(k=1)
-    mixture = camps(k=1, seed=2)
+    mixture = components(k=1, seed=2)
     found = solve(features, offset, weight, mixture)
     d = np.linspace(-12, 12, 20001)
     share = np.exp(np.asarray(mixture.log_share, np.float64))
@@ -107,48 +107,53 @@ def test_one_dimension_against_quadrature():
 
 
 def test_without_comparisons_it_is_the_moments_of_all_users():
-    mixture = camps()
+    mixture = components()
     found = solve(*comparisons(), mixture)
     mean, covariance = mixture.moments()
     np.testing.assert_allclose(found.deviation[:, 1], mean, atol=1e-5)
     np.testing.assert_allclose(found.covariance[..., 1], covariance, atol=1e-4)
     rng = np.random.default_rng(0)
     share = np.exp(np.asarray(mixture.log_share, np.float64))
-    camp = rng.choice(4, 200_000, p=share / share.sum())
+    component = rng.choice(4, 200_000, p=share / share.sum())
     spread, centre = np.asarray(mixture.spread), np.asarray(mixture.centre)
-    drawn = centre[camp] + np.einsum("nij,nj->ni", spread[camp], rng.normal(size=(len(camp), K)))
+    drawn = centre[component] + np.einsum(
+        "nij,nj->ni", spread[component], rng.normal(size=(len(component), K))
+    )
     np.testing.assert_allclose(mean, drawn.mean(axis=0), atol=0.02)
     np.testing.assert_allclose(covariance, np.cov(drawn, rowvar=False), atol=0.05)
 
 
-def test_one_camp_is_the_gaussian():
+def test_one_component_is_the_gaussian():
     features, offset, weight = comparisons()
-    found = solve(features, offset, weight, one_camp(K, 4))
+    found = solve(features, offset, weight, one_component(K, 4))
     plain = jax.jit(map_estimate)(features, offset, weight, jnp.zeros((K, USERS)))
     np.testing.assert_allclose(found.deviation, plain.deviation, atol=1e-6)
     np.testing.assert_allclose(found.covariance, plain.covariance, atol=1e-6)
     np.testing.assert_array_equal(found.steps, plain.steps)
 
 
-@pytest.mark.parametrize("camp", [0, 2])
-def test_steps_lead_to_the_mode_and_its_evidence(camp):
+@pytest.mark.parametrize("component", [0, 2])
+def test_steps_lead_to_the_mode_and_its_evidence(component):
     features, offset, weight = comparisons()
-    mixture = camps()
+    mixture = components()
     deviation = jnp.zeros((K, USERS))
-    step = jax.jit(camp_step)
+    step = jax.jit(component_step)
     for _ in range(8):
-        found = step(features, offset, weight, mixture, camp, deviation)
+        found = step(features, offset, weight, mixture, component, deviation)
         deviation = found.deviation
     alone = Mixture(
-        *(leaf[camp : camp + 1] for leaf in (jnp.zeros(4), mixture.centre, mixture.spread))
+        *(
+            leaf[component : component + 1]
+            for leaf in (jnp.zeros(4), mixture.centre, mixture.spread)
+        )
     )
     for user in range(USERS):
         mean, covariance = expected(features[..., user], offset[:, user], weight[:, user], alone)
         np.testing.assert_allclose(deviation[:, user], mean, atol=1e-3)
         np.testing.assert_allclose(found.covariance[..., user], covariance, atol=1e-3)
-    # Evidence by brute force: the mean likelihood of deviations drawn from the camp.
+    # Evidence by brute force: the mean likelihood of deviations drawn from the component.
     rng = np.random.default_rng(3)
-    centre, spread = np.asarray(mixture.centre[camp]), np.asarray(mixture.spread[camp])
+    centre, spread = np.asarray(mixture.centre[component]), np.asarray(mixture.spread[component])
     drawn = centre + rng.normal(size=(100_000, K)) @ spread.T
     for user in range(USERS):
         margin = offset[:, user] + drawn @ features[..., user]

@@ -51,7 +51,7 @@ def preferences(counts, seed=0, responses=RESPONSES):
         chosen,
         (chosen + rng.integers(1, responses, size=pairs)) % responses,
         np.repeat(np.arange(len(counts)), counts),
-        weight=rng.uniform(0.5, 2.0, pairs),
+        pair_weight=rng.uniform(0.5, 2.0, pairs),
         num_users=len(counts),
         user_ids=[f"user {i}" for i in range(len(counts))],
     )
@@ -76,7 +76,7 @@ def test_against_scipy_in_the_weights_themselves():
     assert posterior.converged.all()
     for user in range(prefs.num_users):
         mine = prefs.user == user
-        f, c = features[mine], prefs.weight[mine].astype(np.float64)
+        f, c = features[mine], prefs.pair_weight[mine].astype(np.float64)
 
         def value(w, f=f, c=c):
             return np.sum(c * np.logaddexp(0.0, -f @ w)) + (w - mean) @ precision @ (w - mean) / 2
@@ -110,7 +110,7 @@ def test_bucketed_equals_one_at_a_time(model, monkeypatch):
         alone = one_user(
             model,
             np.pad(features[mine], ((0, padding), (0, 0))),
-            np.pad(prefs.weight[mine], (0, padding)),
+            np.pad(prefs.pair_weight[mine], (0, padding)),
         )
         np.testing.assert_allclose(posterior.weights[user], alone.weights, atol=1e-4)
         np.testing.assert_allclose(posterior.covariance[user], alone.covariance, atol=1e-4)
@@ -148,13 +148,13 @@ def test_users_without_pairs_among_others():
 def test_pairs_of_weight_0_are_no_shots():
     model, prefs = gaussian_model(), preferences([4, 4])
     half = dataclasses.replace(
-        prefs, weight=np.where(np.arange(8) % 4 < 2, prefs.weight, 0.0).astype(np.float32)
+        prefs, pair_weight=np.where(np.arange(8) % 4 < 2, prefs.pair_weight, 0.0).astype(np.float32)
     )
     found = adapt(model, half)
     assert found.shots.tolist() == [2, 2]
-    expected = adapt(model, prefs.take_pairs(half.weight > 0))
+    expected = adapt(model, prefs.take_pairs(half.pair_weight > 0))
     np.testing.assert_allclose(found.weights, expected.weights, atol=1e-5)
-    nothing = adapt(model, dataclasses.replace(prefs, weight=np.zeros(8, np.float32)))
+    nothing = adapt(model, dataclasses.replace(prefs, pair_weight=np.zeros(8, np.float32)))
     np.testing.assert_allclose(nothing.weights, np.tile(model.population.mean, (2, 1)), atol=1e-6)
 
 

@@ -11,7 +11,7 @@ from lore_jax.data.preferences import from_arrays
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, response_keys
 from lore_jax.model.posterior import Posterior, population_posterior
-from lore_jax.model.prior import Population, ResponseTerms
+from lore_jax.model.prior import ItemEffects, Population
 from lore_jax.users.predict import Margins, margins, predict_proba, sample_weights
 from lore_jax.users.score import score
 
@@ -73,7 +73,7 @@ def test_what_is_not_known_of_new_responses_adds_to_the_variance():
     tau2 = np.array([0.5, 0.0, 2.0], np.float32)
     model = dataclasses.replace(
         MODEL,
-        terms=ResponseTerms(response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2)),
+        terms=ItemEffects(response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2)),
     )
     table = REWARDS.copy()
     table[known] += values
@@ -220,7 +220,7 @@ def test_no_pairs():
 
 @pytest.mark.parametrize("at_a_time", [1, 24, 1 << 20])  # one user, two of five, all
 def test_scores_against_numpy(at_a_time, monkeypatch):
-    monkeypatch.setattr("lore_jax.users.predict._SCORES_AT_A_TIME", at_a_time)
+    monkeypatch.setattr("lore_jax.users.score._SCORES_AT_A_TIME", at_a_time)
     everything = score(MODEL, POSTERIOR, TABLE)
     np.testing.assert_allclose(everything, WEIGHTS @ REWARDS.T, atol=1e-5)
     shared = np.array([7, 2, 2, 11])

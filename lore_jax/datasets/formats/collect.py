@@ -34,7 +34,7 @@ class Published(NamedTuple):
 
 
 class PairCollector:
-    """Takes comparisons, numbers users, units and distinct responses, and counts what is left out.
+    """Takes comparisons, numbers users, groups and distinct responses, and counts what is left out.
 
     Attributes:
         counts: what was left out or looked at, by name; add to it.
@@ -50,7 +50,7 @@ class PairCollector:
         self.counts: Counter[str] = Counter()
         self._table = ResponseTable()
         self._users: dict[str, int] = {}
-        self._units: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
         self._columns: list[tuple[int, int, int, int]] = []
         self._extra: list[dict[str, Any]] = []
 
@@ -58,7 +58,7 @@ class PairCollector:
         self,
         place: str,
         user: str,
-        unit: str,
+        group: str,
         prompt: Sequence[Message],
         chosen: str,
         rejected: str,
@@ -69,7 +69,7 @@ class PairCollector:
         Args:
             place: what to call it in messages.
             user: who compared.
-            unit: what splits must not cut.
+            group: what splits must not cut.
             prompt: the conversation up to the replies.
             chosen: the preferred reply.
             rejected: the other reply.
@@ -95,7 +95,7 @@ class PairCollector:
         best, other = (self._table.row(tuple(prompt), reply) for reply in (chosen, rejected))
         who, where = (
             self._users.setdefault(user, len(self._users)),
-            self._units.setdefault(unit, len(self._units)),
+            self._groups.setdefault(group, len(self._groups)),
         )
         self._columns.append((best, other, who, where))
         self._extra.append(extra)
@@ -113,12 +113,12 @@ class PairCollector:
         if not self._columns:
             why = ", ".join(f"{count} {name}" for name, count in self.counts.items()) or "no rows"
             raise ValueError(f"{what} holds no pair: {why}")
-        chosen, rejected, user, unit = np.array(self._columns, np.int32).T
+        chosen, rejected, user, group = np.array(self._columns, np.int32).T
         pairs = TextPairs(
             chosen=chosen,
             rejected=rejected,
             user=user,
-            prompt=unit,
+            prompt=group,
             weight=np.ones(len(user), np.float32),
             user_ids=list(self._users),
             num_duplicates=len(user)

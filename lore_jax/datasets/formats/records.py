@@ -161,7 +161,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     size = path.stat().st_size
     with (
         open(path, "rb") as file,
-        tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as bar,
+        tqdm(total=size, desc=path.name, group_by="B", unit_scale=True, disable=None) as bar,
     ):
         for number, data in enumerate(file, start=1):
             bar.update(len(data))
@@ -216,7 +216,7 @@ def _read_arrow(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _rows(path: Path, batches: Any, total: int | None) -> Iterator[tuple[str, Row]]:
     number = 0
-    with tqdm(total=total, desc=path.name, unit="row", disable=None) as bar:
+    with tqdm(total=total, desc=path.name, group_by="row", disable=None) as bar:
         for batch in batches:
             for row in batch.to_pylist():
                 yield f"{path} row {number} (counted from 0)", row

@@ -3,7 +3,7 @@
     text rows     user_id, prompt, chosen, rejected    strings or chat messages, as in TRL; to be embedded
     index rows    user_id, chosen, rejected            integers: rows of an embedding array you bring yourself
 
-Optional columns: prompt_id (the unit that splits must not cut), weight, system. Further columns of
+Optional columns: prompt_id (the group that splits must not cut), weight, system. Further columns of
 text rows are carried along. A row that is not what it should be is refused with its place;
 duplicated rows are kept and counted.
 """

@@ -2,7 +2,7 @@
 
 A user is one voter of one conversation, a response is a statement, and a pair sets a statement the
 user agreed with against one the user disagreed with. All statements answer one prompt, the
-conversation; the unit that splits must not cut is therefore the response. Statements of one text
+conversation; the group that splits must not cut is therefore the response. Statements of one text
 are one response, the first of them: no split can put a text on both of its sides. These are
 agree/disagree votes on statements written by people, not choices between replies of a model: say so
 beside every number.
@@ -11,17 +11,18 @@ beside every number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lore_jax.data.preferences import Preferences, from_arrays
+from lore_jax.data.splits import Holdout
 from lore_jax.datasets.formats.rows import ResponseTable, TextPairs
 from lore_jax.datasets.polis.votes import Votes
 
 NOTE = "Pairs of agree and disagree votes of people on statements by people, not choices between a model's replies."
 
-_TEST_FRACTION = {"unseen": 0.30, "seen": 0.25}
+_TEST_FRACTION = {"new items": 0.30, "known items": 0.25}
 
 
 class PolisSplit(NamedTuple):
@@ -31,7 +32,7 @@ class PolisSplit(NamedTuple):
         train: the training pairs.
         test: the test pairs.
         num_dropped_users: voters with too few pairs in either part.
-        num_straddling: combinations (agreed, disagreed) of the users kept that have a foot in each
+        num_cross_split: combinations (agreed, disagreed) of the users kept that have a foot in each
             part, never drawn.
         num_inside: combinations of the users kept inside one part, from which the pairs were drawn.
     """
@@ -39,7 +40,7 @@ class PolisSplit(NamedTuple):
     train: Preferences
     test: Preferences
     num_dropped_users: int
-    num_straddling: int
+    num_cross_split: int
     num_inside: int
 
 
@@ -61,7 +62,7 @@ def polis_preferences(
     votes: Votes,
     embeddings: Any,
     *,
-    test: Literal["unseen", "seen"] = "unseen",
+    test: Holdout = "new items",
     split_seed: int,
     max_train_pairs: int = 40,
     max_test_pairs: int = 20,
@@ -70,7 +71,7 @@ def polis_preferences(
 ) -> PolisSplit:
     """Draws one split of a conversation into training and test pairs of the same users.
 
-    "unseen": 30 % of the statements are held out for everybody. "seen": each user's own votes
+    "new items": 30 % of the statements are held out for everybody. "known items": each user's own votes
     (agree and disagree) are cut 75/25 first; other users may have judged the same statements. In
     both, pairs are then drawn inside each part: no pair has a foot in both, and no user meets a
     training statement in a test.
@@ -93,7 +94,7 @@ def polis_preferences(
         ValueError: an argument is not what it should be, or no user has enough pairs.
 
     Example:
-        >>> split = polis_preferences(votes, load_polis_embeddings(root).of(votes), test="unseen", split_seed=0)
+        >>> split = polis_preferences(votes, load_polis_embeddings(root).of(votes), test="new items", split_seed=0)
         >>> split.train.num_users == split.test.num_users
         True
     """
@@ -103,20 +104,22 @@ def polis_preferences(
     rng = np.random.default_rng(split_seed)
     text_of = np.unique(votes.texts, return_inverse=True)[1]
     num_texts = int(text_of.max(initial=-1)) + 1
-    held_out_texts = rng.permutation(num_texts)[: round(_TEST_FRACTION["unseen"] * num_texts)]
+    held_out_texts = rng.permutation(num_texts)[: round(_TEST_FRACTION["new items"] * num_texts)]
     held_out = np.isin(text_of, held_out_texts)
     parts: tuple[list[np.ndarray], list[np.ndarray]] = (
         [],
         [],
     )  # [pairs, 2] of each user kept: train, test
-    users, straddling, inside = [], 0, 0
+    users, cross_split, inside = [], 0, 0
     for voter, statement, vote in _ballots(votes):
-        if test == "unseen":
+        if test == "new items":
             in_test = held_out[statement]
         else:
             in_test = np.zeros(len(statement), bool)
             in_test[
-                rng.permutation(len(statement))[: round(_TEST_FRACTION["seen"] * len(statement))]
+                rng.permutation(len(statement))[
+                    : round(_TEST_FRACTION["known items"] * len(statement))
+                ]
             ] = True
         train_pairs, train_count = _draw_pairs(
             statement[~in_test], vote[~in_test], max_train_pairs, rng
@@ -128,14 +131,14 @@ def polis_preferences(
         parts[0].append(train_pairs)
         parts[1].append(test_pairs)
         inside += train_count + test_count
-        straddling += int((vote == 1).sum() * (vote == -1).sum()) - train_count - test_count
+        cross_split += int((vote == 1).sum() * (vote == -1).sum()) - train_count - test_count
     if not users:
         raise ValueError(
             f"{votes.conversation}: none of {len(votes.voter_ids)} voters has {min_train_pairs} training and "
             f"{min_test_pairs} test pairs"
         )
     train, test_part = (_preferences(votes, embeddings, users, pairs) for pairs in parts)
-    return PolisSplit(train, test_part, len(votes.voter_ids) - len(users), straddling, inside)
+    return PolisSplit(train, test_part, len(votes.voter_ids) - len(users), cross_split, inside)
 
 
 def polis_pairs(votes: Votes, embeddings: Any, *, seed: int, max_pairs: int = 60) -> Preferences:
@@ -243,7 +246,7 @@ def polis_text_pairs(
     joined = join_polis_pairs(conversations, rows, seed=seed, max_pairs=max_pairs)
     return TextPairs(
         **joined.columns,
-        weight=np.ones(len(joined.columns["user"]), np.float32),
+        pair_weight=np.ones(len(joined.columns["user"]), np.float32),
         user_ids=joined.user_ids,
         num_duplicates=0,
         responses=table.responses,

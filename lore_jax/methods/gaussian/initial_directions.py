@@ -43,7 +43,7 @@ def score_directions(data: FitData, offsets: jax.Array, key: jax.Array, count: i
     pulls = []
     for bucket in data.buckets:
         margin = offsets[bucket.chosen] - offsets[bucket.rejected]
-        pulls.append(bucket.weight * jax.nn.sigmoid(-margin))
+        pulls.append(bucket.pair_weight * jax.nn.sigmoid(-margin))
     dim = data.embeddings.shape[1]
 
     def scores(directions: jax.Array) -> tuple[jax.Array, ...]:

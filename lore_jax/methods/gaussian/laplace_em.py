@@ -79,13 +79,13 @@ class PopulationHyper:
     Attributes:
         ridge_population: ridge on column 0, in units of pairs.
         ridge_deviation: ridge on the other columns, in units of pairs.
-        response_terms: c, the size of the responses' own terms relative to the basis; 0: none.
+        item_effects: c, the size of the item effects relative to the basis; 0: none.
         columns: 1 for the columns of deviation in use, 0 for the others, `[rank - 1]`.
     """
 
     ridge_population: jax.Array
     ridge_deviation: jax.Array
-    response_terms: jax.Array
+    item_effects: jax.Array
     columns: jax.Array
 
 
@@ -128,11 +128,11 @@ def init(
     rank = len(hyper.columns) + 1
     terms = jnp.zeros((data.embeddings.shape[0], rank))
     if isinstance(module, LinearBasis):
-        start = bradley_terry(data, hyper.ridge_population, hyper.response_terms)
+        start = bradley_terry(data, hyper.ridge_population, hyper.item_effects)
         offsets = jnp.matmul(
             data.embeddings, start.direction / data.input_scale, preferred_element_type=jnp.float32
         )
-        offsets += hyper.response_terms * start.terms
+        offsets += hyper.item_effects * start.terms
         directions = _START_NORM * score_directions(data, offsets, key, rank - 1)
         basis = {"V": jnp.concatenate([start.direction[:, None], directions], axis=1)}
         terms = terms.at[:, 0].set(start.terms)
@@ -154,23 +154,23 @@ def is_convex(module: nn.Module, hyper: PopulationHyper) -> bool:
 def table_of_rewards(
     module: nn.Module, params: Any, data: FitData, hyper: PopulationHyper
 ) -> jax.Array:
-    """Rewards of the table with the responses' own terms, `[responses, rank]`; columns out of use
+    """Rewards of the table with the item effects, `[responses, rank]`; columns out of use
     are 0.
     """
     applied = jnp.asarray(
         module.apply({"params": params["basis"]}, data.embeddings, data.input_scale)
     )
-    return (applied + hyper.response_terms * params["terms"]) * _in_use(hyper)
+    return (applied + hyper.item_effects * params["terms"]) * _in_use(hyper)
 
 
-def term_variance(hyper: PopulationHyper) -> jax.Array:
-    """Prior variance of a response's own terms, `[rank]`: a ridge r on b is the prior N(0, 1 / 2r),
+def item_effect_variance(hyper: PopulationHyper) -> jax.Array:
+    """Prior variance of a item effects, `[rank]`: a ridge r on b is the prior N(0, 1 / 2r),
     and the term is c b.
     """
     ridges = jnp.concatenate(
         [hyper.ridge_population[None], jnp.full_like(hyper.columns, 1.0) * hyper.ridge_deviation]
     )
-    return _in_use(hyper)[0] * hyper.response_terms**2 / (2.0 * ridges)
+    return _in_use(hyper)[0] * hyper.item_effects**2 / (2.0 * ridges)
 
 
 def step(
@@ -198,19 +198,19 @@ def step(
         Tipping and Bishop 1999, "Probabilistic principal component analysis" (the linear-Gaussian
         ancestor); MacKay 1992.
     """
-    pairs = total(sum(jnp.sum(bucket.weight) for bucket in data.buckets))
+    pairs = total(sum(jnp.sum(bucket.pair_weight) for bucket in data.buckets))
     table, pull_back = jax.vjp(
         lambda params: table_of_rewards(module, params, data, hyper), state.params
     )
     posteriors = [
-        _e_step(features(table, bucket), bucket.weight, deviation)
+        _e_step(features(table, bucket), bucket.pair_weight, deviation)
         for bucket, deviation in zip(data.buckets, state.deviations, strict=True)
     ]
 
     def expected_loss(table: jax.Array) -> jax.Array:
         parts = zip(data.buckets, posteriors, strict=True)
         losses = [
-            _expected_loss(features(table, bucket), bucket.weight, *posterior)
+            _expected_loss(features(table, bucket), bucket.pair_weight, *posterior)
             for bucket, posterior in parts
         ]
         return sum(losses, jnp.zeros(())) / pairs
@@ -239,7 +239,7 @@ def _in_use(hyper: PopulationHyper) -> jax.Array:
 
 
 def _e_step(
-    features: jax.Array, weight: jax.Array, deviation: jax.Array
+    features: jax.Array, pair_weight: jax.Array, deviation: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Posterior mean and covariance of the users of a bucket, from `features [rank, shots, users]`."""
     k, users = deviation.shape
@@ -247,18 +247,20 @@ def _e_step(
         return deviation, jnp.zeros((0, 0, users))
     # Warm-started, one Newton step a gradient step follows the mode; two gave the same fits at
     # twice the cost.
-    found = newton_step(features[1:], features[0], weight, deviation)
+    found = newton_step(features[1:], features[0], pair_weight, deviation)
     return found.deviation, inverse(found.lower)
 
 
 def _expected_loss(
-    features: jax.Array, weight: jax.Array, deviation: jax.Array, covariance: jax.Array
+    features: jax.Array, pair_weight: jax.Array, deviation: jax.Array, covariance: jax.Array
 ) -> jax.Array:
     along = features[1:]
     margin = features[0] + combine(along, deviation)
     right = jax.lax.stop_gradient(jax.nn.sigmoid(margin))
     variance = quadratic_form(along, covariance)
-    return jnp.sum(weight * (bradley_terry_loss(margin) + 0.5 * right * (1.0 - right) * variance))
+    return jnp.sum(
+        pair_weight * (bradley_terry_loss(margin) + 0.5 * right * (1.0 - right) * variance)
+    )
 
 
 def _penalty(params: Any, hyper: PopulationHyper) -> jax.Array:

@@ -1,20 +1,20 @@
-"""Learning the camps that users fall into: a mixture as the prior of their deviations, by EM, with
+"""Learning the components that users fall into: a mixture as the prior of their deviations, by EM, with
 the basis fixed.
 
-E step, for every user u and camp c: mode, covariance and evidence of u's deviation under c (one
-Newton step from the last mode, `mixture.camp_step`), and the responsibilities `r_uc` proportional
+E step, for every user u and component c: mode, covariance and evidence of u's deviation under c (one
+Newton step from the last mode, `mixture.component_step`), and the responsibilities `r_uc` proportional
 to `share_c Z_uc`.
 
 M step, with `n_c = sum_u r_uc`:
 
-    share_c  = (n_c + 1) / (users + camps) centre_c = sum_u r_uc d_uc / n_c cov_c    = (scatter_c +
+    share_c  = (n_c + 1) / (users + components) centre_c = sum_u r_uc d_uc / n_c cov_c    = (scatter_c +
     10 pooled) / (n_c + 10),    scatter_c = sum_u r_uc ((d_uc - centre_c)(...)' + S_uc),
 
-where pooled, the mean covariance over all camps, is what a camp of few users is drawn to.
+where pooled, the mean covariance over all components, is what a component of few users is drawn to.
 
-Camps come by halving: all users are one camp; then each camp is split in two along its longest
+Components come by halving: all users are one component; then each component is split in two along its longest
 axis, half the variance along it going between the two, and EM goes on. Nothing is drawn at random,
-the numbers of camps 1, 2, 4, 8 are passed on the way, and each is a candidate for validation to
+the numbers of components 1, 2, 4, 8 are passed on the way, and each is a candidate for validation to
 choose from.
 """
 
@@ -27,29 +27,29 @@ import jax.numpy as jnp
 
 from lore_jax.parallel.devices import total
 from lore_jax.solvers.cholesky import cholesky
-from lore_jax.solvers.mixture import Mixture, camp_step, one_camp
+from lore_jax.solvers.mixture import Mixture, component_step, one_component
 
 _STEPS = 15  # of EM between two splits
-_POOLED_USERS = 10.0  # what the pooled covariance counts beside a camp's own users
+_POOLED_USERS = 10.0  # what the pooled covariance counts beside a component's own users
 _LEAST_VARIANCE = 1e-6
 _POWER_STEPS = 20
 
-_Modes = tuple[jax.Array, ...]  # of each bucket, [camps, k, users]
+_Modes = tuple[jax.Array, ...]  # of each bucket, [components, k, users]
 
 
-def learn_camps(
+def learn_mixture(
     features: Sequence[jax.Array], weights: Sequence[jax.Array], splits: int
 ) -> Mixture:
-    """Mixtures of 1, 2, 4, ... camps, in concert with the other shards.
+    """Mixtures of 1, 2, 4, ... components, in concert with the other shards.
 
     Args:
         features: differences of rewards of each bucket's pairs, `[rank, shots, users]`; column 0 is
             the population's.
         weights: how much each pair counts, `[shots, users]`; users without any are nobody.
-        splits: how many times camps are split.
+        splits: how many times components are split.
 
     Returns:
-        A `Mixture` with a leading axis of `splits + 1`: 1, 2, 4, ... camps in use of `2^splits`.
+        A `Mixture` with a leading axis of `splits + 1`: 1, 2, 4, ... components in use of `2^splits`.
 
     Reference:
         Linde, Buzo and Gray 1980, "An algorithm for vector quantizer design" (splitting); Fraley
@@ -57,7 +57,7 @@ def learn_camps(
         covariance).
     """
     k, slots = len(features[0]) - 1, 2**splits
-    start = one_camp(k, slots), tuple(jnp.zeros((slots, k, of.shape[-1])) for of in features)
+    start = one_component(k, slots), tuple(jnp.zeros((slots, k, of.shape[-1])) for of in features)
 
     def em(state: tuple[Mixture, _Modes], _: None) -> tuple[tuple[Mixture, _Modes], None]:
         return _em_step(*state, features, weights), None
@@ -79,16 +79,20 @@ def _em_step(
     slots, k = mixture.centre.shape
     count, first, second = jnp.zeros(slots), jnp.zeros((slots, k)), jnp.zeros((slots, k, k))
     moved = []
-    for of_pairs, weight, mode in zip(features, weights, modes, strict=True):
-        users = weight.shape[-1]
+    for of_pairs, pair_weight, mode in zip(features, weights, modes, strict=True):
+        users = pair_weight.shape[-1]
 
-        def visit(camp: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            found = camp_step(of_pairs[1:], of_pairs[0], weight, mixture, camp, mode[camp])  # noqa: B023
-            return tuple(into.at[camp].set(value) for into, value in zip(out, found, strict=True))
+        def visit(component: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            found = component_step(
+                of_pairs[1:], of_pairs[0], pair_weight, mixture, component, mode[component]
+            )  # noqa: B023
+            return tuple(
+                into.at[component].set(value) for into, value in zip(out, found, strict=True)
+            )
 
         nothing = mode, jnp.zeros((slots, k, k, users)), jnp.zeros((slots, users))
         mode, covariance, evidence = jax.lax.fori_loop(0, mixture.in_use, visit, nothing)
-        there = jnp.any(weight > 0, axis=0)
+        there = jnp.any(pair_weight > 0, axis=0)
         share = jax.nn.softmax(mixture.log_share[:, None] + evidence, axis=0) * there[None]
         away = mode - mixture.centre[:, :, None]
         count += jnp.sum(share, axis=1)
@@ -109,17 +113,17 @@ def _em_step(
 
 
 def _split(mixture: Mixture, modes: _Modes) -> tuple[Mixture, _Modes]:
-    """Each camp in use becomes two: one in its place, the other as many slots further on as there
-    were camps.
+    """Each component in use becomes two: one in its place, the other as many slots further on as there
+    were components.
     """
     k = mixture.centre.shape[1]
     covariance = jnp.einsum("cij,ckj->cik", mixture.spread, mixture.spread)
     axis = jax.vmap(_longest_axis)(covariance)
-    camps = mixture.in_use
+    components = mixture.in_use
     slot = jnp.arange(len(axis))
-    parent = jnp.where(slot < camps, slot, slot - camps) % len(axis)
-    active = slot < 2 * camps
-    side = jnp.where(slot < camps, 1.0, -1.0)
+    parent = jnp.where(slot < components, slot, slot - components) % len(axis)
+    active = slot < 2 * components
+    side = jnp.where(slot < components, 1.0, -1.0)
     centre = mixture.centre[parent] + jnp.sqrt(0.5) * side[:, None] * axis[parent]
     inside = covariance[parent] - 0.5 * axis[parent][:, :, None] * axis[parent][:, None, :]
     whole = Mixture(
@@ -131,7 +135,7 @@ def _split(mixture: Mixture, modes: _Modes) -> tuple[Mixture, _Modes]:
 
 
 def _factors(covariance: jax.Array) -> jax.Array:
-    """Cholesky factors, `[camps, k, k]`."""
+    """Cholesky factors, `[components, k, k]`."""
     least = _LEAST_VARIANCE * jnp.eye(covariance.shape[-1])[None]
     return jnp.moveaxis(cholesky(jnp.moveaxis(covariance + least, 0, -1)), -1, 0)
 

@@ -23,7 +23,7 @@ class SimplexConfig:
         anchor: alpha, the weight of the penalty on the angles between V's columns and the reference
             head; 0: none.
         prune: columns whose largest weight over users is below it are dropped at the end; 0: none.
-        blocks: 1: every step is taken on all pairs. More: the most blocks that the table is cut
+        minibatches: 1: every step is taken on all pairs. More: the most minibatches that the table is cut
             into; a step is taken on each in turn, with a rate that falls linearly to 0, for the
             logits a twentieth of it.
 
@@ -40,10 +40,10 @@ class SimplexConfig:
     alternate: bool = False
     anchor: float = 0.0
     prune: float = 0.0
-    blocks: int = 1
+    num_minibatches: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "learning_rate", "temperature", "scale", "blocks"):
+        for name in ("steps", "learning_rate", "temperature", "scale", "num_minibatches"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: a positive number is expected")
         for name in ("anchor", "prune"):
@@ -59,6 +59,6 @@ class SimplexConfig:
 LATER_VARIANT = SimplexConfig(
     steps=20_000, uniform_logits=True, pooled=True, alternate=True, anchor=1e4, prune=1e-2
 )  # as published after the paper, for PRISM
-IN_BLOCKS = SimplexConfig(
-    steps=2040, learning_rate=2.5, blocks=60
+MINIBATCH = SimplexConfig(
+    steps=2040, learning_rate=2.5, num_minibatches=60
 )  # 34 epochs to where the paper's 1,000 steps end

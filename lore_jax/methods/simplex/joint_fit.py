@@ -10,9 +10,9 @@ The later variant pools the loss over pairs, steps first the logits and then V, 
 of V to the reference head by `alpha mean_k (1 - cos(V_k, v_ref))`. Columns that nobody weighs are
 dropped at the end, and the weights on the others are made to sum to 1 again.
 
-In blocks. A step may be taken on one block of the table (`blocks.py`) and the pairs within it,
-whose losses, times the number of blocks, estimate the objective without bias. As many steps as
-there are blocks then cost what one step on everything costs, and 34 of these epochs reach the
+In minibatches. A step may be taken on one minibatch of the table (`minibatches.py`) and the pairs within it,
+whose losses, times the number of minibatches, estimate the objective without bias. As many steps as
+there are minibatches then cost what one step on everything costs, and 34 of these epochs reach the
 training loss of the paper's 1,000 steps, or stop within .002 nats of it. (Quasi-Newton steps in
 whitened coordinates reach that loss as quickly, by fitting noise along the weak directions of the
 embeddings: their accuracy on new pairs was near chance.)
@@ -40,9 +40,9 @@ from lore_jax.parallel.devices import first_shard, on_host, total
 from lore_jax.solvers.likelihood import bradley_terry_loss
 from lore_jax.solvers.pair_sums import combine, pull_together
 
-# In blocks only; `benchmarks/README.md` has the measurements.
+# In minibatches only; `benchmarks/README.md` has the measurements.
 _LOGITS_RATE = (
-    0.05  # of V's: a user has a pair or two in a block, and their gradient is mostly noise
+    0.05  # of V's: a user has a pair or two in a minibatch, and their gradient is mostly noise
 )
 _SQUARES = (
     0.98  # Adam forgets squares within an epoch, because gradients shrink by orders of magnitude
@@ -154,7 +154,7 @@ def _optimisers(
     config: SimplexConfig,
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """For the basis and for the logits."""
-    if config.blocks == 1:
+    if config.num_minibatches == 1:
         return optax.adam(config.learning_rate), optax.adam(config.learning_rate)
     rates = (config.learning_rate, _LOGITS_RATE * config.learning_rate)
     of_params, of_logits = (
@@ -194,7 +194,7 @@ def step(
     Returns:
         The next state, and for the history: `loss`, in nats, the mean over users of each user's
         mean loss (pooled: over pairs) without the anchor, at the logits that V was stepped at; and
-        `grad_norm`, of everything that was stepped. Of a block both are the block's own.
+        `grad_norm`, of everything that was stepped. Of a minibatch both are the minibatch's own.
 
     Raises:
         ValueError: an anchor is asked for and there is no head.
@@ -293,7 +293,7 @@ def finish(
 
 def adam_logits(
     features: jax.Array,
-    weight: jax.Array,
+    pair_weight: jax.Array,
     logits: jax.Array,
     *,
     steps: int = 500,
@@ -309,7 +309,7 @@ def adam_logits(
     Args:
         features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots,
             ...]`.
-        weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
+        pair_weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
         logits: where to begin, `[rank, ...]`; the paper draws them from N(0, 1).
         steps: Adam steps.
         learning_rate: Adam's; 0.1 in the paper, 0.5 in its later variant.
@@ -326,7 +326,7 @@ def adam_logits(
     """
     adam = optax.adam(learning_rate)
     everything = jnp.ones(logits.shape[0])
-    share = _per_user_mean(weight)
+    share = _per_user_mean(pair_weight)
 
     def one(_: int, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         logits, optimiser = carry
@@ -356,26 +356,26 @@ def _loss_and_gradients(
 
 
 def _shares(data: FitData, config: SimplexConfig) -> list[jax.Array]:
-    """What each pair's loss is multiplied by, for each bucket `[shots, users]`; in blocks, so that
-    blocks add up to all.
+    """What each pair's loss is multiplied by, for each bucket `[shots, users]`; in minibatches, so that
+    minibatches add up to all.
     """
-    weights = [bucket.weight for bucket in data.buckets]
-    totals = data.totals or [jnp.sum(weight, axis=0) for weight in weights]
+    weights = [bucket.pair_weight for bucket in data.buckets]
+    totals = data.totals or [jnp.sum(pair_weight, axis=0) for pair_weight in weights]
     if config.pooled:
         pairs = total(sum((jnp.sum(of_users) for of_users in totals), jnp.zeros(())))
         totals = [pairs[None]] * len(weights)
     return [
-        weight / jnp.where(of_users > 0, of_users, 1.0)[None]
-        for weight, of_users in zip(weights, totals, strict=True)
+        pair_weight / jnp.where(of_users > 0, of_users, 1.0)[None]
+        for pair_weight, of_users in zip(weights, totals, strict=True)
     ]
 
 
-def _per_user_mean(weight: jax.Array) -> jax.Array:
+def _per_user_mean(pair_weight: jax.Array) -> jax.Array:
     """`losses.per_user_mean_weights` in a bucket, `[shots, ...]`: sums to 1 over the shots of every
     user with any.
     """
-    of_user = jnp.sum(weight, axis=0, keepdims=True)
-    return weight / jnp.where(of_user > 0, of_user, 1.0)
+    of_user = jnp.sum(pair_weight, axis=0, keepdims=True)
+    return pair_weight / jnp.where(of_user > 0, of_user, 1.0)
 
 
 def _anchor(directions: jax.Array, hyper: SimplexHyper) -> jax.Array:

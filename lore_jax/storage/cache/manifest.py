@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 MANIFEST, PROGRESS = "manifest.json", "progress.json"
 PAIRS, USERS, HEAD = "pairs.safetensors", "users.json", "head.safetensors"
 TEXTS, EXTRA = "texts.jsonl", "extra.jsonl"
-PAIR_COLUMNS = ("chosen", "rejected", "user", "prompt", "weight")
+PAIR_COLUMNS = ("chosen", "rejected", "user", "prompt", "pair_weight")
 DTYPES = {
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
@@ -102,7 +102,7 @@ def refuse_damage(folder: Path, records: Sequence[Mapping[str, Any]], verify: Ve
         raise ValueError(f"verify is {verify!r}: 'full' or 'quick' is expected")
     few = len(records) <= 8
     for record in tqdm(
-        records, desc=f"verifying {folder.name}", unit="file", leave=False, disable=few or None
+        records, desc=f"verifying {folder.name}", group_by="file", leave=False, disable=few or None
     ):
         if line := damage(folder, record, verify):
             raise ValueError(line)

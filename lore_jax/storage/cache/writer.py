@@ -3,7 +3,7 @@ manifest.
 
     manifest.json                  format version, encoder, shapes; size and sha256 of every file, and of itself
     embeddings-00000.safetensors   the table in shards of equal numbers of rows; data 64-byte aligned, to be mapped
-    pairs.safetensors              chosen, rejected, user, prompt (int32), weight (float32), in the order given
+    pairs.safetensors              chosen, rejected, user, prompt (int32), pair_weight (float32), in the order given
     users.json                     the users' own names, if there are any
     head.safetensors               the reference head of the reward model that made the embeddings, if there is one
     texts.jsonl                    prompt and reply of each response, optional
@@ -263,7 +263,7 @@ class CacheWriter:
         rejected: Any,
         user: Any,
         prompt: Any = None,
-        weight: Any = None,
+        pair_weight: Any = None,
         num_users: int | None = None,
         user_ids: Sequence[str] | np.ndarray | None = None,
         head: Any = None,
@@ -279,7 +279,7 @@ class CacheWriter:
             rejected: row of the other response, integer `[pairs]`.
             user: who compared, integer `[pairs]`.
             prompt: what both responses answer, integer `[pairs]`, or None.
-            weight: how much a pair counts, `[pairs]`, or None.
+            pair_weight: how much a pair counts, `[pairs]`, or None.
             num_users: the number of users, if neither `user_ids` nor the pairs say it.
             user_ids: the users' names `[num_users]`, or None.
             head: the reference head `[dim]`, or None.
@@ -308,7 +308,7 @@ class CacheWriter:
             rejected,
             user,
             prompt=prompt,
-            weight=weight,
+            pair_weight=pair_weight,
             num_users=num_users,
             user_ids=user_ids,
         )

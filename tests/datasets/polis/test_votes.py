@@ -156,12 +156,12 @@ def check_split(votes, split, test, limits=(40, 20, 20, 5)):
             {(user, row) for user, chosen, rejected in pairs for row in (chosen, rejected)}
         )
     assert not sides[0] & sides[1]  # never the same user with the same response on both sides
-    if test == "unseen":
+    if test == "new items":
         texts = [{votes.texts[row] for _, row in side} for side in sides]
         assert not texts[0] & texts[1]
 
 
-@pytest.mark.parametrize("test", ["unseen", "seen"])
+@pytest.mark.parametrize("test", ["new items", "known items"])
 def test_splits_follow_the_protocol(tmp_path, test):
     votes = generated(tmp_path)
     table = np.random.default_rng(1).normal(size=(len(votes.texts), 4)).astype(np.float32)
@@ -177,7 +177,7 @@ def test_splits_follow_the_protocol(tmp_path, test):
     assert len(seen) == 20
 
 
-def test_straddling_pairs_are_counted(tmp_path):
+def test_cross_split_pairs_are_counted(tmp_path):
     votes = generated(tmp_path)
     table = np.eye(len(votes.texts), dtype=np.float32)
     # With caps nobody reaches, what is drawn is everything inside, and the rest of agreed x
@@ -194,7 +194,7 @@ def test_straddling_pairs_are_counted(tmp_path):
     assert split.num_inside == split.train.num_pairs + split.test.num_pairs
     kept = set(split.train.user_ids.tolist())
     counts = [Counter(said.values()) for user, said in votes_by_user(votes).items() if user in kept]
-    assert split.num_straddling == sum(count[1] * count[-1] for count in counts) - split.num_inside
+    assert split.num_cross_split == sum(count[1] * count[-1] for count in counts) - split.num_inside
 
 
 def test_all_pairs_keep_users_without_any(tmp_path):
@@ -340,9 +340,9 @@ def test_published_conversation(conversation):
     assert ours == {key: value for key, value in theirs.items() if value}
     table = load_polis_embeddings(ROOT).of(votes)
     np.testing.assert_allclose(np.linalg.norm(table.astype(np.float32), axis=1), 1, atol=2e-3)
-    for test in ("unseen", "seen"):
+    for test in ("new items", "known items"):
         split = polis_preferences(votes, table, test=test, split_seed=0)
         check_split(votes, split, test)
         # a random 30 % (25 %) cut separates 2 x .3 x .7 = 42 % (37.5 %) of all combinations
-        share = split.num_straddling / (split.num_straddling + split.num_inside)
-        assert abs(share - {"unseen": 0.42, "seen": 0.375}[test]) < 0.08
+        share = split.num_cross_split / (split.num_cross_split + split.num_inside)
+        assert abs(share - {"new items": 0.42, "known items": 0.375}[test]) < 0.08

@@ -83,7 +83,7 @@ def test_e_step_reaches_the_mode():
     found, features = by_user(state, layout), differences(prefs) @ params["basis"]["V"]
     for user in range(prefs.num_users):
         rows = prefs.user == user
-        mode, _ = posterior(features[rows], prefs.weight[rows].astype(float))
+        mode, _ = posterior(features[rows], prefs.pair_weight[rows].astype(float))
         np.testing.assert_allclose(found[user], mode, atol=1e-5)
 
 
@@ -100,9 +100,7 @@ def forward(basis, embeddings):
 
 
 def features_of(params, prefs, hyper):
-    table = (
-        forward(params["basis"], prefs.embeddings) + float(hyper.response_terms) * params["terms"]
-    )
+    table = forward(params["basis"], prefs.embeddings) + float(hyper.item_effects) * params["terms"]
     return table[prefs.chosen] - table[prefs.rejected]
 
 
@@ -112,8 +110,8 @@ def objective(params, prefs, hyper, fixed):
     features = features_of(params, prefs, hyper)
     margin = features[:, 0] + np.sum(features[:, 1:] * mode[prefs.user], axis=1)
     variance = np.einsum("pa,pab,pb->p", features[:, 1:], covariance[prefs.user], features[:, 1:])
-    pairs = prefs.weight.sum(dtype=float)
-    loss = prefs.weight @ (np.logaddexp(0, -margin) + 0.5 * curvature * variance) / pairs
+    pairs = prefs.pair_weight.sum(dtype=float)
+    loss = prefs.pair_weight @ (np.logaddexp(0, -margin) + 0.5 * curvature * variance) / pairs
     square = sum(np.sum(part**2, axis=0) for part in (params["basis"]["V"], params["terms"]))
     hidden = sum(np.sum(leaf**2) for leaf in jax.tree.leaves(params["basis"].get("Dense_0", {})))
     ridge = float(hyper.ridge_population) * square[0] + float(hyper.ridge_deviation) * (
@@ -145,7 +143,7 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
 
     features = features_of(wide, prefs, hyper)
     solved = [
-        posterior(features[prefs.user == u], prefs.weight[prefs.user == u])
+        posterior(features[prefs.user == u], prefs.pair_weight[prefs.user == u])
         for u in range(prefs.num_users)
     ]
     mode, covariance = (np.stack(part) for part in zip(*solved, strict=True))
@@ -179,7 +177,7 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
     if terms == 0.0:  # nothing but the ridge acts on them, so that they stay 0 where they start
         ridges = np.array([hyper.ridge_population] + [hyper.ridge_deviation] * (rank - 1))
         np.testing.assert_allclose(
-            gradient["terms"], 2 * ridges * params["terms"] / prefs.weight.sum(), rtol=1e-4
+            gradient["terms"], 2 * ridges * params["terms"] / prefs.pair_weight.sum(), rtol=1e-4
         )
 
 
@@ -229,7 +227,7 @@ def test_starts_at_bradley_terry_and_along_the_departures_from_it():
     params = jax.tree.map(lambda leaf: leaf[0].astype(np.float64), state.params)
     hyper = hyper_for()
     features = features_of(params, prefs, hyper)
-    pull = prefs.weight * expit(-features[:, 0])
+    pull = prefs.pair_weight * expit(-features[:, 0])
     # The convex problem's optimality: the slope of the loss is that of the ridge.
     slope = differences(prefs).T @ pull
     np.testing.assert_allclose(

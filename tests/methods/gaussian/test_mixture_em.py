@@ -1,4 +1,4 @@
-"""Camps: EM against NumPy in float64, what splitting keeps, planted camps found, and any number of
+"""Components: EM against NumPy in float64, what splitting keeps, planted components found, and any number of
 devices.
 """
 
@@ -11,10 +11,10 @@ from joint_fit import problem
 from scipy.special import expit, logsumexp
 
 from lore_jax.methods.gaussian import mixture_em as module
-from lore_jax.methods.gaussian.mixture_em import learn_camps
+from lore_jax.methods.gaussian.mixture_em import learn_mixture
 from lore_jax.parallel.buckets import features
 from lore_jax.parallel.devices import over_shards, place
-from lore_jax.solvers.mixture import Mixture, camp_step, one_camp
+from lore_jax.solvers.mixture import Mixture, component_step, one_component
 
 K = 2
 TABLE = np.random.default_rng(1).normal(size=(40, K + 1)).astype(np.float32)
@@ -26,7 +26,8 @@ def on_shards(function, prefs, devices=1):
 
     def shard(state, data, table):
         return function(
-            [features(table, bucket) for bucket in data.buckets], [b.weight for b in data.buckets]
+            [features(table, bucket) for bucket in data.buckets],
+            [b.pair_weight for b in data.buckets],
         )
 
     out = over_shards(shard, donate=False)(jnp.zeros(devices), data, jnp.asarray(TABLE))
@@ -50,7 +51,7 @@ def one_step(of_pairs, weights):
     def closer(_, modes):
         return [
             jnp.stack(
-                [camp_step(of[1:], of[0], w, mixture, c, mode[c]).deviation for c in range(2)]
+                [component_step(of[1:], of[0], w, mixture, c, mode[c]).deviation for c in range(2)]
             )
             for of, w, mode in zip(of_pairs, weights, modes, strict=True)
         ]
@@ -60,21 +61,21 @@ def one_step(of_pairs, weights):
 
 
 def expected_step(prefs):
-    """The formulas of `camps.py`, user by user and camp by camp."""
+    """The formulas of `components.py`, user by user and component by component."""
     mixture = start()
     log_share, centre, spread = (np.asarray(part, np.float64) for part in jax.tree.leaves(mixture))
     difference = TABLE.astype(np.float64)[prefs.chosen] - TABLE[prefs.rejected]
     found = []
     for user in range(prefs.num_users):
         mine = prefs.user == user
-        weight, f = prefs.weight[mine].astype(float), difference[mine]
+        weight, f = prefs.pair_weight[mine].astype(float), difference[mine]
         if not weight.any():
             continue
         of_user = []
         for c in range(2):
             precision = np.linalg.inv(spread[c] @ spread[c].T)
 
-            def loss(d, c=c, precision=precision, weight=weight, f=f):
+            def loss(d, c=c, precision=precision, pair_weight=weight, f=f):
                 margin = f[:, 0] + f[:, 1:] @ d
                 return (
                     weight @ np.logaddexp(0, -margin)
@@ -116,7 +117,7 @@ def test_a_step_of_em_against_numpy(devices):
 
 def test_splitting_keeps_the_moments_of_all_users():
     mixture = jax.tree.map(
-        lambda used, free: jnp.concatenate([used, free]), start(), one_camp(K, 2)
+        lambda used, free: jnp.concatenate([used, free]), start(), one_component(K, 2)
     )
     mixture = Mixture(mixture.log_share.at[2:].set(-jnp.inf), mixture.centre, mixture.spread)
     halved, modes = module._split(mixture, (jnp.arange(4.0).reshape(4, 1, 1),))
@@ -129,12 +130,12 @@ def test_splitting_keeps_the_moments_of_all_users():
 
 
 def test_planted_camps_are_found():
-    # Two camps of users with many comparisons each; a third of the users is in the first.
+    # Two components of users with many comparisons each; a third of the users is in the first.
     rng = np.random.default_rng(0)
     users, shots = 90, 64
     centre = np.array([[2.0, 1.0], [-1.5, 0.5]])
-    camp = (np.arange(users) % 3 > 0).astype(int)
-    deviation = centre[camp] + 0.3 * rng.normal(size=(users, K))
+    component = (np.arange(users) % 3 > 0).astype(int)
+    deviation = centre[component] + 0.3 * rng.normal(size=(users, K))
     of_pairs = rng.normal(size=(K + 1, shots, users))
     margin = of_pairs[0] + np.einsum("ksu,uk->su", of_pairs[1:], deviation)
     of_pairs = (of_pairs * np.where(rng.random(margin.shape) < expit(margin), 1, -1)).astype(
@@ -142,7 +143,7 @@ def test_planted_camps_are_found():
     )
 
     run = jax.jit(
-        jax.vmap(lambda f: learn_camps([f], [jnp.ones((shots, users))], 1), axis_name="data")
+        jax.vmap(lambda f: learn_mixture([f], [jnp.ones((shots, users))], 1), axis_name="data")
     )
     one, two = (
         jax.tree.map(lambda leaf, i=i: np.asarray(leaf[0, i]), run(of_pairs[None])) for i in (0, 1)

@@ -61,7 +61,7 @@ def fit(prefs, config, params=None, logits=None, hyper=None, module=None, **how)
     def begin(start, data, hyper):
         return simplex.init(config, *start, data)
 
-    has_pairs = np.bincount(prefs.user, prefs.weight, prefs.num_users) > 0
+    has_pairs = np.bincount(prefs.user, prefs.pair_weight, prefs.num_users) > 0
     state, history, _, layout = run(
         simplex, config, module, begin, (params, logits), prefs, hyper, **how
     )
@@ -84,7 +84,7 @@ def test_defaults_are_the_paper():
         "alternate": False,
         "anchor": 0.0,
         "prune": 0.0,
-        "blocks": 1,
+        "num_minibatches": 1,
     }
     assert LinearBasis(2).init_scale == 1.0
 
@@ -96,7 +96,7 @@ def test_ten_steps_equal_the_transcription(name):
     _, history, found = on_one_device(name)
     directions, at_end, losses = Transcription(prefs, config).fit(params["V"], logits, 10)
     weights = softmax(at_end, axis=1)
-    there = np.isin(np.arange(prefs.num_users), prefs.user[prefs.weight > 0])
+    there = np.isin(np.arange(prefs.num_users), prefs.user[prefs.pair_weight > 0])
     counted = 1 if config.pooled else there.sum()
     # Float32 against float64, through ten steps of a method that divides by the gradient's own
     # size.

@@ -70,7 +70,7 @@ def test_round_trip(tmp_path, dtype, rows_per_shard, verify):
     np.testing.assert_array_equal(prefs.row, [1, 3, 0, 2])
     for name, values in PAIRS.items():
         np.testing.assert_array_equal(getattr(prefs, name), np.array(values)[prefs.row])
-    np.testing.assert_array_equal(prefs.weight, np.ones(4))
+    np.testing.assert_array_equal(prefs.pair_weight, np.ones(4))
     assert prefs.user_ids is not None
     assert prefs.user_ids.tolist() == ["ann", "bob", "eve"]
     assert prefs.head is None
@@ -131,7 +131,7 @@ def test_everything_optional_comes_back(tmp_path):
     prefs = load_cache(folder)
     assert (prefs.num_users, prefs.user_ids) == (9, None)
     np.testing.assert_array_equal(prefs.head, TABLE[0])
-    np.testing.assert_array_equal(prefs.weight, [2, 4, 1, 3])
+    np.testing.assert_array_equal(prefs.pair_weight, [2, 4, 1, 3])
     assert list(read_texts(folder)) == TEXTS
     assert [
         json.loads(line)["n"] for line in (folder / "extra.jsonl").read_text().splitlines()
