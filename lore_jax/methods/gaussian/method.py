@@ -29,11 +29,10 @@ from lore_jax.methods.gaussian import laplace_em
 from lore_jax.methods.gaussian.laplace_em import (
     EMConfig,
     PopulationHyper,
-    PopulationParams,
     PopulationState,
 )
 from lore_jax.methods.gaussian.mixture_em import learn_mixture
-from lore_jax.model.basis import make_basis, rescaled
+from lore_jax.model.basis import Params, make_basis, rescaled
 from lore_jax.model.model import Model, response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, Prior
 from lore_jax.parallel.buckets import FitData, Layout, features
@@ -67,7 +66,7 @@ class PopulationFit:
         mixtures: of 1, 2, 4, ... components, in a leading axis; None: not asked for.
     """
 
-    params: PopulationParams
+    params: Params
     input_scale: Float[Array, ""]
     hyper: PopulationHyper
     mixtures: Mixture | None
@@ -275,7 +274,7 @@ class PopulationConfig(EMConfig):
             )
             effects = ItemEffects(
                 jnp.asarray(response_keys(prefs.embeddings)[judged]),
-                (hyper.item_effects * scale * params.item_effects)[judged],
+                (hyper.item_effects * scale * params["item_effects"])[judged],
                 scale**2 * laplace_em.item_effect_variance(hyper),
             )
         rank = len(hyper.columns) + 1
@@ -286,7 +285,7 @@ class PopulationConfig(EMConfig):
             prior = _with_mixture(prior, learned)
         model = Model(
             make_basis(rank, self.hidden),
-            rescaled(params.basis, scale),
+            rescaled(params["basis"], scale),
             jnp.asarray(first_shard(fitted.input_scale)),
             prior,
             item_effects=effects,
