@@ -43,7 +43,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lore_jax.methods.base import Info
 from lore_jax.methods.bradley_terry import bradley_terry
@@ -209,7 +209,7 @@ def step(
     of_penalty = jax.grad(lambda params: _penalty(params, hyper) / pairs)(state.params)
     gradient = jax.tree.map(jnp.add, gradient, of_penalty)
     updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: PyTree = optax.apply_updates(state.params, updates)
     deviations = PerUser(tuple(deviation for deviation, _ in posteriors))
     return PopulationState(params, optimiser, deviations), Info(loss, optax.tree.norm(gradient))
 

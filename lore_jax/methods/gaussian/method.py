@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -98,11 +98,6 @@ class PopulationConfig(EMConfig):
     logit_scale: float | None = None
     hidden: tuple[int, ...] = ()
 
-    loss_unit: ClassVar[str] = (
-        "nats a pair, expected under the users' posteriors, without the ridges"
-    )
-    num_minibatches: ClassVar[int] = 1
-
     def __post_init__(self) -> None:
         for name in (
             "steps",
@@ -126,6 +121,16 @@ class PopulationConfig(EMConfig):
                 f"num_components is {self.num_components}, but with rank 1 nobody deviates: "
                 "0 is expected"
             )
+
+    @property
+    def loss_unit(self) -> str:
+        """The expected loss, without the ridges."""
+        return "nats a pair, expected under the users' posteriors"
+
+    @property
+    def num_minibatches(self) -> int:
+        """Steps are taken on everything."""
+        return 1
 
     def stages(self, prefs: Preferences) -> list[Stage]:
         """The population while nobody deviates, a convex problem; then how users deviate."""

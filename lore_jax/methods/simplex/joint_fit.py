@@ -132,7 +132,8 @@ def init(config: SimplexSettings, params: Params, logits: PerUser, data: FitData
             f"anchor is {config.anchor}: only a linear basis has directions to compare with a head"
         )
     of_params, of_logits = _optimisers(config)
-    return SimplexState(params, logits, (of_params.init(params), of_logits.init(logits)))
+    trees: tuple[PyTree, PyTree] = params, logits
+    return SimplexState(params, logits, (of_params.init(trees[0]), of_logits.init(trees[1])))
 
 
 def _optimisers(
