@@ -261,7 +261,7 @@ def join(parts: Sequence[Results]) -> Results:
     if repeated := [test for test in tests if tests.count(test) > 1]:
         data, split, items = repeated[0]
         raise ValueError(f"split {split} of {data!r} ({items}) is in two of the results")
-    axes = {data: entry for part in reversed(parts) for data, entry in part["axes"].items()}
+    axes = {data: entry for part in reversed(parts) for data, entry in part.get("axes", {}).items()}
     rows = [row for part in parts for row in part["rows"]]
     return {**parts[0], "splits": splits, "rows": rows, "axes": axes}
 
