@@ -105,7 +105,7 @@ def by_group(results: Results, people: Mapping[str, Mapping[str, Any]], shots: i
     methods = list(dict.fromkeys(row["method"] for row in results["rows"]))
     values: dict[tuple[str, str], dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
     for name in methods:
-        for row in select(results, Where(method=name, users="unseen", shots=shots, control=None)):
+        for row in select(results, method=name, users="unseen", shots=shots, control=None):
             who = users_of(results, row)
             for about in ("gender", "age", "region"):
                 of = np.array([str(people.get(str(one), {}).get(about)) for one in who])

@@ -27,7 +27,7 @@ from lore_jax.datasets.prism import read_prism
 from lore_jax.datasets.reddit_tldr import read_reddit_tldr
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation.evaluate import method
-from lore_jax.evaluation.results import Where, read_results, select
+from lore_jax.evaluation.results import read_results, select
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.prior import Population
 from lore_jax.storage.cache.reader import load_cache, read_texts
@@ -86,7 +86,7 @@ def test_reddit_tldr_from_files_to_tables_and_resumed(tmp_path, monkeypatch, cap
         "training pairs with a text of the test": 0,
     }
     for control in (None, "mismatched user", "permuted users"):
-        assert select(results, Where(method="gaussian", control=control, users="unseen", shots=10))
+        assert select(results, method="gaussian", control=control, users="unseen", shots=10)
 
     # Parts that are there are not made again, nor is anything embedded; other settings are refused.
     monkeypatch.setattr(reddit_tldr, "draw", lambda *args: pytest.fail("made again"))
@@ -103,7 +103,7 @@ def test_prism_in_paper_mode_counts_shots_in_dialogues(tmp_path):
     )
     assert "10 dialogues" in text
     assert "[71.0]" in text  # the paper's
-    assert sorted({row["shots"] for row in select(results, Where(users="unseen"))}) == [0, 1, 10]
+    assert sorted({row["shots"] for row in select(results, users="unseen")}) == [0, 1, 10]
     (entry,) = results["splits"]
     assert len(entry["users"]["seen"]) == len(entry["users"]["unseen"]) == 7
 
@@ -288,13 +288,12 @@ def test_shots_sweep_gives_every_method_the_same_draws(cache, tmp_path, monkeypa
     results = shots_sweep.run(config)
     assert {row["data"] for row in results["rows"]} == {"draw 0", "draw 1"}
     drawn = [
-        select(results, Where(data=name, method="LoRe", shots=4, control=None))[0]
+        select(results, data=name, method="LoRe", shots=4, control=None)[0]
         for name in ("draw 0", "draw 1")
     ]
     assert drawn[0]["per_user"] != drawn[1]["per_user"]
     nobody = [
-        select(results, Where(data=name, method="LoRe", shots=0))[0]
-        for name in ("draw 0", "draw 1")
+        select(results, data=name, method="LoRe", shots=0)[0] for name in ("draw 0", "draw 1")
     ]
     assert nobody[0]["per_user"] == nobody[1]["per_user"]
     assert "2 draws, the same for every method" in (tmp_path / "shots" / "tables.md").read_text()
@@ -372,7 +371,7 @@ def test_rehearsed_personalllm_finds_the_planted_columns(tmp_path, monkeypatch):
     results = rehearsal.run_personalllm(config)
     accuracy = {
         row["method"]: row["accuracy"]
-        for row in select(results, Where(users="unseen", shots=9, control=None))
+        for row in select(results, users="unseen", shots=9, control=None)
     }
     assert accuracy["planted basis"] > 0.97
     assert accuracy["LoRe"] > accuracy["BT"] + 0.05

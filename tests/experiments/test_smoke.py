@@ -11,7 +11,7 @@ from experiments import abstention, polis, sentence
 from experiments.common.tiny_model import write_sentence_encoder
 from lore_jax.cli.main import main
 from lore_jax.embed import embed_texts
-from lore_jax.evaluation.results import Where, read_results, select
+from lore_jax.evaluation.results import read_results, select
 from lore_jax.storage.cache.manifest import read_manifest
 
 
@@ -27,8 +27,7 @@ def test_polis(tmp_path, capsys, monkeypatch):
     assert {row["items"] for row in results["rows"]} == {"known items", "new items"}
     for control in (None, "mismatched user", "permuted users"):
         assert select(
-            results,
-            Where(method="gaussian", control=control, users="unseen", items="new items", shots=5),
+            results, method="gaussian", control=control, users="unseen", items="new items", shots=5
         )
     figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
     assert {
