@@ -376,7 +376,7 @@ def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
     counts = {
         row["items"]: row["num_pairs"] for row in select(results, Where(shots=None, control=None))
     }
-    assert counts == {"seen": 2, "unseen": 2}
+    assert counts == {"known items": 2, "new items": 2}
     assert results["splits"][0]["dropped"] == {"pairs_of_unknown_users": 1}
     right = np.array([new[c] @ prefs.head > new[r] @ prefs.head for _, c, r in rows])
     (row,) = select(results, Where(items="known items", shots=None, control=None))
