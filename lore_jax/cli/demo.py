@@ -77,16 +77,7 @@ class Config:
 
 
 class Summary(TypedDict):
-    """What the demo says.
-
-    Attributes:
-        users: seen and unseen users.
-        pairs: pairs fitted.
-        table: Markdown.
-        conclusion: whether personalising helps.
-        results: path of the JSON.
-        figures: paths of the figures.
-    """
+    """What the demo says: users seen and unseen, pairs fitted, the table, and paths of files."""
 
     users: dict[str, int]
     pairs: int

@@ -91,15 +91,9 @@ def run(config: Config) -> Summary:
     methods = {name: own}
     if config.baselines:
         methods |= _baselines(run, parts.train)
-    # `report` joins the results of runs that differ in their seed alone: the seed numbers the
-    # split.
+    data, split = entry["data"], entry["split"]
     rows = evaluate(
-        methods,
-        conditions,
-        shots=config.shots,
-        data=entry["data"],
-        split=entry["split"],
-        seed=config.seed,
+        methods, conditions, shots=config.shots, data=data, split=split, seed=config.seed
     )
     results = make_results(
         rows,
@@ -107,7 +101,7 @@ def run(config: Config) -> Summary:
         name="evaluate",
         config=run.manifest["config"],
         seed=config.seed,
-        axes={entry["data"]: _describe_users(run, loaded, parts, config.cache)},
+        axes={data: _describe_users(run, loaded, parts, config.cache)},
         method=name,
         run=run.manifest,
     )
@@ -147,6 +141,7 @@ def _what_to_test(
     from lore_jax.storage.cache.reader import load_cache
 
     assert loaded.users is not None
+    # `report` joins the results of runs that differ in their seed alone: it numbers the split.
     group_by, number = run.manifest["group_by"], run.manifest["config"]["seed"]
     if config.test is None:
         conditions, split = run_conditions(parts), run.manifest["split"]

@@ -24,14 +24,7 @@ from jaxtyping import Float, Shaped
 
 from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.evaluation.names import Control
-from lore_jax.evaluation.schema import (
-    AxesEntry,
-    Machine,
-    Metric,
-    Results,
-    Row,
-    SplitEntry,
-)
+from lore_jax.evaluation.schema import AxesEntry, Machine, Metric, Results, Row, SplitEntry
 from lore_jax.storage.files import write_file
 
 _FORMAT = 2
@@ -146,7 +139,7 @@ def describe_split(
     data: str = "",
     split: int = 0,
     dropped: Mapping[str, int] | None = None,
-    chosen: Mapping[str, Mapping[str, float]] | None = None,
+    chosen: Mapping[str, Mapping[str, float | int]] | None = None,
 ) -> SplitEntry:
     """What results keep of a split.
 

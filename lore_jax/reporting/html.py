@@ -17,12 +17,7 @@ _BARS, _REACH = 40, 3.5  # of a histogram, in standard deviations; its ends hold
 
 
 def paragraph(text: str, style: str = "") -> str:
-    """A paragraph.
-
-    Example:
-        >>> paragraph("a < b", "note")
-        "<p class='note'>a &lt; b</p>"
-    """
+    """A paragraph."""
     return f"<p{_class(style)}>{escape(text)}</p>"
 
 
@@ -64,23 +59,13 @@ def _value(text: str) -> str:
 
 
 def facts(entries: Iterable[tuple[str, object]]) -> str:
-    """Names and values.
-
-    Example:
-        >>> facts([("seed", 0)])
-        '<dl><dt>seed</dt><dd>0</dd></dl>'
-    """
+    """Names and values."""
     items = (f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in entries)
     return f"<dl>{''.join(items)}</dl>"
 
 
 def flat(value: object, name: str = "") -> Iterable[tuple[str, object]]:
-    """Names with dots, and values, of nested dictionaries.
-
-    Example:
-        >>> list(flat({"fit": {"rank": 2}, "seed": 0}))
-        [('fit.rank', 2), ('seed', 0)]
-    """
+    """Names with dots, and values, of nested dictionaries."""
     if isinstance(value, Mapping):
         for key, entry in value.items():
             yield from flat(entry, f"{name}.{key}" if name else str(key))
