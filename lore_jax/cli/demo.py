@@ -33,6 +33,8 @@ from lore_jax.evaluation.results import Where, describe_split, make_results, wri
 from lore_jax.evaluation.schema import Conclusion
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import fit
+from lore_jax.methods.bradley_terry import BradleyTerryConfig
+from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.model import reference_head
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import four_way_columns, table
@@ -120,7 +122,7 @@ def run(config: Config) -> Summary:
     split = four_way(truth.prefs, seed=config.seed)
     key = jax.random.key(config.seed)
     # One column for what users share, and as many as in the ground truth for how they differ.
-    gaussian = FitConfig(
+    gaussian = PopulationConfig(
         rank=config.rank + 1,
         ridge_population=config.ridge,
         ridge_deviation=config.ridge,
@@ -128,7 +130,10 @@ def run(config: Config) -> Summary:
         num_components=0,
         logit_scale=1.0,
     )
-    fits = {RIDGE_BT: dataclasses.replace(gaussian, rank=1), GAUSSIAN: gaussian}
+    fits = {
+        RIDGE_BT: FitConfig(BradleyTerryConfig(config.ridge)),
+        GAUSSIAN: FitConfig(gaussian),
+    }
 
     assert truth.prefs.head is not None
     methods = {REFERENCE_HEAD: Method(adapting(reference_head(truth.prefs.head)))}

@@ -12,7 +12,7 @@ the columns as they are.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from lore_jax.evaluation.disagreement import Table, axes, reward_spread
 from lore_jax.evaluation.schema import Diagnostics
@@ -48,8 +48,8 @@ def diagnose(
         2.4
     """
     weights = np.asarray(users.weights, np.float64)
-    mean = np.asarray(model.population.mean, np.float64)
-    factor = np.asarray(model.population.factor, np.float64)
+    mean = np.asarray(model.prior.mean, np.float64)
+    whitening = _whitening(np.asarray(model.prior.covariance, np.float64))
     spread = reward_spread(model, embeddings, prompt=prompt)
     result = axes(model, weights, embeddings, prompt=prompt, most=0)
     spectrum = result.spectrum
@@ -59,14 +59,13 @@ def diagnose(
     added = np.sqrt(np.maximum(np.einsum("ur,rs,us->u", deviations, spread, deviations), 0.0))
     scale = np.sqrt(np.mean(weights**2, axis=0)) if len(weights) else 0.0 * mean
     columns = scale * np.sqrt(np.diag(spread))
-    # Without a prior, weights are relative: they sum to 1, or there is one column.
-    directions = factor.shape[1] or len(mean) - 1
+    # Without a prior distribution weights sum to 1, or there is one column.
+    directions = len(whitening) or len(mean) - 1
     between = within = None
-    if factor.shape[1] and len(weights):
-        inverse = np.linalg.pinv(factor)
-        between = float(np.mean(((weights - mean) @ inverse.T) ** 2))
+    if len(whitening) and len(weights):
+        between = float(np.mean(((weights - mean) @ whitening.T) ** 2))
         covariance = np.asarray(users.covariance, np.float64).mean(axis=0)
-        within = float(np.trace(inverse @ covariance @ inverse.T) / factor.shape[1])
+        within = float(np.trace(whitening @ covariance @ whitening.T) / len(whitening))
     diagnostics: Diagnostics = {
         "shared": result.shared,
         "disagreement": disagreement,
@@ -83,6 +82,13 @@ def diagnose(
     if directions and len(weights) > 1:
         diagnostics["warnings"] = _warnings(diagnostics, len(weights))
     return diagnostics
+
+
+def _whitening(covariance: Float[np.ndarray, "rank rank"]) -> Float[np.ndarray, "directions rank"]:
+    """W with `W C W' = I` over the directions in which the prior has variance."""
+    values, vectors = np.linalg.eigh(covariance)
+    varies = values > 1e-6 * values.max(initial=0.0)  # below is the rounding of float32
+    return (vectors[:, varies] / np.sqrt(values[varies])).T
 
 
 def _warnings(fit: Diagnostics, num_users: int) -> list[str]:

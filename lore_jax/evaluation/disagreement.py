@@ -109,7 +109,7 @@ def axes(
         23.
     """
     centred, used = _centred_rewards(model, embeddings, prompt)
-    weights, mean = np.asarray(weights, np.float64), np.asarray(model.population.mean, np.float64)
+    weights, mean = np.asarray(weights, np.float64), np.asarray(model.prior.mean, np.float64)
     average = weights.mean(axis=0) if len(weights) else mean
     values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
     root = vectors * np.sqrt(np.maximum(values, 0.0))

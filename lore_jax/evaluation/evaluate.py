@@ -217,7 +217,7 @@ def _measure(
     losses = np.bincount(test.user, right < right_before, minlength=len(count))
     tested = int((count > 0).sum())
     accuracy = by_user(right)
-    log_loss = by_user(metrics.log_loss(scored.logit))
+    log_loss = by_user(-np.asarray(scored.log_probability, np.float64))
     brier = by_user(metrics.brier(probability))
     return {
         "num_users": tested,

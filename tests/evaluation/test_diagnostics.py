@@ -8,7 +8,7 @@ from synthetic_disagreement import disagreement, planted
 
 from lore_jax.evaluation.diagnostics import diagnose, diagnostic_lines
 from lore_jax.model.posterior import population_posterior
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior
 
 
 def posterior(model, weights):
@@ -59,7 +59,7 @@ def test_what_is_out_of_use_is_warned_of(spoil, origin, warning, effective):
     model, weights, table = planted()
     weights = spoil(weights).astype(np.float32)
     mean = weights[0] if origin is None else origin.astype(np.float32)
-    model = dataclasses.replace(model, population=Population(mean, model.population.factor))
+    model = dataclasses.replace(model, prior=GaussianPrior(mean, model.prior.factor))
     result = diagnose(model, posterior(model, weights), table)
     assert any(line.startswith(warning) for line in result["warnings"]), result["warnings"]
     np.testing.assert_allclose(result["effective_rank"], effective, atol=1e-3)
@@ -86,7 +86,7 @@ def test_a_dead_column_of_rewards():
 def test_bradley_terry_has_no_directions():
     model, _, table = planted(rank=1)
     model = dataclasses.replace(
-        model, population=Population(np.ones(1, np.float32), np.zeros((1, 0), np.float32))
+        model, prior=GaussianPrior(np.ones(1, np.float32), np.zeros((1, 0), np.float32))
     )
     result = diagnose(model, population_posterior(model, 5), table)
     assert (result["warnings"], result["directions"]) == ([], 0)

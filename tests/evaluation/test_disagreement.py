@@ -14,7 +14,7 @@ from lore_jax.evaluation.disagreement import (
     with_texts,
 )
 from lore_jax.model.posterior import population_posterior
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior
 
 
 @pytest.mark.parametrize("prompts", [None, 7])
@@ -57,10 +57,10 @@ def test_the_share_is_that_of_the_variance_of_reward_differences():
 def test_axes_do_not_depend_on_how_the_basis_is_written():
     model, weights, table = planted()
     mix = np.random.default_rng(1).normal(size=(4, 4))
-    mean = np.asarray(model.population.mean) @ np.linalg.inv(mix).T
+    mean = np.asarray(model.prior.mean) @ np.linalg.inv(mix).T
     other = model.replace(
         params={"V": jnp.asarray(np.asarray(model.params["V"]) @ mix, jnp.float32)},
-        population=Population(jnp.asarray(mean, jnp.float32), jnp.eye(4)),
+        prior=GaussianPrior(jnp.asarray(mean, jnp.float32), jnp.eye(4)),
     )
     one, two = axes(model, weights, table), axes(other, weights @ np.linalg.inv(mix).T, table)
     np.testing.assert_allclose(one.loadings, two.loadings, atol=2e-3)
@@ -73,7 +73,7 @@ def test_where_the_population_lies():
     result = axes(model, weights, table)
     rewards = table.astype(np.float64) @ np.asarray(model.params["V"], np.float64)
     rewards -= rewards.mean(axis=0)
-    average, mean = weights.mean(axis=0), np.asarray(model.population.mean)
+    average, mean = weights.mean(axis=0), np.asarray(model.prior.mean)
     # One more user who is the population lies where it does: the axes' loadings are what a score of
     # 1 adds.
     np.testing.assert_allclose(

@@ -14,7 +14,7 @@ from lore_jax.evaluation.evaluate import Condition, Method, adapting, conditions
 from lore_jax.evaluation.names import MISMATCHED_USER
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior
 from lore_jax.users.predict import Margins
 
 
@@ -99,8 +99,7 @@ def test_a_model_is_adapted_and_the_conditions_of_a_split_are_all_there():
         LinearBasis(2),
         {"V": jnp.eye(3)[:, :2]},
         jnp.ones(()),
-        Population(jnp.eye(2)[0], jnp.eye(2)[:, 1:]),
-        "gaussian",
+        GaussianPrior(jnp.eye(2)[0], jnp.eye(2)[:, 1:]),
     )
     split = four_way(prefs, group_by="prompt", seed=0)
     rows = evaluate(
