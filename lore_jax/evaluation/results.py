@@ -90,8 +90,7 @@ def make_results(
     config: object,
     seed: int,
     axes: Mapping[str, AxesEntry] | None = None,
-    method: str | None = None,
-    run: Mapping[str, object] | None = None,
+    **more: object,
 ) -> Results:
     """Puts everything about an evaluation into one JSON value.
 
@@ -104,8 +103,7 @@ def make_results(
         seed: the seed of it all.
         axes: names of data sets to `describe_axes` of a fit, with `diagnostics` if it was
             diagnosed.
-        method: the method that the results are about.
-        run: the run that was evaluated.
+        **more: other fields of `Results`, or whatever else an experiment has measured.
 
     Returns:
         The results, plain lists and numbers; NaN is null.
@@ -124,8 +122,7 @@ def make_results(
         "splits": list(splits),
         "rows": list(rows),
         "axes": axes or {},
-        **({} if method is None else {"method": method}),
-        **({} if run is None else {"run": run}),
+        **more,
     }
     return cast(Results, plain(content))
 
