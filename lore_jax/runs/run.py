@@ -1,5 +1,4 @@
-"""A fit on disk: it shows its progress, survives being killed, and ends exactly where an unbroken
-one ends.
+"""A fit on disk: it shows progress, survives being killed, and ends where an unbroken one ends.
 
 The fit advances in chunks of steps whose boundaries depend on the configuration alone. A checkpoint
 keeps the state after some chunk, free of devices; going on from it repeats the same programs on the
@@ -150,9 +149,7 @@ def run_fit(
 def _advance(
     run: RunFolder, config: RunConfig, running: JointFit, state: PyTree, stop: threading.Event
 ) -> tuple[int, int, Any]:
-    """Goes on from the newest checkpoint until the end or a signal; the step it began at, where it
-    is, the state.
-    """
+    """Goes on until the end or a signal; the step it began at, the step it is at, the state."""
     if not running.steps:
         return 0, 0, state
     metrics = run.path / METRICS
@@ -301,9 +298,7 @@ def _last_loss(path: Path) -> float | None:
 
 @contextlib.contextmanager
 def _one_writer(path: Path) -> Iterator[None]:
-    """Holds the lock of a run; a run that fails before it has written anything leaves no folder.
-    The first process alone.
-    """
+    """The first process holds the lock; a run that fails before it writes leaves no folder."""
     if not is_first_process():
         yield
         return
@@ -321,9 +316,7 @@ def _one_writer(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hear_sigterm() -> Iterator[threading.Event]:
-    """Sets the event at SIGTERM instead of dying; signals are the main thread's, elsewhere nothing
-    is changed.
-    """
+    """Sets the event at SIGTERM instead of dying; signals are the main thread's alone."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,6 +1,4 @@
-"""What a run can be tested on: the pairs it kept from the fit, or a cache of other pairs by its
-users.
-"""
+"""What a run can be tested on: the pairs it kept, or other pairs of its users."""
 
 from __future__ import annotations
 
