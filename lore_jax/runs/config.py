@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from lore_jax.data.splits import Holdout
 from lore_jax.fitting.config import FitConfig
 from lore_jax.parallel.devices import Mapping
-from lore_jax.data.splits import Holdout
 
 
 @dataclasses.dataclass(frozen=True)
