@@ -6,15 +6,16 @@ proportional to `share_c Z_uc`.
 
 M step, with `n_c = sum_u r_uc`:
 
-    share_c  = (n_c + 1) / (users + components) centre_c = sum_u r_uc d_uc / n_c cov_c    = (scatter_c +
-    10 pooled) / (n_c + 10),    scatter_c = sum_u r_uc ((d_uc - centre_c)(...)' + S_uc),
+    share_c  = (n_c + 1) / (users + components)
+    centre_c = sum_u r_uc d_uc / n_c
+    cov_c    = (scatter_c + 10 pooled) / (n_c + 10)
+    scatter_c = sum_u r_uc ((d_uc - centre_c)(...)' + S_uc),
 
 where pooled, the mean covariance over all components, is what a component of few users is drawn to.
 
-Components come by halving: all users are one component; then each component is split in two along
-its longest axis, half the variance along it going between the two, and EM goes on. Nothing is drawn
-at random, the numbers of components 1, 2, 4, 8 are passed on the way, and each is a candidate for
-validation to choose from.
+Components come by halving: all users are one component. Then each is split in two along its longest
+axis, half the variance along it going between the two, and EM goes on. Nothing is drawn at random,
+the numbers 1, 2, 4, 8 are passed on the way, and each is a candidate for validation to choose from.
 """
 
 from __future__ import annotations
