@@ -41,7 +41,7 @@ class SyntheticConfig:
         dim: the length of an embedding.
         rank: the number of columns of the planted basis.
         users: how weights differ. simplex: Dirichlet(alpha). gaussian: population + spread x N(0,
-            I). num_components: the same around one of several centres.
+            I). mixture: the same around one of several centres.
         alpha: concentration of the Dirichlet distribution; small: most users weigh one column.
         spread: size of a user's deviation relative to the population's weights, or to a component's
             centre. 0: users (of a component) do not differ; 1: half of the variance of the margins is
@@ -61,7 +61,7 @@ class SyntheticConfig:
     pairs_per_user: tuple[int, int] = (45, 45)
     dim: int = 64
     rank: int = 5
-    users: Literal["simplex", "gaussian", "num_components"] = "gaussian"
+    users: Literal["simplex", "gaussian", "mixture"] = "gaussian"
     alpha: float = 0.1
     spread: float = 1.0
     num_components: int = 3
@@ -176,10 +176,10 @@ def _draw_weights(
             component,
         )
     centres = rng.standard_normal(
-        (config.num_components if config.users == "num_components" else 1, config.rank)
+        (config.num_components if config.users == "mixture" else 1, config.rank)
     )
     centres *= np.sqrt(config.rank) / np.linalg.norm(centres, axis=1, keepdims=True)
-    if config.users == "num_components":
+    if config.users == "mixture":
         component = rng.permutation(
             np.arange(config.num_users, dtype=np.int32) % config.num_components
         )
@@ -303,7 +303,7 @@ def _check(config: SyntheticConfig) -> None:
         if not 0 < getattr(config, name) < np.inf:
             raise ValueError(f"{name} is {getattr(config, name)}: a positive number is expected")
     for name, choices in {
-        "users": ("simplex", "gaussian", "num_components"),
+        "users": ("simplex", "gaussian", "mixture"),
         "dtype": ("float32", "float16", "bfloat16"),
     }.items():
         if getattr(config, name) not in choices:

@@ -24,12 +24,12 @@ class Population:
     Attributes:
         mean: mean weights, `[rank]`.
         factor: a factor of the covariance, `[rank, k]`, `k <= rank`.
-        num_components: the distribution of d, or None: N(0, I).
+        mixture: the distribution of d, or None: N(0, I).
     """
 
     mean: jax.Array
     factor: jax.Array
-    num_components: Mixture | None = None
+    mixture: Mixture | None = None
 
     @property
     def covariance(self) -> jax.Array:

@@ -70,7 +70,7 @@ def save(
         "encoder": None if encoder is None else dict(encoder),
     }
     if model.population.mixture is not None:
-        state["num_components"] = {
+        state["mixture"] = {
             name: getattr(model.population.mixture, name) for name in _MIXTURE
         }
     if model.terms is not None:
@@ -118,14 +118,14 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
     basis = _make_basis(extra["basis"])
     tree = unflatten_dict(arrays, sep="/")
     population, components, terms = jax.tree.map(
-        jnp.asarray, (tree["population"], tree.get("num_components"), tree.get("terms"))
+        jnp.asarray, (tree["population"], tree.get("mixture"), tree.get("terms"))
     )
     model = Model(
         basis=basis,
         params=jax.tree.map(jnp.asarray, tree["params"]),
         input_scale=jnp.asarray(tree["input_scale"]),
         population=Population(
-            **population, num_components=None if components is None else Mixture(**components)
+            **population, mixture=None if components is None else Mixture(**components)
         ),
         family=extra["family"],
         temperature=extra["temperature"],
