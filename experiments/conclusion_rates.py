@@ -1,27 +1,28 @@
-"""How often is the sentence right? The conclusion on made-up data of which it is known whether
-personalising helps.
+"""False-positive rate and power of the conclusion, on synthetic data with known ground truth.
 
-    python -m experiments.sentence --out RUN          (100 seeds: about 40 minutes on one CPU core; --smoke: 1 minute)
+    python -m experiments.conclusion_rates --out RUN
 
 Every seed makes a population and draws three data sets of 300 seen users of 30 pairs, for the fit,
 and 500 unseen users who give 20 shots and are tested on 20 pairs over prompts that are new to
 everybody:
 
-- *equal*: users do not differ; the sentence should say no;
+- *equal*: users do not differ; the conclusion should be no;
 - *differ*: users differ so much that knowing the basis and the population exactly, 20 shots gain 3
   points of accuracy over no shots (found by bisection on a large population); the fit has to learn
-  both; the sentence should say yes;
-- *shuffled*: the same data, its pairs dealt out among users at random, in each part by itself; it
-should say no.
+  both; the conclusion should be yes;
+- *permuted*: the same data, its pairs dealt out among users at random, in each part by itself; the
+  conclusion should be no.
 
-Each data set goes through everything a user of the library would do: rank, ridges, components and the
-rest chosen on validation folds, the fit, adapting the unseen users, the rows with their controls,
-the conclusion.
+"Yes" where users are equal or permuted is a false positive; "yes" where they differ is the power.
+Each data set goes through everything a user of the library would do: rank, ridges, components and
+the rest chosen on validation folds, the fit, adapting the unseen users, the rows with their
+controls, the conclusion.
 
 Expected: right in 100 of 100 seeds in each case; +3.1 points on the average where users differ.
 
-Each seed is one file in RUN/parts: a run that was stopped goes on where it was. RUN/sentence.json
-holds the shares with their Wilson intervals, and which seeds were told the wrong thing.
+Time: 100 seeds take about 40 minutes on one CPU core, --smoke a minute. Each seed is one file in
+RUN/parts: a run that was stopped goes on where it was. RUN/conclusion_rates.json holds the rates
+with their Wilson intervals, and the seeds with a wrong conclusion.
 """
 
 from __future__ import annotations
@@ -35,19 +36,21 @@ import jax
 import numpy as np
 import tyro
 from scipy.stats import binomtest
-from tqdm import tqdm
 
 import lore_jax as lore
+from experiments.common.fits import population_model
+from experiments.common.parts import Part, run_parts
 from lore_jax.data.four_way import split_digest
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import metrics
 from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.controls import permute_users
 from lore_jax.evaluation.evaluate import Condition, evaluate, method
-from lore_jax.evaluation.results import describe_split, make_results, plain
+from lore_jax.evaluation.results import Results, describe_split, make_results, plain
+from lore_jax.reporting.tables import markdown
 from lore_jax.storage.files import write_file
 
-RIGHT = {"equal": False, "shuffled": False, "differ": True}  # what the sentence should say
+HELPS = {"equal": False, "permuted": False, "differ": True}  # the ground truth of each case
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +80,8 @@ class Sizes:
         unseen: unseen users.
         shots: shots of each.
         tests: test pairs of each.
-        gain: planted difference, in shares of 1.
-        many: users of the population on which the planted difference is set.
+        gain: what shots gain where users differ, in shares of 1.
+        many: users of the population on which that gain is set.
         truth: everything else about the data; each user's pairs are drawn from those it makes.
         fit: what is fitted.
     """
@@ -98,28 +101,19 @@ class Sizes:
         rank=3,
         noise=0.5,
     )
-    fit: lore.FitConfig = lore.FitConfig()  # noqa: RUF009
+    fit: lore.FitConfig = population_model(group_by=None)  # noqa: RUF009
 
 
-SMOKE = Sizes(
-    seen=40,
-    unseen=60,
-    many=200,
-    fit=lore.FitConfig(
-        rank=2,
-        ridge_population=3.0,
-        ridge_deviation=3.0,
-        item_effects=0.0,
-        num_components=0,
-        logit_scale=1.0,
-        population=lore.PopulationConfig(steps=5),
-    ),
-)
+SMOKE = Sizes(seen=40, unseen=60, many=200, fit=population_model(smoke=True))
 
 
 class Data(NamedTuple):
-    """The pairs of a seed: training pairs of the seen users, shots and test pairs of the unseen
-    ones.
+    """The pairs of a seed.
+
+    Attributes:
+        train: training pairs of the seen users.
+        shots: shots of the unseen users.
+        test: test pairs of the unseen users.
     """
 
     train: lore.Preferences
@@ -130,48 +124,44 @@ class Data(NamedTuple):
 def simulate(
     sizes: Sizes, spread: float, *, seen: int, unseen: int, seed: int
 ) -> tuple[lore.Model, Data]:
-    """The truth, and pairs over the first half of the prompts to fit and adapt on, over the others
-    to test on.
-    """
+    """The true model, and pairs: half of the prompts to fit and adapt on, the rest to test on."""
     truth = synthetic(
         dataclasses.replace(sizes.truth, num_users=seen + unseen, spread=spread), seed=seed
     )
-    known = truth.prefs.prompt < sizes.truth.num_prompts // 2
-    old, new = truth.prefs.take_pairs(known), truth.prefs.take_pairs(~known)
-    of_seen, of_unseen = np.arange(seen), np.arange(seen, seen + unseen)
+    is_known = truth.prefs.prompt < sizes.truth.num_prompts // 2
+    known, new = truth.prefs.take_pairs(is_known), truth.prefs.take_pairs(~is_known)
+    seen_users, unseen_users = np.arange(seen), np.arange(seen, seen + unseen)
     return truth.model, Data(
-        lore.draw_shots(old.take_users(of_seen), sizes.pairs, seed=seed),
-        lore.draw_shots(old.take_users(of_unseen), sizes.shots, seed=seed),
-        lore.draw_shots(new.take_users(of_unseen), sizes.tests, seed=seed),
+        lore.draw_shots(known.take_users(seen_users), sizes.pairs, seed=seed),
+        lore.draw_shots(known.take_users(unseen_users), sizes.shots, seed=seed),
+        lore.draw_shots(new.take_users(unseen_users), sizes.tests, seed=seed),
     )
 
 
-def planted_gain(sizes: Sizes, spread: float, *, seed: int) -> float:
-    """What shots gain over no shots for somebody who knows the basis and the population: accuracy,
-    micro = macro.
-    """
+def oracle_gain(sizes: Sizes, spread: float, *, seed: int) -> float:
+    """What shots gain in accuracy for somebody who knows the basis and the population."""
     truth, data = simulate(sizes, spread, seen=0, unseen=sizes.many, seed=seed)
-    right = [
+    with_shots, without = (
         metrics.correct(lore.margins(truth, lore.adapt(truth, shots), data.test).mean).mean()
         for shots in (data.shots, lore.draw_shots(data.shots, 0, seed=seed))
-    ]
-    return float(right[0] - right[1])
+    )
+    return float(with_shots - without)
 
 
 def find_spread(sizes: Sizes, *, seed: int) -> float:
-    """The spread of users at which the planted gain is what is asked for, by bisection."""
+    """The spread of users at which the oracle gains what is asked for, by bisection."""
     low, high = 0.0, 2.0
     for _ in range(10):
         middle = 0.5 * (low + high)
-        if planted_gain(sizes, middle, seed=seed) < sizes.gain:
+        if oracle_gain(sizes, middle, seed=seed) < sizes.gain:
             low = middle
         else:
             high = middle
     return 0.5 * (low + high)
 
 
-def shuffled(data: Data, *, seed: int) -> Data:
-    """Every part's pairs under shuffled user labels."""
+def permuted(data: Data, *, seed: int) -> Data:
+    """Every part's pairs under permuted user labels."""
     return Data(*(permute_users(part, seed=seed + number) for number, part in enumerate(data)))
 
 
@@ -182,87 +172,89 @@ def conclusion_of(sizes: Sizes, data: Data, *, seed: int) -> dict[str, Any]:
     rows = evaluate(
         {"gaussian": method(model, users)}, [condition], shots=(0, sizes.shots), seed=seed
     )
+    unseen = data.train.num_users + np.arange(data.test.num_users)
     entry = describe_split(
-        {
-            "seen": np.arange(data.train.num_users),
-            "unseen": data.train.num_users + np.arange(data.test.num_users),
-        },
+        {"seen": np.arange(data.train.num_users), "unseen": unseen},
         items=("new items",),
         group_by="prompt",
         digest=split_digest([], [*data]),
     )
-    results = make_results(rows, [entry], name="sentence", config=sizes, seed=seed)
+    results = make_results(rows, [entry], name="conclusion_rates", config=sizes, seed=seed)
     return {**conclude(results, "gaussian", shots=sizes.shots), "choice": history.choice}
 
 
+def evaluate_part(sizes: Sizes, spread: float, *, seed: int) -> Results:
+    """One seed: the conclusion in each of the three cases."""
+    equal, differ = (
+        simulate(sizes, width, seen=sizes.seen, unseen=sizes.unseen, seed=seed)[1]
+        for width in (0.0, spread)
+    )
+    cases = {"equal": equal, "permuted": permuted(differ, seed=seed), "differ": differ}
+    return make_results(
+        [],
+        [],
+        name="conclusion_rates",
+        config={"sizes": sizes, "spread": spread},
+        seed=seed,
+        cases={name: conclusion_of(sizes, data, seed=seed) for name, data in cases.items()},
+    )
+
+
 def run(config: Config) -> dict[str, Any]:
-    """All seeds, then how often the sentence was right."""
+    """Makes the seeds that are missing, then the rates over all of them."""
     sizes = SMOKE if config.smoke else Sizes()
-    folder = config.out / "parts"
-    folder.mkdir(parents=True, exist_ok=True)
     spread = find_spread(sizes, seed=2**31 - 1)  # not one of the seeds
-    settings = plain({"sizes": sizes, "spread": spread})
-    parts = []
-    for seed in tqdm(
-        range(config.first_seed, config.first_seed + (2 if config.smoke else config.seeds)),
-        disable=None,
-    ):
-        path = folder / f"{seed}.json"
-        if not path.exists():
-            counts = {"seen": sizes.seen, "unseen": sizes.unseen, "seed": seed}
-            equal, differ = (simulate(sizes, of, **counts)[1] for of in (0.0, spread))
-            cases = {"equal": equal, "shuffled": shuffled(differ, seed=seed), "differ": differ}
-            found = {name: conclusion_of(sizes, data, seed=seed) for name, data in cases.items()}
-            write_file(
-                path,
-                [
-                    json.dumps(
-                        plain({"settings": settings, "seed": seed, **found}), indent=1
-                    ).encode()
-                ],
-            )
-        parts.append(json.loads(path.read_bytes()))
-        if parts[-1]["settings"] != settings:
-            raise ValueError(
-                f"{path} was made with other settings: remove it, or give another --out"
-            )
-    result = plain({**settings, "cases": {name: summary(name, parts) for name in RIGHT}})
-    write_file(config.out / "sentence.json", [json.dumps(result, indent=1).encode()])
+    settings = {"sizes": sizes, "spread": spread}
+
+    def part(seed: int) -> Part:
+        def make() -> Results:
+            return evaluate_part(sizes, spread, seed=seed)
+
+        return Part(str(seed), {"config": settings, "seed": seed}, make)
+
+    last = config.first_seed + (2 if config.smoke else config.seeds)
+    seeds = [part(seed) for seed in range(config.first_seed, last)]
+    parts = run_parts(config.out / "parts", seeds, description="seeds")
+    result = plain({**settings, "cases": {name: summary(name, parts) for name in HELPS}})
+    write_file(config.out / "conclusion_rates.json", [json.dumps(result, indent=1).encode()])
     print(table(result))
     return result
 
 
-def summary(case: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """How often the sentence was right in a case, and what it said on the average."""
-    said = [part[case]["helps"] for part in parts]
-    right = sum(helps == RIGHT[case] for helps in said)
-    points = [100.0 * part[case]["over_population"][0] for part in parts]
+def summary(case: str, parts: list[Results]) -> dict[str, object]:
+    """How often the conclusion was right in a case, and the mean of what was measured."""
+    conclusions = [part["cases"][case] for part in parts]
+    wrong_seeds = [part["seed"] for part in parts if part["cases"][case]["helps"] != HELPS[case]]
+    right = len(parts) - len(wrong_seeds)
+    points = [100.0 * conclusion["over_population"][0] for conclusion in conclusions]
     interval = binomtest(right, len(parts)).proportion_ci(0.95, "wilson")
     return {
         "seeds": len(parts),
         "right": right,
         "wilson": [interval.low, interval.high],
         "points": float(np.mean(points)),
-        "nobody deviates": sum(part[case]["choice"]["rank"] == 1 for part in parts),
-        "wrong seeds": [
-            part["seed"] for part, helps in zip(parts, said, strict=True) if helps != RIGHT[case]
-        ],
+        "rank 1 chosen": sum(conclusion["choice"]["rank"] == 1 for conclusion in conclusions),
+        "wrong seeds": wrong_seeds,
     }
 
 
 def table(result: dict[str, Any]) -> str:
-    """The shares, in Markdown."""
-    lines = [
-        "| users | the sentence says | of seeds | 95 % interval | points, mean | rank 1 chosen |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, of in result["cases"].items():
-        low, high = (100.0 * end for end in of["wilson"])
+    """The rates, in Markdown."""
+    head = ["users", "right conclusion", "of seeds", "95 % interval", "points, mean"]
+    lines = [[*head, "rank 1 chosen"]]
+    for name, case in result["cases"].items():
+        low, high = (100.0 * end for end in case["wilson"])
         lines.append(
-            f"| {name} | {'yes' if RIGHT[name] else 'no'} | {of['right']} of {of['seeds']} | {low:.1f} to {high:.1f} % "
-            f"| {of['points']:+.2f} | {of['nobody deviates']} |"
+            [
+                name,
+                "yes" if HELPS[name] else "no",
+                f"{case['right']} of {case['seeds']}",
+                f"{low:.1f} to {high:.1f} %",
+                f"{case['points']:+.2f}",
+                str(case["rank 1 chosen"]),
+            ]
         )
-    return "\n".join(lines)
+    return markdown(lines)
 
 
 if __name__ == "__main__":

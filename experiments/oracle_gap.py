@@ -1,31 +1,40 @@
-"""How much is lost by learning the basis: the fit against an oracle that knows the planted one.
+"""How much is lost by learning the basis: fits against an oracle that knows the true one.
 
-    python -m experiments.planted --out RUN          (about two minutes a seed; --smoke: 30 s)
+    python -m experiments.oracle_gap --out RUN
 
-Simplex users (the paper's own assumption) at the paper's sizes: Dirichlet(0.1) weights on 5 planted
-columns, dim 64, 3,200 responses, 1,000 seen users of 45 training pairs each, and 430 unseen users
-who adapt to a few pairs; 30 % of the prompts are new to everybody, and test. Choices are noisy, so
-that an oracle is not perfect either. Methods: the paper's objective, initialisation and 1,000 steps
-at the planted rank, and the same stopped after 300 steps (nothing in the objective keeps its
-columns from moving apart until they fit the seen users' noise); the population model with
-everything chosen on validation; the oracle, which has the planted basis and the same per-user
-solver.
+Synthetic users of the simplex family (the paper's own assumption) at the paper's sizes:
+Dirichlet(0.1) weights on 5 true columns, dim 64, 3,200 responses, 1,000 seen users of 45 training
+pairs each, and 430 unseen users who adapt to a few pairs; 30 % of the prompts are new to everybody,
+and test. Choices are noisy, so that an oracle is not perfect either.
+
+Methods: the paper's objective, initialisation and 1,000 steps at the true rank, and the same
+stopped after 300 steps (nothing in the objective keeps its columns from moving apart until they fit
+the seen users' noise); the population model with everything chosen on validation; the oracle, which
+has the true basis and the same per-user solver.
+
+Time: about two minutes a seed; 30 s with --smoke. Each seed is one file in RUN/parts: a run that
+was stopped goes on where it was. RUN/oracle_gap.json has the numbers.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+import tyro
 
 import lore_jax as lore
+from experiments.common.fits import paper_objective, population_model
+from experiments.common.parts import Part, run_parts
+from lore_jax.data.four_way import FourWay
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import metrics
+from lore_jax.evaluation.metrics import Interval
+from lore_jax.evaluation.results import Results, make_results, plain
+from lore_jax.storage.files import write_file
 
 SHOTS = (0, 5, 10, 20)
 FULL = SyntheticConfig(
@@ -33,8 +42,25 @@ FULL = SyntheticConfig(
 )
 SMOKE = dataclasses.replace(FULL, num_users=80, num_prompts=80, pairs_per_user=(30, 30))
 
+Intervals = dict[str, dict[int, Interval]]  # names of methods to shots to what was measured
 
-def accuracy(model: lore.Model, split: Any, shots: int, seed: int) -> np.ndarray:
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measures what fits of synthetic simplex users lose to an oracle that knows the basis.
+
+    Attributes:
+        out: where to write.
+        seeds: how many seeds.
+        smoke: one seed of small sizes and fits of a few steps, to see that everything runs.
+    """
+
+    out: Path
+    seeds: int = 3
+    smoke: bool = False
+
+
+def accuracy(model: lore.Model, split: FourWay, shots: int, seed: int) -> np.ndarray:
     """Accuracy of each unseen user on unseen prompts after some shots, `[users]`."""
     posterior = lore.adapt(model, lore.draw_shots(split.shots, shots, seed=seed))
     test = split.tests["unseen", "new items"]
@@ -42,64 +68,79 @@ def accuracy(model: lore.Model, split: Any, shots: int, seed: int) -> np.ndarray
     return metrics.per_user_mean(metrics.correct(margin), test.user, test.num_users)
 
 
-def run(config: SyntheticConfig, seeds: int) -> dict[str, dict[int, list[np.ndarray]]]:
-    """Per-user accuracies of every method after every number of shots, one array a seed."""
-    rows: dict[str, dict[int, list[np.ndarray]]] = {}
-    for seed in range(seeds):
-        truth = synthetic(config, seed=seed)
-        split = lore.four_way(truth.prefs, group_by="prompt", items=("new items",), seed=seed)
-        # Raw embeddings times 30: what the paper's temperature of 100 expects of a reward model's
-        # hidden states.
-        paper = dataclasses.replace(
-            lore.PAPER, rank=config.rank, simplex=lore.SimplexConfig(scale=30.0)
-        )
-        stopped = dataclasses.replace(paper, simplex=dataclasses.replace(paper.simplex, steps=300))
-        fits = {"paper": paper, "simplex, 300 steps": stopped, "gaussian": lore.FitConfig()}
-        models = {
-            name: lore.fit(split.train, fit, key=jax.random.key(seed))[0]
-            for name, fit in fits.items()
-        }
-        models["oracle"] = truth.model
-        for name, model in models.items():
-            for shots in SHOTS:
-                rows.setdefault(name, {}).setdefault(shots, []).append(
-                    accuracy(model, split, shots, seed)
-                )
-    return rows
+def evaluate_part(data: SyntheticConfig, fits: dict[str, lore.FitConfig], *, seed: int) -> Results:
+    """One seed: per-user accuracies of every method after every number of shots."""
+    truth = synthetic(data, seed=seed)
+    split = lore.four_way(truth.prefs, group_by="prompt", items=("new items",), seed=seed)
+    key = jax.random.key(seed)
+    models = {name: lore.fit(split.train, fit, key=key)[0] for name, fit in fits.items()}
+    models["oracle"] = truth.model
+    per_user = {
+        name: {shots: accuracy(model, split, shots, seed) for shots in SHOTS}
+        for name, model in models.items()
+    }
+    config = {"data": data, "fits": fits}
+    return make_results([], [], name="oracle_gap", config=config, seed=seed, per_user=per_user)
 
 
-def main() -> None:
-    """Runs the experiment, prints the table and writes `planted.json`."""
-    parser = argparse.ArgumentParser(
-        description="The fit against an oracle that knows the planted basis."
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for planted.json")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, one seed")
-    options = parser.parse_args()
-    rows = run(SMOKE if options.smoke else FULL, 1 if options.smoke else options.seeds)
-    rng = np.random.default_rng(0)
-    against = ("oracle", "paper")
-    result: dict[str, Any] = {"accuracy": {}, **{f"lost to the {other}": {} for other in against}}
-    print(
-        "unseen users, unseen prompts: accuracy in % after 0, 5, 10, 20 shots, and points lost at 10 (95 % interval)"
-    )
-    for name, by_shots in rows.items():
-        result["accuracy"][name] = {
-            shots: metrics.bootstrap(by_shots[shots], rng).interval() for shots in SHOTS
+def run(config: Config) -> dict[str, Intervals]:
+    """Makes the parts that are missing, prints the table and writes `oracle_gap.json`.
+
+    Returns:
+        The `accuracy` of every method, and what it has `lost to the oracle` and `to the paper`.
+    """
+    data, smoke = (SMOKE, True) if config.smoke else (FULL, False)
+    # Raw embeddings times 30: what the paper's temperature of 100 expects of a reward model's
+    # hidden states.
+    fits = {
+        "paper": paper_objective(rank=data.rank, scale=30.0, smoke=smoke),
+        "simplex, 300 steps": paper_objective(rank=data.rank, scale=30.0, steps=300, smoke=smoke),
+        "gaussian": population_model(group_by=None, smoke=smoke),
+    }
+
+    def part(seed: int) -> Part:
+        settings = {"config": {"data": data, "fits": fits}, "seed": seed}
+        return Part(str(seed), settings, lambda: evaluate_part(data, fits, seed=seed))
+
+    parts = [part(seed) for seed in range(1 if smoke else config.seeds)]
+    seeds = run_parts(config.out / "parts", parts, description="seeds")
+
+    def per_user(name: str, shots: int) -> list[np.ndarray]:
+        return [np.array(seed["per_user"][name][str(shots)], np.float64) for seed in seeds]
+
+    methods, rng = list(seeds[0]["per_user"]), np.random.default_rng(0)
+    result: dict[str, Intervals] = {
+        "accuracy": {
+            name: {k: metrics.bootstrap(per_user(name, k), rng).interval() for k in SHOTS}
+            for name in methods
         }
-        line = "  ".join(
-            f"{shots}: {100 * result['accuracy'][name][shots].mean:.1f}" for shots in SHOTS
-        )
-        for other in against:
-            lost = [best - own for best, own in zip(rows[other][10], by_shots[10], strict=True)]
-            result[f"lost to the {other}"][name] = metrics.bootstrap(lost, rng).interval()
-            mean, low, high = (100 * value for value in result[f"lost to the {other}"][name])
+    }
+    for other in ("oracle", "paper"):
+        losses: Intervals = {}
+        for name in methods:
+            best, own = per_user(other, 10), per_user(name, 10)
+            lost = [one - two for one, two in zip(best, own, strict=True)]
+            losses[name] = {10: metrics.bootstrap(lost, rng).interval()}
+        result[f"lost to the {other}"] = losses
+    print(table(result))
+    write_file(config.out / "oracle_gap.json", [json.dumps(plain(result), indent=1).encode()])
+    return result
+
+
+def table(result: dict[str, Intervals]) -> str:
+    """The numbers as text, a line a method."""
+    lines = [
+        "unseen users, unseen prompts: accuracy in % after 0, 5, 10, 20 shots, and points lost "
+        "at 10 (95 % interval)"
+    ]
+    for name, of_shots in result["accuracy"].items():
+        line = "  ".join(f"{shots}: {100 * of_shots[shots].mean:.1f}" for shots in SHOTS)
+        for other in ("oracle", "paper"):
+            mean, low, high = (100 * end for end in result[f"lost to the {other}"][name][10])
             line += f"   to the {other} {mean:.2f} ({low:.2f} to {high:.2f})"
-        print(f"{name:18s} {line}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "planted.json").write_text(json.dumps(result, indent=1))
+        lines.append(f"{name:18s} {line}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    run(tyro.cli(Config, description=Config.__doc__))

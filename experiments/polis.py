@@ -330,7 +330,7 @@ def tables(results: Results, names: Sequence[str], tests: Sequence[Holdout], sho
             f"{conclusion['statement']}. Significantly better off are {conclusion['better']} of "
             f"{conclusion['users']} users, worse off {conclusion['worse']} (by chance at most "
             "2.5 % each).",
-            f"U{after[1:]}:\n\n{table(results, lines, columns)}",
+            f"{after.capitalize()}:\n\n{table(results, lines, columns)}",
             f"Paired differences in points, {after}:\n\n{markdown(differences)}",
             f"Unseen users, average over conversations:\n\n{after_each}",
             f"All measures, {after}:\n\n{measures(results, lines, condition)}",

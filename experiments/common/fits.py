@@ -50,7 +50,7 @@ def population_model(
 
 
 def at_rank(config: lore.FitConfig, rank: int, choice: Mapping[str, float | int]) -> lore.FitConfig:
-    """The population model at a rank of its own, with everything else as an earlier fit chose it."""
+    """The population model at another rank, with everything else as an earlier fit chose it."""
     return dataclasses.replace(config, **{**choice, "rank": rank})
 
 
