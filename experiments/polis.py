@@ -348,26 +348,27 @@ def method_fields(name: str) -> dict[str, str | None]:
 def make_conversations(root: Path, *, seed: int) -> Path:
     """Writes two small synthetic conversations, in the published format.
 
-    Voters fall into two groups of opposed leanings; embeddings are random.
+    Voters fall into two groups of opposed leanings. The conversations have the same votes, so that
+    they share compiled programs, on different statements; embeddings are random.
     """
-    rng, statements, voters = np.random.default_rng(seed), 24, 20
-    rows = []
+    statements, voters, dim, rows = 24, 20, 32, []
     for name in ("one", "two"):
+        rng = np.random.default_rng(seed)
         (root / name).mkdir(parents=True, exist_ok=True)
-        written = [["comment-id", "moderated", "comment-body"]]
-        written += [[i, 1, f"Statement {i} of conversation {name}"] for i in range(statements)]
+        comments = [["comment-id", "moderated", "comment-body"]]
+        comments += [[i, 1, f"Statement {i} of conversation {name}"] for i in range(statements)]
         leaning = rng.normal(size=(2, statements))
         votes = [["timestamp", "comment-id", "voter-id", "vote"]]
         for voter in range(voters):
             vote = np.sign(leaning[voter % 2] + 0.5 * rng.normal(size=statements))
             votes += [[0, i, voter, int(vote[i])] for i in rng.permutation(statements)[:18]]
-        for file, content in (("comments.csv", written), ("votes.csv", votes)):
+        for file, content in (("comments.csv", comments), ("votes.csv", votes)):
             with open(root / name / file, "w", newline="") as stream:
                 csv.writer(stream).writerows(content)
         rows += [[name, i] for i in range(statements)]
     with open(root / "embeddings-rows.csv", "w", newline="") as stream:
         csv.writer(stream).writerows([["conversation", "comment-id"], *rows])
-    table = rng.normal(size=(len(rows), 16)).astype(np.float32)
+    table = np.random.default_rng(seed).normal(size=(len(rows), dim)).astype(np.float32)
     write_tensors(root / "embeddings-random.safetensors", {"embeddings": table})
     return root
 

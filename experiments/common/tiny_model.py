@@ -100,7 +100,7 @@ def decoder_weights(
 
 
 def write_sentence_encoder(folder: Path, **changes: object) -> Path:
-    """A Llama sentence encoder with mean pooling and unit norm, as sentence-transformers' folders."""
+    """A Llama sentence encoder as sentence-transformers lay it out: mean pooling, unit norm."""
     folder.mkdir(parents=True, exist_ok=True)
     config = decoder_config(architectures=["LlamaModel"], **changes)
     weights = decoder_weights(config)
