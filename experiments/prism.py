@@ -27,6 +27,7 @@ from collections.abc import Mapping
 import numpy as np
 import tyro
 
+from experiments.common.fits import later_variant
 from experiments.common.options import Options, data_of, describe, embedded, fits
 from experiments.common.protocol import EvaluationProtocol, Split, leak_free, run
 from experiments.common.smoke_data import write_prism
@@ -36,7 +37,6 @@ from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.prism import HOME, read_prism
 from lore_jax.evaluation.metrics import bootstrap
 from lore_jax.evaluation.results import Results, per_user, select, users_of
-from lore_jax.methods.simplex.config import LATER_VARIANT
 from lore_jax.model.model import Model
 from lore_jax.reporting.tables import markdown, show
 
@@ -136,10 +136,9 @@ def run_on(
     """The experiment on pairs that are embedded; a prompt is a dialogue."""
     fitted = fits(config)
     if config.later:
-        variant = dataclasses.replace(
-            LATER_VARIANT, scale=config.scale, steps=10 if config.smoke else LATER_VARIANT.steps
+        fitted["LoRe, later variant"] = later_variant(
+            rank=config.basis_rank, scale=config.scale, smoke=config.smoke
         )
-        fitted["LoRe, later variant"] = dataclasses.replace(fitted["LoRe"], simplex=variant)
     numbers = {("PRISM", name): value for name, value in PAPER.items()}
     note = "The chosen reply against each other one of its turn."
     protocol = EvaluationProtocol(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import lore_jax as lore
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout
+from lore_jax.methods.simplex.config import LATER_VARIANT
 
 REFERENCE_HEAD = lore.FitConfig(rank=0)
 
@@ -27,6 +28,13 @@ def paper_objective(
         smoke: ten steps.
     """
     simplex = lore.SimplexConfig(scale=scale, steps=10 if smoke else steps)
+    return dataclasses.replace(lore.PAPER, rank=rank, simplex=simplex)
+
+
+def later_variant(*, rank: int, scale: float = 1.0, smoke: bool = False) -> lore.FitConfig:
+    """The variant of the objective that was published after the paper."""
+    steps = 10 if smoke else LATER_VARIANT.steps
+    simplex = dataclasses.replace(LATER_VARIANT, scale=scale, steps=steps)
     return dataclasses.replace(lore.PAPER, rank=rank, simplex=simplex)
 
 

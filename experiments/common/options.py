@@ -57,6 +57,11 @@ class Options:
     smoke: bool = False
 
     @property
+    def basis_rank(self) -> int:
+        """Columns of the basis in the paper's objective."""
+        return 2 if self.smoke else self.rank
+
+    @property
     def num_splits(self) -> int:
         """How many splits are drawn."""
         return self.splits or (1 if self.smoke else 20 if self.paper else 5)
@@ -73,8 +78,7 @@ def fits(options: Options, *, group_by: GroupBy = "prompt") -> dict[str, lore.Fi
         Names of methods to what is fitted.
     """
     smoke = options.smoke
-    rank = 2 if smoke else options.rank
-    paper = paper_objective(rank=rank, scale=options.scale, smoke=smoke)
+    paper = paper_objective(rank=options.basis_rank, scale=options.scale, smoke=smoke)
     if options.paper:
         bradley_terry = paper_objective(rank=1, scale=options.scale, smoke=smoke)
         return {"reference head": REFERENCE_HEAD, "BT": bradley_terry, "LoRe": paper}
