@@ -21,11 +21,11 @@ def test_conclusion_rates(tmp_path, capsys, monkeypatch):
     # A seed that is there is not made again, and one of other settings is refused.
     (tmp_path / "parts" / "1.json").unlink()
     made = []
-    conclude = conclusion_rates.conclude
+    conclusion_of = conclusion_rates.conclusion_of
     monkeypatch.setattr(
         conclusion_rates,
-        "conclude",
-        lambda *args, seed: made.append(seed) or conclude(*args, seed=seed),
+        "conclusion_of",
+        lambda *args, seed: made.append(seed) or conclusion_of(*args, seed=seed),
     )
     assert conclusion_rates.run(config) == result
     assert made == [1, 1, 1]
