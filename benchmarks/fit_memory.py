@@ -60,16 +60,14 @@ def fit_once(folder: Path, steps: int, num_minibatches: int) -> dict[str, object
     runtime = peak_memory()
     prefs = lore.load_cache(folder, verify="quick")
     loaded = peak_memory()
-    simplex = dataclasses.replace(
-        lore.PAPER_MINIBATCH.simplex, steps=steps, num_minibatches=num_minibatches
+    method = dataclasses.replace(
+        lore.PAPER_MINIBATCH.method, steps=steps, num_minibatches=num_minibatches
     )
-    running, state = start(
-        prefs, dataclasses.replace(lore.PAPER_MINIBATCH, simplex=simplex), key=jax.random.key(0)
-    )
+    running, state = start(prefs, lore.FitConfig(method), key=jax.random.key(0))
     started = peak_memory()
-    state, info = running.advance(state, 2)
+    state, info = running.advance(state, 0, 2)
     begin = time.perf_counter()
-    state, info = running.advance(state, steps - 2)
+    state, info = running.advance(state, 2, steps - 2)
     seconds = time.perf_counter() - begin
     running.finish(state)
     bound = 1.25 * prefs.embeddings.nbytes + 16 * prefs.num_pairs + 500e6
@@ -87,7 +85,7 @@ def fit_once(folder: Path, steps: int, num_minibatches: int) -> dict[str, object
         "within_bound": peak_memory() <= bound,
         "num_minibatches": num_minibatches,
         "ms_per_step": round(1e3 * seconds / (steps - 2), 2),
-        "loss_of_last_epoch": round(float(np.mean(info["loss"][-num_minibatches:])), 4),
+        "loss_of_last_epoch": round(float(np.mean(info.loss[-num_minibatches:])), 4),
     }
 
 

@@ -32,12 +32,12 @@ from lore_jax.fitting.fit import start
 
 def fits(size: Sizes) -> dict[str, lore.FitConfig]:
     """The published method's own steps, which set the loss to reach, and a faster fit."""
-    paper = dataclasses.replace(lore.PAPER, rank=size.rank)
+    minibatch = dataclasses.replace(lore.PAPER_MINIBATCH.method, rank=size.rank)
     return {
-        "lore_jax, the published steps": dataclasses.replace(
-            paper, simplex=lore.SimplexConfig(steps=size.steps)
+        "lore_jax, the published steps": lore.FitConfig(
+            lore.SimplexConfig(rank=size.rank, steps=size.steps)
         ),
-        "lore_jax, in minibatches": dataclasses.replace(lore.PAPER_MINIBATCH, rank=size.rank),
+        "lore_jax, in minibatches": lore.FitConfig(minibatch),
     }
 
 
@@ -62,22 +62,23 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
     for name, config in fits(size).items():
         running, state = start(prefs, config, key=jax.random.key(SEED))
         # Compiles; the state is donated, so another one begins.
-        running.advance(state, min(10, running.steps))
+        running.advance(state, 0, min(10, running.steps))
         del running, state
         begun = time.perf_counter()
         running, state = start(prefs, config, key=jax.random.key(SEED))
         laid_out = time.perf_counter() - begun
         # In chunks of ten, as a fit that shows its progress; in mini-batches, whose steps take a
         # millisecond, all at once.
-        chunk = running.steps if config.simplex.num_minibatches > 1 else min(10, running.steps)
-        for _ in range(0, running.steps, chunk):
-            state, _ = running.advance(state, chunk)
+        num_minibatches = config.method.num_minibatches
+        chunk = running.steps if num_minibatches > 1 else min(10, running.steps)
+        for taken in range(0, running.steps, chunk):
+            state, _ = running.advance(state, taken, chunk)
         seconds = time.perf_counter() - begun
-        model, users = running.finish(state)
-        loss = float(np.mean(np.logaddexp(0.0, -lore.margins(model, users, prefs).mean)))
-        right = np.mean(lore.margins(model, users, test).mean > 0)
+        predictor = running.finish(state)
+        loss = float(np.mean(np.logaddexp(0.0, -predictor.fitted(prefs, prefs).mean)))
+        right = np.mean(predictor.fitted(prefs, test).mean > 0)
         target = loss if target is None else target
-        passes = 2 * running.steps / config.simplex.num_minibatches
+        passes = 2 * running.steps / num_minibatches
         bandwidth = passes * prefs.embeddings.nbytes / (seconds - laid_out)
         note = (
             f"{running.steps:,} steps, loss {loss:.4g}"
@@ -114,6 +115,6 @@ def peak(folder: str, rank: int) -> str:
     prefs = from_arrays(
         *(np.load(f"{folder}/{name}.npy") for name in ("embeddings", "chosen", "rejected", "user"))
     )
-    config = dataclasses.replace(lore.PAPER, rank=rank, simplex=lore.SimplexConfig(steps=5))
+    config = lore.FitConfig(lore.SimplexConfig(rank=rank, steps=5))
     lore.fit(prefs, config, key=jax.random.key(SEED))
     return json.dumps({"libraries": libraries, "peak": peak_memory()})

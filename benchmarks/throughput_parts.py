@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lore_jax.data.preferences import Preferences, from_arrays
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior, Prior, SimplexPrior
 
 Row = dict[str, Any]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -127,11 +127,11 @@ def comparisons(size: Sizes, *, distinct: bool) -> tuple[Preferences, Preference
     return train, choose(prompt, draw(prompt))
 
 
-def populations(rank: int) -> dict[str, Population]:
+def priors(rank: int) -> dict[str, Prior]:
     """The prior of users in each family."""
     return {
-        "gaussian": Population(jnp.zeros(rank), jnp.eye(rank)),
-        "simplex": Population(jnp.full(rank, 1.0 / rank), jnp.zeros((rank, 0))),
+        "gaussian": GaussianPrior(jnp.zeros(rank), jnp.eye(rank)),
+        "simplex": SimplexPrior(jnp.full(rank, 1.0 / rank)),
     }
 
 

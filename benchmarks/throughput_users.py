@@ -26,7 +26,7 @@ from benchmarks.throughput_parts import (
     embeddings,
     index_pairs,
     median_seconds,
-    populations,
+    priors,
     pytorch_rows,
     read_bandwidth,
 )
@@ -34,6 +34,7 @@ from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import population_posterior
 from lore_jax.users.adapt import adapt_rewards
+from lore_jax.users.score import top_k
 
 PUBLISHED_STEPS = 500
 
@@ -56,12 +57,10 @@ def adapt_section(size: Sizes) -> Iterator[Row]:
     prefs = dataclasses.replace(prefs, embeddings=jnp.asarray(prefs.embeddings))
     speed = read_bandwidth(prefs.embeddings.nbytes, size.turns)
     bound = prefs.embeddings.nbytes / speed
-    for family, prior in populations(size.rank).items():
+    for family, prior in priors(size.rank).items():
         scale, temperature = (ROW_NORM, 1.0) if family == "gaussian" else (1.0, 100.0)
         params = {"V": jnp.asarray(directions)}
-        model = Model(
-            LinearBasis(size.rank), params, jnp.float32(scale), prior, family, temperature
-        )
+        model = Model(LinearBasis(size.rank), params, jnp.float32(scale), prior, temperature)
         converged = lore.adapt(model, prefs).converged.mean()
         seconds = median_seconds(lambda model=model: lore.adapt(model, prefs).weights, size.turns)
         note = (
@@ -83,8 +82,8 @@ def users_section(size: Sizes) -> Iterator[Row]:
     counts[f"{len(ragged):,} users, 1 to {ragged.max()} shots, {ragged.mean():.1f} on average"] = (
         ragged
     )
-    for family, prior in populations(rank).items():
-        model = Model(LinearBasis(rank), None, jnp.ones(()), prior, family)
+    for family, prior in priors(rank).items():
+        model = Model(LinearBasis(rank), {}, jnp.ones(()), prior)
         for name, count in counts.items():
             prefs = index_pairs(count, table)
             posterior = adapt_rewards(model, on_device, prefs)
@@ -107,8 +106,7 @@ def score_section(size: Sizes) -> Iterator[Row]:
         LinearBasis(rank),
         {"V": jnp.eye(rank)},
         jnp.ones(()),
-        populations(rank)["gaussian"],
-        "gaussian",
+        priors(rank)["gaussian"],
     )
     users = population_posterior(model, size.score_users)
     users = dataclasses.replace(
@@ -131,9 +129,7 @@ def score_section(size: Sizes) -> Iterator[Row]:
     yield {"work": work, "method": "lore_jax", "seconds": seconds, "note": note}
     few = users.take(np.arange(size.score_users // 10))
     candidates = rng.integers(len(table), size=(few.num_users, own))
-    seconds = median_seconds(
-        lambda: lore.score(model, few, table, candidates, top_k=10), size.turns
-    )
+    seconds = median_seconds(lambda: top_k(model, few, table, 10, candidates), size.turns)
     work = f"best 10 of {own} candidates of their own, {few.num_users:,} users, rank {rank}"
     note = f"{candidates.size / seconds:,.0f} candidates/s"
     yield {"work": work, "method": "lore_jax", "seconds": seconds, "note": note}
@@ -183,8 +179,8 @@ def write_small_model_and_cache(folder: Path) -> None:
     rng, rank = np.random.default_rng(SEED), 8
     table = embeddings(2000, 384, rng)
     params = {"V": jnp.asarray(rng.standard_normal((384, rank), np.float32))}
-    prior = populations(rank)["gaussian"]
-    model = Model(LinearBasis(rank), params, jnp.float32(ROW_NORM), prior, "gaussian")
+    prior = priors(rank)["gaussian"]
+    model = Model(LinearBasis(rank), params, jnp.float32(ROW_NORM), prior)
     lore.save(folder / "model", model)
     prefs = index_pairs(np.full(100, 10), table)
     with lore.CacheWriter(folder / "cache", dim=384, dtype="float32") as writer:

@@ -25,14 +25,14 @@ import numpy as np
 import tyro
 
 import lore_jax as lore
-from experiments.common.fits import paper_objective
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, draw_shots, hold_out_groups, split_users
 from lore_jax.evaluation.results import plain
-from lore_jax.fitting.config import make_basis
-from lore_jax.fitting.selection import Choice, choose, gaussian_hyper, simplex_hyper
-from lore_jax.fitting.validation import GaussianPipeline, SimplexPipeline, sweep
-from lore_jax.model.model import rms_row_norm
+from lore_jax.fitting.selection import choose
+from lore_jax.fitting.validation import sweep
+from lore_jax.methods.base import AnyMethod, Choice, Stage
+from lore_jax.methods.gaussian.method import PopulationConfig
+from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.reporting.tables import markdown
 from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache
@@ -95,40 +95,26 @@ def run(config: Config) -> dict[str, np.ndarray]:
     """Accuracies of each family, `[ranks, splits, 2]`, in shares of 1."""
     prefs = load_cache(config.cache)
     work, ranks = roles(prefs, config), sorted(rank for rank in config.ranks if rank <= prefs.dim)
-    key, width = jax.random.key(config.seed), ranks[-1]
+    key = jax.random.key(config.seed)
 
-    paper = paper_objective(rank=width, scale=config.scale, steps=config.steps)
-    grid: list[Choice] = [{"rank": rank} for rank in ranks]
-    simplex = sweep(
-        prefs,
-        paper.simplex.input_scale,
-        SimplexPipeline(make_basis(paper, width), paper.simplex, prefs.num_users),
-        grid,
-        [simplex_hyper(choice, width, prefs.head) for choice in grid],
-        work,
-        key=key,
-        batch=config.batch,
-    )
+    def accuracy_of(name: str, method: AnyMethod, choices: list[Choice]) -> np.ndarray:
+        stage, scale = Stage(name, method, ()), method.input_scale(prefs)
+        table = sweep(prefs, scale, stage, choices, work, key=key, batch=config.batch)
+        return table.accuracy.reshape(len(ranks), config.splits, 2)
 
-    first = prefs.take_pairs(work["fit"][0] > 0)
-    fit = lore.FitConfig(
-        group_by=config.group_by, item_effects=0.0, num_components=0, logit_scale=1.0
-    )
-    chosen, _ = choose(first.take_responses(), fit, key=key)
-    grid = [{**chosen, "rank": rank} for rank in ranks]
-    gaussian = sweep(
-        prefs,
-        rms_row_norm(prefs.embeddings),
-        GaussianPipeline(make_basis(fit, width), fit.population),
-        grid,
-        [gaussian_hyper(choice, width) for choice in grid],
-        work,
-        key=key,
-        batch=config.batch,
-    )
-    tables = {"LoRe, the paper's objective": simplex, "gaussian": gaussian}
+    simplex = SimplexConfig(scale=config.scale, steps=config.steps)
+    # Given at once: these are not varied after a fit.
+    population = PopulationConfig(item_effects=0.0, num_components=0, logit_scale=1.0)
+    first = prefs.take_pairs(work["fit"][0] > 0).take_responses()
+    fit = lore.FitConfig(population, group_by=config.group_by)
+    chosen, _ = choose(first, fit, population.input_scale(first), key=key)
     accuracy = {
-        name: table.accuracy.reshape(len(ranks), config.splits, 2) for name, table in tables.items()
+        "LoRe, the paper's objective": accuracy_of(
+            "simplex", simplex, [{"rank": rank} for rank in ranks]
+        ),
+        "gaussian": accuracy_of(
+            "gaussian", population, [{**chosen, "rank": rank} for rank in ranks]
+        ),
     }
     return report(config, ranks, accuracy, chosen)
 

@@ -43,7 +43,7 @@ from lore_jax.evaluation.conclusion import average
 from lore_jax.evaluation.results import Results, read_results
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import SimplexPrior
 from lore_jax.reporting.tables import markdown
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.cache.writer import CacheWriter
@@ -196,13 +196,12 @@ def run_personalllm(config: Config) -> Results:
         {"synthetic prompts": train + test},
     )
     prefs = stored(config.out / "cache", truth, dataclasses.replace(truth.prefs, head=head))
-    mean_user = Population(jnp.full(MODELS, 1.0 / MODELS), jnp.zeros((MODELS, 0)))
+    mean_user = SimplexPrior(jnp.full(MODELS, 1.0 / MODELS))
     oracle = Model(
         LinearBasis(MODELS),
         {"V": jnp.asarray(columns, jnp.float32)},
         jnp.float32(scale),
         mean_user,
-        "simplex",
     )
     options = personalllm.Config(
         out=config.out,

@@ -64,8 +64,8 @@ def scores(
     # Without item effects: these replies were in no fit.
     rewards = np.asarray(apply_basis(model, embeddings))
     result = {} if head is None else {"reference head": np.asarray(embeddings, np.float32) @ head}
-    result["population"] = rewards @ np.asarray(model.population.mean)
-    # In the gaussian family column 0 is the population's direction; people deviate along the rest.
+    result["population"] = rewards @ np.asarray(model.prior.mean)
+    # In the population model column 0 is the population's direction; people deviate along the rest.
     return result | {f"column {column}": rewards[:, column] for column in range(rewards.shape[1])}
 
 
@@ -99,7 +99,9 @@ def run(config: Config) -> dict[str, dict[str, float]]:
     refuse_other_encoder(loaded, config.cache or config.out / "cache")
     model = loaded.model
     text, numbers = report(bench, scores(model, np.asarray(prefs.embeddings), prefs.head))
-    heading = f"# RewardBench 2\n\n{config.fitted}, rank {model.rank}, {model.family} family."
+    heading = (
+        f"# RewardBench 2\n\n{config.fitted}, rank {model.rank}, {type(model.prior).__name__}."
+    )
     text = f"{heading}\n\n{text}"
     content = {
         "config": config,

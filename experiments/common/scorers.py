@@ -27,7 +27,7 @@ def projected(model: Model, users: Posterior, embeddings: Table) -> Method:
     The rewards become the table of the same model with the identity for a basis. A model with item
     effects is left as it is: what is not known of a response is no part of its rewards.
     """
-    if model.terms is not None:
+    if model.item_effects is not None:
         return method(model, users)
     applied, small = rewards(model, embeddings).table, _on_rewards(model)
 

@@ -7,7 +7,7 @@ import numpy as np
 import lore_jax as lore
 from experiments import rewardbench2
 from lore_jax.model.basis import LinearBasis
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior
 from lore_jax.storage.cache.reader import load_cache
 
 
@@ -15,8 +15,8 @@ def test_rewardbench2_scores_head_columns_and_population(cache, tmp_path):
     prefs = load_cache(cache)
     rng = np.random.default_rng(0)
     columns = np.stack([prefs.head, rng.normal(size=prefs.dim)], axis=1).astype(np.float32)
-    population = Population(np.array([1.0, 0.0], np.float32), np.zeros((2, 0), np.float32))
-    two = lore.Model(LinearBasis(2), {"V": columns}, np.float32(1.0), population, "gaussian")
+    population = GaussianPrior(np.array([1.0, 0.0], np.float32), np.zeros((2, 0), np.float32))
+    two = lore.Model(LinearBasis(2), {"V": columns}, np.float32(1.0), population)
     lore.save(tmp_path / "fitted", two)
     out = tmp_path / "bench"
     won = rewardbench2.run(rewardbench2.Config(out=out, fitted=tmp_path / "fitted", smoke=True))

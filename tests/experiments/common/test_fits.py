@@ -17,8 +17,8 @@ from lore_jax.data.preferences import from_arrays
 def test_a_fixed_rank_keeps_what_was_chosen():
     choice = {"rank": 9, "ridge_population": 3.0, "ridge_deviation": 10.0, "item_effects": 0.0}
     config = at_rank(population_model(), 3, choice)
-    assert config.rank == 3
-    assert (config.ridge_population, config.ridge_deviation) == (3.0, 10.0)
+    assert config.method.rank == 3
+    assert (config.method.ridge_population, config.method.ridge_deviation) == (3.0, 10.0)
     assert config.group_by == "prompt"
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+import lore_jax as lore
 from experiments import prism, reddit_tldr
+from experiments.common.fits import REFERENCE_HEAD
 from experiments.common.options import Options, embedded, fits
 from lore_jax.datasets.prism import read_prism
 from lore_jax.storage.cache.reader import read_texts
@@ -12,17 +14,16 @@ def test_the_default_validates_and_the_paper_does_not():
     validated, paper = (fits(Options(out=None, paper=paper)) for paper in (False, True))
     assert list(validated) == ["reference head", "ridge BT", "LoRe", "gaussian"]
     assert list(paper) == ["reference head", "BT", "LoRe"]
+    assert validated["ridge BT"].method.ridge is None
+    assert validated["gaussian"].method.ridge_population is None
     for name in ("ridge BT", "gaussian"):
-        assert validated[name].ridge_population is None
         assert (validated[name].holdout, validated[name].group_by) == ("new items", "prompt")
     for config in (paper["BT"], paper["LoRe"], validated["LoRe"]):
-        assert config.family == "simplex"
-        assert (config.simplex.steps, config.simplex.learning_rate, config.simplex.temperature) == (
-            1000,
-            0.5,
-            100.0,
-        )
-    assert (paper["BT"].rank, paper["LoRe"].rank, paper["reference head"].rank) == (1, 10, 0)
+        method = config.method
+        assert isinstance(method, lore.SimplexConfig)
+        assert (method.steps, method.learning_rate, method.temperature) == (1000, 0.5, 100.0)
+    assert (paper["BT"].method.rank, paper["LoRe"].method.rank) == (1, 10)
+    assert paper["reference head"] == REFERENCE_HEAD
     assert (Options(out=None).num_splits, Options(out=None, paper=True).num_splits) == (5, 20)
 
 
