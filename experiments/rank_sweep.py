@@ -25,6 +25,7 @@ import numpy as np
 import tyro
 
 import lore_jax as lore
+from experiments.common.fits import paper_objective
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, draw_shots, hold_out_groups, split_users
 from lore_jax.evaluation.results import plain
@@ -37,7 +38,7 @@ from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.files import write_file
 
-WHO = ("seen users", "unseen users")
+USERS = ("seen users", "unseen users")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,25 +71,23 @@ class Config:
 
 
 def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
-    """What each pair does: runs 2s and 2s + 1 are split s, tested on seen and on unseen users;
-    `[runs, pairs]`.
+    """What each pair does in each run, `[runs, pairs]`.
+
+    Runs 2s and 2s + 1 are split s, tested on seen and on unseen users.
     """
     parts: dict[str, list[np.ndarray]] = {"fit": [], "shots": [], "test": []}
     for split in range(config.splits):
         seed = config.seed + split
         is_seen = np.isin(prefs.user, split_users(prefs.num_users, 0.3, seed=seed)[0])
         cut = hold_out_groups(prefs, 0.3, group_by=config.group_by, seed=seed)
-        place = np.flatnonzero(cut.train & ~is_seen)
-        drawn = draw_shots(
-            dataclasses.replace(prefs, row=np.arange(prefs.num_pairs)).take_pairs(place),
-            config.shots,
-            seed=seed,
-        )
-        given = (cut.train & is_seen) | np.isin(np.arange(prefs.num_pairs), drawn.row)
-        for who in (is_seen, ~is_seen):
+        numbered = dataclasses.replace(prefs, row=np.arange(prefs.num_pairs))
+        unseen = numbered.take_pairs(np.flatnonzero(cut.train & ~is_seen))
+        shots = draw_shots(unseen, config.shots, seed=seed)
+        known = (cut.train & is_seen) | np.isin(np.arange(prefs.num_pairs), shots.row)
+        for tested in (is_seen, ~is_seen):
             parts["fit"].append(prefs.pair_weight * (cut.train & is_seen))
-            parts["shots"].append(prefs.pair_weight * given)
-            parts["test"].append((cut.test & who).astype(np.float32))
+            parts["shots"].append(prefs.pair_weight * known)
+            parts["test"].append((cut.test & tested).astype(np.float32))
     return {name: np.stack(rows).astype(np.float32) for name, rows in parts.items()}
 
 
@@ -97,35 +96,39 @@ def run(config: Config) -> dict[str, np.ndarray]:
     prefs = load_cache(config.cache)
     work, ranks = roles(prefs, config), sorted(rank for rank in config.ranks if rank <= prefs.dim)
     key, width = jax.random.key(config.seed), ranks[-1]
+
+    paper = paper_objective(rank=width, scale=config.scale, steps=config.steps)
     grid: list[Choice] = [{"rank": rank} for rank in ranks]
-    settings = lore.SimplexConfig(scale=config.scale, steps=config.steps)
-    paper = dataclasses.replace(lore.PAPER, simplex=settings)
-    simplex = SimplexPipeline(make_basis(paper, width), settings, prefs.num_users)
-    found = {}
-    hypers = [simplex_hyper({"rank": rank}, width, prefs.head) for rank in ranks]
-    found["LoRe, the paper's objective"] = sweep(
-        prefs, settings.input_scale, simplex, grid, hypers, work, key=key, batch=config.batch
-    )
-    first = prefs.take_pairs(work["fit"][0] > 0)
-    asked = lore.FitConfig(
-        group_by=config.group_by, item_effects=0.0, num_components=0, logit_scale=1.0
-    )
-    chosen, _ = choose(first.take_responses(), asked, key=key)
-    settings_of: list[Choice] = [{**chosen, "rank": rank} for rank in ranks]
-    gaussian = GaussianPipeline(make_basis(lore.FitConfig(), width), lore.PopulationConfig())
-    hypers = [gaussian_hyper(one, width) for one in settings_of]
-    found["gaussian"] = sweep(
+    simplex = sweep(
         prefs,
-        rms_row_norm(prefs.embeddings),
-        gaussian,
-        settings_of,
-        hypers,
+        paper.simplex.input_scale,
+        SimplexPipeline(make_basis(paper, width), paper.simplex, prefs.num_users),
+        grid,
+        [simplex_hyper(choice, width, prefs.head) for choice in grid],
         work,
         key=key,
         batch=config.batch,
     )
+
+    first = prefs.take_pairs(work["fit"][0] > 0)
+    fit = lore.FitConfig(
+        group_by=config.group_by, item_effects=0.0, num_components=0, logit_scale=1.0
+    )
+    chosen, _ = choose(first.take_responses(), fit, key=key)
+    grid = [{**chosen, "rank": rank} for rank in ranks]
+    gaussian = sweep(
+        prefs,
+        rms_row_norm(prefs.embeddings),
+        GaussianPipeline(make_basis(fit, width), fit.population),
+        grid,
+        [gaussian_hyper(choice, width) for choice in grid],
+        work,
+        key=key,
+        batch=config.batch,
+    )
+    tables = {"LoRe, the paper's objective": simplex, "gaussian": gaussian}
     accuracy = {
-        name: table.accuracy.reshape(len(ranks), config.splits, 2) for name, table in found.items()
+        name: table.accuracy.reshape(len(ranks), config.splits, 2) for name, table in tables.items()
     }
     return report(config, ranks, accuracy, chosen)
 
@@ -134,18 +137,13 @@ def report(
     config: Config, ranks: list[int], accuracy: dict[str, np.ndarray], chosen: Choice
 ) -> dict[str, np.ndarray]:
     """Writes the numbers, the table and the figure."""
-    columns = [f"rank {rank}" for rank in ranks]
-    lines, series = [["accuracy in %, mean (lowest to highest split)", *columns]], {}
+    lines = [["accuracy in %, mean (lowest to highest split)", *(f"rank {k}" for k in ranks)]]
+    series = {}
     for name, values in accuracy.items():
-        for number, who in enumerate(WHO):
-            one = 100 * values[:, :, number]
-            lines.append(
-                [
-                    f"{name}, {who}",
-                    *(f"{row.mean():.1f} ({row.min():.1f} to {row.max():.1f})" for row in one),
-                ]
-            )
-            series[f"{name}, {who}"] = one
+        for number, users in enumerate(USERS):
+            percent = series[f"{name}, {users}"] = 100 * values[:, :, number]
+            ranges = [f"{row.mean():.1f} ({row.min():.1f} to {row.max():.1f})" for row in percent]
+            lines.append([f"{name}, {users}", *ranges])
     text = (
         f"# Accuracy against rank\n\n{markdown(lines)}\n\nRidges of the gaussian family: {chosen}."
     )
@@ -160,12 +158,8 @@ def report(
     }
     write_file(config.out / "rank_sweep.json", [json.dumps(plain(content)).encode()])
     write_file(config.out / "rank_sweep.md", [text.encode(), b"\n"])
-    curves(
-        config.out / "rank_sweep.png",
-        ranks,
-        series,
-        f"{config.splits} splits; band: lowest to highest",
-    )
+    note = f"{config.splits} splits; band: lowest to highest"
+    curves(config.out / "rank_sweep.png", ranks, series, note)
     print(text)
     return accuracy
 
