@@ -42,7 +42,7 @@ from lore_jax.datasets.personalllm import (
     draw_users,
     read_personalllm,
 )
-from lore_jax.evaluation.results import Results
+from lore_jax.evaluation.schema import Results
 from lore_jax.model.model import Model
 
 PAPER = {  # seen and unseen users, %
