@@ -33,7 +33,8 @@ from lore_jax.data.splits import Holdout, split_users
 from lore_jax.datasets.polis.pairs import polis_preferences
 from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
 from lore_jax.evaluation import metrics
-from lore_jax.evaluation.results import Results, make_results, plain
+from lore_jax.evaluation.results import make_results, plain
+from lore_jax.evaluation.schema import Results
 from lore_jax.reporting.tables import markdown
 from lore_jax.storage.files import write_file
 from lore_jax.users.predict import Margins
@@ -89,8 +90,7 @@ def evaluate_part(
         name="abstention",
         config=settings_of(config, protocol),
         seed=split,
-        voters=np.asarray(pairs.user_ids),
-        measured=measured,
+        measured={"voters": np.asarray(pairs.user_ids), "after": measured},
     )
 
 
@@ -151,12 +151,13 @@ def run(config: Config) -> dict[str, Any]:
     for number, test in enumerate(TESTS):
         of_test = results[number * splits : (number + 1) * splits]
         # A voter may be unseen in several splits, and is one person all the same.
-        voters = [np.array(part["voters"]) for part in of_test]
+        voters = [np.array(part["measured"]["voters"]) for part in of_test]
         for shots in config.shots:
             row: dict[str, Any] = {"test": test, "shots": shots}
-            for name in of_test[0]["measured"][str(shots)]:
+            for name in of_test[0]["measured"]["after"][str(shots)]:
                 values = [
-                    np.array(part["measured"][str(shots)][name], np.float64) for part in of_test
+                    np.array(part["measured"]["after"][str(shots)][name], np.float64)
+                    for part in of_test
                 ]
                 row[name] = metrics.bootstrap(values, rng, users=voters).interval()
             rows.append(row)

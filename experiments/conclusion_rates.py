@@ -46,7 +46,9 @@ from lore_jax.evaluation import metrics
 from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.controls import permute_users
 from lore_jax.evaluation.evaluate import Condition, evaluate, method
-from lore_jax.evaluation.results import Results, describe_split, make_results, plain
+from lore_jax.evaluation.names import GAUSSIAN
+from lore_jax.evaluation.results import Where, describe_split, make_results, plain
+from lore_jax.evaluation.schema import Results
 from lore_jax.reporting.tables import markdown
 from lore_jax.storage.files import write_file
 
@@ -170,7 +172,7 @@ def conclusion_of(sizes: Sizes, data: Data, *, seed: int) -> dict[str, Any]:
     model, users, history = lore.fit(data.train, sizes.fit, key=jax.random.key(seed))
     condition = Condition("unseen", "new items", data.shots, data.test)
     rows = evaluate(
-        {"gaussian": method(model, users)}, [condition], shots=(0, sizes.shots), seed=seed
+        {GAUSSIAN: method(model, users)}, [condition], shots=(0, sizes.shots), seed=seed
     )
     unseen = data.train.num_users + np.arange(data.test.num_users)
     entry = describe_split(
@@ -180,7 +182,8 @@ def conclusion_of(sizes: Sizes, data: Data, *, seed: int) -> dict[str, Any]:
         digest=split_digest([], [*data]),
     )
     results = make_results(rows, [entry], name="conclusion_rates", config=sizes, seed=seed)
-    return {**conclude(results, "gaussian", shots=sizes.shots), "choice": history.choice}
+    where = Where("unseen", "new items", GAUSSIAN, shots=sizes.shots)
+    return {**conclude(results, where), "choice": history.choice}
 
 
 def evaluate_part(sizes: Sizes, spread: float, *, seed: int) -> Results:
@@ -196,7 +199,7 @@ def evaluate_part(sizes: Sizes, spread: float, *, seed: int) -> Results:
         name="conclusion_rates",
         config={"sizes": sizes, "spread": spread},
         seed=seed,
-        cases={name: conclusion_of(sizes, data, seed=seed) for name, data in cases.items()},
+        measured={name: conclusion_of(sizes, data, seed=seed) for name, data in cases.items()},
     )
 
 
@@ -223,8 +226,8 @@ def run(config: Config) -> dict[str, Any]:
 
 def summary(case: str, parts: list[Results]) -> dict[str, object]:
     """How often the conclusion was right in a case, and the mean of what was measured."""
-    conclusions = [part["cases"][case] for part in parts]
-    wrong_seeds = [part["seed"] for part in parts if part["cases"][case]["helps"] != HELPS[case]]
+    conclusions = [part["measured"][case] for part in parts]
+    wrong_seeds = [part["seed"] for part in parts if part["measured"][case]["helps"] != HELPS[case]]
     right = len(parts) - len(wrong_seeds)
     points = [100.0 * conclusion["over_population"][0] for conclusion in conclusions]
     interval = binomtest(right, len(parts)).proportion_ci(0.95, "wilson")

@@ -33,7 +33,8 @@ from lore_jax.data.four_way import FourWay
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import metrics
 from lore_jax.evaluation.metrics import Interval
-from lore_jax.evaluation.results import Results, make_results, plain
+from lore_jax.evaluation.results import make_results, plain
+from lore_jax.evaluation.schema import Results
 from lore_jax.storage.files import write_file
 
 SHOTS = (0, 5, 10, 20)
@@ -80,7 +81,7 @@ def evaluate_part(data: SyntheticConfig, fits: dict[str, lore.FitConfig], *, see
         for name, model in models.items()
     }
     config = {"data": data, "fits": fits}
-    return make_results([], [], name="oracle_gap", config=config, seed=seed, per_user=per_user)
+    return make_results([], [], name="oracle_gap", config=config, seed=seed, measured=per_user)
 
 
 def run(config: Config) -> dict[str, Intervals]:
@@ -106,9 +107,9 @@ def run(config: Config) -> dict[str, Intervals]:
     seeds = run_parts(config.out / "parts", parts, description="seeds")
 
     def per_user(name: str, shots: int) -> list[np.ndarray]:
-        return [np.array(seed["per_user"][name][str(shots)], np.float64) for seed in seeds]
+        return [np.array(seed["measured"][name][str(shots)], np.float64) for seed in seeds]
 
-    methods, rng = list(seeds[0]["per_user"]), np.random.default_rng(0)
+    methods, rng = list(seeds[0]["measured"]), np.random.default_rng(0)
     result: dict[str, Intervals] = {
         "accuracy": {
             name: {k: metrics.bootstrap(per_user(name, k), rng).interval() for k in SHOTS}

@@ -42,7 +42,7 @@ from lore_jax.datasets.personalllm import (
     draw_users,
     read_personalllm,
 )
-from lore_jax.evaluation.results import Results
+from lore_jax.evaluation.schema import Results
 from lore_jax.model.model import Model
 
 PAPER = {  # seen and unseen users, %
@@ -122,12 +122,11 @@ def draw(data: PersonalLLM, prefs: Preferences, config: Config, alpha: float, se
         for number in range(4)
     ]
     # Users of other splits are other people, and the intervals must know it.
-    names = {
-        name: np.array([f"{seed}-{user}" for user in numbers])
-        for name, numbers in zip(("seen", "unseen"), users, strict=True)
-    }
+    seen, unseen = (np.array([f"{seed}-{user}" for user in numbers]) for numbers in users)
     dropped = {"pairs that are ties": sum(part[4] for part in drawn)}
-    return Split(parts[0], parts[1], (parts[2], parts[3]), names, dropped)
+    return Split(
+        parts[0], parts[1], (parts[2], parts[3]), {"seen": seen, "unseen": unseen}, dropped
+    )
 
 
 def run_on(

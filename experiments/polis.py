@@ -62,16 +62,19 @@ from lore_jax.datasets.polis.votes import (
 from lore_jax.datasets.sources import polis_embeddings_in_cache
 from lore_jax.evaluation.conclusion import average, conclude, difference
 from lore_jax.evaluation.disagreement import describe_axes, with_texts
-from lore_jax.evaluation.evaluate import PERMUTED_USERS, Condition, Row, evaluate, method
+from lore_jax.evaluation.evaluate import Condition, evaluate, method
+from lore_jax.evaluation.names import GAUSSIAN, PERMUTED_USERS, RIDGE_BT
 from lore_jax.evaluation.results import (
-    Results,
+    Where,
     describe_split,
     join,
     make_results,
+    methods_of,
     plain,
     select,
     write_results,
 )
+from lore_jax.evaluation.schema import Results, Row
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import (
     four_way_columns,
@@ -145,8 +148,8 @@ def polis_protocol(test: Holdout, *, smoke: bool) -> PolisProtocol:
         f"paper, rank {rank}": paper_objective(rank=rank, scale=30.0, smoke=smoke)
         for rank in ((2,) if smoke else (1, 2, 5, 10))
     }
-    fits["ridge BT"] = ridge_bradley_terry(holdout=test, group_by="response", smoke=smoke)
-    fits["gaussian"] = population_model(holdout=test, group_by="response", smoke=smoke)
+    fits[RIDGE_BT] = ridge_bradley_terry(holdout=test, group_by="response", smoke=smoke)
+    fits[GAUSSIAN] = population_model(holdout=test, group_by="response", smoke=smoke)
     if smoke:
         return PolisProtocol(fits, (), (0, 5, 10), {"min_train_pairs": 5, "min_test_pairs": 1})
     return PolisProtocol(fits)
@@ -201,12 +204,13 @@ def run(config: Config) -> Results:
     results = with_best_paper(results, shots)
     results["config"] = plain({"config": config, **protocols})
     results["conclusions"] = {
-        test: conclude(results, "gaussian", items=test, shots=shots) for test in config.tests
+        test: conclude(results, Where("unseen", test, GAUSSIAN, shots=shots))
+        for test in config.tests
     }
     text = tables(results, names, config.tests, shots)
     write_results(config.out / "results.json", results)
     write_file(config.out / "tables.md", [text.encode(), b"\n"])
-    methods = (BEST_PAPER, "ridge BT", "gaussian")
+    methods = (BEST_PAPER, RIDGE_BT, GAUSSIAN)
     save_figures(results, config.out / "figures", methods=methods, note=NOTE)
     print(f"{text}\n\nSaved results.json, tables.md, parts and figures in {config.out}")
     return results
@@ -236,14 +240,14 @@ def evaluate_part(
     fitted = {name: lore.fit(train, config, key=key) for name, config in protocol.fits.items()}
     chosen = {name: history.choice for name, (_, _, history) in fitted.items()}
     for rank in protocol.fixed_ranks:
-        config = at_rank(protocol.fits["gaussian"], rank, chosen["gaussian"])
-        fitted[f"gaussian, rank {rank}"] = lore.fit(train, config, key=key)
+        config = at_rank(protocol.fits[GAUSSIAN], rank, chosen[GAUSSIAN])
+        fitted[f"{GAUSSIAN}, rank {rank}"] = lore.fit(train, config, key=key)
     methods = {name: method(model, users) for name, (model, users, _) in fitted.items()}
     rows = evaluate(methods, conditions, shots=protocol.shots, seed=seed, **about)
 
     if split == 0:
         control, choice = permutation_control(protocol, conditions, seed=seed, **about)
-        rows, chosen[f"gaussian, {PERMUTED_USERS}"] = rows + control, choice
+        rows, chosen[f"{GAUSSIAN}, {PERMUTED_USERS}"] = rows + control, choice
 
     entry = describe_split(
         {"seen": np.asarray(train.user_ids), "unseen": np.asarray(shots.user_ids)},
@@ -258,7 +262,7 @@ def evaluate_part(
         },
         **about,
     )
-    model, users, _ = fitted["gaussian"]
+    model, users, _ = fitted[GAUSSIAN]
     groups = {"seen users": users, "unseen users": lore.adapt(model, shots)}
     statements = ((votes.conversation, text) for text in votes.texts)
     axes = {votes.conversation: with_texts(describe_axes(model, groups, table), statements)}
@@ -275,8 +279,8 @@ def permutation_control(
     """
     permuted = [permuted_users(condition, seed) for condition in conditions]
     train = next(condition.shots for condition in permuted if condition.users == "seen")
-    model, users, history = lore.fit(train, protocol.fits["gaussian"], key=jax.random.key(seed))
-    methods = {"gaussian": method(model, users)}
+    model, users, history = lore.fit(train, protocol.fits[GAUSSIAN], key=jax.random.key(seed))
+    methods = {GAUSSIAN: method(model, users)}
     rows = evaluate(
         methods, permuted, shots=protocol.shots, control=PERMUTED_USERS, seed=seed, **about
     )
@@ -285,45 +289,40 @@ def permutation_control(
 
 def with_best_paper(results: Results, shots: int) -> Results:
     """Adds the paper's objective at the rank that is best on each conversation's own test pairs."""
-    papers = [
-        name
-        for name in dict.fromkeys(row["method"] for row in results["rows"])
-        if name.startswith("paper")
-    ]
+    papers = [name for name in methods_of(results) if name.startswith("paper")]
     added = []
-    for data, items in dict.fromkeys((row["data"], row["items"]) for row in results["rows"]):
-        condition: dict[str, Any] = {"data": data, "items": items, "control": None}
-        unseen = {**condition, "users": "unseen", "shots": shots}
-        accuracy = {name: average(results, {**unseen, "method": name}).mean for name in papers}
+    tests: list[tuple[str, Holdout]] = [(row["data"], row["items"]) for row in results["rows"]]
+    for data, items in dict.fromkeys(tests):
+        condition = Where(items=items, control=None, data=data)
+        unseen = condition.also(Where("unseen", shots=shots))
+        accuracy = {name: average(results, unseen.also(Where(method=name))).mean for name in papers}
         best = max(papers, key=accuracy.__getitem__)
-        rows = select(results, **condition, method=best)
+        rows = select(results, condition.also(Where(method=best)))
         added += [{**row, "method": BEST_PAPER} for row in rows]
     return {**results, "rows": [*results["rows"], *added]}
 
 
 def tables(results: Results, names: Sequence[str], tests: Sequence[Holdout], shots: int) -> str:
     """What the results say, in Markdown."""
-    methods = dict.fromkeys(row["method"] for row in results["rows"])
-    lines = {name: method_fields(name) for name in methods if name != "gaussian"}
-    lines |= method_lines(results, ["gaussian"])
+    lines = {name: own(name) for name in methods_of(results) if name != GAUSSIAN}
+    lines |= method_lines(results, [GAUSSIAN])
     paragraphs = [
         f"# Polis\n\n{NOTE} Accuracy in %, macro over users, with 95 % intervals (users and "
         "splits resampled).",
     ]
     after = f"unseen users, {shots} shots"
     for test in tests:
-        condition: dict[str, Any] = {"users": "unseen", "items": test, "shots": shots}
-        columns = {name: {**condition, "data": name} for name in names} | {"average": condition}
-        differences = [["gaussian minus", *columns]]
-        for other in ("ridge BT", BEST_PAPER):
+        condition = Where("unseen", test, shots=shots)
+        columns = {name: condition.also(Where(data=name)) for name in names}
+        columns["average"] = condition
+        differences = [[f"{GAUSSIAN} minus", *columns]]
+        for other in (RIDGE_BT, BEST_PAPER):
             points = [
-                difference(
-                    results, column | method_fields("gaussian"), column | method_fields(other)
-                )
+                difference(results, column.also(own(GAUSSIAN)), column.also(own(other)))
                 for column in columns.values()
             ]
             differences.append([other, *(show(gain.interval()) for gain in points)])
-        conclusion = results["conclusions"][test]
+        conclusion = results.get("conclusions", {})[test]
         after_each = table(results, lines, shots_columns(results, items=test))
         paragraphs += [
             f"## {test.removesuffix(' items').capitalize()} statements",
@@ -340,9 +339,9 @@ def tables(results: Results, names: Sequence[str], tests: Sequence[Holdout], sho
     return "\n\n".join(paragraphs)
 
 
-def method_fields(name: str) -> dict[str, str | None]:
-    """The fields of a method's rows that are no control."""
-    return {"method": name, "control": None}
+def own(name: str) -> Where:
+    """The rows of a method that are no control."""
+    return Where(method=name, control=None)
 
 
 def make_conversations(root: Path, *, seed: int) -> Path:

@@ -36,7 +36,8 @@ from lore_jax.data.splits import hold_out_within_users, split_users
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.prism import HOME, read_prism
 from lore_jax.evaluation.metrics import bootstrap
-from lore_jax.evaluation.results import Results, per_user, select, users_of
+from lore_jax.evaluation.results import Where, methods_of, per_user, select, users_of
+from lore_jax.evaluation.schema import Results
 from lore_jax.model.model import Model
 from lore_jax.reporting.tables import markdown, show
 
@@ -102,10 +103,10 @@ def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> 
 
 def by_group(results: Results, people: Mapping[str, Mapping[str, object]], shots: int) -> str:
     """Accuracy of unseen people by what the survey says of them, over all splits, in Markdown."""
-    methods = list(dict.fromkeys(row["method"] for row in results["rows"]))
+    methods = methods_of(results)
     values: dict[tuple[str, str], dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
     for name in methods:
-        for row in select(results, method=name, users="unseen", shots=shots, control=None):
+        for row in select(results, Where("unseen", method=name, control=None, shots=shots)):
             ids, accuracy = users_of(results, row), per_user(row, "accuracy")
             for question in ("gender", "age", "region"):
                 answers = np.array([str(people.get(str(user), {}).get(question)) for user in ids])

@@ -32,7 +32,7 @@ from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import draw_shots, split_users
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.reddit_tldr import HOME, read_reddit_tldr
-from lore_jax.evaluation.results import Results
+from lore_jax.evaluation.schema import Results
 from lore_jax.model.model import Model
 
 PAPER = {  # seen and unseen users, %

@@ -40,7 +40,8 @@ from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.personalllm import REPLIES, PersonalLLM
 from lore_jax.datasets.synthetic import Synthetic, SyntheticConfig, synthetic
 from lore_jax.evaluation.conclusion import average
-from lore_jax.evaluation.results import Results, read_results
+from lore_jax.evaluation.results import Where, methods_of, read_results, select
+from lore_jax.evaluation.schema import Results
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.prior import SimplexPrior
@@ -298,14 +299,13 @@ def rehearse(config: Config) -> None:
 
 def accuracies(results: Results) -> str:
     """The accuracy of every method for unseen users after the most shots, task by task."""
-    last = max(row["shots"] for row in results["rows"] if row["users"] == "unseen")
-    methods = list(dict.fromkeys(row["method"] for row in results["rows"]))
+    last = max(row["shots"] or 0 for row in select(results, Where("unseen")))
     texts = []
     for task in dict.fromkeys(row["data"] for row in results["rows"]):
-        where = {"data": task, "users": "unseen", "shots": last, "control": None}
+        where = Where("unseen", control=None, shots=last, data=task)
         numbers = (
-            f"{method} {100 * average(results, {**where, 'method': method}).mean:.1f}"
-            for method in methods
+            f"{method} {100 * average(results, where.also(Where(method=method))).mean:.1f}"
+            for method in methods_of(results)
         )
         texts.append(f"{task}: {', '.join(numbers)}")
     return "; ".join(texts)

@@ -28,14 +28,17 @@ from experiments.common.parts import Part, run_parts
 from experiments.common.scorers import projected
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy
-from lore_jax.evaluation.evaluate import MISMATCHED_USER, conditions, evaluate
+from lore_jax.evaluation.evaluate import conditions, evaluate
+from lore_jax.evaluation.names import CONTROL_LABELS, GAUSSIAN, MISMATCHED_USER
 from lore_jax.evaluation.results import (
-    Results,
+    Where,
     describe_split,
     join,
     make_results,
+    methods_of,
     write_results,
 )
+from lore_jax.evaluation.schema import Results
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import shots_columns, table
 from lore_jax.storage.cache.manifest import read_manifest
@@ -98,7 +101,7 @@ def evaluate_part(prefs: Preferences, config: Config, split: int) -> Results:
                 group_by=config.group_by,
                 digest=drawn.digest,
                 chosen=chosen,
-                dropped=drawn.dropped,
+                dropped=drawn.dropped._asdict(),
                 **about,
             )
         )
@@ -123,11 +126,10 @@ def run(config: Config) -> Results:
 
     parts = [part(split) for split in range(config.splits)]
     results = join(run_parts(config.out / "parts", parts, description="splits"))
-    methods = dict.fromkeys(row["method"] for row in results["rows"])
-    lines = {name: {"method": name, "control": None} for name in methods}
-    for name in ("LoRe", "gaussian"):
-        control = {"method": name, "control": MISMATCHED_USER}
-        lines[f"{name}, another user's weights"] = control
+    lines = {name: Where(method=name, control=None) for name in methods_of(results)}
+    for name in ("LoRe", GAUSSIAN):
+        label = f"{name}, {CONTROL_LABELS[MISMATCHED_USER]}"
+        lines[label] = Where(method=name, control=MISMATCHED_USER)
     text = (
         "# Accuracy against shots\n\n"
         "Unseen users, new items, accuracy in % with 95 % intervals (users and splits resampled); "

@@ -19,6 +19,7 @@ from experiments.common.tiny_model import write_reward_model
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy
 from lore_jax.datasets.formats.rows import TextPairs
+from lore_jax.evaluation import names
 from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache, read_texts
 
@@ -81,12 +82,12 @@ def fits(options: Options, *, group_by: GroupBy = "prompt") -> dict[str, lore.Fi
     paper = paper_objective(rank=options.basis_rank, scale=options.scale, smoke=smoke)
     if options.paper:
         bradley_terry = paper_objective(rank=1, scale=options.scale, smoke=smoke)
-        return {"reference head": REFERENCE_HEAD, "BT": bradley_terry, "LoRe": paper}
+        return {names.REFERENCE_HEAD: REFERENCE_HEAD, "BT": bradley_terry, "LoRe": paper}
     return {
-        "reference head": REFERENCE_HEAD,
-        "ridge BT": ridge_bradley_terry(group_by=group_by, smoke=smoke),
+        names.REFERENCE_HEAD: REFERENCE_HEAD,
+        names.RIDGE_BT: ridge_bradley_terry(group_by=group_by, smoke=smoke),
         "LoRe": paper,
-        "gaussian": population_model(group_by=group_by, smoke=smoke),
+        names.GAUSSIAN: population_model(group_by=group_by, smoke=smoke),
     }
 
 

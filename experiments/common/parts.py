@@ -11,12 +11,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 from tqdm import tqdm
 
-from lore_jax.evaluation.results import Results, plain, read_results, write_results
+from lore_jax.evaluation.results import plain, read_results, write_results
+from lore_jax.evaluation.schema import Results
 
 _MAPS = Path("/proc/self/maps")
 _MAX_MAPS = Path("/proc/sys/vm/max_map_count")
@@ -57,7 +58,7 @@ def run_parts(folder: Path, parts: Sequence[Part], *, description: str) -> list[
         path, settings = folder / f"{part.name}.json", plain(part.settings)
         if not path.exists():
             drop_programs_if_many()
-            write_results(path, {**part.make(), **settings})
+            write_results(path, cast(Results, {**part.make(), **settings}))
         stored = read_results(path)
         differing = [name for name, value in settings.items() if stored.get(name) != value]
         if differing:

@@ -24,19 +24,23 @@ from experiments.common.parts import Part, run_parts
 from experiments.common.scorers import as_published, projected
 from lore_jax.data.four_way import split_digest
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import draw_prompts
+from lore_jax.data.splits import Users, draw_prompts
 from lore_jax.datasets.leaks import Texts, keep_apart
 from lore_jax.evaluation.conclusion import average, conclude, difference
 from lore_jax.evaluation.controls import permute_users
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
-from lore_jax.evaluation.evaluate import PERMUTED_USERS, Condition, Method, Row, evaluate
+from lore_jax.evaluation.evaluate import Condition, Method, evaluate
+from lore_jax.evaluation.names import GAUSSIAN, PERMUTED_USERS, Control
 from lore_jax.evaluation.results import (
-    Results,
+    Where,
     describe_split,
     join,
     make_results,
+    methods_of,
+    select,
     write_results,
 )
+from lore_jax.evaluation.schema import Results, Row
 from lore_jax.model.model import Model
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import markdown, measures, method_lines, shots_columns, show, table
@@ -59,7 +63,7 @@ class Split(NamedTuple):
     train: Preferences
     shots: Preferences
     tests: tuple[Preferences, Preferences]
-    names: dict[str, np.ndarray]
+    names: dict[Users, np.ndarray]
     dropped: dict[str, int]
 
 
@@ -131,9 +135,12 @@ def run(
         protocol = dataclasses.replace(protocol, note=f"{warning} {protocol.note}")
     results["seed"] = options.seed
     results["paper"] = [[*key, *value] for key, value in protocol.numbers.items()]
-    if "gaussian" in protocol.fits:
+    if GAUSSIAN in protocol.fits:
         results["conclusions"] = {
-            task: conclude(of_task(results, task), "gaussian", shots=protocol.shots[-1])
+            task: conclude(
+                of_task(results, task),
+                Where("unseen", "new items", GAUSSIAN, shots=protocol.shots[-1]),
+            )
             for task in tasks
         }
     text = report(protocol, results, list(tasks), about) + more(results)
@@ -176,16 +183,16 @@ def evaluate_part(
         methods[name] = projected(model, lore.adapt(model, data.train), table)
     rows = _evaluate(protocol, methods, conditions, None, seed, about)
     axes = {}
-    if "gaussian" in fitted:
+    if GAUSSIAN in fitted:
         if split == 0:
             permuted = [permuted_users(condition, seed) for condition in conditions]
             model, users, history = lore.fit(
-                permuted[1].shots.take_responses(), protocol.fits["gaussian"], key=key
+                permuted[1].shots.take_responses(), protocol.fits[GAUSSIAN], key=key
             )
-            chosen[f"gaussian, {PERMUTED_USERS}"] = history.choice
-            control = {"gaussian": projected(model, users, table)}
+            chosen[f"{GAUSSIAN}, {PERMUTED_USERS}"] = history.choice
+            control = {GAUSSIAN: projected(model, users, table)}
             rows += _evaluate(protocol, control, permuted, PERMUTED_USERS, seed, about)
-        model, users, _ = fitted["gaussian"]
+        model, users, _ = fitted[GAUSSIAN]
         groups = {"seen users": users, "unseen users": lore.adapt(model, data.shots)}
         prompts = prompts_of_responses(train)
         axes[task] = describe_axes(model, groups, train.embeddings, prompt=prompts)
@@ -213,7 +220,7 @@ def _evaluate(
     protocol: EvaluationProtocol,
     methods: Mapping[str, Method],
     conditions: Sequence[Condition],
-    control: str | None,
+    control: Control | None,
     seed: int,
     about: Mapping[str, Any],
 ) -> list[Row]:
@@ -245,8 +252,8 @@ def leak_free(
 
 def of_task(results: Results, task: str) -> Results:
     """The results of one task alone."""
-    lists = ("rows", "splits")
-    return {**results, **{k: [row for row in results[k] if row["data"] == task] for k in lists}}
+    splits = [entry for entry in results["splits"] if entry["data"] == task]
+    return {**results, "rows": select(results, Where(data=task)), "splits": splits}
 
 
 def report(
@@ -275,8 +282,7 @@ def _report_of_task(protocol: EvaluationProtocol, results: Results, task: str) -
     """The paragraphs about one task, from its own results."""
     last, unit = protocol.shots[-1], protocol.shots_are
     after = f"{last} {'shots' if unit == 'pairs' else 'dialogues'}"
-    methods = list(dict.fromkeys(row["method"] for row in results["rows"]))
-    lines = {name: {"method": name, "control": None} for name in methods}
+    lines = {name: Where(method=name, control=None) for name in methods_of(results)}
     paragraphs = [
         f"## {task}\n\n{markdown(_beside_the_paper(protocol, results, task, lines, after))}",
         f"In the first split: {_counts(results['splits'][0]['dropped'])}.",
@@ -287,11 +293,11 @@ def _report_of_task(protocol: EvaluationProtocol, results: Results, task: str) -
         }
         paragraphs.append(f"Unseen users after some {unit}:\n\n{table(results, lines, columns)}")
     if "conclusions" in results:
-        condition = {"users": "unseen", "items": "new items", "shots": last}
-        gains = [["gaussian minus", ""]]
-        for name in methods:
-            if name != "gaussian":
-                two = ({**condition, **lines[which]} for which in ("gaussian", name))
+        condition = Where("unseen", "new items", shots=last)
+        gains = [[f"{GAUSSIAN} minus", ""]]
+        for name in lines:
+            if name != GAUSSIAN:
+                two = (condition.also(lines[which]) for which in (GAUSSIAN, name))
                 gains.append([name, show(difference(results, *two).interval())])
         statement = results["conclusions"][task]["statement"]
         all_measures = measures(results, method_lines(results), condition)
@@ -307,19 +313,17 @@ def _beside_the_paper(
     protocol: EvaluationProtocol,
     results: Results,
     task: str,
-    lines: Mapping[str, Mapping[str, Any]],
+    lines: Mapping[str, Where],
     after: str,
 ) -> list[list[str]]:
     """Rows of a table: our accuracies, in brackets the paper's, and methods only the paper has."""
     columns = {
-        "seen users": {"users": "seen", "shots": None},
-        f"unseen users, {after}": {"users": "unseen", "shots": protocol.shots[-1]},
+        "seen users": Where("seen", shots=None),
+        f"unseen users, {after}": Where("unseen", shots=protocol.shots[-1]),
     }
     rows = [["", *columns]]
     for name, line in lines.items():
-        ours = [
-            show(average(results, {**line, **column}).interval()) for column in columns.values()
-        ]
+        ours = [show(average(results, line.also(column)).interval()) for column in columns.values()]
         paper = protocol.numbers.get((task, name))
         if paper is not None:
             ours = [f"{text} [{value:.1f}]" for text, value in zip(ours, paper, strict=True)]

@@ -9,7 +9,8 @@ from experiments import polis
 from experiments.common.tiny_model import write_sentence_encoder
 from lore_jax.cli.main import main
 from lore_jax.embed import embed_texts
-from lore_jax.evaluation.results import read_results, select
+from lore_jax.evaluation.names import MISMATCHED_USER, PERMUTED_USERS
+from lore_jax.evaluation.results import Where, read_results, select
 from lore_jax.storage.cache.manifest import read_manifest
 
 
@@ -23,9 +24,10 @@ def test_polis(tmp_path, capsys, monkeypatch):
     assert results["encoder"] == {"model": "random"}
     assert {row["data"] for row in results["rows"]} == {"one", "two"}
     assert {row["items"] for row in results["rows"]} == {"known items", "new items"}
-    for control in (None, "mismatched user", "permuted users"):
+    for control in (None, MISMATCHED_USER, PERMUTED_USERS):
         assert select(
-            results, method="gaussian", control=control, users="unseen", items="new items", shots=5
+            results,
+            Where(method="gaussian", control=control, users="unseen", items="new items", shots=5),
         )
     figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
     assert {

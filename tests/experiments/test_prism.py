@@ -9,7 +9,7 @@ from published_checks import check_outputs, texts_on_both_sides
 from experiments import prism
 from lore_jax.datasets.leaks import number_texts
 from lore_jax.datasets.prism import read_prism
-from lore_jax.evaluation.results import select
+from lore_jax.evaluation.results import Where, select
 
 
 def test_prism_in_paper_mode_counts_shots_in_dialogues(tmp_path):
@@ -19,7 +19,7 @@ def test_prism_in_paper_mode_counts_shots_in_dialogues(tmp_path):
     )
     assert "10 dialogues" in text
     assert "[71.0]" in text  # the paper's
-    assert sorted({row["shots"] for row in select(results, users="unseen")}) == [0, 1, 10]
+    assert sorted({row["shots"] for row in select(results, Where(users="unseen"))}) == [0, 1, 10]
     (entry,) = results["splits"]
     assert len(entry["users"]["seen"]) == len(entry["users"]["unseen"]) == 7
 

@@ -10,7 +10,8 @@ from published_checks import check_outputs, texts_on_both_sides
 from experiments import reddit_tldr
 from lore_jax.datasets.leaks import number_texts
 from lore_jax.datasets.reddit_tldr import read_reddit_tldr
-from lore_jax.evaluation.results import select
+from lore_jax.evaluation.names import MISMATCHED_USER, PERMUTED_USERS
+from lore_jax.evaluation.results import Where, select
 
 
 def test_reddit_tldr_from_files_to_tables_and_resumed(tmp_path, monkeypatch, capsys):
@@ -25,8 +26,8 @@ def test_reddit_tldr_from_files_to_tables_and_resumed(tmp_path, monkeypatch, cap
         "workers with too few pairs": 0,
         "training pairs with a text of the test": 0,
     }
-    for control in (None, "mismatched user", "permuted users"):
-        assert select(results, method="gaussian", control=control, users="unseen", shots=10)
+    for control in (None, MISMATCHED_USER, PERMUTED_USERS):
+        assert select(results, Where(method="gaussian", control=control, users="unseen", shots=10))
 
     # Parts that are there are not made again, nor is anything embedded; other settings are refused.
     monkeypatch.setattr(reddit_tldr, "draw", lambda *args: pytest.fail("made again"))

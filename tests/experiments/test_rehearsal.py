@@ -7,7 +7,7 @@ import numpy as np
 import lore_jax as lore
 from experiments import personalllm, prism, rehearsal
 from experiments.common.options import fits
-from lore_jax.evaluation.results import select
+from lore_jax.evaluation.results import Where, select
 
 
 def test_the_calibrated_columns_give_the_papers_numbers_for_bt_and_the_head():
@@ -44,7 +44,7 @@ def test_rehearsed_personalllm_finds_the_true_columns(tmp_path, monkeypatch):
     results = rehearsal.run_personalllm(config)
     accuracy = {
         row["method"]: row["accuracy"]
-        for row in select(results, users="unseen", shots=9, control=None)
+        for row in select(results, Where(users="unseen", shots=9, control=None))
     }
     assert accuracy["true basis"] > 0.97
     assert accuracy["LoRe"] > accuracy["BT"] + 0.05

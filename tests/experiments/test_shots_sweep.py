@@ -2,7 +2,7 @@
 
 from experiments import shots_sweep
 from experiments.common.options import Options, fits
-from lore_jax.evaluation.results import select
+from lore_jax.evaluation.results import Where, select
 
 
 def test_shots_sweep_gives_every_method_the_same_draws(cache, tmp_path, monkeypatch):
@@ -18,12 +18,13 @@ def test_shots_sweep_gives_every_method_the_same_draws(cache, tmp_path, monkeypa
     results = shots_sweep.run(config)
     assert {row["data"] for row in results["rows"]} == {"draw 0", "draw 1"}
     drawn = [
-        select(results, data=name, method="LoRe", shots=4, control=None)[0]
+        select(results, Where(data=name, method="LoRe", shots=4, control=None))[0]
         for name in ("draw 0", "draw 1")
     ]
     assert drawn[0]["per_user"] != drawn[1]["per_user"]
     without_shots = [
-        select(results, data=name, method="LoRe", shots=0)[0] for name in ("draw 0", "draw 1")
+        select(results, Where(data=name, method="LoRe", shots=0))[0]
+        for name in ("draw 0", "draw 1")
     ]
     assert without_shots[0]["per_user"] == without_shots[1]["per_user"]
     assert "2 draws, the same for every method" in (tmp_path / "shots" / "tables.md").read_text()

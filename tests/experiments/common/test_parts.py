@@ -23,7 +23,7 @@ class Settings:
 
 
 def results_of(seed):
-    return make_results([], [], name="test", config=Settings(), seed=seed, value=10 * seed)
+    return make_results([], [], name="test", config=Settings(), seed=seed, measured=10 * seed)
 
 
 def test_a_part_is_made_once_and_read_again(tmp_path):
@@ -37,7 +37,7 @@ def test_a_part_is_made_once_and_read_again(tmp_path):
         return Part(str(seed), {"config": Settings(), "seed": seed, "encoder": "e"}, make)
 
     first = run_parts(tmp_path / "parts", [part(1), part(2)], description="")
-    assert [result["value"] for result in first] == [10, 20]
+    assert [result["measured"] for result in first] == [10, 20]
     assert all(result["encoder"] == "e" for result in first)  # settings are kept in the file
     (tmp_path / "parts" / "2.json").unlink()
     assert run_parts(tmp_path / "parts", [part(1), part(2), part(3)], description="")[:2] == first
