@@ -161,7 +161,7 @@ def _what_to_test(
     about = {
         "data": config.test.name,
         "split": number,
-        "dropped": {"pairs_of_strangers": other.pairs_of_strangers},
+        "dropped": {"pairs_of_unfitted_users": other.pairs_of_unfitted_users},
     }
     entry = describe_split(
         {"seen": other.names}, items=items, group_by="response", digest="", **about

@@ -82,12 +82,12 @@ def save(
         )
     with CheckpointStore(path, keep=1) as store:
         steps = store.steps()
-        strangers = sorted(
+        unexpected = sorted(
             entry.name for entry in store.path.iterdir() if entry.name not in map(str, steps)
         )
-        if strangers:
+        if unexpected:
             raise FileExistsError(
-                f"{store.path} holds {strangers[0]!r}, which is no part of a saved model"
+                f"{store.path} holds {unexpected[0]!r}, which is no part of a saved model"
             )
         if steps and not overwrite:
             raise FileExistsError(
@@ -108,7 +108,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
 
     Raises:
         FileNotFoundError: there is no saved model.
-        ValueError: it is damaged, of a newer format, or something else was saved there.
+        ValueError: it is corrupt, of a newer format, or something else was saved there.
 
     Example:
         >>> model, users = load("model")

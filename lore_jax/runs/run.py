@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lore_jax.storage.cache.reader import load_cache
-from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
+from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
 from lore_jax.storage.files import locked, write_file
 from lore_jax.fitting.fit import JointFit, fit, start
 from lore_jax.fitting.config import FitConfig, check, default_group_by
@@ -157,7 +157,7 @@ def _advance(
             state = onto_devices(kept, state, layout)
         except FileNotFoundError:
             pass
-        except AllDamagedError as error:
+        except AllCorruptError as error:
             warnings.warn(f"starting again from step 0: {error}", RuntimeWarning, stacklevel=3)
         first = saved_at = step
         if is_first_process():
