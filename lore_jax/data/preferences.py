@@ -8,7 +8,7 @@ and everything after that costs rank, not dim.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -96,7 +96,7 @@ class Preferences:
             total[has_pairs] = np.add.reduceat(self.pair_weight, first[:-1][has_pairs])
         return total
 
-    def _first_pairs(self) -> Int[np.ndarray, "users+1"]:
+    def _first_pairs(self) -> Int[np.ndarray, "bounds"]:
         """Where each user's pairs begin, and where the last ones end.
 
         Pairs are sorted by user: a search, in the type of the column, makes no copy of it as
@@ -194,7 +194,7 @@ def from_arrays(
     prompt: npt.ArrayLike | None = None,
     pair_weight: npt.ArrayLike | None = None,
     num_users: int | None = None,
-    user_ids: Sequence[str] | Shaped[np.ndarray, "..."] | None = None,
+    user_ids: npt.ArrayLike | None = None,
     head: npt.ArrayLike | None = None,
 ) -> Preferences:
     """Checks a table and index pairs and makes `Preferences` of them, sorted by user.

@@ -26,7 +26,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -148,7 +148,7 @@ class CacheWriter:
         """Rows in finished shards, which a killed process keeps: after opening, the next row."""
         return sum(shard["rows"] for shard in self._shards)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> CacheWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.path.with_name(self.path.name + ".lock")))
@@ -284,7 +284,7 @@ class CacheWriter:
         prompt: npt.ArrayLike | None = None,
         pair_weight: npt.ArrayLike | None = None,
         num_users: int | None = None,
-        user_ids: Sequence[str] | Shaped[np.ndarray, "users"] | None = None,
+        user_ids: npt.ArrayLike | None = None,
         head: npt.ArrayLike | None = None,
         texts: Iterable[tuple[str | Sequence[Mapping[str, object]], str]] | None = None,
         extra: Iterable[Mapping[str, object]] | None = None,

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import jax
 import numpy as np
@@ -116,7 +116,7 @@ class CheckpointStore:
         self._open = contextlib.ExitStack()
         self._manager: ocp.CheckpointManager
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> CheckpointStore:
         if self._read_only and not self.path.is_dir():
             raise FileNotFoundError(f"{self.path} is not a folder: checkpoints are expected there")
         if self.path.exists() and not self.path.is_dir():

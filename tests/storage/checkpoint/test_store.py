@@ -41,9 +41,9 @@ def make_state(seed=0):
 
 def assert_same(got, expected):
     assert jax.tree.structure(got) == jax.tree.structure(expected)
-    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    for leaf, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert leaf.dtype == other.dtype
+        np.testing.assert_array_equal(np.asarray(leaf), np.asarray(other))
 
 
 @pytest.fixture(scope="module")
