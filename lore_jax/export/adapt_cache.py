@@ -19,7 +19,14 @@ import numpy as np
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.storage.cache.manifest import PAIR_COLUMNS, PAIRS, USERS, read_manifest, check_files
+from lore_jax.storage.cache.manifest import (
+    PAIR_COLUMNS,
+    PAIRS,
+    USERS,
+    CacheManifest,
+    check_files,
+    read_manifest,
+)
 from lore_jax.storage.cache.reader import read_rows
 from lore_jax.storage.safetensors import map_tensor
 from lore_jax.users.adapt import adapt_rewards
@@ -83,7 +90,7 @@ def adapt_cache(
         yield adapt_rewards(model, table, prefs)
 
 
-def _rewards_of(model: Model, folder: Path, manifest: dict[str, Any]) -> Any:
+def _rewards_of(model: Model, folder: Path, manifest: CacheManifest) -> Any:
     import jax.numpy as jnp
 
     responses = manifest["responses"]

@@ -68,7 +68,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]]) 
         OSError: the disk refused; nothing is left behind.
 
     Example:
-        >>> write_tensors(Path("table.safetensors"), {"embeddings": np.eye(4, dtype=np.float16)})
+        >>> write_tensors(Path("x.safetensors"), {"embeddings": np.eye(4)})  # doctest: +SKIP
     """
     header, offset = {}, 0
     for name, array in tensors.items():

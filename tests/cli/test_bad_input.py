@@ -57,7 +57,7 @@ class Here:
         path.write_bytes(change(path.read_bytes()))
         return name
 
-    def reseal(self, name, file, **changes):
+    def rewrite(self, name, file, **changes):
         def change(data):
             content = json.loads(data)
             del content["sha256"]
@@ -331,13 +331,13 @@ CASES = {
         "manifest.json is corrupt",
     ),
     "dim other than the manifest's": (
-        lambda here: ["fit", here.reseal("cache", "manifest.json", dim=13), "--out", "out"],
+        lambda here: ["fit", here.rewrite("cache", "manifest.json", dim=13), "--out", "out"],
         r"embeddings-00000.safetensors holds float32 \[120, 12\]: float32 \[120, 13\] is expected",
     ),
     "dtype other than the manifest's": (
         lambda here: [
             "fit",
-            here.reseal("cache", "manifest.json", dtype="float16"),
+            here.rewrite("cache", "manifest.json", dtype="float16"),
             "--out",
             "out",
         ],
@@ -346,11 +346,11 @@ CASES = {
     "newer cache": (
         lambda here: [
             "fit",
-            here.reseal("cache", "manifest.json", format_version=9),
+            here.rewrite("cache", "manifest.json", format_version=9),
             "--out",
             "out",
         ],
-        "format version 9, newer than 1: update lore_jax",
+        "format version 9, this lore_jax reads 2: update lore_jax",
     ),
     "missing response in a cache": (
         lambda here: ["prepare", here.rows(GOOD), "--cache", here.copy("cache"), "--out", "out"],
@@ -423,7 +423,7 @@ CASES = {
         "run.json is corrupt",
     ),
     "newer run": (
-        lambda here: ["evaluate", here.reseal("run", "run.json", format_version=7)],
+        lambda here: ["evaluate", here.rewrite("run", "run.json", format_version=7)],
         "format version 7, newer than 1",
     ),
     # adapt

@@ -61,14 +61,14 @@ class Restored(NamedTuple):
     extra: dict[str, Any]
 
 
-class StepReport(TypedDict, total=False):
+class StepReport(TypedDict):
     """What `CheckpointStore.describe` says of a step.
 
     Attributes:
         step: its number.
         corrupt: what is wrong, in one line, or None.
-        arrays: name to dtype and shape; absent from corrupt steps, as is `extra`.
-        extra: what was saved beside the arrays.
+        arrays: name to dtype and shape; of a corrupt step none.
+        extra: what was saved beside the arrays; of a corrupt step nothing.
     """
 
     step: int
@@ -268,11 +268,11 @@ class CheckpointStore:
             manifest = self._read_manifest(step)
             self._read_arrays(step, manifest, None)
         except (_CorruptionError, ValueError) as error:
-            return {"step": step, "corrupt": str(error)}
+            return StepReport(step=step, corrupt=str(error), arrays={}, extra={})
         arrays = {
             name: f"{entry['dtype']} {entry['shape']}" for name, entry in manifest["arrays"].items()
         }
-        return {"step": step, "corrupt": None, "arrays": arrays, "extra": manifest["extra"]}
+        return StepReport(step=step, corrupt=None, arrays=arrays, extra=manifest["extra"])
 
     def _read_manifest(self, step: int) -> CheckpointManifest:
         folder = self.path / str(step)
