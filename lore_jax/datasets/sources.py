@@ -129,7 +129,8 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
                 "response, in the order that --list-responses writes, is expected"
             )
     columns = {
-        name: getattr(pairs, name) for name in ("chosen", "rejected", "user", "prompt", "pair_weight")
+        name: getattr(pairs, name)
+        for name in ("chosen", "rejected", "user", "prompt", "pair_weight")
     }
     extra = pairs.extra if isinstance(pairs, TextPairs) else []
     return Source(

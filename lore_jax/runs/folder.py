@@ -24,12 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
-from lore_jax.storage.cache.reader import load_cache
-from lore_jax.storage.files import find_corruption, json_sha256, read_checked, with_checksum, write_file
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import Holdout, Users
+from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.files import (
+    find_corruption,
+    json_sha256,
+    read_checked,
+    with_checksum,
+    write_file,
+)
 from lore_jax.storage.safetensors import map_tensor, write_tensors
 
 FORMAT_VERSION = 1

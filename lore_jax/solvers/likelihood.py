@@ -44,7 +44,9 @@ class Likelihood(Protocol):
         """The loss's second derivative, 0 or more."""
         ...
 
-    def predictive(self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    def predictive(
+        self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]
+    ) -> Float[Array, "*any"]:
         """Log probability of each recorded choice, the uncertainty of a Gaussian margin integrated."""
         ...
 
@@ -84,7 +86,9 @@ class Logistic:
         lost = jax.nn.sigmoid(-margin)
         return lost * (1.0 - lost)
 
-    def predictive(self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    def predictive(
+        self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]
+    ) -> Float[Array, "*any"]:
         """`log E[sigmoid(z)] ~ log sigmoid(mean / sqrt(1 + pi variance / 8))`.
 
         Reference:

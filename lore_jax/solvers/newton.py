@@ -31,8 +31,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
 from lore_jax.solvers.cholesky import cholesky, inverse, solve
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
 from lore_jax.solvers.pair_sums import combine, sums_over_pairs
 
 # Newton decrements, in posterior standard deviations:
@@ -184,9 +184,7 @@ def newton_step(
     """
     margin = offset + combine(features, deviation)
     pull = -pair_weight * likelihood.slope(margin)
-    towards, curvature = sums_over_pairs(
-        features, pull, pair_weight * likelihood.curvature(margin)
-    )
+    towards, curvature = sums_over_pairs(features, pull, pair_weight * likelihood.curvature(margin))
     gradient = deviation - towards
     k = len(features)
     lower = cholesky(
