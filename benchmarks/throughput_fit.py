@@ -51,7 +51,7 @@ def fit_section(size: Sizes, *, distinct: bool = False) -> Iterator[Row]:
     if HAS_TORCH:
         from benchmarks.pytorch_reference import published_fit, vectorised_fit
 
-        given = (prefs.embeddings, prefs.chosen, prefs.rejected, prefs.user, size.rank)
+        given = (np.asarray(prefs.embeddings), prefs.chosen, prefs.rejected, prefs.user, size.rank)
         steps = {
             "PyTorch, published": lambda: published_fit(*given),
             "PyTorch, vectorised": lambda: vectorised_fit(*given),

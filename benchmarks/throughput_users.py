@@ -51,7 +51,7 @@ def adapt_section(size: Sizes) -> Iterator[Row]:
     if HAS_TORCH:
         from benchmarks.pytorch_reference import published_adapt
 
-        given = (prefs.embeddings, prefs.chosen, prefs.rejected, prefs.user, directions)
+        given = (np.asarray(prefs.embeddings), prefs.chosen, prefs.rejected, prefs.user, directions)
         steps = {"PyTorch, published": lambda: published_adapt(*given)}
         yield from pytorch_rows(work, steps, PUBLISHED_STEPS, size.timed_steps)
     prefs = dataclasses.replace(prefs, embeddings=jnp.asarray(prefs.embeddings))

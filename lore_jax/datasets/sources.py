@@ -198,7 +198,7 @@ def polis_embeddings_in_cache(
 
     Raises:
         FileNotFoundError: there is no cache.
-        ValueError: the cache is damaged, or lacks a statement.
+        ValueError: the cache is corrupt, or lacks a statement.
 
     Example:
         >>> votes = read_polis("data/polis/scoop-hivemind.freshwater")

@@ -122,7 +122,7 @@ def load_encoder(
 
     Raises:
         FileNotFoundError: the folder or a part of it is missing.
-        ValueError: the model is not supported, its files are damaged, or the configuration does not
+        ValueError: the model is not supported, its files are corrupt, or the configuration does not
             fit it.
 
     Example:

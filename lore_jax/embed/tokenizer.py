@@ -120,7 +120,7 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
+    except Exception as error:  # the tokenizers library raises bare Exceptions for corrupt files
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {first_line}") from None
     added = tokenizer.added_tokens_decoder.items()

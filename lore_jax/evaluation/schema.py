@@ -277,7 +277,7 @@ class Results(TypedDict):
     measured: Any
     method: NotRequired[str]
     run: NotRequired[RunEntry]
-    note: NotRequired[str]
+    note: NotRequired[str | None]
     conclusion: NotRequired[Conclusion | None]
     conclusions: NotRequired[dict[str, Conclusion]]
     paper: NotRequired[list[list[str | float]]]

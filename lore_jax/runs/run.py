@@ -47,7 +47,7 @@ from lore_jax.runs.folder import (
     refuse_folder,
 )
 from lore_jax.storage.cache.reader import load_cache
-from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
+from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
 from lore_jax.storage.files import locked, write_file
 
 
@@ -160,7 +160,7 @@ def _advance(
             state = onto_devices(kept, state, running.layout)
         except FileNotFoundError:
             pass
-        except AllDamagedError as error:
+        except AllCorruptError as error:
             warnings.warn(f"starting again from step 0: {error}", RuntimeWarning, stacklevel=3)
         first = saved_at = step
         if is_first_process():

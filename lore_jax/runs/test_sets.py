@@ -22,14 +22,14 @@ class OtherConditions(NamedTuple):
         conditions: known users on known and on new responses, as far as there are such pairs.
         users: the posterior of the users tested, in the order of the conditions' users.
         names: their names.
-        pairs_of_strangers: pairs of users who were not fitted, left out: `adapt` makes users of
+        pairs_of_unknown_users: pairs of users who were not fitted, left out: `adapt` makes users of
             them.
     """
 
     conditions: list[Condition]
     users: Posterior
     names: np.ndarray
-    pairs_of_strangers: int
+    pairs_of_unknown_users: int
 
 
 def run_conditions(parts: Parts) -> list[Condition]:

@@ -37,7 +37,7 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, HTML, damaged, or not rows; the message names the place.
+        ValueError: the file is empty, HTML, corrupt, or not rows; the message names the place.
 
     Example:
         >>> for place, row in read_records("survey.jsonl"):

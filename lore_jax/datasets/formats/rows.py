@@ -232,7 +232,7 @@ def load_embeddings(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another kind of file, a damaged one, or an array of another shape or type.
+        ValueError: another kind of file, a corrupt one, or an array of another shape or type.
     """
     return _load_array(Path(path), "embeddings", ("responses", "dim"))
 
@@ -243,7 +243,7 @@ def load_vector(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another kind of file, a damaged one, or an array of another shape or type.
+        ValueError: another kind of file, a corrupt one, or an array of another shape or type.
     """
     return np.array(_load_array(Path(path), "head", ("dim",)), np.float32)
 

@@ -7,7 +7,6 @@ array, which `jax.lax.scan` runs over.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from lore_jax.embed.transformer.bidirectional import encoder_parameters
 from lore_jax.embed.transformer.causal import decoder_parameters
 from lore_jax.embed.transformer.layers import Parameter
 from lore_jax.embed.transformer.placement import Placement
-from lore_jax.storage.files import canonical_json, sha256_of
+from lore_jax.storage.files import json_sha256, sha256_of
 from lore_jax.storage.safetensors import Tensor, read_header
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -63,7 +62,7 @@ def load_params(
 
     Raises:
         FileNotFoundError: there are no weights, or a shard is missing.
-        ValueError: a file is damaged or half-downloaded; names are missing or unexpected, or a
+        ValueError: a file is corrupt or half-downloaded; names are missing or unexpected, or a
             shape is another one:
             the message lists them name by name.
 
@@ -112,7 +111,7 @@ def find_tensors(folder: Path) -> dict[str, StoredTensor]:
 
     Raises:
         FileNotFoundError: there are no safetensors files, or one that the index names is missing.
-        ValueError: a file is damaged or half-downloaded.
+        ValueError: a file is corrupt or half-downloaded.
     """
     index = folder / _INDEX
     if index.is_file():
@@ -120,7 +119,7 @@ def find_tensors(folder: Path) -> dict[str, StoredTensor]:
             weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(
-                f"{index} is damaged: a JSON object with a weight_map is expected"
+                f"{index} is corrupt: a JSON object with a weight_map is expected"
             ) from None
         files = sorted(set(weight_map.values()))
     elif (folder / _SINGLE).is_file():
@@ -239,7 +238,7 @@ def model_identity(folder: Path) -> dict[str, str]:
         for entry in files:
             digests[entry.relative_to(folder).as_posix()] = sha256_of(entry)
             bar.update(entry.stat().st_size)
-    identity = {"model": folder.name, "sha256": hashlib.sha256(canonical_json(digests)).hexdigest()}
+    identity = {"model": folder.name, "sha256": json_sha256(digests)}
     repository = folder.parent.parent
     if folder.parent.name == "snapshots" and repository.name.startswith("models--"):
         identity |= {

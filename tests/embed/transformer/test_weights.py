@@ -1,4 +1,4 @@
-"""What a model's folder says, and every way in which it can be incomplete, damaged or of another
+"""What a model's folder says, and every way in which it can be incomplete, corrupt or of another
 kind.
 """
 
@@ -103,7 +103,7 @@ def test_names_without_the_family_prefix_and_parts_that_are_not_needed(tmp_path)
 
 NORM, UP = "model.norm.weight", "model.layers.1.mlp.up_proj.weight"
 # what is done to the folder, the error, what its message says
-DAMAGE = {
+CORRUPTIONS = {
     "no folder": (lambda f: f.rename(f.with_name("away")), FileNotFoundError, "is not a folder"),
     "no config": (lambda f: (f / "config.json").unlink(), FileNotFoundError, "has no config.json"),
     "broken config": (lambda f: truncate(f / "config.json"), ValueError, "config.json is not JSON"),
@@ -132,7 +132,7 @@ DAMAGE = {
     "not safetensors": (
         lambda f: (f / "model.safetensors").write_text("version https://git-lfs"),
         ValueError,
-        "damaged",
+        "corrupt",
     ),
     "missing names": (
         lambda f: change_weights(f, delete(NORM, UP)),
@@ -213,11 +213,11 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("name", DAMAGE)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_folder_that_is_not_a_whole_supported_model_is_refused_in_one_line(name, tmp_path):
-    damage, error, message = DAMAGE[name]
+    corrupt, error, message = CORRUPTIONS[name]
     folder = write_reward_model(tmp_path / "model")
-    damage(folder)
+    corrupt(folder)
     with pytest.raises(error, match=message) as raised:
         load_encoder(folder, devices=jax.devices()[:1])
     assert "\n" not in str(raised.value)
@@ -232,7 +232,7 @@ def test_a_missing_shard_is_named(tmp_path):
     ):
         load_encoder(folder)
     (folder / "model.safetensors.index.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"index\.json is damaged"):
+    with pytest.raises(ValueError, match=r"index\.json is corrupt"):
         load_encoder(folder)
 
 
