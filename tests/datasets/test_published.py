@@ -200,7 +200,7 @@ def test_the_hub_is_asked_only_by_name(tmp_path, monkeypatch):
     home = Home("owner/name", ("*.jsonl",), "branch")
     assert locate(tmp_path, home) == tmp_path
     with pytest.raises(
-        FileNotFoundError, match=r"owner/nam is not there: a folder is expected, or 'owner/name'"
+        FileNotFoundError, match=r"owner/nam does not exist: a folder is expected, or 'owner/name'"
     ):
         locate("owner/nam", home)
     assert not asked
@@ -346,7 +346,7 @@ BAD_PRISM = {
     ),
     "one id, two dialogues": (
         dialogue("c0", history=turn(0, "Other", "a", "b")),
-        "'c0' is there twice, with different",
+        "'c0' is given twice, with different",
     ),
 }
 

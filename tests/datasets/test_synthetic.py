@@ -11,13 +11,13 @@ CONFIG = SyntheticConfig(num_users=300, num_prompts=300, pairs_per_user=(20, 60)
 
 
 def true_margins(data):
-    """From the planted basis and weights alone."""
+    """From the true basis and weights alone."""
     table = np.asarray(data.prefs.embeddings, np.float64) @ data.basis.astype(np.float64)
     features = table[data.prefs.chosen] - table[data.prefs.rejected]
     return np.sum(features * data.weights[data.prefs.user], axis=1)
 
 
-@pytest.mark.parametrize("users", ["simplex", "gaussian", "num_components"])
+@pytest.mark.parametrize("users", ["simplex", "gaussian", "mixture"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_the_truth_is_true(users, dtype):
     data = synthetic(dataclasses.replace(CONFIG, users=users, dtype=dtype), seed=1)
@@ -104,7 +104,7 @@ def test_simplex_users():
 
 
 @pytest.mark.parametrize(
-    ("users", "spread"), [("gaussian", 0.5), ("num_components", 0.5), ("num_components", 0.0)]
+    ("users", "spread"), [("gaussian", 0.5), ("mixture", 0.5), ("mixture", 0.0)]
 )
 def test_gaussian_users_come_from_the_population_of_the_model(users, spread):
     data = synthetic(
@@ -125,7 +125,7 @@ def test_without_spread_users_do_not_differ():
     assert data.model.population.factor.shape == (4, 0)
 
 
-def test_camps():
+def test_components():
     data = synthetic(
         dataclasses.replace(CONFIG, users="mixture", spread=0.0, num_components=3), seed=10
     )
@@ -168,7 +168,7 @@ def test_the_seed_decides_and_more_users_keep_the_responses():
         ({"rank": 0}, "rank is 0: 1 or more"),
         ({"pairs_per_user": (5, 4)}, r"pairs_per_user is \(5, 4\)"),
         ({"pairs_per_user": (-1, 4)}, r"pairs_per_user is \(-1, 4\)"),
-        ({"users": "normal"}, "users is 'normal': 'simplex' or 'gaussian' or 'num_components'"),
+        ({"users": "normal"}, "users is 'normal': 'simplex' or 'gaussian' or 'mixture'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"noise": float("nan")}, "noise is nan"),
         ({"noise": -1.0}, "noise is -1"),

@@ -81,7 +81,7 @@ def test_spellings_agree(tmp_path, name, system):
 def test_distinct_responses_are_kept_once(tmp_path):
     rows = [
         row(note="first"),
-        row(user_id=7, chosen="Red.", rejected="Blue.", weight=0.5),
+        row(user_id=7, chosen="Red.", rejected="Blue.", pair_weight=0.5),
         row(),
         row(prompt="Name a fruit.", chosen="Fig.", rejected="Blue."),
     ]
@@ -92,7 +92,7 @@ def test_distinct_responses_are_kept_once(tmp_path):
     np.testing.assert_array_equal(pairs.rejected, [1, 0, 1, 3])
     np.testing.assert_array_equal(pairs.user, [0, 1, 0, 0])
     np.testing.assert_array_equal(pairs.prompt, [0, 0, 0, 1])
-    np.testing.assert_array_equal(pairs.weight, np.float32([1, 0.5, 1, 1]))
+    np.testing.assert_array_equal(pairs.pair_weight, np.float32([1, 0.5, 1, 1]))
     assert pairs.user_ids == ["ann", "7"]
     assert pairs.num_duplicates == 1
     assert pairs.extra == [{"note": "first"}, {}, {}, {}]
@@ -118,7 +118,7 @@ def test_parquet_and_jsonl_agree(tmp_path):
     )
     assert one.responses == other.responses
     assert one.extra == other.extra
-    for name in ("chosen", "rejected", "user", "prompt", "weight"):
+    for name in ("chosen", "rejected", "user", "prompt", "pair_weight"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -132,7 +132,7 @@ def test_prompt_id_numbers_the_prompts(tmp_path):
     np.testing.assert_array_equal(pairs.prompt, [0, 1, 0])
 
 
-def test_honest_lists_are_replies(tmp_path):
+def test_lists_in_prose_are_replies(tmp_path):
     rows = [
         row(chosen='["red", "blue"]', rejected="['red' and 'blue'"),
         row(chosen="[1, 2]", rejected="[see 'x']"),
@@ -240,10 +240,10 @@ BAD_ROWS = {
         "system is given in its own column",
     ),
     "system of another type": (row(system=3), "system is an integer"),
-    "weight as text": (row(weight="1"), "weight is '1'"),
-    "negative weight": (row(weight=-1), "weight is -1"),
-    "nan weight": (row(weight=float("nan")), "weight is nan"),
-    "prompt_id only here": (row(prompt_id="x"), "prompt_id is there, unlike in the rows before"),
+    "weight as text": (row(pair_weight="1"), "pair_weight is '1'"),
+    "negative weight": (row(pair_weight=-1), "pair_weight is -1"),
+    "nan weight": (row(pair_weight=float("nan")), "pair_weight is nan"),
+    "prompt_id only here": (row(prompt_id="x"), "prompt_id is given, unlike in the rows before"),
 }
 
 

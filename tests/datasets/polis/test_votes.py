@@ -274,7 +274,7 @@ BAD_FILES = {
     "comment twice": (
         "comments.csv",
         "comment-id,moderated,comment-body\n1,1,a\n1,1,b\n",
-        "line 3: comment 1 is there",
+        "line 3: comment 1 is given twice",
     ),
     "empty comment": (
         "comments.csv",
@@ -298,7 +298,7 @@ def test_other_refusals(small):
         polis_preferences(votes, np.zeros((3, 2), np.float32), split_seed=0)
     with pytest.raises(ValueError, match="none of 2 voters has 20 training and 5 test pairs"):
         polis_preferences(votes, np.eye(2, dtype=np.float32), split_seed=0)
-    with pytest.raises(ValueError, match="'unseen' or 'seen' is expected"):
+    with pytest.raises(ValueError, match="'new items' or 'known items' is expected"):
         polis_preferences(votes, np.eye(2, dtype=np.float32), test="new", split_seed=0)  # pyright: ignore
     (small / "comments.csv").write_bytes(b"comment-id,moderated,comment-body\n1,1,caf\xe9\n")
     with pytest.raises(ValueError, match=r"comments.csv after line \d: not UTF-8"):
