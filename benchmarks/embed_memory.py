@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.peak_memory import peak_memory
+from lore_jax.embed.tokenizer import quiet_import
 from lore_jax.embed.transformer.architectures import Decoder, read_architecture
 from lore_jax.embed.transformer.causal import decoder_parameters
 from lore_jax.storage.safetensors import write_tensors
@@ -63,7 +64,9 @@ def write_random_model(folder: Path, config: dict[str, Any]) -> None:
     byte.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+
+    with quiet_import():
+        from transformers import PreTrainedTokenizerFast
 
     (folder / "config.json").write_text(json.dumps(config))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

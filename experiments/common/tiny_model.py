@@ -5,6 +5,8 @@ import json
 import numpy as np
 from safetensors.numpy import save_file
 
+from lore_jax.embed.tokenizer import quiet_import
+
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|end|>"
     "{% endfor %}"
@@ -16,7 +18,9 @@ VOCABULARY = 256 + len(SPECIAL)
 def write_tokenizer(folder, template=TEMPLATE):
     """A byte-level tokenizer: a token a byte, and the special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+
+    with quiet_import():
+        from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bare = Tokenizer(
