@@ -142,7 +142,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_identical(
 KILLED = """
 import os, signal, sys
 from lore_jax.storage.cache.writer import CacheWriter
-from lore_jax.datasets.rows import read_text_pairs
+from lore_jax.datasets.formats.rows import read_text_pairs
 from lore_jax.embed import EmbedConfig, embed_pairs, pairs, texts
 
 pairs._ROWS_PER_SHARD, texts._BATCHES_PER_CHUNK = 16, 2
@@ -240,7 +240,7 @@ def test_a_wrong_head_or_a_wrong_token_is_noticed(
         wrong = dataclasses.replace(encoder, **broken)
     else:
         wrong = dataclasses.replace(
-            encoder, pooling=dataclasses.replace(encoder.pooling, kind=broken["pooling"])
+            encoder, pooling=dataclasses.replace(encoder.pooling, mode=broken["pooling"])
         )
     with pytest.raises(ValueError, match=r"head \. embedding is"):
         embed_pairs(comparisons, wrong, tmp_path / "cache")

@@ -164,7 +164,7 @@ def test_a_stopped_run_goes_on_and_ends_bit_identical(here, folder, capsys, monk
     assert "with other inputs" in run(
         capsys, "embed", "two", *command[3:], "--out", "cache", status=2
     )
-    assert "went on from row 4" in run(capsys, *command, "--out", "cache")
+    assert "resumed from row 4" in run(capsys, *command, "--out", "cache")
     assert files_of(here / "cache") == files_of(here / "whole")
 
 

@@ -19,7 +19,7 @@ from experiments.common.tiny_model import (
 from lore_jax.embed.pooling import Pooling, read_pooling
 from lore_jax.embed.text_encoder import EmbedConfig, load_encoder
 from lore_jax.embed.transformer.architectures import read_architecture
-from lore_jax.embed.transformer.placement import place
+from lore_jax.embed.transformer.placement import make_placement
 from lore_jax.embed.transformer.rope import Rope, read_rope
 from lore_jax.embed.transformer.weights import load_params, model_identity
 
@@ -40,7 +40,7 @@ ENCODER_CONFIG = {
 
 def first_device(folder, dtype=None):
     model = read_architecture(folder)
-    return load_params(folder, model, place(model, jax.devices()[:1]), dtype)
+    return load_params(folder, model, make_placement(model, jax.devices()[:1]), dtype)
 
 
 def change_config(folder, **changes):
@@ -72,11 +72,11 @@ def test_weights_are_stacked_by_layer(tmp_path):
     params, head = first_device(folder)
     for layer in (0, 1):
         np.testing.assert_array_equal(
-            params["layers"]["up"][layer], stored[f"model.layers.{layer}.mlp.up_proj.weight"]
+            params.layers["up"][layer], stored[f"model.layers.{layer}.mlp.up_proj.weight"]
         )
-    np.testing.assert_array_equal(params["embedding"], stored["model.embed_tokens.weight"])
+    np.testing.assert_array_equal(params.single["embedding"], stored["model.embed_tokens.weight"])
     np.testing.assert_array_equal(head, stored["score.weight"][0])
-    assert params["embedding"].dtype == jnp.float32
+    assert params.single["embedding"].dtype == jnp.float32
 
 
 def test_shards_and_number_types(tmp_path):
