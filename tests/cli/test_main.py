@@ -220,16 +220,11 @@ def test_polis_conversations(here, capsys):
     prefs = load_cache("cache")
     assert prefs.user_ids.tolist() == ["one/7", "one/8", "two/7"]
     np.testing.assert_array_equal(prefs.pairs_per_user(), [1, 0, 1])
-    np.testing.assert_array_equal(prefs.chosen, [0, 3])
-    np.testing.assert_array_equal(prefs.rejected, [1, 2])
+    np.testing.assert_array_equal(prefs.chosen, [0, 1])
+    np.testing.assert_array_equal(prefs.rejected, [1, 0])
     np.testing.assert_array_equal(prefs.prompt, [0, 1])
     assert "not choices between a model's replies" in run(capsys, "inspect", "cache")
-    assert list(read_texts("cache")) == [
-        ("one", "Trees."),
-        ("one", "Cars."),
-        ("two", "Trees."),
-        ("two", "Cars."),
-    ]
+    assert list(read_texts("cache")) == [([], "Trees."), ([], "Cars.")]
 
 
 def test_inspect_finds_damage_and_says_so_with_its_status(here, capsys):
