@@ -42,8 +42,8 @@ def run(config: Config) -> dict[str, Any]:
     import numpy as np
 
     from lore_jax.cli.models import load_model, refuse_other_encoder
-    from lore_jax.model.model import input_width
-    from lore_jax.users.score import score
+    from lore_jax.model.basis import input_width
+    from lore_jax.users.score import top_k
 
     if config.out.suffix not in (".parquet", ".jsonl"):
         raise ValueError(
@@ -61,9 +61,9 @@ def run(config: Config) -> dict[str, Any]:
     if config.candidates.is_dir():
         refuse_other_encoder(loaded, config.candidates)
     table, texts = _candidates(config.candidates)
-    if table.shape[1] != input_width(loaded.model):
+    if table.shape[1] != input_width(loaded.model.params):
         raise ValueError(
-            f"{config.candidates} has dim {table.shape[1]}, {config.model} was fitted on dim {input_width(loaded.model)}"
+            f"{config.candidates} has dim {table.shape[1]}, {config.model} was fitted on dim {input_width(loaded.model.params)}"
         )
     users = loaded.users
     names = np.arange(users.num_users) if users.user_ids is None else users.user_ids
@@ -76,7 +76,7 @@ def run(config: Config) -> dict[str, Any]:
     }
     for number, rows in enumerate(_by_prompt(texts, table.shape[0])):
         count = len(rows) if config.top_k is None else min(config.top_k, len(rows))
-        best, place = score(loaded.model, users, table[rows], top_k=count)
+        best, place = top_k(loaded.model, users, table[rows], count)
         columns["user_id"].append(np.repeat(names.astype(str), count))
         columns["prompt"].append(np.full(users.num_users * count, number, np.int32))
         columns["rank"].append(np.tile(np.arange(1, count + 1, dtype=np.int32), users.num_users))

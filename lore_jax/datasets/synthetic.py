@@ -22,7 +22,8 @@ from jaxtyping import Float, Int
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior, SimplexPrior
+from lore_jax.solvers.likelihood import LOGISTIC
 
 _ENTRIES_AT_A_TIME = 4_194_304  # of the table: 16 MB in float32
 _PAIRS_AT_A_TIME = 262_144
@@ -77,7 +78,7 @@ class Synthetic(NamedTuple):
 
     Attributes:
         prefs: the pairs, with the reference head.
-        model: the true basis and population of users as a `Model`: an oracle to adapt with.
+        model: the true basis and prior of users as a `Model`: an oracle to adapt with.
         weights: each user's true weights, float32 `[users, rank]`.
         probability: the true probability of each recorded choice, float32 `[pairs]`; all 1 without
             noise.
@@ -125,11 +126,11 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     spectrum = np.power(np.arange(1.0, config.dim + 1.0), -config.exponent)
     spectrum *= config.row_norm**2 / spectrum.sum()
     signs = rng_table.choice(np.array([-1.0, 1.0], np.float32), (2, config.dim))
-    weights, population, component = _draw_weights(config, rng_weights)
+    weights, prior, component = _draw_weights(config, rng_weights)
     scale = np.sqrt(_mean_square(config)) * (config.noise or 1.0)
     basis = _uncorrelated(rng_basis.standard_normal((config.dim, config.rank)), spectrum) / scale
     head = _correlated_head(
-        basis @ np.asarray(population.mean), spectrum, config.head_correlation, rng_head
+        basis @ np.asarray(prior.mean), spectrum, config.head_correlation, rng_head
     )
     basis = _rotate(basis.T, signs).T.astype(np.float32)
     head = _rotate(head[None], signs)[0].astype(np.float32)
@@ -142,13 +143,11 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     prefs = from_arrays(
         table, chosen, rejected, user, prompt=prompt, num_users=config.num_users, head=head
     )
-    family = "simplex" if config.users == "simplex" else "gaussian"
     model = Model(
         basis=LinearBasis(config.rank),
         params={"V": jnp.asarray(basis)},
         input_scale=jnp.ones(()),
-        population=population,
-        family=family,
+        prior=prior,
     )
     return Synthetic(prefs, model, weights.astype(np.float32), probability, component)
 
@@ -162,13 +161,13 @@ def _mean_square(config: SyntheticConfig) -> float:
 
 def _draw_weights(
     config: SyntheticConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, Population, np.ndarray]:
-    """Weights `[users, rank]`, their population, and each user's component `[users]`."""
+) -> tuple[np.ndarray, GaussianPrior | SimplexPrior, np.ndarray]:
+    """Weights `[users, rank]`, their prior, and each user's component `[users]`."""
     component = np.zeros(config.num_users, np.int32)
     if config.users == "simplex":
         weights = rng.dirichlet(np.full(config.rank, config.alpha), config.num_users)
         mean = jnp.full(config.rank, 1.0 / config.rank)
-        return weights, Population(mean=mean, factor=jnp.zeros((config.rank, 0))), component
+        return weights, SimplexPrior(mean=mean), component
     num_components = config.num_components if config.users == "mixture" else 1
     means = rng.standard_normal((num_components, config.rank))
     means *= np.sqrt(config.rank) / np.linalg.norm(means, axis=1, keepdims=True)
@@ -182,10 +181,10 @@ def _draw_weights(
     # Without spread, the components' means differ along fewer directions than there are columns.
     is_positive = values > 1e-9
     factor = vectors[:, is_positive] * np.sqrt(values[is_positive])
-    population = Population(
+    prior = GaussianPrior(
         mean=jnp.asarray(means.mean(0), jnp.float32), factor=jnp.asarray(factor, jnp.float32)
     )
-    return means[component] + deviation, population, component
+    return means[component] + deviation, prior, component
 
 
 def _uncorrelated(directions: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
@@ -246,9 +245,10 @@ def _draw_pairs(
         a = prompt[block] * replies + reply
         b = prompt[block] * replies + (reply + rng.integers(1, replies, size=size)) % replies
         margin = np.einsum("pr,pr->p", weights[user[block]], rewards[a] - rewards[b])
-        a_share = (
-            np.exp(-np.logaddexp(0.0, -margin)) if config.noise else np.where(margin > 0, 1.0, 0.0)
-        )
+        if config.noise:
+            a_share = np.exp(np.asarray(LOGISTIC.predictive(margin, np.zeros_like(margin))))
+        else:
+            a_share = np.where(margin > 0, 1.0, 0.0)
         a_wins = rng.random(size) < a_share
         chosen[block], rejected[block] = np.where(a_wins, a, b), np.where(a_wins, b, a)
         probability[block] = np.where(a_wins, a_share, 1.0 - a_share)

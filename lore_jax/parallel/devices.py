@@ -21,16 +21,17 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.parallel.buckets import FitData, Layout, lay_out
+from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
 
 Mapping = Literal["jit", "pmap"]
 Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
 
 _AXIS = "data"
-_DATA_AXES = FitData(embeddings=None, input_scale=None, buckets=0, totals=0)  # pyright: ignore[reportArgumentType]
+# `vmap` and `pmap` take a tree of axes in the shape of the data.
+_DATA_AXES = FitData(None, None, 0, 0, 0)  # pyright: ignore[reportArgumentType]
 
 
 def total(values: Any) -> Any:
@@ -106,6 +107,7 @@ def place(
         embeddings=replicate(prefs.embeddings, devices),
         input_scale=replicate(np.float32(input_scale), devices),
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
+        users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
     )
     return data, layout
 
@@ -122,7 +124,7 @@ def replicate(array: Any, devices: Devices) -> jax.Array:
     return put(array, _sharding(devices, PartitionSpec()))
 
 
-def put(array: Any, sharding: NamedSharding) -> jax.Array:
+def put(array: Any, sharding: Sharding) -> jax.Array:
     """`jax.device_put` that several processes may call together, each with the whole array and
     reading its own parts.
     """

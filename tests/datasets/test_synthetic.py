@@ -6,6 +6,7 @@ import pytest
 
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.model.model import rewards
+from lore_jax.model.prior import SimplexPrior
 
 CONFIG = SyntheticConfig(num_users=300, num_prompts=300, pairs_per_user=(20, 60), dim=32, rank=4)
 
@@ -85,7 +86,7 @@ def test_the_head(correlation):
     )
     data = synthetic(config, seed=6)
     head = data.prefs.embeddings @ data.prefs.head
-    population = data.prefs.embeddings @ data.basis @ np.asarray(data.model.population.mean)
+    population = data.prefs.embeddings @ data.basis @ np.asarray(data.model.prior.mean)
     assert np.corrcoef(head, population)[0, 1] == pytest.approx(correlation, abs=0.05)
     assert np.std(head) == pytest.approx(np.std(population), rel=0.1)
 
@@ -94,10 +95,10 @@ def test_simplex_users():
     data = synthetic(
         dataclasses.replace(CONFIG, users="simplex", num_users=4000, alpha=0.3), seed=7
     )
-    assert data.model.family == "simplex"
+    assert isinstance(data.model.prior, SimplexPrior)
     assert (data.weights >= 0).all()
     np.testing.assert_allclose(data.weights.sum(1), 1.0, atol=1e-5)
-    np.testing.assert_allclose(data.weights.mean(0), data.model.population.mean, atol=0.03)
+    np.testing.assert_allclose(data.weights.mean(0), data.model.prior.mean, atol=0.03)
     assert np.mean(np.sum(data.weights**2, axis=1)) == pytest.approx(
         1.3 / 2.2, abs=0.02
     )  # of Dirichlet(0.3) on 4
@@ -110,19 +111,17 @@ def test_gaussian_users_come_from_the_population_of_the_model(users, spread):
     data = synthetic(
         dataclasses.replace(CONFIG, users=users, spread=spread, num_users=20_000), seed=8
     )
-    np.testing.assert_allclose(data.weights.mean(0), data.model.population.mean, atol=0.05)
+    np.testing.assert_allclose(data.weights.mean(0), data.model.prior.mean, atol=0.05)
     np.testing.assert_allclose(
-        np.cov(data.weights, rowvar=False), data.model.population.covariance, atol=0.06
+        np.cov(data.weights, rowvar=False), data.model.prior.covariance, atol=0.06
     )
-    assert (
-        np.linalg.matrix_rank(data.model.population.factor) == data.model.population.factor.shape[1]
-    )
+    assert np.linalg.matrix_rank(data.model.prior.factor) == data.model.prior.factor.shape[1]
 
 
 def test_without_spread_users_do_not_differ():
     data = synthetic(dataclasses.replace(CONFIG, spread=0.0), seed=9)
     np.testing.assert_array_equal(data.weights, np.tile(data.weights[:1], (300, 1)))
-    assert data.model.population.factor.shape == (4, 0)
+    assert data.model.prior.factor.shape == (4, 0)
 
 
 def test_components():
