@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.peak_memory import json_of_child, peak_memory
+from lore_jax.embed.tokenizer import quiet_import
 from lore_jax.embed.transformer.architectures import Decoder, read_architecture
 from lore_jax.embed.transformer.causal import decoder_parameters
 from lore_jax.storage.safetensors import write_tensors
@@ -66,7 +67,9 @@ TEMPLATE = (
 def write_random_model(folder: Path, config: dict[str, Any]) -> None:
     """A reward model's folder: random bfloat16 weights and a tokenizer with a token a byte."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+
+    with quiet_import():
+        from transformers import PreTrainedTokenizerFast
 
     (folder / "config.json").write_text(json.dumps(config))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

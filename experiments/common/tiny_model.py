@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+from lore_jax.embed.tokenizer import quiet_import
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -25,7 +26,9 @@ VOCABULARY = 256 + len(SPECIAL)
 def write_tokenizer(folder: Path, template: str = TEMPLATE) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer: a token a byte, and the special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+
+    with quiet_import():
+        from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bare = Tokenizer(

@@ -220,16 +220,11 @@ def test_polis_conversations(here, capsys):
     prefs = load_cache("cache")
     assert prefs.user_ids.tolist() == ["one/7", "one/8", "two/7"]
     np.testing.assert_array_equal(prefs.pairs_per_user(), [1, 0, 1])
-    np.testing.assert_array_equal(prefs.chosen, [0, 3])
-    np.testing.assert_array_equal(prefs.rejected, [1, 2])
+    np.testing.assert_array_equal(prefs.chosen, [0, 1])
+    np.testing.assert_array_equal(prefs.rejected, [1, 0])
     np.testing.assert_array_equal(prefs.prompt, [0, 1])
     assert "not choices between a model's replies" in run(capsys, "inspect", "cache")
-    assert list(read_texts("cache")) == [
-        ("one", "Trees."),
-        ("one", "Cars."),
-        ("two", "Trees."),
-        ("two", "Cars."),
-    ]
+    assert list(read_texts("cache")) == [([], "Trees."), ([], "Cars.")]
 
 
 def test_inspect_finds_corruption_and_says_so_with_its_status(here, capsys):
@@ -406,7 +401,7 @@ def test_embed_passes_everything_on(here, capsys, monkeypatch):
     for part in (
         "4 responses embedded",
         "4 pairs by 2 users",
-        "went on from row 2",
-        "1 prompts of 3 replies lost",
+        "resumed from row 2",
+        "1 prompts of 3 replies were too long",
     ):
         assert part in out
