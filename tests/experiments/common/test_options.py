@@ -32,7 +32,7 @@ def test_missing_data_and_models_are_refused(files, cache, tmp_path):
         FileNotFoundError, match=r"--data is missing: .*'HannahRoseKirk/prism-alignment'"
     ):
         prism.main(prism.Config(out=tmp_path / "run"))
-    with pytest.raises(FileNotFoundError, match="nowhere is not there: a folder is expected"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist: a folder is expected"):
         prism.main(prism.Config(out=tmp_path / "run", data="nowhere"))
     config = prism.Config(out=tmp_path / "run", data=str(files / "prism"))
     with pytest.raises(FileNotFoundError, match="cache is not there, and --model is missing"):
