@@ -1,0 +1,36 @@
+"""Every module of the package has a test of its name in the same folder of tests."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Modules that need no test of their own: the reason says which test covers them.
+EXCEPTIONS = {
+    "cli/demo.py": "",
+}
+
+
+def modules():
+    """Every module of the package that holds code, by its path within the package."""
+    package = ROOT / "lore_jax"
+    paths = (path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    return sorted(path for path in paths if not path.endswith(("__init__.py", "__main__.py")))
+
+
+def has_test(module):
+    folder, _, name = module.rpartition("/")
+    return (ROOT / "tests" / folder / f"test_{name}").exists()
+
+
+@pytest.mark.parametrize("module", modules())
+def test_every_module_has_a_test_of_its_name(module):
+    if module in EXCEPTIONS:
+        pytest.skip(EXCEPTIONS[module])
+    assert has_test(module), f"lore_jax/{module} has no tests/{module.replace('/', '/test_')}"
+
+
+def test_exceptions_are_modules_without_a_test():
+    assert set(EXCEPTIONS) <= set(modules())
+    assert not [module for module in EXCEPTIONS if has_test(module)]
