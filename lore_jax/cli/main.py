@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             when interrupted.
 
     Example:
-        >>> main(["inspect", "cache"])
+        >>> main(["--version"])
+        0.1.0
         0
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)

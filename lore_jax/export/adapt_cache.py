@@ -50,7 +50,7 @@ def adapt_cache(
         ValueError: a file is damaged, or the embeddings are of another width than the model's.
 
     Example:
-        >>> export_weights("weights.parquet", adapt_cache(model, "cache"))
+        >>> export_weights("users.parquet", adapt_cache(model, "cache"))  # doctest: +SKIP
     """
     if users_at_a_time < 1:
         raise ValueError(f"users_at_a_time is {users_at_a_time}: 1 or more is expected")

@@ -69,9 +69,10 @@ def export_weights(
         OSError: the disk refused; nothing is left behind.
 
     Example:
-        >>> pandas.read_parquet(export_weights("users.parquet", users)).columns.tolist()
-        ['user_id', 'weights', 'variance', 'shots', 'converged']
-        >>> export_weights("many.parquet", (adapt(model, prefs) for prefs in parts))
+        >>> export_weights("users.parquet", posterior)
+        PosixPath('users.parquet')
+        >>> export_weights("many.parquet", (part for part in [users, posterior])).name
+        'many.parquet'
     """
     path = Path(path)
     if path.exists() and not overwrite:

@@ -1,4 +1,4 @@
-"""For other programs: users as a Parquet table, adapting and scoring as StableHLO programs."""
+"""Adapting and scoring as StableHLO programs, for other software."""
 
 from __future__ import annotations
 
@@ -51,9 +51,12 @@ def export_adapt(
         OSError: the disk refused; nothing is left behind.
 
     Example:
-        >>> export_adapt("adapt.stablehlo", model, shots=10)
-        >>> program = jax.export.deserialize(bytearray(open("adapt.stablehlo", "rb").read()))
-        >>> program.call(embeddings, chosen, rejected, pair_weight)["weights"]
+        >>> path = export_adapt("adapt.stablehlo", model, shots=2)
+        >>> program = jax.export.deserialize(bytearray(path.read_bytes()))
+        >>> chosen, rejected = jnp.array([[0, 1]]), jnp.array([[2, 2]])
+        >>> users = program.call(prefs.embeddings, chosen, rejected, jnp.ones((1, 2)))
+        >>> users["weights"].shape
+        (1, 3)
     """
     if shots < 1:
         raise ValueError(f"shots is {shots}: 1 or more is expected")
@@ -101,8 +104,10 @@ def export_score(
         OSError: the disk refused; nothing is left behind.
 
     Example:
-        >>> export_score("score.stablehlo", model)
-        >>> jax.export.deserialize(bytearray(open("score.stablehlo", "rb").read())).call(embeddings, posterior.weights)
+        >>> path = export_score("score.stablehlo", model)
+        >>> program = jax.export.deserialize(bytearray(path.read_bytes()))
+        >>> program.call(prefs.embeddings, posterior.weights).shape
+        (12, 150)
     """
 
     def run(embeddings: jax.Array, weights: jax.Array) -> jax.Array:
