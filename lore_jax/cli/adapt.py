@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
+from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import UserNames
 
 if TYPE_CHECKING:
@@ -32,13 +31,11 @@ class Config:
         overwrite: replace what is there.
     """
 
-    model: Annotated[Path, tyro.conf.Positional]
-    cache: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, POSITIONAL]
+    cache: Annotated[Path, POSITIONAL]
     out: Path | None = None
     export: Path | None = None
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=UserNames
-    )
+    names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     overwrite: bool = False
 
 

@@ -8,8 +8,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
+from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
 
 
@@ -36,7 +35,7 @@ class Config:
         overwrite: replace a cache that is there.
     """
 
-    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    sources: Annotated[tuple[Path, ...], POSITIONAL]
     model: Path
     out: Path
     dtype: Literal["bfloat16", "float32"] | None = None
@@ -44,9 +43,7 @@ class Config:
     max_length: int | None = None
     batch_tokens: int | None = None
     model_parallel: int = 1
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=UserNames
-    )
+    names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
     overwrite: bool = False

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
+from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     from lore_jax.cli.models import LoadedModel
@@ -35,7 +35,7 @@ class Config:
         overwrite: replace results that are there.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, POSITIONAL]
     cache: Path | None = None
     test: Path | None = None
     out: Path | None = None

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
+from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     from lore_jax.runs.folder import RunFolder
@@ -24,7 +24,7 @@ class Config:
         verify: full reads every file of a cache, quick looks at sizes only.
     """
 
-    path: Annotated[Path, tyro.conf.Positional]
+    path: Annotated[Path, POSITIONAL]
     verify: Literal["full", "quick"] = "full"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
+from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,8 @@ class Config:
         overwrite: replace a file that is there.
     """
 
-    model: Annotated[Path, tyro.conf.Positional]
-    candidates: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, POSITIONAL]
+    candidates: Annotated[Path, POSITIONAL]
     out: Path
     top_k: int | None = 10
     overwrite: bool = False

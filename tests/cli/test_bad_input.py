@@ -114,20 +114,37 @@ CASES = {
         lambda here: ["prepare", "x", "--overwite"],
         "--overwite: is --overwrite meant?",
     ),
-    "unknown option": (lambda here: ["fit", "x", "--out", "y", "--frobnicate"], "--frobnicate"),
-    "missing argument": (lambda here: ["inspect"], "Missing from lore-jax inspect: PATH"),
-    "missing option": (lambda here: ["fit", "cache"], "Missing from lore-jax fit: --out"),
+    "unknown option": (
+        lambda here: ["fit", "x", "--out", "y", "--frobnicate"],
+        r"there is no option --frobnicate\.",
+    ),
+    "misspelt option, another missing": (
+        lambda here: ["fit", "cache", "--ot", "y"],
+        "there is no option --ot: is --out meant?",
+    ),
+    "one word too many": (
+        lambda here: ["inspect", "cache", "run"],
+        "unrecognized arguments: run",
+    ),
+    "missing argument": (
+        lambda here: ["inspect"],
+        "inspect: the following arguments are required: PATH",
+    ),
+    "missing option": (
+        lambda here: ["fit", "cache"],
+        "fit: the following arguments are required: --out",
+    ),
     "option without value": (
         lambda here: ["prepare", "x", "--out"],
-        "Missing value for argument '--out'",
+        "argument --out: expected one argument",
     ),
     "option of another type": (
         lambda here: ["fit", "x", "--out", "y", "--seed", "red"],
-        "--seed.*'red'",
+        "argument --seed: invalid int value: 'red'",
     ),
     "option of no choice": (
         lambda here: ["fit", "x", "--out", "y", "--family", "cauchy"],
-        "'cauchy' for.*--family",
+        "argument --family: invalid choice: 'cauchy' .*simplex",
     ),
     # rows
     "no such file": (
