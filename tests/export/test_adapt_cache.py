@@ -1,10 +1,10 @@
-"""Adapting to a cache's users some at a time: the same as all at once."""
+"""Adapting to a cache's users part by part: the same as all at once."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lore_jax.export import adapt_cache as stream
+from lore_jax.export import adapt_cache as module
 from lore_jax.export.adapt_cache import adapt_cache
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, response_keys
@@ -53,15 +53,15 @@ def make_model(family):
 @pytest.mark.parametrize("family", ["gaussian", "simplex"])
 @pytest.mark.parametrize("sort", [True, False])
 def test_equals_all_at_once(family, sort, tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "_TABLE_BYTES", 9 * DIM * 4)  # blocks of rows that cross shards
-    monkeypatch.setattr(stream, "_PAIRS_AT_A_TIME", 7)
+    monkeypatch.setattr(module, "_TABLE_BYTES", 9 * DIM * 4)  # parts that cross shards
+    monkeypatch.setattr(module, "_PAIRS_AT_A_TIME", 7)
     model, path = make_model(family), write(tmp_path / "cache", sort=sort)
     parts = list(adapt_cache(model, path, users_at_a_time=4))
     assert [part.num_users for part in parts] == [4, 4, 4, 1]
-    found, expected = join(parts), adapt(model, load_cache(path))
-    assert found.user_ids.tolist() == expected.user_ids.tolist()
+    posterior, expected = join(parts), adapt(model, load_cache(path))
+    assert posterior.user_ids.tolist() == expected.user_ids.tolist()
     for name in POSTERIOR_ARRAYS:
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=2e-5)
+        np.testing.assert_allclose(getattr(posterior, name), getattr(expected, name), atol=2e-5)
 
 
 def test_users_without_names(tmp_path):
