@@ -6,6 +6,8 @@ equally long within a call. `check_fields` does the same for the fields of a con
 are not checked when they are made: JAX rebuilds them with whatever it maps over.
 """
 
+import builtins
+import collections
 import functools
 import importlib.machinery
 import inspect
@@ -20,22 +22,46 @@ from jaxtyping import jaxtyped
 
 PACKAGE = "lore_jax"
 ARRAY = re.compile(r"\b(B?Float\d*|U?Int\d*|Bool|Num|Real|Inexact|Shaped|Key)\[")
-# What annotations name though their module imports it for type checkers only.
-NAMES = {**vars(jaxtyping), "np": np, "jax": jax}
 
 
-def array_hints(owner, names):
+class Unknown(type):
+    """The type of `Anything`, which stands for what modules import for type checkers only."""
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls
+
+    def __getitem__(cls, key):
+        return cls
+
+    def __instancecheck__(cls, instance):
+        return True
+
+
+class Anything(metaclass=Unknown):
+    """Everything is an instance of it."""
+
+
+class Names(collections.ChainMap):
+    """What a module's annotations may name: its own names, arrays, and unknown ones."""
+
+    def __init__(self, module):
+        arrays = {**vars(jaxtyping), "np": np, "jax": jax}
+        super().__init__(vars(sys.modules[module]), arrays, vars(builtins))
+
+    def __missing__(self, name):
+        return Anything
+
+
+def array_hints(owner):
     """The annotations of a function or class that name arrays, evaluated."""
-    annotations = {name: text for name, text in owner.__annotations__.items() if name in names}
-    return {
-        name: eval(text, {**NAMES, **names_of(owner)}) if isinstance(text, str) else text
-        for name, text in annotations.items()
-        if ARRAY.search(str(text))
-    }
-
-
-def names_of(owner):
-    return vars(sys.modules[owner.__module__])
+    names, hints = Names(owner.__module__), {}
+    for name, hint in owner.__annotations__.items():
+        text = getattr(hint, "__forward_arg__", hint)  # named tuples wrap texts
+        if ARRAY.search(str(text)):
+            hints[name] = eval(text, {}, names) if isinstance(text, str) else text
+    return hints
 
 
 def describe(value):
@@ -56,7 +82,7 @@ def checked(function):
     """A function whose array annotations are checked at every call."""
     signature = inspect.signature(function)
     name = f"{function.__module__}.{function.__qualname__}"
-    hints = functools.cache(lambda: array_hints(function, {*signature.parameters, "return"}))
+    hints = functools.cache(lambda: array_hints(function))
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
@@ -124,7 +150,7 @@ def check_fields(container):
     annotated = {}
     for base in reversed(type(container).__mro__):
         if "__annotations__" in vars(base):
-            annotated |= array_hints(base, base.__annotations__)
+            annotated |= array_hints(base)
     with jaxtyped("context"):
         for name, hint in annotated.items():
             check(getattr(container, name), hint, f"{type(container).__name__}.{name}")

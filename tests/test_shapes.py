@@ -1,4 +1,4 @@
-"""The containers of a real fit hold what their annotations say; and the checks find what is wrong."""
+"""The containers of a real fit hold what their annotations say, and the checks find errors."""
 
 import functools
 from typing import NamedTuple
@@ -64,18 +64,19 @@ def test_every_container_holds_what_its_annotations_say():
 
 
 class Pair(NamedTuple):
+    unknown: "pd.DataFrame | Float[np.ndarray, '9']"  # noqa: F821
     weights: Float[np.ndarray, "users rank"]
     shots: Int[np.ndarray, " users"] | None
     name: str = ""
 
 
 def test_axes_of_one_name_are_equally_long():
-    assert check_fields(Pair(np.ones((3, 2)), np.zeros(3, int))) == 2
-    assert check_fields(Pair(np.ones((3, 2)), None)) == 2
+    assert check_fields(Pair(0, np.ones((3, 2)), np.zeros(3, int))) == 3
+    assert check_fields(Pair(0, np.ones((3, 2)), None)) == 3
     with pytest.raises(AssertionError, match=r"Pair.shots is ndarray int64 \[4\]: .*users"):
-        check_fields(Pair(np.ones((3, 2)), np.zeros(4, int)))
+        check_fields(Pair(0, np.ones((3, 2)), np.zeros(4, int)))
     with pytest.raises(AssertionError, match=r"Pair.weights is ndarray int64 \[3, 2\]"):
-        check_fields(Pair(np.ones((3, 2), int), None))
+        check_fields(Pair(0, np.ones((3, 2), int), None))
 
 
 @checked

@@ -45,7 +45,9 @@ def load_model(path: Path) -> LoadedModel:
     folder = path
     if (path / MANIFEST).exists():
         if not read_run(path).is_finished:
-            raise FileNotFoundError(f"{path} is not finished: `lore-jax fit --resume` resumes it")
+            raise FileNotFoundError(
+                f"{path} is not finished: `lore-jax fit --resume` goes on with it"
+            )
         folder = path / MODEL
     elif not path.is_dir() or not any(entry.name.isdecimal() for entry in path.iterdir()):
         raise FileNotFoundError(f"{path} is neither a run nor a saved model")

@@ -271,7 +271,7 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
         capsys, "adapt", "run", "new", "--out", "adapted", "--export", "users.parquet", "--hash-ids"
     )
     assert "25 users adapted on 240 pairs, the median user on 10" in out
-    assert "1 users without pairs are the population" in out
+    assert "1 users without pairs have the population" in out
     exported = pd.read_parquet("users.parquet")
     model, users = load("adapted")
     expected = adapt(model, load_cache("new"))
