@@ -49,7 +49,7 @@ def files():
 
 
 def imports(path):
-    """`(module, line, when)` of each import; when is "import", "call" (in a function) or "typing"."""
+    """`(module, line, when)` of each import; when: "import", "call" (in a function), "typing"."""
 
     def walk(node, when):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
