@@ -17,8 +17,11 @@ NOT_IMPORTED = {
     "flatbuffers": "jax.export serialises with it, and jax does not declare it",
     "tyro": "the command lines of experiments/",
 }
-# Tools of developers, started and not imported; or plug-ins of pytest and nbclient.
-TOOLS = {"ruff", "pyright", "pre_commit", "pytest_timeout", "pytest_xdist", "ipykernel"}
+# Started, or imported by name: tools, plug-ins of pytest, and what runs the notebook.
+TOOLS = {
+    *("ruff", "pyright", "pre_commit", "pytest_timeout", "pytest_xdist"),
+    *("ipykernel", "nbclient", "nbformat"),
+}
 # Imported though not declared.
 NOT_DECLARED = {
     "pandas": "`from_dataframe` takes the caller's; the package names its type only",
@@ -46,7 +49,7 @@ def imported(folder, own=()):
             else:
                 continue
             for top in {module.split(".")[0] for module in modules}:
-                if top not in sys.stdlib_module_names and top not in own:
+                if top not in {*sys.stdlib_module_names, "_typeshed", *own}:
                     distribution = distributions.get(top, [top])[0]
                     found[normalise(distribution)] = f"{path.relative_to(ROOT)} imports {top}"
     return found
