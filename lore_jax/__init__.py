@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY as RIDGE_BRADLEY_TERRY
     from lore_jax.fitting.config import FitConfig as FitConfig
     from lore_jax.fitting.fit import fit as fit
-    from lore_jax.methods.gaussian.laplace_em import PopulationConfig as PopulationConfig
-    from lore_jax.methods.simplex.config import SimplexConfig as SimplexConfig
+    from lore_jax.methods.gaussian.method import PopulationConfig as PopulationConfig
+    from lore_jax.methods.simplex.method import SimplexConfig as SimplexConfig
     from lore_jax.model.model import Model as Model
     from lore_jax.model.model import reference_head as reference_head
     from lore_jax.model.model import rewards as rewards
@@ -65,8 +65,8 @@ _HOME = {
     "predict_proba": "users.predict",
     "sample_weights": "users.predict",
     "score": "users.score",
-    "PopulationConfig": "methods.gaussian.laplace_em",
-    "SimplexConfig": "methods.simplex.config",
+    "PopulationConfig": "methods.gaussian.method",
+    "SimplexConfig": "methods.simplex.method",
     "FitConfig": "fitting.config",
     "PAPER": "fitting.config",
     "PAPER_MINIBATCH": "fitting.config",

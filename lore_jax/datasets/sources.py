@@ -74,7 +74,7 @@ class Source(NamedTuple):
     """Comparisons over a table.
 
     Attributes:
-        columns: chosen, rejected, user, prompt and, from files, weight: `[pairs]` each.
+        columns: chosen, rejected, user, prompt and, from files, pair_weight: `[pairs]` each.
         user_ids: the users' names, `[users]`.
         table: the embeddings.
         texts: (prompt, reply) of each response, or None.
@@ -129,7 +129,8 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
                 "response, in the order that --list-responses writes, is expected"
             )
     columns = {
-        name: getattr(pairs, name) for name in ("chosen", "rejected", "user", "prompt", "weight")
+        name: getattr(pairs, name)
+        for name in ("chosen", "rejected", "user", "prompt", "pair_weight")
     }
     extra = pairs.extra if isinstance(pairs, TextPairs) else []
     return Source(

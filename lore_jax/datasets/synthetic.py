@@ -22,7 +22,8 @@ import numpy as np
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior, SimplexPrior
+from lore_jax.solvers.likelihood import LOGISTIC
 
 _ENTRIES_AT_A_TIME = 4_194_304  # of the table: 16 MB in float32
 _PAIRS_AT_A_TIME = 262_144
@@ -41,7 +42,7 @@ class SyntheticConfig:
         dim: the length of an embedding.
         rank: the number of columns of the planted basis.
         users: how weights differ. simplex: Dirichlet(alpha). gaussian: population + spread x N(0,
-            I). num_components: the same around one of several centres.
+            I). mixture: the same around one of several centres.
         alpha: concentration of the Dirichlet distribution; small: most users weigh one column.
         spread: size of a user's deviation relative to the population's weights, or to a component's
             centre. 0: users (of a component) do not differ; 1: half of the variance of the margins is
@@ -61,7 +62,7 @@ class SyntheticConfig:
     pairs_per_user: tuple[int, int] = (45, 45)
     dim: int = 64
     rank: int = 5
-    users: Literal["simplex", "gaussian", "num_components"] = "gaussian"
+    users: Literal["simplex", "gaussian", "mixture"] = "gaussian"
     alpha: float = 0.1
     spread: float = 1.0
     num_components: int = 3
@@ -129,11 +130,11 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     spectrum = np.power(np.arange(1.0, config.dim + 1.0), -config.exponent)
     spectrum *= config.row_norm**2 / spectrum.sum()
     signs = rng_table.choice(np.array([-1.0, 1.0], np.float32), (2, config.dim))
-    weights, population, component = _draw_weights(config, rng_weights)
+    weights, prior, component = _draw_weights(config, rng_weights)
     scale = np.sqrt(_mean_square(config)) * (config.noise or 1.0)
     basis = _uncorrelated(rng_basis.standard_normal((config.dim, config.rank)), spectrum) / scale
     head = _correlated_head(
-        basis @ np.asarray(population.mean), spectrum, config.head_correlation, rng_head
+        basis @ np.asarray(prior.mean), spectrum, config.head_correlation, rng_head
     )
     basis, head = (
         _rotate(basis.T, signs).T.astype(np.float32),
@@ -148,10 +149,7 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     prefs = from_arrays(
         table, chosen, rejected, user, prompt=prompt, num_users=config.num_users, head=head
     )
-    family = "simplex" if config.users == "simplex" else "gaussian"
-    model = Model(
-        LinearBasis(config.rank), {"V": jnp.asarray(basis)}, jnp.ones(()), population, family
-    )
+    model = Model(LinearBasis(config.rank), {"V": jnp.asarray(basis)}, jnp.ones(()), prior)
     return Synthetic(prefs, model, weights.astype(np.float32), probability, component)
 
 
@@ -164,7 +162,7 @@ def _mean_square(config: SyntheticConfig) -> float:
 
 def _draw_weights(
     config: SyntheticConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, Population, np.ndarray]:
+) -> tuple[np.ndarray, GaussianPrior | SimplexPrior, np.ndarray]:
     """Weights `[users, rank]`, the distribution they came from, and each user's component `[users]`."""
     component = np.zeros(config.num_users, np.int32)
     if config.users == "simplex":
@@ -172,14 +170,14 @@ def _draw_weights(
         mean = np.full(config.rank, 1.0 / config.rank)
         return (
             weights,
-            Population(jnp.asarray(mean, jnp.float32), jnp.zeros((config.rank, 0))),
+            SimplexPrior(jnp.asarray(mean, jnp.float32)),
             component,
         )
     centres = rng.standard_normal(
-        (config.num_components if config.users == "num_components" else 1, config.rank)
+        (config.num_components if config.users == "mixture" else 1, config.rank)
     )
     centres *= np.sqrt(config.rank) / np.linalg.norm(centres, axis=1, keepdims=True)
-    if config.users == "num_components":
+    if config.users == "mixture":
         component = rng.permutation(
             np.arange(config.num_users, dtype=np.int32) % config.num_components
         )
@@ -194,7 +192,7 @@ def _draw_weights(
     factor = vectors[:, real] * np.sqrt(values[real])
     return (
         weights,
-        Population(jnp.asarray(centres.mean(0), jnp.float32), jnp.asarray(factor, jnp.float32)),
+        GaussianPrior(jnp.asarray(centres.mean(0), jnp.float32), jnp.asarray(factor, jnp.float32)),
         component,
     )
 
@@ -267,9 +265,10 @@ def _draw_pairs(
         a = prompt[block] * replies + reply
         b = prompt[block] * replies + (reply + rng.integers(1, replies, size=size)) % replies
         margin = np.einsum("pr,pr->p", weights[user[block]], rewards[a] - rewards[b])
-        a_share = (
-            np.exp(-np.logaddexp(0.0, -margin)) if config.noise else np.where(margin > 0, 1.0, 0.0)
-        )
+        if config.noise:
+            a_share = np.exp(np.asarray(LOGISTIC.predictive(margin, np.zeros_like(margin))))
+        else:
+            a_share = np.where(margin > 0, 1.0, 0.0)
         a_wins = rng.random(size) < a_share
         chosen[block], rejected[block] = np.where(a_wins, a, b), np.where(a_wins, b, a)
         probability[block] = np.where(a_wins, a_share, 1.0 - a_share)
@@ -303,7 +302,7 @@ def _check(config: SyntheticConfig) -> None:
         if not 0 < getattr(config, name) < np.inf:
             raise ValueError(f"{name} is {getattr(config, name)}: a positive number is expected")
     for name, choices in {
-        "users": ("simplex", "gaussian", "num_components"),
+        "users": ("simplex", "gaussian", "mixture"),
         "dtype": ("float32", "float16", "bfloat16"),
     }.items():
         if getattr(config, name) not in choices:

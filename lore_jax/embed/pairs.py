@@ -110,7 +110,7 @@ def embed_pairs(
             rejected=pairs.rejected,
             user=pairs.user,
             prompt=pairs.prompt,
-            weight=pairs.weight,
+            pair_weight=pairs.pair_weight,
             user_ids=pairs.user_ids,
             head=encoder.head,
             texts=pairs.responses,

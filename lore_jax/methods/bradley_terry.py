@@ -1,31 +1,40 @@
 """Bradley-Terry with a ridge: one direction for everybody, a convex problem solved to its optimum.
 
-    minimise over v, b   sum_i c_i log(1 + exp(-z_i)) + ridge (|v|^2 + |b|^2),
+    minimise over v, b   sum_i c_i loss(z_i) + ridge (|v|^2 + |b|^2),
     z_i = difference over the pair of  v . e / input_scale + c b[response]
 
 It is rank 1 of LoRe, the baseline that personalisation has to beat, and where the population model
 starts.
 
 Newton's direction is found by conjugate gradients, whose every iteration is one product with the
-table and one with its transpose: nothing of size dim x dim is formed, and ridges and folds vmap.
-Step length and stopping are those of `newton.py`: the same bound holds for any logistic loss.
+table and one with its transpose: nothing of size dim x dim is formed, and ridges and folds vmap. Step
+length and stopping are those of `newton.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
+from jaxtyping import Array, Bool, Float, Int32
 
-from lore_jax.parallel.buckets import FitData, UserBucket
+from lore_jax.data.preferences import Preferences
+from lore_jax.methods.base import Choice, Stage
+from lore_jax.methods.shared_direction import SharedDirection
+from lore_jax.model.model import rms_row_norm
+from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import largest, total
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
+
+RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)  # the most regularised first: so ties are broken
 
 _CG_STEPS = 40  # per Newton step; an inexact direction costs another Newton step, never the optimum
 _CG_TOLERANCE = 3e-2
-# Newton decrement: the loss is then within a millionth of a nat, summed over all pairs, of its
-# minimum
+# Newton decrement: the loss is then within a millionth of a nat, over all pairs, of its minimum.
 _TOLERANCE = 1e-3
 
 
@@ -34,29 +43,39 @@ class BradleyTerryEstimate(NamedTuple):
 
     Attributes:
         direction: v, `[dim]`.
-        terms: b, the item effects, `[responses]`; 0 for responses in no pair.
+        item_effects: b, `[responses]`; 0 for responses in no pair.
         converged: whether the Newton decrement fell below a thousandth.
         steps: Newton steps taken, int32.
         grad_norm: Euclidean norm of the gradient of the sum at the last step but one.
     """
 
-    direction: jax.Array
-    terms: jax.Array
-    converged: jax.Array
-    steps: jax.Array
-    grad_norm: jax.Array
+    direction: Float[Array, " dim"]
+    item_effects: Float[Array, " responses"]
+    converged: Bool[Array, ""]
+    steps: Int32[Array, ""]
+    grad_norm: Float[Array, ""]
+
+
+class _Theta(NamedTuple):
+    direction: Array
+    item_effects: Array
 
 
 def bradley_terry(
-    data: FitData, ridge: jax.Array, item_effects: jax.Array, *, max_steps: int = 100
+    data: FitData,
+    ridge: Float[Array, ""],
+    item_effects: Float[Array, ""],
+    *,
+    likelihood: Likelihood = LOGISTIC,
+    max_steps: int = 100,
 ) -> BradleyTerryEstimate:
-    """Ridge Bradley-Terry on one shard's data, in concert with the other shards
-    (`sharding.over_shards`).
+    """Ridge Bradley-Terry on one shard's data, in concert with the other shards.
 
     Args:
-        data: one shard.
+        data: one shard (`devices.over_shards`).
         ridge: the ridge in units of pairs, a traced number.
         item_effects: c, the size of the item effects; 0 gives plain ridge Bradley-Terry.
+        likelihood: whose loss.
         max_steps: the most Newton steps to take.
 
     Returns:
@@ -65,67 +84,107 @@ def bradley_terry(
     Reference:
         Bradley and Terry 1952; Bose et al. 2025, arXiv 2504.14439, rank 1.
     """
-    shape = jax.ShapeDtypeStruct
     rows, dim = data.embeddings.shape
-    like = (shape((dim,), jnp.float32), shape((rows,), jnp.float32))
+    zeros = _Theta(jnp.zeros(dim), jnp.zeros(rows))
+    weights = [bucket.pair_weight for bucket in data.buckets]
 
-    def margins(theta: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
-        direction, terms = theta
-        scaled = direction / data.input_scale
-        table = (
-            jnp.matmul(data.embeddings, scaled, preferred_element_type=jnp.float32)
-            + item_effects * terms
-        )
+    def margins(theta: _Theta) -> list[Array]:
+        scaled = theta.direction / data.input_scale
+        table = jnp.matmul(data.embeddings, scaled, preferred_element_type=jnp.float32)
+        table += item_effects * theta.item_effects
         return [table[bucket.chosen] - table[bucket.rejected] for bucket in data.buckets]
 
     # Margins are linear in (v, b), so their transpose, from pair values back to (v, b), is one
     # function for all steps.
-    transpose = jax.linear_transpose(margins, like)
+    transpose = jax.linear_transpose(margins, zeros)
 
-    def back(values: list[jax.Array], theta: Any) -> Any:
+    def back(values: list[Array], theta: _Theta) -> _Theta:
         (summed,) = transpose(values)
         return jax.tree.map(lambda leaf, x: leaf + 2.0 * ridge * x, total(summed), theta)
 
-    def not_done(state: tuple[Any, ...]) -> jax.Array:
-        _, decrement, steps, _ = state
-        return (decrement > _TOLERANCE) & (steps < max_steps)
+    def not_done(state: _Search) -> Array:
+        return (state.decrement > _TOLERANCE) & (state.steps < max_steps)
 
-    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        theta, _, steps, _ = state
-        lost = [jax.nn.sigmoid(-margin) for margin in margins(theta)]
-        pull = [bucket.pair_weight * p for bucket, p in zip(data.buckets, lost, strict=True)]
-        gradient = back([-value for value in pull], theta)
-        curvature = [value * (1.0 - p) for value, p in zip(pull, lost, strict=True)]
+    def step(state: _Search) -> _Search:
+        here = margins(state.theta)
+        slopes = [w * likelihood.slope(z) for w, z in zip(weights, here, strict=True)]
+        curvatures = [w * likelihood.curvature(z) for w, z in zip(weights, here, strict=True)]
+        gradient = back(slopes, state.theta)
 
-        def hessian(vector: Any) -> Any:
-            return back(
-                [h * margin for h, margin in zip(curvature, margins(vector), strict=True)], vector
-            )
+        def hessian(vector: _Theta) -> _Theta:
+            along = margins(vector)
+            return back([h * z for h, z in zip(curvatures, along, strict=True)], vector)
 
-        towards, _ = cg(
-            hessian, jax.tree.map(jnp.negative, gradient), tol=_CG_TOLERANCE, maxiter=_CG_STEPS
-        )
-        decrement = jnp.sqrt(jnp.maximum(-_dot(gradient, towards), 0.0))
-        rho = largest(_largest_move(margins(towards), data.buckets))
-        length = jnp.log1p(rho) / rho
-        moved = jax.tree.map(lambda x, d: x + length * d, theta, towards)
-        return moved, decrement, steps + 1, jnp.sqrt(_dot(gradient, gradient))
+        negative = jax.tree.map(jnp.negative, gradient)
+        towards, _ = cg(hessian, negative, tol=_CG_TOLERANCE, maxiter=_CG_STEPS)
+        squared = jnp.maximum(-_dot(gradient, towards), 0.0)
+        along = margins(towards)
+        move = largest(_largest_move(along, weights))
+        second = total(sum(jnp.sum(w * z**2) for w, z in zip(weights, along, strict=True)))
+        parabola = likelihood.ceiling * second + 2.0 * ridge * _dot(towards, towards)
+        length = step_length(likelihood, move, squared / parabola)
+        theta = jax.tree.map(lambda x, d: x + length * d, state.theta, towards)
+        norm = jnp.sqrt(_dot(gradient, gradient))
+        return _Search(theta, jnp.sqrt(squared), state.steps + 1, norm)
 
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    init = (zeros, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), jnp.zeros(()))
-    (direction, terms), decrement, steps, grad_norm = jax.lax.while_loop(not_done, step, init)
-    return BradleyTerryEstimate(direction, terms, decrement <= _TOLERANCE, steps, grad_norm)
+    start = _Search(zeros, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), jnp.zeros(()))
+    end = jax.lax.while_loop(not_done, step, start)
+    return BradleyTerryEstimate(*end.theta, end.decrement <= _TOLERANCE, end.steps, end.grad_norm)
 
 
-def _dot(left: Any, right: Any) -> jax.Array:
-    return sum(
-        jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)), jnp.zeros(())
+class _Search(NamedTuple):
+    theta: _Theta
+    decrement: Array
+    steps: Array
+    grad_norm: Array
+
+
+def _dot(left: _Theta, right: _Theta) -> Array:
+    return jnp.sum(left.direction * right.direction) + jnp.sum(
+        left.item_effects * right.item_effects
     )
 
 
-def _largest_move(margins: list[jax.Array], buckets: tuple[UserBucket, ...]) -> jax.Array:
+def _largest_move(margins: list[Array], weights: list[Array]) -> Array:
     moves = [
-        jnp.max(jnp.abs(m) * (b.pair_weight > 0), initial=1e-6)
-        for m, b in zip(margins, buckets, strict=True)
+        jnp.max(jnp.abs(margin) * (weight > 0), initial=1e-6)
+        for margin, weight in zip(margins, weights, strict=True)
     ]
     return jnp.max(jnp.stack(moves))
+
+
+@dataclasses.dataclass(frozen=True)
+class BradleyTerryConfig(SharedDirection):
+    """One direction for everybody: the baseline that personalising has to beat.
+
+    Attributes:
+        ridge: ridge on the direction, in units of pairs; None: chosen on validation.
+        likelihood: how probable a choice is, given its margin.
+    """
+
+    ridge: float | None = None
+    likelihood: Likelihood = LOGISTIC
+
+    def __post_init__(self) -> None:
+        if self.ridge is not None and not self.ridge > 0:
+            raise ValueError(f"ridge is {self.ridge}: a positive number is expected")
+
+    def stages(self, prefs: Preferences) -> list[Stage]:
+        """The ridge."""
+        ridges = RIDGES if self.ridge is None else (self.ridge,)
+        return [Stage("ridge", self, tuple({"ridge": ridge} for ridge in ridges))]
+
+    def input_scale(self, prefs: Preferences) -> float:
+        """The RMS norm of the rows, so that ridges mean the same for every encoder."""
+        return rms_row_norm(prefs.embeddings)
+
+    def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[Float[Array, ""]]:
+        """The ridge."""
+        return [jnp.float32(choice["ridge"]) for choice in choices]
+
+    def init(
+        self, data: FitData, hyper: Float[Array, ""], *, key: jax.Array
+    ) -> Float[Array, " dim"]:
+        """The optimum."""
+        none = jnp.zeros(())
+        return bradley_terry(data, hyper, none, likelihood=self.likelihood).direction

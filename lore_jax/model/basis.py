@@ -5,10 +5,16 @@ call.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+Params: TypeAlias = dict[
+    str, Any
+]  # of a Flax module: nested dictionaries of arrays; `V` is the last layer
 
 
 class LinearBasis(nn.Module):
@@ -80,3 +86,23 @@ class MLPBasis(nn.Module):
         init = nn.initializers.normal(self.init_scale / self.hidden[-1] ** 0.5)
         directions = self.param("V", init, (self.hidden[-1], self.rank), jnp.float32)
         return layer @ directions
+
+
+def make_basis(rank: int, hidden: tuple[int, ...] = ()) -> nn.Module:
+    """A basis of `rank` columns: linear, or with hidden layers of these widths."""
+    return MLPBasis(rank, hidden) if hidden else LinearBasis(rank)
+
+
+def input_width(params: Params) -> int:
+    """The dim of the embeddings that a basis with these parameters takes."""
+    return (params["Dense_0"]["kernel"] if "Dense_0" in params else params["V"]).shape[-2]
+
+
+def rescaled(params: Params, by: float) -> Params:
+    """The parameters whose rewards are `by` times as large."""
+    return {**params, "V": by * params["V"]}
+
+
+def take_columns(params: Params, columns: np.ndarray) -> Params:
+    """The parameters of the basis that has these columns alone."""
+    return {**params, "V": params["V"][:, columns]}

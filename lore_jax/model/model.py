@@ -12,9 +12,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from lore_jax.model.basis import LinearBasis
-from lore_jax.model.prior import ItemEffects, Population
+from lore_jax.model.basis import LinearBasis, Params, input_width
+from lore_jax.model.prior import GaussianPrior, ItemEffects, Prior
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 _ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copied whole
 
@@ -27,24 +29,32 @@ class Model:
         basis: the Flax module R (static).
         params: its parameters, a plain dict.
         input_scale: RMS row norm of the embeddings it was fitted on; the basis divides by it.
-        population: the weights of a user about whom nothing is known.
-        family: "gaussian" or "simplex" (static).
-        temperature: margins are divided by it: 1 for gaussian weights, 100 in the paper (static).
-        terms: the item effects, or None.
+        prior: the weights of a user about whom nothing is known.
+        temperature: margins are divided by it: 1, or 100 in the paper (static).
+        item_effects: what responses have of their own, or None.
+        likelihood: how probable a choice is, given its margin.
     """
 
     basis: nn.Module = flax.struct.field(pytree_node=False)
-    params: Any
-    input_scale: jax.Array
-    population: Population
-    family: str = flax.struct.field(pytree_node=False)
+    params: Params
+    input_scale: Float[Array, ""]
+    prior: Prior
     temperature: float = flax.struct.field(pytree_node=False, default=1.0)
-    terms: ItemEffects | None = None
+    item_effects: ItemEffects | None = None
+    likelihood: Likelihood = LOGISTIC
 
     @property
     def rank(self) -> int:
         """The number of columns of the basis."""
-        return self.population.mean.shape[0]
+        return self.prior.mean.shape[0]
+
+    def __repr__(self) -> str:
+        """One line of sizes."""
+        prior = type(self.prior).__name__
+        effects = self.item_effects
+        more = "" if effects is None else f", {len(effects.keys):,} item effects"
+        dim = input_width(self.params)
+        return f"Model({type(self.basis).__name__}, dim {dim}, rank {self.rank}, {prior}{more})"
 
 
 class Rewards(NamedTuple):
@@ -54,18 +64,18 @@ class Rewards(NamedTuple):
         table: `[responses, rank]`, float32, divided by the temperature: `weights . difference` is a
             margin in logits.
         variance: prior variance of what is not known of each response's rewards, `[responses,
-            rank]`: 0 for responses of the fit and for models without terms.
+            rank]`: 0 for responses of the fit and for models without item effects.
     """
 
-    table: jax.Array
-    variance: jax.Array
+    table: Float[Array, "responses rank"]
+    variance: Float[Array, "responses rank"]
 
 
 def rewards(model: Model, embeddings: Any) -> Rewards:
     """The basis applied to a table, once, with the item effects where the fit has seen
     them.
 
-    `R(e) / temperature + term of the response`. A response is recognised by its embedding, wherever
+    `R(e) / temperature + effect of the response`. A response is recognised by its embedding, wherever
     it stands.
 
     Args:
@@ -82,16 +92,16 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
         >>> rewards(model, prefs.embeddings).table.shape
         (1000, 8)
     """
-    width = input_width(model)
+    width = input_width(model.params)
     if embeddings.shape[-1] != width:
         raise ValueError(
             f"embeddings have dim {embeddings.shape[-1]}, the model was fitted on dim {width}"
         )
     table = apply_basis(model, embeddings)
-    if model.terms is None:
+    if model.item_effects is None:
         return Rewards(table, jnp.zeros_like(table))
-    row = _find(np.asarray(model.terms.keys), response_keys(embeddings))
-    return _add_terms(table, model.terms, row)
+    row = _find(np.asarray(model.item_effects.keys), response_keys(embeddings))
+    return _add_item_effects(table, model.item_effects, row)
 
 
 @jax.jit
@@ -104,11 +114,11 @@ def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _add_terms(table: jax.Array, terms: ItemEffects, row: jax.Array) -> Rewards:
+def _add_item_effects(table: jax.Array, effects: ItemEffects, row: jax.Array) -> Rewards:
     known = (row >= 0)[:, None]
     return Rewards(
-        table + jnp.where(known, terms.values[row], 0.0),
-        jnp.where(known, 0.0, terms.variance[None]),
+        table + jnp.where(known, effects.values[row], 0.0),
+        jnp.where(known, 0.0, effects.variance[None]),
     )
 
 
@@ -138,14 +148,6 @@ def _find(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(known_keys[place] == wanted_keys, place, -1).astype(np.int32)
 
 
-def input_width(model: Model) -> int:
-    """The dim of the embeddings the model was fitted on."""
-    params = model.params
-    return (
-        params["V"] if isinstance(model.basis, LinearBasis) else params["Dense_0"]["kernel"]
-    ).shape[-2]
-
-
 def rms_row_norm(embeddings: Any) -> float:
     """Root mean square norm of the rows of a table `[responses, dim]`; 1 for a table of zeros."""
     starts = range(0, embeddings.shape[0], _ROWS_AT_A_TIME)
@@ -169,7 +171,13 @@ def reference_head(head: np.ndarray) -> Model:
     return bradley_terry_model(LinearBasis(1), {"V": jnp.asarray(head, jnp.float32)[:, None]}, 1.0)
 
 
-def bradley_terry_model(basis: nn.Module, params: Any, input_scale: float) -> Model:
+def bradley_terry_model(
+    basis: nn.Module,
+    params: Params,
+    input_scale: float | Float[Array, ""],
+    likelihood: Likelihood = LOGISTIC,
+) -> Model:
     """A model whose one direction serves everybody: weight 1, no spread."""
-    population = Population(jnp.ones(1), jnp.zeros((1, 0)))
-    return Model(basis, params, jnp.asarray(input_scale, jnp.float32), population, "gaussian")
+    prior = GaussianPrior(jnp.ones(1), jnp.zeros((1, 0)))
+    scale = jnp.asarray(input_scale, jnp.float32)
+    return Model(basis, params, scale, prior, likelihood=likelihood)

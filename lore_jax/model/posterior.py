@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import flax.struct
 import jax
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
-from lore_jax.model.model import Model
+if TYPE_CHECKING:
+    from lore_jax.model.model import Model
 
 POSTERIOR_ARRAYS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 
@@ -20,10 +22,9 @@ class Posterior:
     """What is known of each user's weights after some shots: `w ~ N(weights, covariance)`.
 
     Attributes:
-        weights: the mode, `[users, rank]`, or the mean over components, where the population falls into
-            components; the population's mean for a user without shots.
-        covariance: Laplace covariance, `[users, rank, rank]`; zeros in the simplex family, which
-            has no prior.
+        weights: the mode, `[users, rank]`, or the mean under a mixture prior; the prior's mean for a
+            user without shots.
+        covariance: Laplace covariance, `[users, rank, rank]`; zeros under a simplex prior.
         shots: number of comparisons used, int32 `[users]`.
         converged: whether the solve reached its optimum, `[users]`.
         steps: Newton steps taken, int32 `[users]`.
@@ -31,20 +32,28 @@ class Posterior:
         user_ids: the users' names `[users]`, or None (static).
     """
 
-    weights: Any
-    covariance: Any
-    shots: Any
-    converged: Any
-    steps: Any
-    grad_norm: Any
-    user_ids: Any = flax.struct.field(pytree_node=False, default=None)
+    weights: Float[Array | np.ndarray, "users rank"]
+    covariance: Float[Array | np.ndarray, "users rank rank"] | None
+    shots: Int32[Array | np.ndarray, " users"]
+    converged: Bool[Array | np.ndarray, " users"]
+    steps: Int32[Array | np.ndarray, " users"]
+    grad_norm: Float[Array | np.ndarray, " users"]
+    user_ids: Shaped[np.ndarray, " users"] | None = flax.struct.field(
+        pytree_node=False, default=None
+    )
 
     @property
     def num_users(self) -> int:
         """The number of users."""
         return self.weights.shape[0]
 
-    def take(self, users: np.ndarray) -> Posterior:
+    def __repr__(self) -> str:
+        """One line of sizes."""
+        if self.weights.ndim != 2:
+            return f"Posterior(weights {list(self.weights.shape)})"
+        return f"Posterior({self.num_users:,} users, rank {self.weights.shape[1]})"
+
+    def take(self, users: Int[np.ndarray, " n"]) -> Posterior:
         """The posterior of some users `[n]`, in the order given."""
         taken = jax.tree.map(lambda leaf: leaf[users], self)
         return dataclasses.replace(
@@ -53,9 +62,7 @@ class Posterior:
 
 
 def join(parts: Sequence[Posterior]) -> Posterior:
-    """The posteriors of some users, and of those after them, as one; names only if all parts have
-    some.
-    """
+    """The posteriors of some users, and of those after them, as one; named if all parts are."""
     arrays = {
         name: np.concatenate([np.asarray(getattr(part, name)) for part in parts])
         for name in POSTERIOR_ARRAYS
@@ -83,7 +90,7 @@ def population_posterior(
         >>> population_posterior(model, 3).weights.shape
         (3, 8)
     """
-    mean, covariance = np.asarray(model.population.mean), np.asarray(model.population.covariance)
+    mean, covariance = np.asarray(model.prior.mean), np.asarray(model.prior.covariance)
     return Posterior(
         weights=np.tile(mean, (num_users, 1)),
         covariance=np.tile(covariance, (num_users, 1, 1)),

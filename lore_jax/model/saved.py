@@ -1,7 +1,8 @@
 """A fitted model and its users on disk: `save` and `load`.
 
-The arrays are one step of a checkpoint; the basis is stored as a name and its fields, and made anew
-when it is loaded, so that nothing is ever pickled and a saved model does not run code.
+The arrays are one step of a checkpoint. Basis, prior, item effects and likelihood are stored as names
+and fields, and made anew when they are loaded, so that nothing is ever pickled and a saved model does
+not run code.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,13 +20,32 @@ from flax.traverse_util import unflatten_dict
 from lore_jax.model.basis import LinearBasis, MLPBasis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior
-from lore_jax.model.prior import ItemEffects, Population
+from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, SimplexPrior
+from lore_jax.solvers.likelihood import Logistic
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.storage.checkpoint.store import CheckpointStore, Restored
 
-_BASES: dict[str, type[nn.Module]] = {basis.__name__: basis for basis in (LinearBasis, MLPBasis)}
-_MIXTURE = ("log_share", "centre", "spread")
-_TERMS = ("keys", "values", "variance")
+FORMAT_VERSION = 2
+_PARTS = ("basis", "prior", "item_effects", "likelihood")
+_CLASSES: dict[str, type] = {}
+Class = TypeVar("Class", bound=type)
+
+
+def storable(cls: Class) -> Class:
+    """Makes a dataclass loadable: a basis, prior or likelihood of one's own, for use as a decorator.
+
+    It is stored by its name; whoever loads it must have registered the same class.
+    """
+    _CLASSES[cls.__name__] = cls
+    return cls
+
+
+for _class in (
+    *(LinearBasis, MLPBasis),
+    *(GaussianPrior, MixturePrior, SimplexPrior, Mixture, ItemEffects),
+    Logistic,
+):
+    storable(_class)
 
 
 def save(
@@ -34,7 +53,7 @@ def save(
     model: Model,
     users: Posterior | None = None,
     *,
-    encoder: Mapping[str, Any] | None = None,
+    encoder: Mapping[str, object] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Saves a model, and the posterior of its users with their names.
@@ -49,32 +68,24 @@ def save(
             disk.
 
     Raises:
-        ValueError: the basis is none of the library's.
+        ValueError: the basis, prior or likelihood is neither the library's nor `storable`.
         FileExistsError: the folder holds something already.
         BlockingIOError: another process is writing there.
         OSError: the disk refused; nothing is lost.
 
     Example:
-        >>> save("model", model, users)
-        >>> model, users = load("model")
+        >>> save("model", model, users)  # doctest: +SKIP
+        >>> model, users = load("model")  # doctest: +SKIP
     """
-    state: dict[str, Any] = {
-        "params": model.params,
-        "input_scale": model.input_scale,
-        "population": {"mean": model.population.mean, "factor": model.population.factor},
-    }
+    parts = {name: getattr(model, name) for name in _PARTS if getattr(model, name) is not None}
+    state = {name: arrays for name, part in parts.items() if (arrays := _arrays(part))}
+    state |= {"params": model.params, "input_scale": model.input_scale}
     extra = {
-        "basis": _describe_basis(model.basis),
-        "family": model.family,
+        "format_version": FORMAT_VERSION,
+        "parts": {name: _describe(name, part) for name, part in parts.items()},
         "temperature": model.temperature,
         "encoder": None if encoder is None else dict(encoder),
     }
-    if model.population.mixture is not None:
-        state["num_components"] = {
-            name: getattr(model.population.mixture, name) for name in _MIXTURE
-        }
-    if model.terms is not None:
-        state["terms"] = {name: getattr(model.terms, name) for name in _TERMS}
     if users is not None:
         state["users"] = {name: getattr(users, name) for name in POSTERIOR_ARRAYS}
         extra["user_ids"] = (
@@ -82,16 +93,17 @@ def save(
         )
     with CheckpointStore(path, keep=1) as store:
         steps = store.steps()
-        strangers = sorted(
+        unexpected = sorted(
             entry.name for entry in store.path.iterdir() if entry.name not in map(str, steps)
         )
-        if strangers:
+        if unexpected:
             raise FileExistsError(
-                f"{store.path} holds {strangers[0]!r}, which is no part of a saved model"
+                f"{store.path} holds {unexpected[0]!r}, which is no part of a saved model"
             )
         if steps and not overwrite:
             raise FileExistsError(
-                f"{store.path} holds a model already: overwrite it explicitly or choose another folder"
+                f"{store.path} holds a model already: overwrite it explicitly or choose another "
+                "folder"
             )
         store.save(max(steps, default=-1) + 1, jax.tree.map(_array, state), extra)
 
@@ -108,35 +120,28 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
 
     Raises:
         FileNotFoundError: there is no saved model.
-        ValueError: it is damaged, of a newer format, or something else was saved there.
+        ValueError: it is corrupt, of another format, or something else was saved there.
 
     Example:
-        >>> model, users = load("model")
-        >>> posterior = adapt(model, few_shot_prefs)
+        >>> model, users = load("model")  # doctest: +SKIP
+        >>> posterior = adapt(model, few_shot_prefs)  # doctest: +SKIP
     """
     _, arrays, extra = _restore(path)
-    basis = _make_basis(extra["basis"])
     tree = unflatten_dict(arrays, sep="/")
-    population, components, terms = jax.tree.map(
-        jnp.asarray, (tree["population"], tree.get("num_components"), tree.get("terms"))
-    )
+    described = extra["parts"]
+    parts = {name: _rebuild(of, tree.get(name, {})) for name, of in described.items()}
+    params = jax.tree.map(jnp.asarray, tree["params"])
     model = Model(
-        basis=basis,
-        params=jax.tree.map(jnp.asarray, tree["params"]),
+        params=params,
         input_scale=jnp.asarray(tree["input_scale"]),
-        population=Population(
-            **population, num_components=None if components is None else Mixture(**components)
-        ),
-        family=extra["family"],
         temperature=extra["temperature"],
-        terms=None if terms is None else ItemEffects(**terms),
+        **parts,
     )
     if "users" not in tree:
         return model, None
     user_ids = extra["user_ids"]
-    return model, Posterior(
-        **tree["users"], user_ids=None if user_ids is None else np.array(user_ids, dtype=str)
-    )
+    names = None if user_ids is None else np.array(user_ids, dtype=str)
+    return model, Posterior(**tree["users"], user_ids=names)
 
 
 def saved_encoder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -152,33 +157,69 @@ def saved_encoder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 def _restore(path: str | os.PathLike[str]) -> Restored:
     with CheckpointStore(path, read_only=True) as store:
         restored = store.restore()
-    if "basis" not in restored.extra:
+    extra = restored.extra
+    if "parts" not in extra and "basis" not in extra:
+        raise ValueError(f"{store.path} holds {', '.join(extra) or 'arrays'}, but no model")
+    if (version := extra.get("format_version", 1)) != FORMAT_VERSION:
+        advice = "update lore_jax" if version > FORMAT_VERSION else "fit and save it again"
         raise ValueError(
-            f"{store.path} holds {', '.join(restored.extra) or 'arrays'}, but no model"
+            f"{store.path} holds a model of format version {version}, this lore_jax reads "
+            f"{FORMAT_VERSION}: {advice}"
         )
     return restored
 
 
-def _array(leaf: Any) -> Any:
+def _array(leaf: jax.Array) -> jax.Array | np.ndarray:
     return (
         leaf if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable else np.asarray(leaf)
     )
 
 
-def _describe_basis(basis: nn.Module) -> dict[str, Any]:
-    name = type(basis).__name__
-    if _BASES.get(name) is not type(basis):
-        raise ValueError(f"the basis is a {name}: only {' or '.join(_BASES)} can be saved")
-    fields = {field.name for field in dataclasses.fields(basis)} - {"parent", "name"}
-    return {"name": name, **{field: getattr(basis, field) for field in sorted(fields)}}
+def _fields(part: object) -> dict[str, object]:
+    """A dataclass's fields; Flax modules have two more of their own."""
+    names = {field.name for field in dataclasses.fields(part)} - {"parent", "name"}  # pyright: ignore[reportArgumentType]
+    return {name: getattr(part, name) for name in sorted(names)}
 
 
-def _make_basis(described: Mapping[str, Any]) -> nn.Module:
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in described.items()
-    }
-    name = fields.pop("name")
-    if name not in _BASES:
-        raise ValueError(f"the basis saved is a {name}: {' or '.join(_BASES)} is expected")
-    return _BASES[name](**fields)
+def _arrays(part: object) -> dict[str, object]:
+    """The arrays in a part, parts within it included."""
+    found: dict[str, object] = {}
+    for name, value in _fields(part).items():
+        if dataclasses.is_dataclass(value):
+            found[name] = _arrays(value)
+        elif isinstance(value, jax.Array | np.ndarray):
+            found[name] = value
+    return found
+
+
+def _describe(what: str, part: object) -> dict[str, object]:
+    """Name and fields of a part, without its arrays."""
+    name = type(part).__name__
+    if _CLASSES.get(name) is not type(part):
+        known = " or ".join(sorted(_CLASSES))
+        raise ValueError(f"{what} is a {name}: only {known} can be saved; see storable")
+    described: dict[str, object] = {"name": name}
+    for field, value in _fields(part).items():
+        if dataclasses.is_dataclass(value):
+            described[field] = _describe(field, value)
+        elif not isinstance(value, jax.Array | np.ndarray):
+            described[field] = value
+    return described
+
+
+def _rebuild(described: dict[str, object], arrays: Mapping[str, object]) -> object:
+    """The part that `_describe` and `_arrays` came from."""
+    fields = dict(described)
+    name = str(fields.pop("name"))
+    if name not in _CLASSES:
+        known = " or ".join(sorted(_CLASSES))
+        raise ValueError(f"a {name} was saved: {known} is expected; see storable")
+    for field, value in fields.items():
+        if isinstance(value, dict):
+            fields[field] = _rebuild(value, arrays.get(field, {}))  # pyright: ignore[reportArgumentType]
+        elif isinstance(value, list):
+            fields[field] = tuple(value)
+    for field, value in arrays.items():
+        if field not in fields:
+            fields[field] = jnp.asarray(value)
+    return _CLASSES[name](**fields)

@@ -11,52 +11,65 @@ no step moves anything between shards that grows with users or pairs.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TypeAlias
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, Int32, Shaped
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user
 
+ArrayOrNumPy: TypeAlias = Array | np.ndarray
 _PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
 
 
 @flax.struct.dataclass
 class UserBucket:
-    """Users of like length on the device; axes `[shards, shots, users]`, or `[shots, users]` inside
-    one shard.
+    """Users of like length on the device; axes `[shards, shots, users]`, or without shards in one.
 
     Attributes:
-        chosen: rows of the preferred responses, int32.
-        rejected: rows of the other responses, int32.
-        pair_weight: how much each pair counts, float32; 0 for padding.
+        chosen: rows of the preferred responses.
+        rejected: rows of the other responses.
+        pair_weight: how much each pair counts; 0 for padding.
     """
 
-    chosen: Any
-    rejected: Any
-    pair_weight: Any
+    chosen: Int[ArrayOrNumPy, "*shards shots users"]
+    rejected: Int[ArrayOrNumPy, "*shards shots users"]
+    pair_weight: Float[ArrayOrNumPy, "*shards shots users"]
+
+
+@flax.struct.dataclass
+class PerUser:
+    """Values that belong to users, wherever they stand in a state: they live with their users.
+
+    Attributes:
+        buckets: for each bucket `[shards, ..., users]`, or `[..., users]` inside one shard.
+    """
+
+    buckets: tuple[Shaped[ArrayOrNumPy, "... users"], ...]
 
 
 @flax.struct.dataclass
 class FitData:
-    """What a joint fit reads in every step; inside one shard the buckets have lost their first
-    axis.
+    """What a joint fit reads in a step; inside one shard the buckets have lost their first axis.
 
     Attributes:
-        embeddings: the table, `[responses, dim]`, the same for every shard.
+        embeddings: the table, the same for every shard.
         input_scale: what the basis divides embeddings by.
         buckets: the pairs.
-        totals: None, or, if these are one of several minibatches (`minibatches.py`), for each bucket the
-            weight of all pairs of each user, in all minibatches, divided by the number of minibatches,
-            `[shards, users]`.
+        users: who the users of each bucket are; -1 for padding.
+        totals: None, or, if this is one of several mini-batches (`minibatches.py`), the weight of
+            all pairs of each user, in all mini-batches, divided by their number.
     """
 
-    embeddings: jax.Array
-    input_scale: jax.Array
+    embeddings: Float[ArrayOrNumPy, "responses dim"]
+    input_scale: Float[ArrayOrNumPy, ""]
     buckets: tuple[UserBucket, ...]
-    totals: Any = None
+    users: PerUser
+    totals: PerUser | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,38 +88,29 @@ class Layout:
     first: np.ndarray
     count: np.ndarray
 
-    def pairs(self, bucket: int) -> np.ndarray:
-        """Where a bucket's pairs stand in the preferences, int32 `[shards, shots, users]`; -1 for
-        padding.
-        """
+    def pairs(self, bucket: int) -> Int32[np.ndarray, "shards shots users"]:
+        """Where a bucket's pairs stand in the preferences; -1 for padding."""
         ids = self.ids[bucket]
         count, first = np.where(ids >= 0, self.count[ids], 0), self.first[ids]
         ahead = np.arange(count.max(), dtype=np.int32)[:, None]
         return np.where(ahead < count[:, None], first[:, None] + ahead, np.int32(-1))
 
-    def spread(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Per-user values `[num_users, ...]` to the buckets, `[shards, ..., users]`; zeros for
-        padding.
-        """
-        padded = np.concatenate(
-            [values, np.zeros((1, *values.shape[1:]), values.dtype)]
-        )  # row -1 serves the padding
-        return tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids)
+    def spread(self, values: Shaped[np.ndarray, "num_users ..."]) -> PerUser:
+        """Values of users in their order to the buckets, `[shards, ..., users]`; padding gets 0."""
+        # Row -1 serves the padding.
+        padded = np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])
+        return PerUser(tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids))
 
-    def spread_pairs(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Per-pair values `[..., pairs]` to the buckets, `[shards, ..., shots, users]`; zeros for
-        padding.
-        """
+    def spread_pairs(self, values: Shaped[np.ndarray, "... pairs"]) -> tuple[np.ndarray, ...]:
+        """Values of pairs to the buckets, `[shards, ..., shots, users]`; padding gets 0."""
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), values.dtype)], axis=-1)
         return tuple(np.moveaxis(padded[..., self.pairs(b)], -3, 0) for b in range(len(self.ids)))
 
-    def collect(self, buckets: tuple[Any, ...], fill: np.ndarray) -> np.ndarray:
-        """The inverse of `spread`: `[shards, ..., users]` to `[num_users, ...]`; `fill` for users
-        without pairs.
-        """
+    def collect(self, values: PerUser, fill: ArrayLike) -> Shaped[np.ndarray, "num_users ..."]:
+        """The inverse of `spread`; `fill` for users without pairs."""
         out = np.tile(np.asarray(fill), (self.num_users, *[1] * np.ndim(fill)))
-        for ids, values in zip(self.ids, buckets, strict=True):
-            out[ids[ids >= 0]] = np.moveaxis(np.asarray(values), -1, 1)[ids >= 0]
+        for ids, bucket in zip(self.ids, values.buckets, strict=True):
+            out[ids[ids >= 0]] = np.moveaxis(np.asarray(bucket), -1, 1)[ids >= 0]
         return out
 
 

@@ -24,13 +24,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.parallel.buckets import FitData, Layout, lay_out
+from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
 
 Mapping = Literal["jit", "pmap"]
 Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
 
 _AXIS = "data"
-_DATA_AXES = FitData(embeddings=None, input_scale=None, buckets=0, totals=0)  # pyright: ignore[reportArgumentType]
+# `vmap` and `pmap` take a tree of axes in the shape of the data.
+_DATA_AXES = FitData(None, None, 0, 0, 0)  # pyright: ignore[reportArgumentType]
 
 
 def total(values: Any) -> Any:
@@ -106,6 +107,7 @@ def place(
         embeddings=replicate(prefs.embeddings, devices),
         input_scale=replicate(np.float32(input_scale), devices),
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
+        users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
     )
     return data, layout
 

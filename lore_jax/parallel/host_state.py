@@ -1,48 +1,45 @@
-"""The state of a joint fit without the devices: what a checkpoint keeps, so that a run resumes on
-any number of them.
+"""The state of a joint fit without the devices: what a checkpoint keeps, so that a run resumes on any.
 
-On devices every leaf has a leading shard axis. What all shards share (the basis, its optimiser)
-stands there once a shard; what belongs to users lies in the buckets of a layout that depends on the
-number of shards. Here the former is kept once and the latter by user.
+On devices every leaf has a leading shard axis. What all shards share (the basis, its optimiser) stands
+there once a shard; what belongs to users (`PerUser`) lies in the buckets of a layout that depends on
+the number of shards. Here the former is kept once and the latter in the order of users.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
 
-from lore_jax.parallel.buckets import Layout
+from lore_jax.parallel.buckets import Layout, PerUser
 from lore_jax.parallel.devices import first_shard, on_host, put
 
+State = TypeVar("State")
 
-def without_devices(state: Any, layout: Layout) -> Any:
-    """The state on the host: shared leaves once, users' leaves `[num_users, ...]` in the order of
-    users.
+
+def without_devices(state: State, layout: Layout) -> State:
+    """The state on the host: shared leaves once, users' leaves `[num_users, ...]` in their order.
 
     Args:
         state: a state of a joint fit, every leaf with its leading shard axis.
         layout: the layout of that fit.
 
     Returns:
-        A pytree with an array in the place of every tuple of buckets.
-
-    Example:
-        >>> without_devices(state, layout).deviations.shape
-        (1000, 7)
+        A pytree with an array in the place of every `PerUser`.
     """
 
-    def host(node: Any) -> np.ndarray:
-        if not _is_buckets(node, layout):
+    def host(node: PerUser | jax.Array) -> np.ndarray:
+        if not isinstance(node, PerUser):
             return first_shard(node)
-        zero = np.zeros(node[0].shape[1:-1], node[0].dtype)
-        return layout.collect(tuple(on_host(leaf) for leaf in node), zero)
+        values = PerUser(tuple(on_host(bucket) for bucket in node.buckets))
+        first = values.buckets[0]
+        return layout.collect(values, np.zeros(first.shape[1:-1], first.dtype))
 
-    return jax.tree.map(host, state, is_leaf=lambda node: _is_buckets(node, layout))
+    return jax.tree.map(host, state, is_leaf=_is_per_user)
 
 
-def onto_devices(kept: Any, like: Any, layout: Layout) -> Any:
+def onto_devices(kept: State, like: State, layout: Layout) -> State:
     """The inverse of `without_devices`, for a fit on other devices too.
 
     Args:
@@ -54,25 +51,14 @@ def onto_devices(kept: Any, like: Any, layout: Layout) -> Any:
         The state.
     """
 
-    def place(node: Any, value: np.ndarray) -> Any:
-        if _is_buckets(node, layout):
-            return tuple(
-                put(new, old.sharding) for old, new in zip(node, layout.spread(value), strict=True)
-            )
-        return put(np.broadcast_to(value, node.shape), node.sharding)
+    def place(node: PerUser | jax.Array, value: np.ndarray) -> PerUser | jax.Array:
+        if not isinstance(node, PerUser):
+            return put(np.broadcast_to(value, node.shape), node.sharding)
+        new = layout.spread(value)
+        return jax.tree.map(lambda old, values: put(values, old.sharding), node, new)
 
-    return jax.tree.map(place, like, kept, is_leaf=lambda node: _is_buckets(node, layout))
+    return jax.tree.map(place, like, kept, is_leaf=_is_per_user)
 
 
-def _is_buckets(node: Any, layout: Layout) -> bool:
-    """Whether a node holds the users' values: a tuple with an array `[shards, ..., users]` for each
-    bucket.
-    """
-    if type(node) is not tuple or len(node) != len(layout.ids):
-        return False
-    return all(
-        isinstance(leaf, jax.Array)
-        and leaf.ndim >= 2
-        and (leaf.shape[0], leaf.shape[-1]) == ids.shape
-        for leaf, ids in zip(node, layout.ids, strict=True)
-    )
+def _is_per_user(node: object) -> bool:
+    return isinstance(node, PerUser)

@@ -26,7 +26,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.parallel.buckets import FitData, Layout, UserBucket, deal
+from lore_jax.parallel.buckets import FitData, Layout, PerUser, UserBucket, deal
 from lore_jax.parallel.devices import Devices, any_process, on_one_cpu, replicate, split
 
 _PAIRS_AT_A_TIME = 200_000
@@ -241,7 +241,8 @@ class PlacedMinibatches:
         self._count = int(minibatch.max()) + 1
         of_user = prefs.weight_per_user() / self._count
         totals = self.layout.spread(of_user.astype(np.float32))
-        self._totals = tuple(split(leaf, devices) for leaf in totals)
+        self._totals = jax.tree.map(lambda leaf: split(leaf, devices), totals)
+        self._users = PerUser(tuple(split(ids, devices) for ids in self.layout.ids))
         self._input_scale = replicate(np.float32(input_scale), devices)
         resident = _has_room(devices, prefs.embeddings.nbytes) if resident is None else resident
         minibatches = lay_out_minibatches(prefs, self.layout, minibatch)
@@ -258,6 +259,7 @@ class PlacedMinibatches:
             embeddings=replicate(self._table[minibatch.rows], self._devices),
             input_scale=self._input_scale,
             buckets=jax.tree.map(lambda leaf: split(leaf, self._devices), minibatch.buckets),
+            users=self._users,
             totals=self._totals,
         )
 

@@ -3,7 +3,7 @@ certificate.
 
 With the basis frozen the paper's few-shot objective, in the weights themselves,
 
-    minimise  f(w) = sum_i c_i log(1 + exp(-f_i . w))      subject to  w >= 0,  sum_k w_k = 1,
+    minimise  f(w) = sum_i c_i loss(f_i . w)      subject to  w >= 0,  sum_k w_k = 1,
 
 is convex of size rank. Its optimum usually lies on a face (some weights exactly 0), where the
 softmax logits of the published fit run to minus infinity: no number of gradient steps gets there,
@@ -24,7 +24,7 @@ above and 1: `v = sum a / sum b`, `dw = a - v b`.
 
 Step length. What remains of the way to the walls (`w > 0`, `s > 0`) is taken whole if the barrier
 problem `f(w) - mu sum_k log w_k` still falls at its end, for then, being convex, it fell all the
-way; or if no margin moves by more than a logit. Otherwise the step is damped as in `newton.py`.
+way. Otherwise the step is damped as in `newton.py`.
 
 Certificate. For any feasible w, convexity gives `f(w) - f(w*) <= grad f(w) . w - min_k grad
 f(w)_k`, the duality gap (Frank-Wolfe gap), which needs no multipliers. It is what `converged`
@@ -44,6 +44,7 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.solvers.cholesky import cholesky, solve
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
 from lore_jax.solvers.pair_sums import combine, sums_over_pairs
 
 _TOLERANCE = 1e-6  # nats; more where float32 does not resolve the gap so finely
@@ -52,6 +53,7 @@ _FIRST_SLACK = (
     0.25  # of the largest gradient there can be: about its spread at the centre of the simplex
 )
 _CENTRING = 0.1  # each step aims at this share of the present w . s
+_TINY = 1e-30
 _LEAST_WEIGHT = 1e-12  # far below what a margin shows, far above where s / w overflows
 
 
@@ -75,16 +77,21 @@ class SimplexEstimate(NamedTuple):
 
 
 def simplex_estimate(
-    features: jax.Array, pair_weight: jax.Array, *, max_steps: int = 40
+    features: jax.Array,
+    pair_weight: jax.Array,
+    *,
+    likelihood: Likelihood = LOGISTIC,
+    max_steps: int = 40,
 ) -> SimplexEstimate:
-    """The weights on the simplex that minimise a user's mean Bradley-Terry loss.
+    """The weights on the simplex that minimise a user's mean loss.
 
-    `argmin_{w in simplex} sum_i c_i log(1 + exp(-f_i . w)) / sum_i c_i`
+    `argmin_{w in simplex} sum_i c_i loss(f_i . w) / sum_i c_i`
 
     Args:
         features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots,
             ...]`.
         pair_weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
+        likelihood: whose loss.
         max_steps: the most steps to take.
 
     Returns:
@@ -112,16 +119,16 @@ def simplex_estimate(
         weights, slack = search.weights, search.slack
         margin = combine(features, weights)
         apart = features - margin[None]
-        lost = jax.nn.sigmoid(-margin)
-        pull = share * lost
-        towards_chosen, hessian = sums_over_pairs(apart, pull, pull * (1.0 - lost))
+        pull = -share * likelihood.slope(margin)
+        curvature = share * likelihood.curvature(margin)
+        towards_chosen, hessian = sums_over_pairs(apart, pull, curvature)
         gradient = -towards_chosen
         mean_gradient = jnp.sum(weights * gradient, axis=0)
         gap = mean_gradient - jnp.min(gradient, axis=0)
         # A term `pull |apart|` of the gradient is off by some units in the last place, and so is
         # `pull`, because its margin is a sum of terms as large as `size`.
         rounding = jnp.sum(
-            pull * jnp.max(jnp.abs(apart), axis=0) * (1.0 + 0.25 * (1.0 - lost) * size), axis=0
+            (jnp.abs(pull) + 0.25 * curvature * size) * jnp.max(jnp.abs(apart), axis=0), axis=0
         )
         tolerance = _TOLERANCE * jnp.maximum(rounding, 1.0)
         grad_norm = jnp.sqrt(jnp.sum((weights * (gradient - mean_gradient[None])) ** 2, axis=0))
@@ -134,14 +141,16 @@ def simplex_estimate(
         slack_towards = mu / weights - slack - (slack / weights) * towards
         room = jnp.minimum(_room(weights, towards), _room(slack, slack_towards))
         along = combine(apart, towards)
-        rho = jnp.max(jnp.abs(along) * (share > 0), axis=0, initial=1e-6)
-        pull = share * jax.nn.sigmoid(-(margin + room[None] * along))
+        move = jnp.max(jnp.abs(along) * (share > 0), axis=0, initial=1e-6)
+        pull = -share * likelihood.slope(margin + room[None] * along)
         slope = -jnp.sum(pull * along, axis=0) - jnp.sum(
             mu * towards / (weights + room[None] * towards), axis=0
         )
-        length = jnp.where(
-            (slope <= 0) | (rho * room <= 1), room, jnp.minimum(jnp.log1p(rho) / rho, room)
-        )
+        walls = jnp.sum(slack / weights * towards**2, axis=0)
+        parabola = likelihood.ceiling * jnp.sum(share * along**2, axis=0) + walls
+        safe = (jnp.sum(curvature * along**2, axis=0) + walls) / jnp.maximum(parabola, _TINY)
+        damped = jnp.minimum(step_length(likelihood, move, safe), room)
+        length = jnp.where(slope <= 0, room, damped)
         moved = jnp.maximum(weights + length[None] * towards, _LEAST_WEIGHT)
 
         going = search.active & (gap > tolerance) & (search.steps < max_steps)

@@ -1,52 +1,128 @@
-"""The Bradley-Terry loss, the paper's per-user weighting of it, and the penalties on a basis."""
+"""Likelihoods: how probable a recorded choice is, given its margin. The only file that knows a loss.
+
+A likelihood is one object. Solvers, fits, metrics and predictions take it and know nothing else of
+the feedback. What an answer said beyond "chosen rather than rejected" (a level, say), and parameters
+that users share, are fields of the object: arrays shaped like the margins, or numbers.
+"""
 
 from __future__ import annotations
 
+from typing import Protocol
+
+import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
-def bradley_terry_loss(margin: jax.Array) -> jax.Array:
-    """Negative log-likelihood of the recorded choices.
+class Likelihood(Protocol):
+    """What is asked of a likelihood; a `flax.struct.dataclass`, so that it passes through jit.
 
-    `-log sigmoid(z) = log(1 + exp(-z))`, written as a softplus: `log(sigmoid(z))` underflows to
-    -inf below z = -88.
+    Margins z are in logits and positive where the model agrees with the user. The loss must be
+    convex in z.
+    """
 
-    Args:
-        margin: z in logits, any shape; positive means the model agrees with the user.
+    @property
+    def concordance(self) -> float | None:
+        """M with `|loss'''| <= M loss''` everywhere; None: there is none."""
+        ...
 
-    Returns:
-        The loss in nats, the shape of `margin`.
+    @property
+    def ceiling(self) -> float:
+        """The largest second derivative of the loss."""
+        ...
+
+    def loss(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """Negative log-likelihood of each recorded choice, in nats."""
+        ...
+
+    def slope(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """The loss's derivative with respect to the margin."""
+        ...
+
+    def curvature(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """The loss's second derivative, 0 or more."""
+        ...
+
+    def predictive(
+        self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]
+    ) -> Float[Array, "*any"]:
+        """Log probability of each recorded choice, the uncertainty of a Gaussian margin integrated."""
+        ...
+
+
+@flax.struct.dataclass
+class Logistic:
+    """Bradley-Terry: `P(chosen) = sigmoid(z)`.
 
     Example:
-        >>> float(bradley_terry_loss(jnp.zeros(())))  # log 2
+        >>> float(Logistic().loss(jnp.zeros(())))  # log 2
         0.6931...
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, equation 1.
     """
-    return jax.nn.softplus(-margin)
+
+    @property
+    def concordance(self) -> float:
+        """`|1 - 2 s| <= 1`."""
+        return 1.0
+
+    @property
+    def ceiling(self) -> float:
+        """`s (1 - s) <= 1/4`."""
+        return 0.25
+
+    def loss(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """`log(1 + exp(-z))`, as a softplus: `log(sigmoid(z))` underflows to -inf below z = -88."""
+        return jax.nn.softplus(-margin)
+
+    def slope(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """`-sigmoid(-z)`."""
+        return -jax.nn.sigmoid(-margin)
+
+    def curvature(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """`s (1 - s)`, `s = sigmoid(-z)`."""
+        lost = jax.nn.sigmoid(-margin)
+        return lost * (1.0 - lost)
+
+    def predictive(
+        self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]
+    ) -> Float[Array, "*any"]:
+        """`log E[sigmoid(z)] ~ log sigmoid(mean / sqrt(1 + pi variance / 8))`.
+
+        Reference:
+            MacKay 1992, "The evidence framework applied to classification networks" (the probit
+            approximation).
+        """
+        return -jax.nn.softplus(-mean / jnp.sqrt(1.0 + jnp.pi / 8.0 * variance))
 
 
-def per_user_mean_weights(user: jax.Array, pair_weight: jax.Array, num_users: int) -> jax.Array:
-    """Pair weights that turn a sum over pairs into a sum over users of each user's mean.
+LOGISTIC = Logistic()
 
-    `c_i = weight_i / sum of the weights of the same user`; 0 where a user has no weight at all.
+
+def step_length(
+    likelihood: Likelihood, move: Float[Array, "*any"], safe: Float[Array, "*any"]
+) -> Float[Array, "*any"]:
+    """How much of a Newton step surely decreases a convex objective with this likelihood.
+
+    Where `|phi'''| <= rho phi''` along the step, `rho = M move`, the share `log(1 + rho) / rho`
+    decreases phi from anywhere, and at `rho <= 1` the same bound leaves the full step a decrease of a
+    quarter of the squared decrement. Of other likelihoods the second derivative is bounded alone: then
+    it is the minimiser of the parabola that has this bound for its curvature everywhere.
 
     Args:
-        user: who compared, int `[pairs]`, in `0 .. num_users - 1`.
-        pair_weight: how much a pair counts, `[pairs]`; 0 for padding.
-        num_users: the number of users (static).
+        likelihood: with its bounds.
+        move: the largest change of a margin that the full step makes, in logits.
+        safe: the squared decrement over the curvature of that parabola along the step.
 
     Returns:
-        `c [pairs]`, which sums to 1 over the pairs of every user who has any.
-
-    Example:
-        >>> per_user_mean_weights(jnp.array([0, 0, 1]), jnp.ones(3), 2)
-        Array([0.5, 0.5, 1. ], dtype=float32)
+        A share of the step, above 0 and at most 1.
 
     Reference:
-        Bose et al. 2025, arXiv 2504.14439, equation 4 (1/m_i in front of each user's sum).
+        Bach 2010, arXiv 0910.4627; Sun and Tran-Dinh 2019, arXiv 1703.04599, section 4.1.
     """
-    total = jax.ops.segment_sum(pair_weight, user, num_users, indices_are_sorted=True)
-    return pair_weight / jnp.where(total > 0, total, 1.0)[user]
+    if likelihood.concordance is None:
+        return jnp.minimum(safe, 1.0)
+    rho = likelihood.concordance * move
+    return jnp.where(rho <= 1.0, 1.0, jnp.log1p(rho) / rho)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.solvers.cholesky import cholesky, inverse, solve
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.newton import MapEstimate, map_estimate, newton_step
 from lore_jax.solvers.pair_sums import combine
 
@@ -80,7 +81,9 @@ def mixture_estimate(
     offset: jax.Array,
     pair_weight: jax.Array,
     mixture: Mixture,
+    start: jax.Array | None = None,
     *,
+    likelihood: Likelihood = LOGISTIC,
     max_steps: int = 50,
 ) -> MapEstimate:
     """Mean and covariance of a user's deviation given comparisons, under a mixture.
@@ -90,6 +93,8 @@ def mixture_estimate(
         offset: the population's margins in logits, `[shots, ...]`.
         pair_weight: how much a pair counts, 0 for padding, `[shots, ...]`.
         mixture: the components.
+        start: where to begin in every component, `[k, ...]`; None: at its centre.
+        likelihood: whose loss.
         max_steps: the most Newton steps to take in each component.
 
     Returns:
@@ -106,23 +111,23 @@ def mixture_estimate(
     def add(
         component: jax.Array, state: tuple[jax.Array, MapEstimate]
     ) -> tuple[jax.Array, MapEstimate]:
-        # The mixture of the components so far and one more is again a mean and a covariance: no component
-        # need be kept.
+        # The mixture of the components so far and one more is again a mean and a covariance: no
+        # component need be kept.
         so_far, known = state
-        spread = mixture.spread[component]
+        centre, spread = mixture.centre[component], mixture.spread[component]
         along, base = _in_component(features, offset, mixture, component)
-        found = map_estimate(along, base, pair_weight, jnp.zeros((k, *users)), max_steps=max_steps)
-        log_determinant = _log_determinant(found.covariance)
+        begin = jnp.zeros((k, *users)) if start is None else _whitened(start, centre, spread)
+        found = map_estimate(
+            along, base, pair_weight, begin, likelihood=likelihood, max_steps=max_steps
+        )
         evidence = (
             mixture.log_share[component]
-            + 0.5 * log_determinant
-            - _objective(along, base, pair_weight, found.deviation)
+            + 0.5 * _log_determinant(found.covariance)
+            - _objective(along, base, pair_weight, found.deviation, likelihood)
         )
         both = jnp.logaddexp(so_far, evidence)
         share = jnp.exp(evidence - both)[None]
-        deviation, covariance = _from_component(
-            found.deviation, found.covariance, mixture.centre[component], spread
-        )
+        deviation, covariance = _from_component(found.deviation, found.covariance, centre, spread)
         apart = deviation - known.deviation
         inside = (1.0 - share[None]) * known.covariance + share[None] * covariance
         between = (share * (1.0 - share))[None] * apart[:, None] * apart[None]
@@ -151,24 +156,22 @@ def component_step(
     mixture: Mixture,
     component: jax.Array,
     deviation: jax.Array,
+    *,
+    likelihood: Likelihood = LOGISTIC,
 ) -> ComponentStep:
-    """One Newton step towards a user's mode under one component, from `deviation [k, ...]`; arguments as
-    `mixture_estimate`.
+    """One Newton step towards a user's mode under one component; arguments as `mixture_estimate`.
 
-    The evidence is that of the step's end by the quadratic model there is at its start: near the
+    It starts at `deviation [k, ...]`. The evidence is that of the step's end by the quadratic model there is at its start: near the
     mode it is exact.
     """
     spread, centre = mixture.spread[component], mixture.centre[component]
     along, base = _in_component(features, offset, mixture, component)
-    behind = [1] * (deviation.ndim - 1)
-    away = deviation - centre.reshape(-1, *behind)
-    # L^-1 x = L' (L L')^-1 x
-    start = jnp.tensordot(spread.T, solve(spread.reshape(*spread.shape, *behind), away), 1)
-    step = newton_step(along, base, pair_weight, start)
+    start = _whitened(deviation, centre, spread)
+    step = newton_step(along, base, pair_weight, start, likelihood=likelihood)
     covariance = inverse(step.lower)
     evidence = (
         0.5 * step.decrement**2
-        - _objective(along, base, pair_weight, start)
+        - _objective(along, base, pair_weight, start, likelihood)
         + 0.5 * _log_determinant(covariance)
     )
     return ComponentStep(*_from_component(step.deviation, covariance, centre, spread), evidence)
@@ -184,6 +187,13 @@ def _in_component(
     )
 
 
+def _whitened(deviation: jax.Array, centre: jax.Array, spread: jax.Array) -> jax.Array:
+    """The e of a deviation, `[k, ...]`: `L^-1 x = L' (L L')^-1 x`."""
+    behind = [1] * (deviation.ndim - 1)
+    away = deviation - centre.reshape(-1, *behind)
+    return jnp.tensordot(spread.T, solve(spread.reshape(*spread.shape, *behind), away), 1)
+
+
 def _from_component(
     deviation: jax.Array, covariance: jax.Array, centre: jax.Array, spread: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -193,12 +203,14 @@ def _from_component(
 
 
 def _objective(
-    features: jax.Array, offset: jax.Array, pair_weight: jax.Array, deviation: jax.Array
+    features: jax.Array,
+    offset: jax.Array,
+    pair_weight: jax.Array,
+    deviation: jax.Array,
+    likelihood: Likelihood,
 ) -> jax.Array:
-    margin = offset + combine(features, deviation)
-    return jnp.sum(pair_weight * jax.nn.softplus(-margin), axis=0) + 0.5 * jnp.sum(
-        deviation**2, axis=0
-    )
+    loss = jnp.sum(pair_weight * likelihood.loss(offset + combine(features, deviation)), axis=0)
+    return loss + 0.5 * jnp.sum(deviation**2, axis=0)
 
 
 def _log_determinant(matrix: jax.Array) -> jax.Array:

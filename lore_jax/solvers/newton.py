@@ -4,26 +4,23 @@ around it.
 With the basis frozen, a user's margins are `z_i = o_i + f_i . d`, where o is what the population
 says and `d ~ N(0, I)` the user's deviation from it. The negative log posterior
 
-    phi(d) = sum_i c_i log(1 + exp(-z_i)) + |d|^2 / 2
+    phi(d) = sum_i c_i loss(z_i) + |d|^2 / 2
 
-is convex, its Hessian `sum_i c_i s_i (1 - s_i) f_i f_i' + I` at least the identity: Newton's
-direction always exists.
+is convex, its Hessian `sum_i c_i loss''(z_i) f_i f_i' + I` at least the identity: Newton's direction
+always exists. The loss is a `Likelihood`'s, by default `log(1 + exp(-z))`.
 
-Step length. Along a direction D the logistic loss satisfies `|phi'''| <= rho phi''` with `rho =
-max_i |f_i . D|`; for such functions the step `log(1 + rho) / rho` decreases phi from anywhere (Bach
-2010, arXiv 0910.4627; Sun and Tran-Dinh 2019, arXiv 1703.04599, section 4.1), but it is short where
-margins must move far. The full step is taken wherever it is sure to decrease phi too: if phi still
-falls at its end, for then, phi being convex, it fell all the way; or if `rho <= 1`, when the same
-bound leaves a decrease of a quarter of the squared decrement, and convergence is quadratic. Slopes
-decide, not losses: differences of float32 losses stall long before the gradient does.
+Step length. The full step is taken wherever it is sure to decrease phi: if phi still falls at its end,
+for then, being convex, it fell all the way. Otherwise the likelihood says how much of it is sure to
+(`likelihood.step_length`). Slopes decide, not losses: differences of float32 losses stall long before the
+gradient does.
 
 Stopping. The Newton decrement `sqrt(g' H^-1 g)` is the distance to the mode in posterior standard
 deviations, whatever the scale of the features, so one tolerance serves everybody.
 
-A step that changes no margin by more than rho changes the Hessian by a part of rho at most, and
-leaves a gradient that is such a part of the one before. Where rho is below a thousandth, and rho
-times the decrement is small enough, the step has arrived: nothing is evaluated again, and the
-covariance is that of where it started, the same to a thousandth.
+Where the likelihood is self-concordant, a step that changes no margin by more than rho changes the
+Hessian by a part of rho at most, and leaves a gradient that is such a part of the one before. Where
+rho is below a thousandth, and rho times the decrement is small enough, the step has arrived: nothing
+is evaluated again, and the covariance is that of where it started, the same to a thousandth.
 """
 
 from __future__ import annotations
@@ -35,11 +32,13 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.solvers.cholesky import cholesky, inverse, solve
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
 from lore_jax.solvers.pair_sums import combine, sums_over_pairs
 
 # Newton decrements, in posterior standard deviations:
 _REACHED = 1e-4  # the mode
 _TOLERANCE = 1e-3  # what float32 leaves where features are huge
+_TINY = 1e-30
 
 
 class MapEstimate(NamedTuple):
@@ -68,17 +67,19 @@ def map_estimate(
     pair_weight: jax.Array,
     start: jax.Array,
     *,
+    likelihood: Likelihood = LOGISTIC,
     max_steps: int = 50,
 ) -> MapEstimate:
     """The mode and Laplace covariance of a user's deviation given comparisons.
 
-    `argmin_d sum_i c_i log(1 + exp(-(o_i + f_i . d))) + |d|^2 / 2`
+    `argmin_d sum_i c_i loss(o_i + f_i . d) + |d|^2 / 2`
 
     Args:
         features: f, differences of the rewards of a pair along k directions, `[k, shots, ...]`.
         offset: o, the population's margins in logits, `[shots, ...]`.
         pair_weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
         start: where to begin, `[k, ...]`; zeros, or an earlier mode after a few more shots.
+        likelihood: whose loss.
         max_steps: the most steps to take.
 
     Returns:
@@ -105,7 +106,7 @@ def map_estimate(
         return jnp.any(state.active)
 
     def step(state: _Search) -> _Search:
-        found = newton_step(features, offset, pair_weight, state.deviation)
+        found = newton_step(features, offset, pair_weight, state.deviation, likelihood=likelihood)
         # Near the mode the decrement falls quadratically until rounding stops it; then there is
         # nothing left to gain.
         stalled = (found.decrement <= _TOLERANCE) & (found.decrement > 0.5 * state.last.decrement)
@@ -144,7 +145,7 @@ class NewtonStep(NamedTuple):
         lower: Cholesky factor of the Hessian where it starts, `[k, k, ...]`.
         decrement: Newton decrement there, `[...]`.
         grad_norm: norm of the gradient there, `[...]`.
-        rho: the largest change of a margin that a full step makes, in logits, `[...]`.
+        rho: the part of the Hessian, at most, that a full step changes, `[...]`.
     """
 
     deviation: jax.Array
@@ -162,7 +163,12 @@ class _Search(NamedTuple):
 
 
 def newton_step(
-    features: jax.Array, offset: jax.Array, pair_weight: jax.Array, deviation: jax.Array
+    features: jax.Array,
+    offset: jax.Array,
+    pair_weight: jax.Array,
+    deviation: jax.Array,
+    *,
+    likelihood: Likelihood = LOGISTIC,
 ) -> NewtonStep:
     """One damped Newton step; the arguments are those of `map_estimate`.
 
@@ -171,14 +177,14 @@ def newton_step(
         offset: `[shots, ...]`.
         pair_weight: `[shots, ...]`.
         deviation: where to step from, `[k, ...]`.
+        likelihood: whose loss.
 
     Returns:
         The step.
     """
     margin = offset + combine(features, deviation)
-    lost = jax.nn.sigmoid(-margin)
-    pull = pair_weight * lost
-    towards, curvature = sums_over_pairs(features, pull, pull * (1.0 - lost))
+    pull = -pair_weight * likelihood.slope(margin)
+    towards, curvature = sums_over_pairs(features, pull, pair_weight * likelihood.curvature(margin))
     gradient = deviation - towards
     k = len(features)
     lower = cholesky(
@@ -187,12 +193,16 @@ def newton_step(
     )
     direction = -solve(lower, gradient)
     along = combine(features, direction)
-    rho = jnp.max(jnp.abs(along) * (pair_weight > 0), axis=0, initial=1e-6)
-    pull = pair_weight * jax.nn.sigmoid(-(margin + along))
-    slope = jnp.sum((deviation + direction) * direction, axis=0) - jnp.sum(
-        pull * along, axis=0
-    )  # after a full step
-    length = jnp.where((slope <= 0) | (rho <= 1), 1.0, jnp.log1p(rho) / rho)
-    decrement = jnp.sqrt(jnp.maximum(-jnp.sum(gradient * direction, axis=0), 0.0))
+    move = jnp.max(jnp.abs(along) * (pair_weight > 0), axis=0, initial=1e-6)
+    after = deviation + direction
+    pull = -pair_weight * likelihood.slope(margin + along)
+    slope_after = jnp.sum(after * direction, axis=0) - jnp.sum(pull * along, axis=0)
+    squared = jnp.maximum(-jnp.sum(gradient * direction, axis=0), 0.0)
+    parabola = likelihood.ceiling * jnp.sum(pair_weight * along**2, axis=0)
+    safe = squared / jnp.maximum(parabola + jnp.sum(direction**2, axis=0), _TINY)
+    length = jnp.where(slope_after <= 0, 1.0, step_length(likelihood, move, safe))
     grad_norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))
-    return NewtonStep(deviation + direction * length[None], lower, decrement, grad_norm, rho)
+    rho = jnp.inf * move if likelihood.concordance is None else likelihood.concordance * move
+    return NewtonStep(
+        deviation + direction * length[None], lower, jnp.sqrt(squared), grad_norm, rho
+    )

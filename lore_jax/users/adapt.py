@@ -12,110 +12,64 @@ from __future__ import annotations
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences, group_by_user
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
-from lore_jax.model.prior import Population
-from lore_jax.solvers.interior_point import simplex_estimate
-from lore_jax.solvers.mixture import mixture_estimate
-from lore_jax.solvers.newton import map_estimate
+from lore_jax.model.prior import Prior
+from lore_jax.solvers.likelihood import Likelihood
 
 # 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache;
 # an accelerator wants more at once.
 _PAIRS_PER_CHUNK = {"cpu": 2**14, "accelerator": 2**22}
 _LEAST_USERS = 64  # in a chunk: fewer cost as much
-_PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost nothing
 
 
 def adapt_user(
-    model: Model, features: jax.Array, pair_weight: jax.Array, start: jax.Array | None = None
+    model: Model,
+    features: Float[Array, "shots rank *users"],
+    pair_weight: Float[Array, "shots *users"],
+    start: Float[Array, "rank *users"] | None = None,
 ) -> Posterior:
-    """One user's weights and posterior from the features of the pairs the user compared; pure,
-    jit-able.
+    """One user's weights and posterior from the features of the pairs the user compared.
 
-    Gaussian family: the mode of `sum_i c_i log(1 + exp(-f_i . w)) + (w - mean)' covariance^-1 (w -
-    mean) / 2` and the Laplace covariance there; where the population falls into components, mean and
-    covariance of the mixture of the components' posteriors. Simplex family: the minimiser of the mean
-    loss over the simplex.
-
-    Users may ride along in trailing axes of every argument; the results then carry them in their
-    trailing axes.
+    The prior's own solve: the mode of `sum_i c_i loss(f_i . w) - log prior(w)` and the Laplace
+    covariance there; under a mixture prior, mean and covariance of the components' posteriors; under
+    a simplex prior, the minimiser of the mean loss. Pure and jit-able. Users may ride along in
+    trailing axes of every argument; the results then carry them in their trailing axes.
 
     Args:
-        model: a fitted model (only its population and family are used).
+        model: a fitted model (only its prior and likelihood are used).
         features: differences of `rewards` between chosen and rejected, `[shots, rank, ...]`.
         pair_weight: how much a pair counts, 0 for padding, `[shots, ...]`.
-        start: weights to start from, `[rank, ...]`; None: the population's mean. Used by the
-            gaussian family without components alone.
+        start: weights to start from, `[rank, ...]`; None: the prior's mean.
 
     Returns:
         A `Posterior` of one user: `weights [rank, ...]`, `covariance [rank, rank, ...]`.
 
+    Raises:
+        ValueError: `start` is given and the prior cannot begin there.
+
     Example:
         >>> table = rewards(model, prefs.embeddings).table
-        >>> adapt_user(model, table[prefs.chosen] - table[prefs.rejected], jnp.ones(prefs.num_pairs)).weights
+        >>> features = table[prefs.chosen] - table[prefs.rejected]
+        >>> adapt_user(model, features, jnp.ones(prefs.num_pairs)).weights.shape
+        (3,)
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, equation 5 (simplex).
     """
-    by_column = jnp.moveaxis(features, 1, 0)
-    if model.family == "gaussian":
-        by_column = jnp.tensordot(_axes(model.population).T, by_column, 1, precision=_PRECISE)
-    return _adapt_user(model, by_column, pair_weight, start)
-
-
-def _axes(population: Population) -> jax.Array:
-    """Directions along which rewards are taken, `[rank, k + 1]`: the factor's columns, and the
-    mean.
-
-    `w = mean + factor d` turns the prior into N(0, I): features along the factor's columns, along
-    the mean as an offset.
-    """
-    return jnp.concatenate([population.factor, population.mean[:, None]], axis=1)
-
-
-def _adapt_user(
-    model: Model, along: jax.Array, pair_weight: jax.Array, start: jax.Array | None
-) -> Posterior:
-    """`adapt_user` of features `[columns, shots, ...]`, in the gaussian family along `_axes`."""
-    users = along.shape[2:]
-    shots = jnp.sum(pair_weight > 0, axis=0, dtype=jnp.int32)
-    mean, factor = model.population.mean, model.population.factor
-    prior_mean = jnp.broadcast_to(mean.reshape(-1, *[1] * len(users)), (mean.shape[0], *users))
-    if model.family == "simplex":
-        found = simplex_estimate(along, pair_weight)
-        weights = jnp.where(shots > 0, found.weights, prior_mean)
-        covariance = jnp.zeros((mean.shape[0], mean.shape[0], *users))
-        return Posterior(weights, covariance, shots, found.converged, found.steps, found.grad_norm)
-    if model.population.mixture is not None:
-        found = mixture_estimate(along[:-1], along[-1], pair_weight, model.population.mixture)
-    else:
-        deviation = (
-            jnp.zeros((factor.shape[1], *users))
-            if start is None
-            else _deviation(model.population, start)
-        )
-        found = map_estimate(along[:-1], along[-1], pair_weight, deviation)
-    covariance = jnp.einsum(
-        "ra,ab...,sb->rs...", factor, found.covariance, factor, precision=_PRECISE
-    )
-    weights = prior_mean + jnp.tensordot(factor, found.deviation, 1, precision=_PRECISE)
-    return Posterior(weights, covariance, shots, found.converged, found.steps, found.grad_norm)
-
-
-def _deviation(population: Population, weights: jax.Array) -> jax.Array:
-    """The d with `mean + factor d = weights`, `[k, ...]` (least squares; factors have independent
-    columns).
-    """
-    mean = population.mean.reshape(-1, *[1] * (weights.ndim - 1))
-    gram = population.factor.T @ population.factor
-    return jnp.tensordot(jnp.linalg.inv(gram) @ population.factor.T, weights - mean, 1)
+    along = jnp.moveaxis(model.prior.project(jnp.moveaxis(features, 1, -1)), -1, 0)
+    result = model.prior.solve(along, pair_weight, start, model.likelihood)
+    if result.covariance is None:
+        rank, *users = result.weights.shape
+        result = dataclasses.replace(result, covariance=jnp.zeros((rank, rank, *users)))
+    return result
 
 
 def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -> Posterior:
@@ -136,13 +90,13 @@ def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -
         `grad_norm`.
 
     Raises:
-        ValueError: the table is of another width than the model's, or `start` has more users than
-            `prefs`.
+        ValueError: the table is of another width than the model's, `start` has more users than
+            `prefs`, or the model's prior has no use for a start.
 
     Example:
-        >>> posterior = adapt(model, few_shot_prefs)
-        >>> posterior.weights.shape, bool(posterior.converged.all())
-        ((5000, 8), True)
+        >>> posterior = adapt(model, shots)
+        >>> bool(posterior.converged.all())
+        True
 
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.3.
@@ -159,30 +113,25 @@ def adapt_rewards(
         raise ValueError(
             f"start has {start.num_users} users, the preferences have {prefs.num_users}"
         )
-    # Only population and family matter from here on: models that differ in anything else share the
-    # compiled programs.
-    prior = dataclasses.replace(
-        model, basis=None, params=None, input_scale=None, temperature=1.0, terms=None
-    )
-    table = (
-        _along_axes(model.population, table) if model.family == "gaussian" else jnp.asarray(table)
-    )
+    if start is not None and not model.prior.warm_starts:
+        raise ValueError(
+            f"start is given, but a {type(model.prior).__name__} has no use for it: None is expected"
+        )
+    table = _project(model.prior, table)
     platform = next(iter(table.devices())).platform
     out = _unfilled(model, prefs.num_users, prefs.user_ids)
 
     def solve(
         users: np.ndarray, first: np.ndarray, count: np.ndarray, shots: int, chunk: int
     ) -> None:
-        padding = (
-            0,
-            chunk - len(users),
-        )  # every chunk has the same shape, so every chunk runs the same program
+        padding = (0, chunk - len(users))  # chunks of one shape run the same program
         ahead, count = np.arange(shots, dtype=np.int32)[:, None], np.pad(count, padding)
         pairs = np.pad(first, padding) + np.minimum(ahead, count - 1)
         pair_weight = np.where(ahead < count, prefs.pair_weight[pairs], np.float32(0.0))
         features = _features(table, prefs.chosen[pairs], prefs.rejected[pairs])
         begin = None if start is None else _start_of(users, start, model, padding)
-        _fill(out, users, jax.device_get(_adapt_chunk(prior, features, pair_weight, begin)))
+        solved = _adapt_chunk(model.prior, model.likelihood, features, pair_weight, begin)
+        _fill(out, users, jax.device_get(solved))
 
     jobs, silent = [], np.ones(prefs.num_users, bool)
     for bucket in group_by_user(prefs):
@@ -198,7 +147,7 @@ def adapt_rewards(
     # their own. On an accelerator the host prepares a chunk while another one is solved.
     device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]  (of the caller's thread)
 
-    def work(job: tuple[Any, ...]) -> None:
+    def work(job: tuple[np.ndarray, np.ndarray, np.ndarray, int, int]) -> None:
         with jax.default_device(device):
             solve(*job)
 
@@ -242,13 +191,11 @@ def _unfilled(model: Model, num_users: int, user_ids: np.ndarray | None) -> Post
     )
 
 
-def _fill(out: Posterior, users: np.ndarray, found: Posterior) -> None:
-    """Writes the first `len(users)` rows of whatever `found` has; where it is None, `out` keeps its
-    zeros.
-    """
+def _fill(out: Posterior, users: np.ndarray, solved: Posterior) -> None:
+    """Writes the first `len(users)` rows; without covariance (simplex) `out` keeps its zeros."""
     for name in POSTERIOR_ARRAYS:
-        if getattr(found, name) is not None:
-            getattr(out, name)[users] = getattr(found, name)[: len(users)]
+        if getattr(solved, name) is not None:
+            getattr(out, name)[users] = getattr(solved, name)[: len(users)]
 
 
 def _start_of(
@@ -257,7 +204,7 @@ def _start_of(
     """Where the users begin, `[rank, chunk]`: the population's mean for those who are not in
     `start`.
     """
-    mean = np.asarray(model.population.mean)
+    mean = np.asarray(model.prior.mean)
     known = users < start.num_users
     begin = np.tile(mean, (len(users), 1))
     begin[known] = np.asarray(start.weights)[users[known]]
@@ -265,33 +212,29 @@ def _start_of(
 
 
 @jax.jit
-def _along_axes(population: Population, table: jax.Array) -> jax.Array:
-    return jnp.matmul(table, _axes(population), precision=_PRECISE)
+def _project(prior: Prior, table: jax.Array) -> jax.Array:
+    return prior.project(table)
 
 
 @jax.jit
 def _features(table: jax.Array, chosen: jax.Array, rejected: jax.Array) -> jax.Array:
     """`[responses, columns]` and rows `[shots, users]` -> `[columns, shots, users]`.
 
-    A program of its own, quick to compile: the solver's then serves tables of any number of
-        responses.
+    A program of its own, quick to compile: the solver's then serves tables of any length.
     """
-    pairs = [
-        table.at[rows].get(mode="promise_in_bounds") for rows in (chosen, rejected)
-    ]  # checked with the pairs
+    # The rows were checked when the preferences were made.
+    pairs = [table.at[rows].get(mode="promise_in_bounds") for rows in (chosen, rejected)]
     return jnp.moveaxis(pairs[0] - pairs[1], 2, 0)
 
 
 @jax.jit
 def _adapt_chunk(
-    model: Model, along: jax.Array, pair_weight: jax.Array, start: jax.Array | None
+    prior: Prior,
+    likelihood: Likelihood,
+    along: jax.Array,
+    pair_weight: jax.Array,
+    start: jax.Array | None,
 ) -> Posterior:
-    """`along [columns, shots, users]`, `pair_weight`, `start [rank, users]` -> a posterior with users in
-    front.
-    """
-    solved = _adapt_user(model, along, pair_weight, start)
-    if model.family == "simplex":
-        solved = dataclasses.replace(
-            solved, covariance=None
-        )  # zeros, half of all that would be carried to the host
+    """`along [columns, shots, users]`, `start [rank, users]` -> a posterior with users in front."""
+    solved = prior.solve(along, pair_weight, start, likelihood)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)

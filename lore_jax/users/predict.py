@@ -1,6 +1,4 @@
-"""Using a model and posteriors: margins, probabilities with the uncertainty integrated, samples,
-scores, top-k.
-"""
+"""Margins and probabilities of pairs under posteriors, the uncertainty integrated; draws of weights."""
 
 from __future__ import annotations
 
@@ -10,10 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model, Rewards, rewards
 from lore_jax.model.posterior import Posterior
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 
 class Margins(NamedTuple):
@@ -23,38 +23,34 @@ class Margins(NamedTuple):
         mean: `f . E[w]`, `[pairs]`.
         variance: `f' Cov[w] f`, plus what is not known of responses that the fit has not seen,
             `[pairs]`.
+        likelihood: how probable a choice is, given its margin.
     """
 
-    mean: np.ndarray
-    variance: np.ndarray
+    mean: Float[np.ndarray, " pairs"]
+    variance: Float[np.ndarray, " pairs"]
+    likelihood: Likelihood = LOGISTIC
 
     @property
-    def logit(self) -> np.ndarray:
-        """Logit of `probability`, `[pairs]`: the mean, drawn towards 0 by what is not known."""
-        return self.mean / np.sqrt(1.0 + np.pi / 8.0 * self.variance)
+    def log_probability(self) -> Float[np.ndarray, " pairs"]:
+        """Log probability of the recorded choice with the margin's uncertainty integrated, in nats."""
+        return np.asarray(_predictive(self.likelihood, self.mean, self.variance))
 
     @property
-    def probability(self) -> np.ndarray:
-        """Probability of the recorded choice with the margin's uncertainty integrated, `[pairs]`.
+    def probability(self) -> Float[np.ndarray, " pairs"]:
+        """Probability of the recorded choice with the margin's uncertainty integrated."""
+        return np.exp(self.log_probability)
 
-        `E[sigmoid(z)] ~ sigmoid(mean / sqrt(1 + pi variance / 8))` for a Gaussian z (MacKay 1992,
-        the probit approximation).
-        """
-        return np.asarray(jax.nn.sigmoid(self.logit))
-
-    def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends `[pairs]` between which the margin lies with probability `level`,
-        above 0 and below 1.
-        """
+    def interval(
+        self, level: float = 0.9
+    ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
+        """Ends between which the margin lies with probability `level`, above 0 and below 1."""
         if not 0.0 < level < 1.0:
             raise ValueError(f"level is {level}: a probability above 0 and below 1 is expected")
         reach = float(jax.scipy.stats.norm.ppf(0.5 + level / 2.0)) * np.sqrt(self.variance)
         return self.mean - reach, self.mean + reach
 
-    def decided(self, level: float = 0.9) -> np.ndarray:
-        """Whether the interval leaves out zero, so that the sign of the margin is known, bool
-        `[pairs]`.
-        """
+    def decided(self, level: float = 0.9) -> Bool[np.ndarray, " pairs"]:
+        """Whether the interval leaves out zero, so that the sign of the margin is known."""
         low, high = self.interval(level)
         return (low > 0) | (high < 0)
 
@@ -64,11 +60,11 @@ class Margins(NamedTuple):
         `z_i` if its interval leaves out zero, else `population z_i`; mean and variance alike. This
         is caution, not accuracy: where it is not sure, the personal margin is still the better
         guess, and falling back was measured to cost points wherever people differ
-        (`experiments.abstention`). A posterior without spread (simplex family, rank 1) is always
+        (`experiments.abstention`). A posterior without spread (simplex prior, rank 1) is always
         sure.
 
         Args:
-            population: margins of the same pairs under `adapt.population_posterior`.
+            population: margins of the same pairs under `population_posterior`.
             level: probability with which the personal margin lies in the interval, above 0 and
                 below 1.
 
@@ -88,10 +84,15 @@ class Margins(NamedTuple):
                 f"the population has {len(population.mean)} margins: {len(self.mean)} are expected"
             )
         sure = self.decided(level)
-        return Margins(
-            np.where(sure, self.mean, population.mean),
-            np.where(sure, self.variance, population.variance),
+        return self._replace(
+            mean=np.where(sure, self.mean, population.mean),
+            variance=np.where(sure, self.variance, population.variance),
         )
+
+
+@jax.jit
+def _predictive(likelihood: Likelihood, mean: Array, variance: Array) -> Array:
+    return likelihood.predictive(mean, variance)
 
 
 def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
@@ -112,7 +113,7 @@ def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
         ValueError: the posterior is of another number of users, or the table of another width.
 
     Example:
-        >>> (margins(model, posterior, test).mean > 0).mean()  # micro accuracy
+        >>> accuracy = (margins(model, posterior, test).mean > 0).mean()  # over pairs
     """
     if posterior.num_users != prefs.num_users:
         raise ValueError(
@@ -122,31 +123,35 @@ def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
     mean, variance = _margins(
         table, prefs.chosen, prefs.rejected, prefs.user, posterior.weights, posterior.covariance
     )
-    return Margins(np.asarray(mean), np.asarray(variance))
+    return Margins(np.asarray(mean), np.asarray(variance), model.likelihood)
 
 
 @jax.jit
 def _margins(
-    of: Rewards,
+    table: Rewards,
     chosen: jax.Array,
     rejected: jax.Array,
     user: jax.Array,
     weights: jax.Array,
     covariance: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    features = of.table[chosen] - of.table[rejected]
+    features = table.table[chosen] - table.table[rejected]
     mean = jnp.sum(features * weights[user], axis=1)
     # What is not known of the two responses, for the weights as they are expected to be: Var =
     # E[w_k^2] tau_k^2.
     second_moment = weights**2 + jnp.diagonal(covariance, axis1=1, axis2=2)
-    variance = jnp.sum((of.variance[chosen] + of.variance[rejected]) * second_moment[user], axis=1)
+    variance = jnp.sum(
+        (table.variance[chosen] + table.variance[rejected]) * second_moment[user], axis=1
+    )
     # The quadratic form column by column: `covariance[user]` would be pairs x rank x rank.
     for row in range(features.shape[1]):
         variance += features[:, row] * jnp.sum(features * covariance[:, row][user], axis=1)
     return mean, jnp.maximum(variance, 0.0)
 
 
-def predict_proba(model: Model, posterior: Posterior, prefs: Preferences) -> np.ndarray:
+def predict_proba(
+    model: Model, posterior: Posterior, prefs: Preferences
+) -> Float[np.ndarray, " pairs"]:
     """Probability of each recorded choice, the uncertainty of the user's weights integrated.
 
     Args:
@@ -161,7 +166,8 @@ def predict_proba(model: Model, posterior: Posterior, prefs: Preferences) -> np.
         ValueError: as `margins`.
 
     Example:
-        >>> predict_proba(model, posterior, test).mean()
+        >>> 0.0 < predict_proba(model, posterior, test).min()
+        True
     """
     return margins(model, posterior, prefs).probability
 
@@ -171,8 +177,8 @@ def sample_weights(posterior: Posterior, count: int, *, key: jax.Array) -> np.nd
     say.
 
     `w = weights + S^1/2 e`, `e ~ N(0, I)`, S^1/2 from the eigenvectors of the covariance, which may
-    be singular: what is the same for everybody (column 0 of the gaussian family) is the same in
-    every draw, and a posterior without spread (the simplex family has none) gives its weights
+    be singular: what is the same for everybody (column 0 of the population model) is the same in
+    every draw, and a posterior without spread (a simplex prior has none) gives its weights
     `count` times. Where the population falls into components, draws have the posterior's mean and
     covariance.
 

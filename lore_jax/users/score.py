@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
 
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
@@ -17,12 +18,10 @@ from lore_jax.parallel.devices import on_one_cpu
 def score(
     model: Model,
     posterior: Posterior,
-    embeddings: Any,
-    candidates: Any = None,
-    *,
-    top_k: int | None = None,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """Every user's reward of candidate responses, or the best few of them.
+    embeddings: Float[Array | np.ndarray, "responses dim"],
+    candidates: ArrayLike | None = None,
+) -> Float[np.ndarray, "users c"]:
+    """Every user's reward of candidate responses.
 
     `r_u(c) = w_u . R(e_c) / temperature`
 
@@ -32,42 +31,71 @@ def score(
         embeddings: table of the candidates, `[responses, dim]`.
         candidates: rows of the table: `[c]`, the same for everybody, or `[users, c]`; None: the
             whole table.
-        top_k: None for all scores, or how many of the best to return.
 
     Returns:
-        Scores `[users, c]` in logits; with `top_k`, the best scores `[users, top_k]`, highest
-        first, and their rows in the table. Only differences between the scores of one prompt mean
+        Scores `[users, c]` in logits. Only differences between the scores of one prompt mean
         anything.
 
     Raises:
-        ValueError: a candidate is not in the table, `candidates` has another number of users, or
-            `top_k` exceeds c.
+        ValueError: a candidate is not in the table, or `candidates` has another number of users.
 
     Example:
-        >>> best, rows = score(model, posterior, embeddings, top_k=3)
+        >>> score(model, posterior, prefs.embeddings, candidates=[0, 1]).shape[1]
+        2
     """
-    count = embeddings.shape[0]
+    rows = _checked(candidates, posterior.num_users, embeddings.shape[0])
+    table = rewards(model, embeddings).table
+    return _score_in_parts(table, np.asarray(posterior.weights), rows)
+
+
+def top_k(
+    model: Model,
+    posterior: Posterior,
+    embeddings: Float[Array | np.ndarray, "responses dim"],
+    k: int,
+    candidates: ArrayLike | None = None,
+) -> tuple[Float[np.ndarray, "users k"], Int[np.ndarray, "users k"]]:
+    """Every user's best few of candidate responses; the matrix of all scores is never formed.
+
+    Args:
+        model: a fitted model.
+        posterior: of the users.
+        embeddings: table of the candidates, `[responses, dim]`.
+        k: how many of the best.
+        candidates: as in `score`.
+
+    Returns:
+        The best scores in logits, highest first, and their rows in the table, `[users, k]`.
+
+    Raises:
+        ValueError: as `score`; or k exceeds the number of candidates.
+
+    Example:
+        >>> scores, rows = top_k(model, posterior, prefs.embeddings, 3)
+        >>> rows.shape[1]
+        3
+    """
+    rows = _checked(candidates, posterior.num_users, embeddings.shape[0])
+    if not 1 <= k <= rows.shape[-1]:
+        raise ValueError(f"k is {k}: 1 to {rows.shape[-1]}, the number of candidates, is expected")
+    values, rows = _best(rewards(model, embeddings).table, posterior.weights, rows, k)
+    return np.asarray(values), np.asarray(rows)
+
+
+def _checked(candidates: ArrayLike | None, users: int, count: int) -> np.ndarray:
+    """The candidates' rows in a table of `count` responses, `[c]` or `[users, c]`."""
     rows = np.arange(count, dtype=np.int32) if candidates is None else np.asarray(candidates)
     if rows.ndim not in (1, 2) or not np.issubdtype(rows.dtype, np.integer):
         raise ValueError(
-            f"candidates has dtype {rows.dtype} and shape {rows.shape}: integers [c] or [users, c] are expected"
+            f"candidates has dtype {rows.dtype} and shape {rows.shape}: "
+            "integers [c] or [users, c] are expected"
         )
-    if rows.ndim == 2 and len(rows) != posterior.num_users:
-        raise ValueError(
-            f"candidates is for {len(rows)} users, the posterior has {posterior.num_users}"
-        )
+    if rows.ndim == 2 and len(rows) != users:
+        raise ValueError(f"candidates is for {len(rows)} users, the posterior has {users}")
     if rows.size and (rows.min() < 0 or rows.max() >= count):
         bad = rows[(rows < 0) | (rows >= count)][0]
         raise ValueError(f"candidates holds {bad}, outside a table of {count} responses")
-    if top_k is not None and not 1 <= top_k <= rows.shape[-1]:
-        raise ValueError(
-            f"top_k is {top_k}: 1 to {rows.shape[-1]}, the number of candidates, is expected"
-        )
-    table = rewards(model, embeddings).table
-    if top_k is None:
-        return _score_in_parts(table, np.asarray(posterior.weights), rows)
-    values, rows = _best(table, posterior.weights, rows, top_k)
-    return np.asarray(values), np.asarray(rows)
+    return rows
 
 
 _SCORES_AT_A_TIME = 1 << 19  # 2 MB
@@ -131,13 +159,13 @@ def _score(
 
 @functools.partial(jax.jit, static_argnums=3)
 def _best(
-    table: jax.Array, weights: jax.Array, rows: jax.Array, top_k: int
+    table: jax.Array, weights: jax.Array, rows: jax.Array, k: int
 ) -> tuple[jax.Array, jax.Array]:
     """One user at a time in batches: the matrix `[users, c]` is never whole."""
 
     def one(user: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        mine = user[1] if rows.ndim == 2 else rows
-        values, place = jax.lax.top_k(table[mine] @ user[0], top_k)
-        return values, mine[place]
+        own = user[1] if rows.ndim == 2 else rows
+        values, index = jax.lax.top_k(table[own] @ user[0], k)
+        return values, own[index]
 
     return jax.lax.map(one, (weights, rows) if rows.ndim == 2 else (weights,), batch_size=1024)

@@ -119,7 +119,7 @@ class PairCollector:
             rejected=rejected,
             user=user,
             prompt=group,
-            weight=np.ones(len(user), np.float32),
+            pair_weight=np.ones(len(user), np.float32),
             user_ids=list(self._users),
             num_duplicates=len(user)
             - len(np.unique(np.stack([user, chosen, rejected], axis=1), axis=0)),

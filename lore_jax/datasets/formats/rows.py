@@ -80,7 +80,7 @@ class IndexPairs:
         rejected: row of the other response, int32 `[pairs]`.
         user: who compared, int32 `[pairs]`, an index into `user_ids`.
         prompt: what both responses answer, int32 `[pairs]`.
-        weight: how much a pair counts, float32 `[pairs]`.
+        pair_weight: how much a pair counts, float32 `[pairs]`.
         user_ids: the users' names, in the order of their first row.
         num_duplicates: rows that repeat an earlier one (the same user, chosen and rejected); they
             are kept.
@@ -90,7 +90,7 @@ class IndexPairs:
     rejected: np.ndarray
     user: np.ndarray
     prompt: np.ndarray
-    weight: np.ndarray
+    pair_weight: np.ndarray
     user_ids: list[str]
     num_duplicates: int
 
@@ -102,7 +102,7 @@ class IndexPairs:
             self.rejected,
             self.user,
             prompt=self.prompt,
-            weight=self.weight,
+            pair_weight=self.pair_weight,
             user_ids=self.user_ids,
             head=head,
         )
@@ -324,7 +324,7 @@ def _read_pairs(
                 "prompt": prompt,
             }.items()
         },
-        "weight": np.array(weight, np.float32),
+        "pair_weight": np.array(weight, np.float32),
         "user_ids": list(users),
         "num_duplicates": len(chosen) - len(seen),
     }

@@ -3,7 +3,7 @@ population's.
 
 At the population, user u's score (the gradient of the log-likelihood in a personal direction) is
 
-    g_u = sum_i c_i (1 - sigmoid(o_i)) (e_chosen - e_rejected),
+    g_u = -sum_i c_i loss'(o_i) (e_chosen - e_rejected),
 
 and sum_u g_u g_u' is large along a direction exactly when users consistently depart from the
 population along it: the score test for the variance of a random effect. Its leading eigenvectors
@@ -15,14 +15,23 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lore_jax.parallel.buckets import FitData, features
 from lore_jax.parallel.devices import total
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 _ROUNDS = 4
 
 
-def score_directions(data: FitData, offsets: jax.Array, key: jax.Array, count: int) -> jax.Array:
+def score_directions(
+    data: FitData,
+    offsets: Float[Array, " responses"],
+    key: jax.Array,
+    count: int,
+    *,
+    likelihood: Likelihood = LOGISTIC,
+) -> Float[Array, "dim count"]:
     """The leading directions of users' departure from the population, in concert with the other
     shards.
 
@@ -31,6 +40,7 @@ def score_directions(data: FitData, offsets: jax.Array, key: jax.Array, count: i
         offsets: the population's rewards of the table, `[responses]`.
         key: where the iteration starts.
         count: how many directions.
+        likelihood: whose loss.
 
     Returns:
         Orthonormal columns `[dim, count]`, the strongest first in expectation.
@@ -43,7 +53,7 @@ def score_directions(data: FitData, offsets: jax.Array, key: jax.Array, count: i
     pulls = []
     for bucket in data.buckets:
         margin = offsets[bucket.chosen] - offsets[bucket.rejected]
-        pulls.append(bucket.pair_weight * jax.nn.sigmoid(-margin))
+        pulls.append(-bucket.pair_weight * likelihood.slope(margin))
     dim = data.embeddings.shape[1]
 
     def scores(directions: jax.Array) -> tuple[jax.Array, ...]:

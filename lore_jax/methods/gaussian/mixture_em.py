@@ -24,9 +24,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lore_jax.parallel.devices import total
 from lore_jax.solvers.cholesky import cholesky
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.mixture import Mixture, component_step, one_component
 
 _STEPS = 15  # of EM between two splits
@@ -34,19 +36,24 @@ _POOLED_USERS = 10.0  # what the pooled covariance counts beside a component's o
 _LEAST_VARIANCE = 1e-6
 _POWER_STEPS = 20
 
-_Modes = tuple[jax.Array, ...]  # of each bucket, [components, k, users]
+_Modes = tuple[Array, ...]  # of each bucket, [components, k, users]
 
 
 def learn_mixture(
-    features: Sequence[jax.Array], weights: Sequence[jax.Array], splits: int
+    features: Sequence[Float[Array, "rank shots users"]],
+    pair_weights: Sequence[Float[Array, "shots users"]],
+    splits: int,
+    *,
+    likelihood: Likelihood = LOGISTIC,
 ) -> Mixture:
     """Mixtures of 1, 2, 4, ... components, in concert with the other shards.
 
     Args:
         features: differences of rewards of each bucket's pairs, `[rank, shots, users]`; column 0 is
             the population's.
-        weights: how much each pair counts, `[shots, users]`; users without any are nobody.
+        pair_weights: how much each pair counts, `[shots, users]`; users without any do not count.
         splits: how many times components are split.
+        likelihood: whose loss.
 
     Returns:
         A `Mixture` with a leading axis of `splits + 1`: 1, 2, 4, ... components in use of `2^splits`.
@@ -57,43 +64,37 @@ def learn_mixture(
         covariance).
     """
     k, slots = len(features[0]) - 1, 2**splits
-    start = one_component(k, slots), tuple(jnp.zeros((slots, k, of.shape[-1])) for of in features)
+    modes = tuple(jnp.zeros((slots, k, bucket.shape[-1])) for bucket in features)
 
     def em(state: tuple[Mixture, _Modes], _: None) -> tuple[tuple[Mixture, _Modes], None]:
-        return _em_step(*state, features, weights), None
+        return _em_step(*state, features, pair_weights, likelihood), None
 
     def level(
-        state: tuple[Mixture, _Modes], number: jax.Array
+        state: tuple[Mixture, _Modes], number: Array
     ) -> tuple[tuple[Mixture, _Modes], Mixture]:
         halved = _split(*state)
         state = jax.tree.map(lambda one, two: jnp.where(number > 0, two, one), state, halved)
         state, _ = jax.lax.scan(em, state, length=_STEPS)
         return state, state[0]
 
+    start = one_component(k, slots), modes
     return jax.lax.scan(level, start, jnp.arange(splits + 1))[1]
 
 
 def _em_step(
-    mixture: Mixture, modes: _Modes, features: Sequence[jax.Array], weights: Sequence[jax.Array]
+    mixture: Mixture,
+    modes: _Modes,
+    features: Sequence[Array],
+    pair_weights: Sequence[Array],
+    likelihood: Likelihood,
 ) -> tuple[Mixture, _Modes]:
     slots, k = mixture.centre.shape
     count, first, second = jnp.zeros(slots), jnp.zeros((slots, k)), jnp.zeros((slots, k, k))
     moved = []
-    for of_pairs, pair_weight, mode in zip(features, weights, modes, strict=True):
-        users = pair_weight.shape[-1]
-
-        def visit(component: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            found = component_step(
-                of_pairs[1:], of_pairs[0], pair_weight, mixture, component, mode[component]
-            )  # noqa: B023
-            return tuple(
-                into.at[component].set(value) for into, value in zip(out, found, strict=True)
-            )
-
-        nothing = mode, jnp.zeros((slots, k, k, users)), jnp.zeros((slots, users))
-        mode, covariance, evidence = jax.lax.fori_loop(0, mixture.in_use, visit, nothing)
-        there = jnp.any(pair_weight > 0, axis=0)
-        share = jax.nn.softmax(mixture.log_share[:, None] + evidence, axis=0) * there[None]
+    for bucket, pair_weight, mode in zip(features, pair_weights, modes, strict=True):
+        mode, covariance, evidence = _e_step(mixture, mode, bucket, pair_weight, likelihood)
+        has_pairs = jnp.any(pair_weight > 0, axis=0)
+        share = jax.nn.softmax(mixture.log_share[:, None] + evidence, axis=0) * has_pairs[None]
         away = mode - mixture.centre[:, :, None]
         count += jnp.sum(share, axis=1)
         first += jnp.einsum("cu,ciu->ci", share, away)
@@ -110,6 +111,28 @@ def _em_step(
     share = jnp.where(active, (count + 1.0) / (jnp.sum(count) + mixture.in_use), 0.0)
     centre = jnp.where(active[:, None], mixture.centre + shift, 0.0)
     return Mixture(jnp.log(share), centre, _factors(covariance)), tuple(moved)
+
+
+def _e_step(
+    mixture: Mixture, modes: Array, features: Array, pair_weight: Array, likelihood: Likelihood
+) -> tuple[Array, Array, Array]:
+    """Modes, covariances and evidences of a bucket's users under each component."""
+    slots, k, users = modes.shape
+
+    def visit(component: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
+        taken = component_step(
+            features[1:],
+            features[0],
+            pair_weight,
+            mixture,
+            component,
+            modes[component],
+            likelihood=likelihood,
+        )
+        return tuple(into.at[component].set(value) for into, value in zip(out, taken, strict=True))
+
+    start = modes, jnp.zeros((slots, k, k, users)), jnp.zeros((slots, users))
+    return jax.lax.fori_loop(0, mixture.in_use, visit, start)
 
 
 def _split(mixture: Mixture, modes: _Modes) -> tuple[Mixture, _Modes]:

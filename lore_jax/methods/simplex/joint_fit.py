@@ -24,7 +24,7 @@ never leave their shard.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -32,36 +32,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float, Int
 
+from lore_jax.methods.base import Info
 from lore_jax.methods.simplex.anchor import anchor_penalty, anchor_schedule
-from lore_jax.methods.simplex.config import SimplexConfig
-from lore_jax.parallel.buckets import FitData, Layout, features
+from lore_jax.methods.simplex.config import SimplexSettings
+from lore_jax.model.basis import Params, take_columns
+from lore_jax.parallel.buckets import FitData, Layout, PerUser, features
 from lore_jax.parallel.devices import first_shard, on_host, total
-from lore_jax.solvers.likelihood import bradley_terry_loss
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.pair_sums import combine, pull_together
 
-# In minibatches only; `benchmarks/README.md` has the measurements.
-_LOGITS_RATE = (
-    0.05  # of V's: a user has a pair or two in a minibatch, and their gradient is mostly noise
-)
-_SQUARES = (
-    0.98  # Adam forgets squares within an epoch, because gradients shrink by orders of magnitude
-)
+# In mini-batches only; `benchmarks/README.md` has the measurements. Of V's rate: a user has a pair or
+# two in a mini-batch, and the gradient of the logits is mostly noise.
+_LOGITS_RATE = 0.05
+# Adam forgets squares within an epoch, because gradients shrink by orders of magnitude.
+_SQUARES = 0.98
+
+Values = TypeVar("Values")
 
 
 @flax.struct.dataclass
 class SimplexHyper:
-    """What may differ between fits of one program; every field is traced, so that a sweep over
-    ranks is a vmap.
+    """What may differ between fits of one program: a sweep over ranks is a vmap over it.
 
     Attributes:
-        columns: 1 for the columns in use, 0 for the others, whose weights are 0 for everybody,
-            `[rank]`.
-        head: the reference head `[dim]`, which the anchor needs; None: no head.
+        columns: 1 for the columns in use, 0 for the others, whose weights are 0 for everybody.
+        head: the reference head, which the anchor needs; None: no head.
+        num_users: the number of users, whose logits are drawn in their order, whatever the devices.
     """
 
-    columns: jax.Array
-    head: jax.Array | None = None
+    columns: Float[Array, " rank"]
+    head: Float[Array, " dim"] | None = None
+    num_users: int = flax.struct.field(pytree_node=False, default=0)
 
 
 @flax.struct.dataclass
@@ -70,13 +73,13 @@ class SimplexState:
 
     Attributes:
         params: the Flax parameters of the basis.
-        logits: l, for each bucket `[rank, users]`.
+        logits: l, `[rank, users]`.
         optimiser: Adam's state for `params` and for `logits`.
     """
 
-    params: Any
-    logits: tuple[jax.Array, ...]
-    optimiser: tuple[Any, Any]
+    params: Params
+    logits: PerUser
+    optimiser: tuple[optax.OptState, optax.OptState]
 
 
 class SimplexFit(NamedTuple):
@@ -90,57 +93,41 @@ class SimplexFit(NamedTuple):
         mean: mean weights of the users with pairs, `[kept]`: the weights of anybody else.
     """
 
-    params: Any
-    weights: np.ndarray
-    columns: np.ndarray
-    mean: np.ndarray
+    params: Params
+    weights: Float[np.ndarray, "num_users kept"]
+    columns: Int[np.ndarray, " kept"]
+    mean: Float[np.ndarray, " kept"]
 
 
-def draw_logits(config: SimplexConfig, num_users: int, rank: int, *, key: jax.Array) -> np.ndarray:
-    """The logits every user starts at, drawn in the order of users, so that they do not depend on
-    the devices.
-
-    Args:
-        config: says which distribution.
-        num_users: the number of users.
-        rank: the number of columns.
-        key: the source of randomness.
-
-    Returns:
-        l, float32 `[num_users, rank]`, for `Layout.spread`.
-
-    Example:
-        >>> draw_logits(SimplexConfig(), 3, 2, key=jax.random.key(0)).shape
-        (3, 2)
-    """
+def draw_logits(
+    config: SimplexSettings, num_users: int, rank: int, *, key: jax.Array
+) -> Float[Array, "num_users rank"]:
+    """The logits every user starts at, drawn in the order of users, whatever the devices."""
     draw = jax.random.uniform if config.uniform_logits else jax.random.normal
-    return np.asarray(draw(key, (num_users, rank), jnp.float32))
+    return draw(key, (num_users, rank), jnp.float32)
 
 
-def init(
-    config: SimplexConfig, params: Any, logits: tuple[jax.Array, ...], data: FitData
-) -> SimplexState:
+def init(config: SimplexSettings, params: Params, logits: PerUser, data: FitData) -> SimplexState:
     """The state before the first step.
 
     Args:
         config: how the fit runs.
         params: initial parameters of the basis; the paper draws V from N(0, 1).
-        logits: initial logits, for each bucket `[rank, users]`.
+        logits: initial logits, `[rank, users]`.
         data: one shard.
 
     Returns:
         The state of one shard.
 
     Raises:
-        ValueError: there are no pairs; the anchor is asked of a basis that is not linear; or
-            pruning could leave a user without columns.
+        ValueError: the anchor is asked of a basis that is not linear; or pruning could leave a user
+            without columns.
     """
-    if not data.buckets:
-        raise ValueError("there are no pairs: a fit needs at least one")
     rank = params["V"].shape[-1]
     if config.prune * rank >= 1.0:
         raise ValueError(
-            f"prune is {config.prune}: less than 1 / rank = {1 / rank} is expected, or users lose all columns"
+            f"prune is {config.prune}: less than 1 / rank = {1 / rank} is expected, "
+            "or users lose all columns"
         )
     if config.anchor and (len(params) > 1 or params["V"].shape[0] != data.embeddings.shape[-1]):
         raise ValueError(
@@ -151,7 +138,7 @@ def init(
 
 
 def _optimisers(
-    config: SimplexConfig,
+    config: SimplexSettings,
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """For the basis and for the logits."""
     if config.num_minibatches == 1:
@@ -163,12 +150,7 @@ def _optimisers(
     return of_params, of_logits
 
 
-def steps_taken(state: SimplexState) -> int:
-    """How many steps a state of all shards has behind it."""
-    return int(first_shard(state.optimiser[0][0].count))
-
-
-def weights_of(logits: jax.Array, columns: jax.Array) -> jax.Array:
+def weights_of(logits: Array, columns: Array) -> Array:
     """The softmax of logits `[rank, ...]` over the columns in use `[rank]`; 0 elsewhere."""
     in_use = (columns > 0).reshape(-1, *[1] * (logits.ndim - 1))
     return jax.nn.softmax(jnp.where(in_use, logits, -jnp.inf), axis=0)
@@ -180,8 +162,8 @@ def step(
     hyper: SimplexHyper,
     *,
     module: nn.Module,
-    config: SimplexConfig,
-) -> tuple[SimplexState, dict[str, jax.Array]]:
+    config: SimplexSettings,
+) -> tuple[SimplexState, Info]:
     """One Adam step on the basis and on everybody's logits, for one shard.
 
     Args:
@@ -192,9 +174,9 @@ def step(
         config: how the fit runs (static).
 
     Returns:
-        The next state, and for the history: `loss`, in nats, the mean over users of each user's
-        mean loss (pooled: over pairs) without the anchor, at the logits that V was stepped at; and
-        `grad_norm`, of everything that was stepped. Of a minibatch both are the minibatch's own.
+        The next state, and for the history the mean over users of each user's mean loss (pooled:
+        over pairs) without the anchor, at the logits that V was stepped at, in nats, and the norm
+        of the gradient of all that was stepped. Of a mini-batch both are the mini-batch's own.
 
     Raises:
         ValueError: an anchor is asked for and there is no head.
@@ -205,26 +187,28 @@ def step(
     of_params, of_users = _optimisers(config)
     shares = _shares(data, config)
 
-    def apply_basis(params: Any) -> jax.Array:
+    def apply_basis(params: Params) -> Array:
         return jnp.asarray(module.apply({"params": params}, data.embeddings, data.input_scale))
 
-    def loss_and_gradients(
-        table: jax.Array, logits: tuple[jax.Array, ...]
-    ) -> tuple[jax.Array, jax.Array, Any]:
+    def loss_and_gradients(table: Array, logits: PerUser) -> tuple[Array, Array, PerUser]:
         """With respect to the table and to the logits."""
         along, back = jax.vjp(
             lambda table: [features(table, b) / config.temperature for b in data.buckets], table
         )
         parts = [
-            _loss_and_gradients(f, c, x, hyper.columns)
-            for f, c, x in zip(along, shares, logits, strict=True)
+            _loss_and_gradients(f, c, x, hyper.columns, config.likelihood)
+            for f, c, x in zip(along, shares, logits.buckets, strict=True)
         ]
         losses, of_features, of_logits = zip(*parts, strict=True)
-        return sum(losses, jnp.zeros(())), back(list(of_features))[0], of_logits
+        loss = sum(losses, jnp.zeros(()))
+        return loss, back(list(of_features))[0], PerUser(of_logits)
 
     def descend(
-        adam: optax.GradientTransformation, values: Any, gradient: Any, optimiser: Any
-    ) -> tuple[Any, Any]:
+        adam: optax.GradientTransformation,
+        values: Values,
+        gradient: Values,
+        optimiser: optax.OptState,
+    ) -> tuple[Values, optax.OptState]:
         updates, optimiser = adam.update(gradient, optimiser, values)
         return optax.apply_updates(values, updates), optimiser
 
@@ -243,20 +227,19 @@ def step(
         gradient = jax.tree.map(jnp.add, gradient, anchor)
     params, params_optimiser = descend(of_params, state.params, gradient, state.optimiser[0])
     grad_norm = jnp.sqrt(squares + optax.tree.norm(gradient, squared=True))
-    info = {"loss": loss / jnp.where(count > 0, count, 1.0), "grad_norm": grad_norm}
+    info = Info(loss / jnp.where(count > 0, count, 1.0), grad_norm)
     return SimplexState(params, logits, (params_optimiser, logits_optimiser)), info
 
 
-def finish(
+def collect_fit(
     state: SimplexState,
     layout: Layout,
-    has_pairs: np.ndarray,
+    has_pairs: Bool[np.ndarray, " num_users"],
     hyper: SimplexHyper,
     *,
-    config: SimplexConfig,
+    config: SimplexSettings,
 ) -> SimplexFit:
-    """Collects a fit on the host: drops the columns that nobody weighs, and lets the weights sum to
-    1 again.
+    """The fit on the host, without columns that nobody weighs; weights sum to 1 again.
 
     Args:
         state: the state of all shards, every leaf with its leading shard axis.
@@ -275,30 +258,30 @@ def finish(
     """
     columns = np.flatnonzero(np.asarray(hyper.columns) > 0)
     by_user = jax.vmap(weights_of, in_axes=(0, None))
-    in_buckets = tuple(
-        by_user(jnp.asarray(on_host(logits)), jnp.asarray(np.asarray(hyper.columns)))
-        for logits in state.logits
+    mask = jnp.asarray(np.asarray(hyper.columns))
+    in_buckets = PerUser(
+        tuple(by_user(jnp.asarray(on_host(logits)), mask) for logits in state.logits.buckets)
     )
-    weights = layout.collect(in_buckets, np.zeros(len(hyper.columns), np.float32))[:, columns]
-    nobody = np.full((1, len(columns)), 1.0 / len(columns), np.float32)
-    seen = weights[has_pairs] if has_pairs.any() else nobody
+    weights = layout.collect(in_buckets, np.zeros(len(mask), np.float32))[:, columns]
+    uniform = np.full((1, len(columns)), 1.0 / len(columns), np.float32)
+    seen = weights[has_pairs] if has_pairs.any() else uniform
     kept = seen.max(axis=0, initial=0.0) >= config.prune
     seen = seen[:, kept] / seen[:, kept].sum(axis=1, keepdims=True)
     mean = seen.mean(axis=0)
     out = np.tile(mean, (layout.num_users, 1))
     out[has_pairs] = seen
     params = jax.tree.map(first_shard, state.params)
-    return SimplexFit({**params, "V": params["V"][:, columns[kept]]}, out, columns[kept], mean)
+    return SimplexFit(take_columns(params, columns[kept]), out, columns[kept], mean)
 
 
 def adam_logits(
-    features: jax.Array,
-    pair_weight: jax.Array,
-    logits: jax.Array,
+    features: Float[Array, "rank shots *users"],
+    pair_weight: Float[Array, "shots *users"],
+    logits: Float[Array, "rank *users"],
     *,
     steps: int = 500,
     learning_rate: float = 0.1,
-) -> jax.Array:
+) -> Float[Array, "rank *users"]:
     """A new user's weights as published: Adam on the logits, for a fixed number of steps from a
     random start.
 
@@ -326,11 +309,12 @@ def adam_logits(
     """
     adam = optax.adam(learning_rate)
     everything = jnp.ones(logits.shape[0])
-    share = _per_user_mean(pair_weight)
+    weight = jnp.sum(pair_weight, axis=0, keepdims=True)
+    share = pair_weight / jnp.where(weight > 0, weight, 1.0)
 
-    def one(_: int, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+    def one(_: int, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
         logits, optimiser = carry
-        gradient = _loss_and_gradients(features, share, logits, everything)[2]
+        gradient = _loss_and_gradients(features, share, logits, everything, LOGISTIC)[2]
         updates, optimiser = adam.update(gradient, optimiser, logits)
         return logits + jnp.asarray(updates), optimiser
 
@@ -339,46 +323,37 @@ def adam_logits(
 
 
 def _loss_and_gradients(
-    features: jax.Array, share: jax.Array, logits: jax.Array, columns: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The weighted loss of all the users given, and its gradients with respect to their features
-    and logits.
+    features: Array, share: Array, logits: Array, columns: Array, likelihood: Likelihood
+) -> tuple[Array, Array, Array]:
+    """The weighted loss of all the users given, and its gradients by their features and logits.
 
-    A pair's loss is `log(1 + exp(-z))`, `z = f . w`, with the derivative `-p`, `p = 1 / (1 +
-    exp(z))`; hence `-p w` with respect to f and `-sum p f` with respect to w. Written out because
-    the sums that differentiation makes of `f . w` are slow on a CPU (`pair_sums.py`).
+    A pair's margin is `z = f . w`: with p the loss's slope, the gradient is `p w` with respect to f
+    and `sum p f` with respect to w. Written out because the sums that differentiation makes of
+    `f . w` are slow on a CPU (`pair_sums.py`).
     """
     weights, back = jax.vjp(lambda logits: weights_of(logits, columns), logits)
     margin = combine(features, weights)
-    pull = share * jax.nn.sigmoid(-margin)
-    (of_logits,) = back(-pull_together(features, pull))
-    return jnp.sum(share * bradley_terry_loss(margin)), -pull[None] * weights[:, None], of_logits
+    pull = share * likelihood.slope(margin)
+    (of_logits,) = back(pull_together(features, pull))
+    return jnp.sum(share * likelihood.loss(margin)), pull[None] * weights[:, None], of_logits
 
 
-def _shares(data: FitData, config: SimplexConfig) -> list[jax.Array]:
-    """What each pair's loss is multiplied by, for each bucket `[shots, users]`; in minibatches, so that
-    minibatches add up to all.
-    """
+def _shares(data: FitData, config: SimplexSettings) -> list[Array]:
+    """What each pair's loss is multiplied by, `[shots, users]`; mini-batches add up to all."""
     weights = [bucket.pair_weight for bucket in data.buckets]
-    totals = data.totals or [jnp.sum(pair_weight, axis=0) for pair_weight in weights]
+    totals = [jnp.sum(weight, axis=0) for weight in weights]
+    if data.totals is not None:
+        totals = list(data.totals.buckets)
     if config.pooled:
         pairs = total(sum((jnp.sum(of_users) for of_users in totals), jnp.zeros(())))
         totals = [pairs[None]] * len(weights)
     return [
-        pair_weight / jnp.where(of_users > 0, of_users, 1.0)[None]
-        for pair_weight, of_users in zip(weights, totals, strict=True)
+        weight / jnp.where(of_users > 0, of_users, 1.0)[None]
+        for weight, of_users in zip(weights, totals, strict=True)
     ]
 
 
-def _per_user_mean(pair_weight: jax.Array) -> jax.Array:
-    """`losses.per_user_mean_weights` in a bucket, `[shots, ...]`: sums to 1 over the shots of every
-    user with any.
-    """
-    of_user = jnp.sum(pair_weight, axis=0, keepdims=True)
-    return pair_weight / jnp.where(of_user > 0, of_user, 1.0)
-
-
-def _anchor(directions: jax.Array, hyper: SimplexHyper) -> jax.Array:
+def _anchor(directions: Array, hyper: SimplexHyper) -> Array:
     """The anchor's penalty over the columns in use."""
     head = hyper.head
     if head is None:

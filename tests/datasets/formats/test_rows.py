@@ -92,7 +92,7 @@ def test_distinct_responses_are_kept_once(tmp_path):
     np.testing.assert_array_equal(pairs.rejected, [1, 0, 1, 3])
     np.testing.assert_array_equal(pairs.user, [0, 1, 0, 0])
     np.testing.assert_array_equal(pairs.prompt, [0, 0, 0, 1])
-    np.testing.assert_array_equal(pairs.weight, np.float32([1, 0.5, 1, 1]))
+    np.testing.assert_array_equal(pairs.pair_weight, np.float32([1, 0.5, 1, 1]))
     assert pairs.user_ids == ["ann", "7"]
     assert pairs.num_duplicates == 1
     assert pairs.extra == [{"note": "first"}, {}, {}, {}]

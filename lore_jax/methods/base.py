@@ -1,0 +1,220 @@
+"""The contract of methods: everything that fits, selects, evaluates and saves asks of one.
+
+A method is its configuration, a frozen dataclass. A field that is None is chosen on validation; the
+values chosen, a `Choice`, are put in its place when the choice is made. Nothing outside a method asks
+which method it is: adding one is one file, and a row in `fitting.config.METHODS` for the command line.
+
+`init`, `step`, `finish` and `predict` are written for one shard of users and traced by jax: they read
+what validation chooses from `hyper` alone, so that a sweep over choices is one compiled program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lore_jax.data.preferences import Preferences
+from lore_jax.model.model import Model
+from lore_jax.model.posterior import Posterior
+from lore_jax.model.saved import save
+from lore_jax.parallel.buckets import FitData, Layout
+from lore_jax.solvers.likelihood import Likelihood
+from lore_jax.users.adapt import adapt
+from lore_jax.users.predict import Margins, margins
+
+Choice = dict[str, float]  # names of fields of a method to the values chosen
+State = TypeVar("State")
+Hyper = TypeVar("Hyper")
+Fitted = TypeVar("Fitted")
+
+
+class Info(NamedTuple):
+    """What a step leaves for the history.
+
+    Attributes:
+        loss: training loss before the step, in the method's `loss_unit`.
+        grad_norm: norm of the gradient before the step.
+    """
+
+    loss: Float[Array, "*steps"]
+    grad_norm: Float[Array, "*steps"]
+
+
+@flax.struct.dataclass
+class FoldWeights:
+    """The roles of one bucket's pairs in a validation fold; axes `[shards, folds, shots, users]`.
+
+    Attributes:
+        fit: weight of a pair in the joint fit.
+        shots: weight of a pair in adapting its user to the fitted basis.
+        test: 1 for pairs to predict.
+    """
+
+    fit: Float[Array, "... shots users"]
+    shots: Float[Array, "... shots users"]
+    test: Float[Array, "... shots users"]
+
+
+class Prediction(NamedTuple):
+    """What is predicted of a bucket's pairs, for each variant.
+
+    Attributes:
+        loss: minus the log probability of the recorded choice, in nats.
+        correct: 1 where the choice is predicted, 0 where not, 1/2 on a tie.
+    """
+
+    loss: Float[Array, "variants shots users"]
+    correct: Float[Array, "variants shots users"]
+
+
+def predicted(
+    likelihood: Likelihood,
+    mean: Float[Array, "variants shots users"],
+    variance: Float[Array, "variants shots users"] | float = 0.0,
+) -> Prediction:
+    """The prediction that margins make, their uncertainty integrated."""
+    log_probability = likelihood.predictive(mean, jnp.asarray(variance))
+    return Prediction(-log_probability, 0.5 * (1.0 + jnp.sign(mean)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage of selection: some settings, compared on validation folds.
+
+    Attributes:
+        name: what is chosen.
+        method: how the stage fits: the method itself, or the same in fewer steps.
+        candidates: changes of the choice so far, the most regularised first: so ties are broken.
+    """
+
+    name: str
+    method: AnyMethod
+    candidates: tuple[Choice, ...]
+
+    def choices(self, winner: Choice) -> list[Choice]:
+        """The settings to compare, given the choice so far."""
+        return [{**winner, **candidate} for candidate in self.candidates]
+
+
+class Predictor(Protocol):
+    """A fitted method: what `evaluate`, saving and the command line know of it."""
+
+    def adapted(self, shots: Preferences, test: Preferences) -> Margins:
+        """Margins of the test pairs of users known by their shots alone, who may have none."""
+        ...
+
+    def fitted(self, shots: Preferences, test: Preferences) -> Margins:
+        """Margins of the test pairs of the users of the fit; `shots` are their training pairs."""
+        ...
+
+    def save(
+        self, path: str | os.PathLike[str], *, encoder: Mapping[str, object] | None = None
+    ) -> None:
+        """Saves it in a folder; what was saved there is replaced."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BasisPredictor:
+    """A basis and posteriors of weights on it.
+
+    Attributes:
+        model: the model.
+        users: the posterior of the users of the fit; None: users are known by their shots alone.
+
+    Example:
+        >>> BasisPredictor(model).adapted(shots, test).mean.shape == (test.num_pairs,)
+        True
+    """
+
+    model: Model
+    users: Posterior | None = None
+
+    def adapted(self, shots: Preferences, test: Preferences) -> Margins:
+        """Margins under the posterior after the shots."""
+        return margins(self.model, adapt(self.model, shots), test)
+
+    def fitted(self, shots: Preferences, test: Preferences) -> Margins:
+        """Margins under the posterior of the fit."""
+        if self.users is None:
+            return self.adapted(shots, test)
+        return margins(self.model, self.users, test)
+
+    def save(
+        self, path: str | os.PathLike[str], *, encoder: Mapping[str, object] | None = None
+    ) -> None:
+        """Saves model and users, for `lore.load`."""
+        save(path, self.model, self.users, encoder=encoder, overwrite=True)
+
+
+class Method(Protocol[State, Hyper, Fitted]):
+    """What is asked of a method, a frozen, hashable dataclass."""
+
+    @property
+    def loss_unit(self) -> str:
+        """What `Info.loss` is, for people: "nats a pair", say."""
+        ...
+
+    @property
+    def num_minibatches(self) -> int:
+        """1: a step is taken on everything. More: on so many parts of the table in turn, at most."""
+        ...
+
+    def stages(self, prefs: Preferences) -> Sequence[Stage]:
+        """How what is None is chosen; a stage with a single candidate and variant costs nothing.
+
+        Raises:
+            ValueError: these preferences cannot be fitted.
+        """
+        ...
+
+    def variants(self) -> Sequence[Choice]:
+        """What is chosen after a fit, so that one fit serves all; the most regularised first."""
+        ...
+
+    def input_scale(self, prefs: Preferences) -> float:
+        """What the basis divides embeddings by."""
+        ...
+
+    def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[Hyper]:
+        """Each choice as traced numbers, all of one structure: ranks are masks of columns."""
+        ...
+
+    def num_steps(self, choices: Sequence[Choice]) -> int:
+        """How many steps fit any of these choices; 0: `init` is the optimum."""
+        ...
+
+    def init(self, data: FitData, hyper: Hyper, *, key: jax.Array) -> State:
+        """The state before the first step; of mini-batches, `data` is the first.
+
+        Leaves that belong to users are `PerUser`, draws for users go by `data.users`.
+        """
+        ...
+
+    def step(self, state: State, data: FitData, hyper: Hyper) -> tuple[State, Info]:
+        """One step, on everything or on a mini-batch."""
+        ...
+
+    def finish(self, state: State, data: FitData, hyper: Hyper) -> Fitted:
+        """What the fit has learned, for all of `variants`."""
+        ...
+
+    def predict(
+        self, fitted: Fitted, data: FitData, fold: Sequence[FoldWeights], hyper: Hyper
+    ) -> list[Prediction]:
+        """Predictions of each bucket's pairs of a fold, in all of `variants`."""
+        ...
+
+    def export(self, fitted: Fitted, layout: Layout, prefs: Preferences) -> Predictor:
+        """The fitted method, everything chosen; leaves of `fitted` have a leading shard axis."""
+        ...
+
+
+AnyMethod: TypeAlias = Method[Any, Any, Any]

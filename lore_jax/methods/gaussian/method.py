@@ -1,0 +1,344 @@
+"""The population model as a method: what is chosen when, how a fold is predicted, what is exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from lore_jax.data.preferences import Preferences
+from lore_jax.methods.base import (
+    BasisPredictor,
+    Choice,
+    FoldWeights,
+    Info,
+    Prediction,
+    Stage,
+    predicted,
+)
+from lore_jax.methods.bradley_terry import RIDGES
+from lore_jax.methods.gaussian import laplace_em
+from lore_jax.methods.gaussian.laplace_em import (
+    EMConfig,
+    PopulationHyper,
+    PopulationParams,
+    PopulationState,
+)
+from lore_jax.methods.gaussian.mixture_em import learn_mixture
+from lore_jax.model.basis import make_basis, rescaled
+from lore_jax.model.model import Model, response_keys, rms_row_norm
+from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, Prior
+from lore_jax.parallel.buckets import FitData, Layout, features
+from lore_jax.parallel.devices import first_shard, total
+from lore_jax.solvers.mixture import Mixture, mixture_estimate, one_component
+from lore_jax.solvers.pair_sums import combine, quadratic_form
+from lore_jax.users.adapt import adapt
+
+# Candidates, the most regularised first: that is how ties are broken.
+_RANKS = (1, 9)
+_RIDGES_DEVIATION = (30.0, 10.0, 3.0, 1.0)
+_ITEM_EFFECTS = (0.0, 1.0, 2.0)
+_LOGIT_SCALES = (1.0, 1.15, 1.3, 1.5, 1.75)
+_NUM_COMPONENTS = (0, 2, 4, 8)  # none, and what `learn_mixture` passes on its way
+_SELECTION = {
+    "steps": 60,
+    "learning_rate": 0.1,
+}  # within noise of the full fit: enough to choose by
+
+Value = TypeVar("Value")
+
+
+@flax.struct.dataclass
+class PopulationFit:
+    """What a fit has learned.
+
+    Attributes:
+        params: what EM learned.
+        input_scale: what the basis divides embeddings by.
+        hyper: what was chosen, for the variance of item effects.
+        mixtures: of 1, 2, 4, ... components, in a leading axis; None: not asked for.
+    """
+
+    params: PopulationParams
+    input_scale: Float[Array, ""]
+    hyper: PopulationHyper
+    mixtures: Mixture | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationConfig(EMConfig):
+    """Gaussian weights around a learned population (`laplace_em`); None: chosen on validation.
+
+    Attributes:
+        rank: columns of the basis. Column 0 is the population direction, the others carry the
+            deviations of users from it; 1 is Bradley-Terry.
+        ridge_population: ridge on the population direction, in units of pairs.
+        ridge_deviation: ridge on the columns of the deviations, in units of pairs.
+        item_effects: size of the effects that responses have of their own, relative to the basis;
+            0: none.
+        num_components: how many components the users' deviations are a mixture of: 2, 4 or 8; 0:
+            they are N(0, I).
+        logit_scale: what the fitted rewards are multiplied by, against the shrinkage that ridges
+            bring.
+        hidden: widths of the basis' hidden layers; none: a linear basis.
+    """
+
+    rank: int | None = None
+    ridge_population: float | None = None
+    ridge_deviation: float | None = None
+    item_effects: float | None = None
+    num_components: int | None = None
+    logit_scale: float | None = None
+    hidden: tuple[int, ...] = ()
+
+    loss_unit: ClassVar[str] = (
+        "nats a pair, expected under the users' posteriors, without the ridges"
+    )
+    num_minibatches: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "learning_rate",
+            "ridge_population",
+            "ridge_deviation",
+            "logit_scale",
+        ):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}: a positive number is expected")
+        if self.rank is not None and self.rank < 1:
+            raise ValueError(f"rank is {self.rank}: 1 or more is expected")
+        if self.item_effects is not None and not self.item_effects >= 0:
+            raise ValueError(f"item_effects is {self.item_effects}: 0 or more is expected")
+        if self.num_components is not None and self.num_components not in _NUM_COMPONENTS:
+            counts = ", ".join(map(str, _NUM_COMPONENTS))
+            raise ValueError(f"num_components is {self.num_components}: {counts} is expected")
+        if self.num_components and self.rank == 1:
+            raise ValueError(
+                f"num_components is {self.num_components}, but with rank 1 nobody deviates: "
+                "0 is expected"
+            )
+
+    def stages(self, prefs: Preferences) -> list[Stage]:
+        """The population while nobody deviates, a convex problem; then how users deviate."""
+        if self.rank is not None and self.rank > prefs.dim and not self.hidden:
+            raise ValueError(
+                f"rank is {self.rank}: 1 to {prefs.dim}, the dim of the embeddings, is expected"
+            )
+        ranks = [rank for rank in _or(self.rank, _RANKS) if rank <= prefs.dim or self.hidden]
+        deviating = [rank for rank in ranks if rank > 1]
+        ridges = _or(self.ridge_deviation, _RIDGES_DEVIATION)
+        quick = dataclasses.replace(self, **_SELECTION)
+        alone = dataclasses.replace(quick, rank=1, num_components=0)
+        if deviating:
+            alone = dataclasses.replace(alone, logit_scale=_or(self.logit_scale, _LOGIT_SCALES)[0])
+        population: list[Choice] = [
+            {
+                "rank": 1,
+                "ridge_population": ridge,
+                "ridge_deviation": ridges[0],
+                "item_effects": size,
+            }
+            for ridge, size in itertools.product(
+                _or(self.ridge_population, RIDGES), _or(self.item_effects, _ITEM_EFFECTS)
+            )
+        ]
+        stages = [Stage("population", alone, tuple(population))]
+        if deviating:
+            # That nobody deviates stays a candidate: it wins where users do not differ.
+            nobody: list[Choice] = [{}] * ranks.count(1)
+            deviations: list[Choice] = [
+                {"rank": rank, "ridge_deviation": ridge}
+                for rank, ridge in itertools.product(deviating, ridges)
+            ]
+            stages.append(Stage("deviations", quick, (*nobody, *deviations)))
+        return stages
+
+    def variants(self) -> list[Choice]:
+        """The logit scales without a mixture, and the numbers of components."""
+        first, *more = _or(self.num_components, _NUM_COMPONENTS)
+        scales = _or(self.logit_scale, _LOGIT_SCALES)
+        return [
+            *({"num_components": first, "logit_scale": scale} for scale in scales),
+            *({"num_components": count, "logit_scale": scales[0]} for count in more),
+        ]
+
+    def input_scale(self, prefs: Preferences) -> float:
+        """The RMS norm of the rows, so that ridges mean the same for every encoder."""
+        return rms_row_norm(prefs.embeddings)
+
+    def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[PopulationHyper]:
+        """Ridges, size of the item effects, and columns of deviation in use."""
+        deviations = np.arange(1, max(choice["rank"] for choice in choices))
+        return [
+            PopulationHyper(
+                ridge_population=jnp.float32(choice["ridge_population"]),
+                ridge_deviation=jnp.float32(choice["ridge_deviation"]),
+                item_effects=jnp.float32(choice["item_effects"]),
+                columns=jnp.asarray(deviations < choice["rank"], jnp.float32),
+            )
+            for choice in choices
+        ]
+
+    def num_steps(self, choices: Sequence[Choice]) -> int:
+        """None for a linear basis whose only column is the population's: that is Bradley-Terry."""
+        convex = not self.hidden and all(choice["rank"] == 1 for choice in choices)
+        return 0 if convex else self.steps
+
+    def init(self, data: FitData, hyper: PopulationHyper, *, key: jax.Array) -> PopulationState:
+        """Ridge Bradley-Terry and the strongest directions of departure from it."""
+        return laplace_em.init(self, self._basis(hyper), data, hyper, key)
+
+    def step(
+        self, state: PopulationState, data: FitData, hyper: PopulationHyper
+    ) -> tuple[PopulationState, Info]:
+        """One E step and one gradient step of the M step."""
+        return laplace_em.step(state, data, hyper, module=self._basis(hyper), config=self)
+
+    def finish(
+        self, state: PopulationState, data: FitData, hyper: PopulationHyper
+    ) -> PopulationFit:
+        """The parameters, and mixtures where some are asked for."""
+        most = int(max(variant["num_components"] for variant in self.variants()))
+        mixtures = None
+        if most and len(hyper.columns):
+            scale = self.variants()[0]["logit_scale"]
+            table = laplace_em.table_of_rewards(self._basis(hyper), state.params, data, hyper)
+            mixtures = learn_mixture(
+                [scale * features(table, bucket) for bucket in data.buckets],
+                [bucket.pair_weight for bucket in data.buckets],
+                most.bit_length() - 1,
+                likelihood=self.likelihood,
+            )
+        return PopulationFit(state.params, data.input_scale, hyper, mixtures)
+
+    def predict(
+        self,
+        fitted: PopulationFit,
+        data: FitData,
+        fold: Sequence[FoldWeights],
+        hyper: PopulationHyper,
+    ) -> list[Prediction]:
+        """The uncertainty of weights, and of responses the fold's fit has not seen, integrated."""
+        table = laplace_em.table_of_rewards(self._basis(hyper), fitted.params, data, hyper)
+        unknown, of_effects = _unknown_responses(data), laplace_em.item_effect_variance(hyper)
+        priors = self._priors(fitted, len(hyper.columns))
+        scales = jnp.array([variant["logit_scale"] for variant in self.variants()])
+        predictions = []
+        for bucket, roles in zip(data.buckets, fold, strict=True):
+            differences = features(table, bucket)
+            unknowns = unknown[bucket.chosen] + unknown[bucket.rejected]
+
+            def margins(
+                variant: tuple[Mixture, Array],
+                differences: Array = differences,
+                unknowns: Array = unknowns,
+                shots: Array = roles.shots,
+            ) -> tuple[Array, Array]:
+                prior, scale = variant
+                f, variances = scale * differences, scale**2 * of_effects
+                if len(f) == 1:
+                    return f[0], unknowns * variances[0]
+                user = mixture_estimate(
+                    f[1:], f[0], shots, prior, likelihood=self.likelihood, max_steps=20
+                )
+                moment = user.deviation**2 + jnp.diagonal(user.covariance, axis1=0, axis2=1).T
+                spread = variances[0] + jnp.tensordot(variances[1:], moment, 1)
+                variance = quadratic_form(f[1:], user.covariance) + unknowns * spread[None]
+                return f[0] + combine(f[1:], user.deviation), variance
+
+            predictions.append(predicted(self.likelihood, *jax.lax.map(margins, (priors, scales))))
+        return predictions
+
+    def export(self, fitted: PopulationFit, layout: Layout, prefs: Preferences) -> BasisPredictor:
+        """A model with the prior that was chosen, and the posterior of everybody under it."""
+        (variant,) = self.variants()
+        scale = variant["logit_scale"]
+        params, hyper = (
+            jax.tree.map(lambda leaf: jnp.asarray(first_shard(leaf)), tree)
+            for tree in (fitted.params, fitted.hyper)
+        )
+        effects = None
+        if hyper.item_effects > 0:
+            # A response that nobody judged is as unknown as one that the table does not have.
+            judged = np.unique(
+                [side[prefs.pair_weight > 0] for side in (prefs.chosen, prefs.rejected)]
+            )
+            effects = ItemEffects(
+                jnp.asarray(response_keys(prefs.embeddings)[judged]),
+                (hyper.item_effects * scale * params.item_effects)[judged],
+                scale**2 * laplace_em.item_effect_variance(hyper),
+            )
+        rank = len(hyper.columns) + 1
+        # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
+        prior: Prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
+        if variant["num_components"]:
+            learned = jax.tree.map(lambda leaf: first_shard(leaf)[-1], fitted.mixtures)
+            prior = _with_mixture(prior, learned)
+        model = Model(
+            make_basis(rank, self.hidden),
+            rescaled(params.basis, scale),
+            jnp.asarray(first_shard(fitted.input_scale)),
+            prior,
+            item_effects=effects,
+            likelihood=self.likelihood,
+        )
+        return BasisPredictor(model, adapt(model, prefs))
+
+    def _basis(self, hyper: PopulationHyper) -> nn.Module:
+        return make_basis(len(hyper.columns) + 1, self.hidden)
+
+    def _priors(self, fitted: PopulationFit, k: int) -> Mixture:
+        """The prior of deviations in each variant, `[variants, ...]`."""
+        counts = [int(variant["num_components"]) for variant in self.variants()]
+        if fitted.mixtures is None:
+            return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(counts)), one_component(k))
+        gaussian = one_component(k, max(counts))
+        each = [
+            jax.tree.map(lambda leaf, level=count.bit_length() - 1: leaf[level], fitted.mixtures)
+            if count
+            else gaussian
+            for count in counts
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+
+
+def _or(given: Value | None, candidates: tuple[Value, ...]) -> tuple[Value, ...]:
+    """What is given, or all candidates."""
+    return candidates if given is None else (given,)
+
+
+def _unknown_responses(data: FitData) -> Array:
+    """1 for responses that no pair of the fit has on any shard, 0 for the others, `[responses]`."""
+    seen = jnp.zeros(data.embeddings.shape[0])
+    for bucket in data.buckets:
+        seen = seen.at[bucket.chosen].add(bucket.pair_weight)
+        seen = seen.at[bucket.rejected].add(bucket.pair_weight)
+    return (total(seen) == 0).astype(jnp.float32)
+
+
+def _with_mixture(prior: GaussianPrior, learned: Mixture) -> MixturePrior:
+    """The mixture, in coordinates in which all users together have mean 0 and covariance I."""
+    mixture = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), learned)
+    mean, covariance = (np.asarray(moment) for moment in mixture.moments())
+    root = np.linalg.cholesky(covariance)
+    mixture = Mixture(
+        mixture.log_share,
+        np.linalg.solve(root, (mixture.centre - mean).T).T,
+        np.linalg.solve(root, mixture.spread),
+    )
+    factor = np.asarray(prior.factor, np.float64)
+    return MixturePrior(
+        prior.mean + jnp.asarray(factor @ mean, jnp.float32),
+        jnp.asarray(factor @ root, jnp.float32),
+        jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), mixture),
+    )

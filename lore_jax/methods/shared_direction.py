@@ -1,0 +1,68 @@
+"""What methods have in common whose one direction serves everybody: Bradley-Terry, a given head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lore_jax.data.preferences import Preferences
+from lore_jax.methods.base import BasisPredictor, Choice, FoldWeights, Info, Prediction, predicted
+from lore_jax.model.basis import LinearBasis
+from lore_jax.model.model import bradley_terry_model
+from lore_jax.parallel.buckets import FitData, Layout, features
+from lore_jax.parallel.devices import first_shard
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
+from lore_jax.users.adapt import adapt
+
+
+class SharedDirection:
+    """The half of the contract that methods share whose one direction serves everybody.
+
+    The state is the direction itself, `[dim]`; `init` finds it, and no step is taken.
+    """
+
+    likelihood: Likelihood = LOGISTIC
+    loss_unit: ClassVar[str] = "nothing: no step is taken"
+    num_minibatches: ClassVar[int] = 1
+
+    def variants(self) -> list[Choice]:
+        """None."""
+        return [{}]
+
+    def num_steps(self, choices: Sequence[Choice]) -> int:
+        """None."""
+        return 0
+
+    def step(
+        self, state: Float[Array, " dim"], data: FitData, hyper: Float[Array, "..."]
+    ) -> tuple[Float[Array, " dim"], Info]:
+        """Is never taken."""
+        return state, Info(jnp.zeros(()), jnp.zeros(()))
+
+    def finish(
+        self, state: Float[Array, " dim"], data: FitData, hyper: Float[Array, "..."]
+    ) -> Float[Array, " dim"]:
+        """The direction for embeddings as they are."""
+        return state / data.input_scale
+
+    def predict(
+        self,
+        fitted: Float[Array, " dim"],
+        data: FitData,
+        fold: Sequence[FoldWeights],
+        hyper: Float[Array, "..."],
+    ) -> list[Prediction]:
+        """By everybody's margins."""
+        table = jnp.matmul(data.embeddings, fitted, preferred_element_type=jnp.float32)[:, None]
+        return [predicted(self.likelihood, features(table, bucket)) for bucket in data.buckets]
+
+    def export(
+        self, fitted: Float[Array, "shards dim"], layout: Layout, prefs: Preferences
+    ) -> BasisPredictor:
+        """A model of one direction; every user is the population."""
+        params = {"V": jnp.asarray(first_shard(fitted))[:, None]}
+        model = bradley_terry_model(LinearBasis(1), params, 1.0, self.likelihood)
+        return BasisPredictor(model, adapt(model, prefs))
