@@ -13,12 +13,14 @@ CONFIG = SyntheticConfig(
     num_users=40, num_prompts=50, responses_per_prompt=3, pairs_per_user=(20, 20), dim=8, rank=3
 )
 QUICK = lore.FitConfig(
-    rank=3,
-    ridge_population=1.0,
-    ridge_deviation=1.0,
-    item_effects=0.0,
-    num_components=0,
-    logit_scale=1.0,
+    lore.PopulationConfig(
+        rank=3,
+        ridge_population=1.0,
+        ridge_deviation=1.0,
+        item_effects=0.0,
+        num_components=0,
+        logit_scale=1.0,
+    )
 )
 
 

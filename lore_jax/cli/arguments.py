@@ -3,6 +3,7 @@
 A field without a default must be given. A `bool` is a flag (`--name`, or `--no-name` where the
 default is True), a `Literal` takes one of its values, `X | None` also takes None, and
 `tuple[X, ...]` takes several words. A dataclass in a field brings its fields, as `--field.name`.
+Fields of other types are no options and keep their defaults.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -28,14 +30,17 @@ Config = TypeVar("Config", bound="DataclassInstance")
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """Marks a field that holds one of several dataclasses: `--field NAME` says which one.
+    """Marks a dataclass of which one field holds one of several dataclasses.
 
-    The fields of the one named are options too, without a prefix.
+    Of `Annotated[Outer, OneOf("field", CHOICES)]`, the option `--field NAME` says which one, and
+    the fields of that one are options too, without a prefix.
 
     Attributes:
-        choices: the dataclasses by name; the field's default is an instance of one of them.
+        field: the field; its default is an instance of one of the dataclasses.
+        choices: the dataclasses by name.
     """
 
+    field: str
     choices: Mapping[str, type[DataclassInstance]]
 
     def name_of(self, value: object) -> str:
@@ -164,37 +169,53 @@ def _read(
     prefix: str,
     arguments: Sequence[str],
     title: str = "",
+    marks: Sequence[object] = (),
 ) -> _Options:
     """The options of a dataclass; `arguments` say which of several dataclasses is meant."""
     hints = typing.get_type_hints(config, include_extras=True)
     options, texts = _Options(config, defaults, title, {}, {}), _attributes(config)
+    one_of = {mark.field: mark for mark in marks if isinstance(mark, OneOf)}
     for field in dataclasses.fields(config):
-        hint, marks = hints[field.name], getattr(hints[field.name], "__metadata__", ())
-        hint = hint.__origin__ if marks else hint
-        if defaults is not None:
-            default = getattr(defaults, field.name)
-        elif field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        else:
-            default = field.default
+        hint, inner_marks = hints[field.name], getattr(hints[field.name], "__metadata__", ())
+        hint = hint.__origin__ if inner_marks else hint
         text, name = texts.get(field.name, ""), prefix + field.name
-        inner_prefix = prefix if FLAT in marks else f"{name}."
-        for mark in marks:
-            if isinstance(mark, OneOf):
-                usual = mark.name_of(default)
-                option = _option(name, Literal[tuple(mark.choices)], usual, text, marks)
-                chosen = _chosen(option.name, mark.choices, arguments) or usual
-                options.own[field.name], inner_prefix = option, prefix
-                hint, default = mark.choices[chosen], default if chosen == usual else None
-                text = f"--{field.name} {chosen}: {_purpose(hint)}"
+        inner_prefix = prefix if FLAT in inner_marks else f"{name}."
+        default = _default(field, defaults)
+        if field.name in one_of:
+            choices, usual = one_of[field.name].choices, one_of[field.name].name_of(default)
+            option = _option(name, Literal[tuple(choices)], usual, text)
+            chosen = _chosen(option.name, choices, arguments) or usual
+            options.own[field.name], inner_prefix = option, prefix
+            hint, default = choices[chosen], default if chosen == usual else None
+            text = f"--{field.name} {chosen}: {_purpose(hint)}"
         if dataclasses.is_dataclass(hint):
+            default = typing.cast("DataclassInstance | None", default)
             default = None if default is dataclasses.MISSING else default
-            options.inner[field.name] = _read(
-                hint, default, inner_prefix, arguments, text.rstrip(".")
-            )
-        else:
-            options.own[field.name] = _option(name, hint, default, text, marks)
+            title = text.rstrip(".")
+            inner = _read(hint, default, inner_prefix, arguments, title, inner_marks)
+            options.inner[field.name] = inner
+        elif _can_be_read(hint):
+            options.own[field.name] = _option(name, hint, default, text, inner_marks)
     return options
+
+
+def _default(field: dataclasses.Field[object], defaults: DataclassInstance | None) -> object:
+    """The default of a field: the value in `defaults`, or its own, or `dataclasses.MISSING`."""
+    if defaults is not None:
+        return getattr(defaults, field.name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _can_be_read(hint: object) -> bool:
+    """Whether words of a command line can give a value of this type."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        return True
+    if parts:
+        return all(part in (type(None), ...) or _can_be_read(part) for part in parts)
+    return hint in (bool, int, float, str, Path)
 
 
 def _chosen(option: str, choices: Iterable[str], arguments: Sequence[str]) -> str | None:
@@ -249,8 +270,7 @@ def _reading(hint: object, required: bool) -> dict[str, Any]:
         return {**settings, "type": _or_none(settings["type"])}
     if typing.get_origin(hint) is tuple:
         return {**_reading(parts[0], required), "nargs": "+" if required else "*"}
-    assert isinstance(hint, type), f"{hint!r} cannot be an option"
-    return {"type": hint, "metavar": hint.__name__.upper()}
+    return {"type": hint, "metavar": getattr(hint, "__name__", "").upper()}
 
 
 def _or_none(convert: Callable[[str], object]) -> Callable[[str], object]:

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-from lore_jax.cli.arguments import FLAT, POSITIONAL
-from lore_jax.fitting.config import FitConfig
+from lore_jax.cli.arguments import FLAT, POSITIONAL, OneOf
+from lore_jax.fitting.config import METHODS, FitConfig
 from lore_jax.parallel.devices import Mapping
 from lore_jax.runs.config import RunConfig, SplitConfig
 
@@ -40,7 +40,9 @@ class Config:
     resume: bool = False
     overwrite: bool = False
     seed: int = RunConfig.seed
-    fit: Annotated[FitConfig, FLAT] = dataclasses.field(default_factory=FitConfig)
+    fit: Annotated[FitConfig, FLAT, OneOf("method", METHODS)] = dataclasses.field(
+        default_factory=FitConfig
+    )
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     chunk: int = RunConfig.chunk
     checkpoint_seconds: float = RunConfig.checkpoint_seconds

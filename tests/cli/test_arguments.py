@@ -49,6 +49,26 @@ class Steps:
             raise ValueError(f"steps is {self.steps}: 1 or more is expected")
 
 
+class Likelihood:
+    """Not a type that a word can give."""
+
+
+LIKELIHOOD = Likelihood()
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """What to fit.
+
+    Attributes:
+        method: how.
+    """
+
+    method: Steps | Ridge = Steps(rank=5)
+    folds: int = 4
+    likelihood: Likelihood = LIKELIHOOD
+
+
 @dataclasses.dataclass(frozen=True)
 class Base:
     """What is common.
@@ -68,13 +88,13 @@ class Config(Base):
 
     Attributes:
         sources: what to read.
-        method: how.
+        fit: what to fit.
         names: user names.
         split: what is kept.
     """
 
     sources: Annotated[tuple[Path, ...], POSITIONAL]
-    method: Annotated[Steps | Ridge, OneOf({"steps": Steps, "ridge": Ridge})] = Steps(rank=5)
+    fit: Annotated[Fit, FLAT, OneOf("method", {"steps": Steps, "ridge": Ridge})] = Fit()
     names: Annotated[Names, FLAT] = Names()
     split: Steps = Steps(steps=7)
     store: Literal["float16", "float32"] | None = None
@@ -97,12 +117,13 @@ GIVEN = {
     "--shots 1 -2 3": {"shots": (1, -2, 3)},
     "--shots": {"shots": ()},
     "--no-baselines": {"baselines": False},
+    "--folds 5": {"fit": Fit(folds=5)},
     "--hash-ids": {"names": Names(hash_ids=True)},
     "--split.rank 3": {"split": Steps(steps=7, rank=3)},
-    "--steps=3": {"method": Steps(steps=3, rank=5)},
-    "--method steps --rank None": {"method": Steps()},
-    "--method ridge --strength 2": {"method": Ridge(2.0)},
-    "--strength 1e-3 --method=ridge": {"method": Ridge(1e-3)},
+    "--steps=3": {"fit": Fit(Steps(steps=3, rank=5))},
+    "--method steps --rank None": {"fit": Fit(Steps())},
+    "--method ridge --strength 2": {"fit": Fit(Ridge(2.0))},
+    "--strength 1e-3 --method=ridge": {"fit": Fit(Ridge(1e-3))},
 }
 
 
