@@ -84,7 +84,7 @@ def run(config: Config) -> Result:
                     users = dataclasses.replace(
                         users, user_ids=np.array(config.names.apply(users.user_ids))
                     )
-                shots.append(users.shots)
+                shots.append(np.asarray(users.shots))
                 not_converged += int((~users.converged).sum())
                 if config.out is not None:
                     kept.append(users)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lore_jax.model.model import Model, input_width
+from lore_jax.model.basis import input_width
+from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
 from lore_jax.model.saved import load, saved_encoder
 from lore_jax.runs.folder import MANIFEST, MODEL, read_run
@@ -60,7 +61,7 @@ def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:
     Raises:
         ValueError: the manifests disagree; the message says where.
     """
-    manifest, dim = read_manifest(cache), input_width(loaded.model)
+    manifest, dim = read_manifest(cache), input_width(loaded.model.params)
     if manifest["dim"] != dim:
         raise ValueError(
             f"{cache} has dim {manifest['dim']}, {loaded.path} was fitted on dim {dim}"

@@ -56,8 +56,8 @@ def run(config: Config) -> Result:
     import numpy as np
 
     from lore_jax.cli.models import load_model, refuse_other_encoder
-    from lore_jax.model.model import input_width
-    from lore_jax.users.score import score
+    from lore_jax.model.basis import input_width
+    from lore_jax.users.score import top_k
 
     if config.out.suffix not in (".parquet", ".jsonl"):
         raise ValueError(
@@ -75,7 +75,7 @@ def run(config: Config) -> Result:
     if config.candidates.is_dir():
         refuse_other_encoder(loaded, config.candidates)
     table, texts = _candidates(config.candidates)
-    if table.shape[1] != (dim := input_width(loaded.model)):
+    if table.shape[1] != (dim := input_width(loaded.model.params)):
         raise ValueError(
             f"{config.candidates} has dim {table.shape[1]}, {config.model} was fitted on dim {dim}"
         )
@@ -85,7 +85,7 @@ def run(config: Config) -> Result:
     prompts = _by_prompt(texts, table.shape[0])
     for number, rows in enumerate(prompts):
         count = len(rows) if config.top_k is None else min(config.top_k, len(rows))
-        scores, best = score(loaded.model, users, table[rows], top_k=count)
+        scores, best = top_k(loaded.model, users, table[rows], count)
         columns["user_id"].append(np.repeat(names.astype(str), count))
         columns["prompt"].append(np.full(users.num_users * count, number, np.int32))
         columns["rank"].append(np.tile(np.arange(1, count + 1, dtype=np.int32), users.num_users))

@@ -117,7 +117,7 @@ def embed_conversations(
             )
 
     with tqdm(
-        total=len(conversations), initial=first, desc="embedding", group_by="text", disable=None
+        total=len(conversations), initial=first, desc="embedding", unit="text", disable=None
     ) as bar:
         tokens = 0
         for number, (span, table) in enumerate(

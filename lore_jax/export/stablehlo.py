@@ -11,7 +11,8 @@ import jax.export
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lore_jax.model.model import Model, apply_basis, input_width
+from lore_jax.model.basis import input_width
+from lore_jax.model.model import Model, apply_basis
 from lore_jax.model.posterior import POSTERIOR_ARRAYS
 from lore_jax.storage.files import write_file
 from lore_jax.users.adapt import adapt_user
@@ -75,7 +76,7 @@ def export_adapt(
     responses, users = jax.export.symbolic_shape("responses, users")
     index = jax.ShapeDtypeStruct((users, shots), jnp.int32)
     pair_weight = jax.ShapeDtypeStruct((users, shots), jnp.float32)
-    embeddings = jax.ShapeDtypeStruct((responses, input_width(model)), jnp.float32)
+    embeddings = jax.ShapeDtypeStruct((responses, input_width(model.params)), jnp.float32)
     return _write_program(path, run, (embeddings, index, index, pair_weight), platforms, overwrite)
 
 
@@ -118,7 +119,7 @@ def export_score(
         return weights @ apply_basis(model, embeddings).T
 
     candidates, users = jax.export.symbolic_shape("candidates, users")
-    embeddings = jax.ShapeDtypeStruct((candidates, input_width(model)), jnp.float32)
+    embeddings = jax.ShapeDtypeStruct((candidates, input_width(model.params)), jnp.float32)
     weights = jax.ShapeDtypeStruct((users, model.rank), jnp.float32)
     return _write_program(path, run, (embeddings, weights), platforms, overwrite)
 

@@ -42,8 +42,8 @@ class History(NamedTuple):
         loss_unit: what the loss is.
     """
 
-    loss: Float[np.ndarray, " steps"]
-    grad_norm: Float[np.ndarray, " steps"]
+    loss: Float[Array | np.ndarray, " steps"]
+    grad_norm: Float[Array | np.ndarray, " steps"]
     choice: Choice
     sweeps: tuple[SweepTable, ...]
     loss_unit: str

@@ -123,7 +123,7 @@ def sweep(
     method = dataclasses.replace(stage.method, **dict.fromkeys(names))
     program = _program(method, method.num_steps(choices), batch)
     sums = program(weights, data, (hypers, jnp.array(runs, jnp.int32), key))
-    sums = PerUser(tuple(on_host(leaf) for leaf in sums))
+    sums = jax.tree.map(on_host, PerUser(sums))
     # [num_users, runs, 2, variants] -> [num_users, settings, folds, 2]
     totals = layout.collect(sums, np.zeros((len(runs), 2, len(variants))))
     totals = totals.reshape(prefs.num_users, len(choices), count, 2, len(variants))

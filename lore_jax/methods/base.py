@@ -13,11 +13,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
@@ -43,8 +44,8 @@ class Info(NamedTuple):
         grad_norm: norm of the gradient before the step.
     """
 
-    loss: Float[Array, "*steps"]
-    grad_norm: Float[Array, "*steps"]
+    loss: Float[Array | np.ndarray, "*steps"]
+    grad_norm: Float[Array | np.ndarray, "*steps"]
 
 
 @flax.struct.dataclass
@@ -156,6 +157,8 @@ class BasisPredictor:
 
 class Method(Protocol[State, Hyper, Fitted]):
     """What is asked of a method, a frozen, hashable dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @property
     def loss_unit(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -25,8 +24,16 @@ class SharedDirection:
     """
 
     likelihood: Likelihood = LOGISTIC
-    loss_unit: ClassVar[str] = "nothing: no step is taken"
-    num_minibatches: ClassVar[int] = 1
+
+    @property
+    def loss_unit(self) -> str:
+        """No step is taken."""
+        return "nats a pair"
+
+    @property
+    def num_minibatches(self) -> int:
+        """The optimum is found on everything."""
+        return 1
 
     def variants(self) -> list[Choice]:
         """None."""

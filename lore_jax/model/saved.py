@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +144,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
     return model, Posterior(**tree["users"], user_ids=names)
 
 
-def saved_encoder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+def saved_encoder(path: str | os.PathLike[str]) -> dict[str, object] | None:
     """What makes the embeddings that a saved model takes, or None if `save` was not told.
 
     Raises:
@@ -207,7 +207,7 @@ def _describe(what: str, part: object) -> dict[str, object]:
     return described
 
 
-def _rebuild(described: dict[str, object], arrays: Mapping[str, object]) -> object:
+def _rebuild(described: dict[str, object], arrays: Mapping[str, object]) -> Any:
     """The part that `_describe` and `_arrays` came from."""
     fields = dict(described)
     name = str(fields.pop("name"))

@@ -11,7 +11,6 @@ no step moves anything between shards that grows with users or pairs.
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeAlias
 
 import flax.struct
 import jax
@@ -22,13 +21,14 @@ from jaxtyping import Array, Float, Int, Int32, Shaped
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user
 
-ArrayOrNumPy: TypeAlias = Array | np.ndarray
 _PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
 
 
 @flax.struct.dataclass
 class UserBucket:
-    """Users of like length on the device; axes `[shards, shots, users]`, or without shards in one.
+    """Users of like length; axes `[shards, shots, users]`, or without shards inside one shard.
+
+    On the host, before they are placed, the fields are NumPy arrays.
 
     Attributes:
         chosen: rows of the preferred responses.
@@ -36,9 +36,9 @@ class UserBucket:
         pair_weight: how much each pair counts; 0 for padding.
     """
 
-    chosen: Int[ArrayOrNumPy, "*shards shots users"]
-    rejected: Int[ArrayOrNumPy, "*shards shots users"]
-    pair_weight: Float[ArrayOrNumPy, "*shards shots users"]
+    chosen: Int[Array, "*shards shots users"]
+    rejected: Int[Array, "*shards shots users"]
+    pair_weight: Float[Array, "*shards shots users"]
 
 
 @flax.struct.dataclass
@@ -49,7 +49,7 @@ class PerUser:
         buckets: for each bucket `[shards, ..., users]`, or `[..., users]` inside one shard.
     """
 
-    buckets: tuple[Shaped[ArrayOrNumPy, "... users"], ...]
+    buckets: tuple[Shaped[Array, "... users"], ...]
 
 
 @flax.struct.dataclass
@@ -65,8 +65,8 @@ class FitData:
             all pairs of each user, in all mini-batches, divided by their number.
     """
 
-    embeddings: Float[ArrayOrNumPy, "responses dim"]
-    input_scale: Float[ArrayOrNumPy, ""]
+    embeddings: Float[Array, "responses dim"]
+    input_scale: Float[Array, ""]
     buckets: tuple[UserBucket, ...]
     users: PerUser
     totals: PerUser | None = None
@@ -99,7 +99,8 @@ class Layout:
         """Values of users in their order to the buckets, `[shards, ..., users]`; padding gets 0."""
         # Row -1 serves the padding.
         padded = np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])
-        return PerUser(tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids))
+        buckets = [np.moveaxis(padded[ids], 1, -1) for ids in self.ids]
+        return PerUser(tuple(buckets))  # pyright: ignore[reportArgumentType]
 
     def spread_pairs(self, values: Shaped[np.ndarray, "... pairs"]) -> tuple[np.ndarray, ...]:
         """Values of pairs to the buckets, `[shards, ..., shots, users]`; padding gets 0."""
@@ -134,7 +135,8 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
         pairs = layout.pairs(number)
         pair_weight = np.where(pairs >= 0, prefs.pair_weight[pairs], np.float32(0.0))
         pairs = np.maximum(pairs, 0)
-        buckets.append(UserBucket(prefs.chosen[pairs], prefs.rejected[pairs], pair_weight))
+        rows = prefs.chosen[pairs], prefs.rejected[pairs]
+        buckets.append(UserBucket(*rows, pair_weight))  # pyright: ignore[reportArgumentType]
     return tuple(buckets), layout
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
@@ -124,7 +124,7 @@ def replicate(array: Any, devices: Devices) -> jax.Array:
     return put(array, _sharding(devices, PartitionSpec()))
 
 
-def put(array: Any, sharding: NamedSharding) -> jax.Array:
+def put(array: Any, sharding: Sharding) -> jax.Array:
     """`jax.device_put` that several processes may call together, each with the whole array and
     reading its own parts.
     """

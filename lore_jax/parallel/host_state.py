@@ -32,7 +32,7 @@ def without_devices(state: State, layout: Layout) -> State:
     def host(node: PerUser | jax.Array) -> np.ndarray:
         if not isinstance(node, PerUser):
             return first_shard(node)
-        values = PerUser(tuple(on_host(bucket) for bucket in node.buckets))
+        values = jax.tree.map(on_host, node)
         first = values.buckets[0]
         return layout.collect(values, np.zeros(first.shape[1:-1], first.dtype))
 

@@ -151,7 +151,7 @@ def lay_out_minibatches(
         chosen, rejected = (
             np.where(inside, place[side[pairs]], 0) for side in (prefs.chosen, prefs.rejected)
         )
-        return UserBucket(chosen, rejected, pair_weight)
+        return UserBucket(chosen, rejected, pair_weight)  # pyright: ignore[reportArgumentType]
 
     return (
         Minibatch(part, tuple(bucket(number, ids) for ids in layout.ids))

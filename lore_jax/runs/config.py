@@ -55,5 +55,11 @@ class RunConfig:
     devices: int | None = None
     mapping: Mapping = "jit"
 
+    def __post_init__(self) -> None:
+        for name, least in (("chunk", 1), ("checkpoint_seconds", 0), ("devices", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}: {least} or more is expected")
+
 
 DECISIVE = ("split", "fit", "seed", "chunk")

@@ -26,16 +26,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 from tqdm import tqdm
 
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
 from lore_jax.storage.files import locked, write_file
-from lore_jax.fitting.fit import JointFit, fit, start
-from lore_jax.fitting.config import FitConfig, check, default_group_by
+from lore_jax.fitting.fit import JointFit, start
+from lore_jax.fitting.config import default_group_by, method_name
 from lore_jax.parallel.host_state import onto_devices, without_devices
 from lore_jax.data.four_way import FourWay, four_way
-from lore_jax.parallel.buckets import Layout, deal
 from lore_jax.data.preferences import Preferences
 from lore_jax.runs.config import DECISIVE, RunConfig
 from lore_jax.runs.folder import (
@@ -48,7 +48,7 @@ from lore_jax.runs.folder import (
     read_run,
     refuse_folder,
 )
-from lore_jax.model.saved import load, save
+from lore_jax.model.saved import load
 from lore_jax.parallel.devices import Devices, any_process, is_first_process
 
 
@@ -104,7 +104,7 @@ def run_fit(
     """
     path, cache = Path(os.path.abspath(path)), Path(cache)
     config = config or RunConfig()
-    devices = _check(config)
+    devices = _devices(config)
     refuse_folder(path, resume=resume, overwrite=overwrite)
     with _one_writer(path), _hear_sigterm() as stop:
         if is_first_process():
@@ -118,31 +118,37 @@ def run_fit(
             if _is_whole(run):
                 steps = run.manifest["steps"]
                 return RunReport(run, steps, steps, steps, _last_loss(path))
-            choice = run.manifest["choice"]
-            fit_config = dataclasses.replace(config.fit, **choice, group_by=run.manifest["group_by"])
-            running, state = _start(train, fit_config, config, devices)
+            method = dataclasses.replace(config.fit.method, **run.manifest["choice"])
+            fit_config = dataclasses.replace(config.fit, method=method)
         else:
             prefs = load_cache(cache)
             group_by = config.fit.group_by or default_group_by(prefs, config.fit.folds)
             split = _split(prefs, config, group_by)
             train = prefs if split is None else split.train
-            running, state = _start(train, dataclasses.replace(config.fit, group_by=group_by), config, devices)
+            fit_config = dataclasses.replace(config.fit, group_by=group_by)
+        running, state = start(
+            train,
+            fit_config,
+            key=jax.random.key(config.seed),
+            devices=devices,
+            mapping=config.mapping,
+        )
+        if not goes_on:
             about = _about(config, group_by, running, devices)
             if is_first_process():
                 begin_run(path, cache, split, about)
             any_process(False)
             run = read_run(path)
-        layout = deal(train, len(devices))
-        resumed_from, step, state = _advance(run, config, running, state, layout, stop)
+        resumed_from, step, state = _advance(run, config, running, state, stop)
         if step == running.steps:
-            model, users = running.finish(state)
-            save(path / MODEL, model, users, encoder=run.manifest["data"]["encoder"], overwrite=True)
+            predictor = running.finish(state)
+            predictor.save(path / MODEL, encoder=run.manifest["data"]["encoder"])
         any_process(False)  # what the first process wrote is there for all
         return RunReport(run, resumed_from, step, running.steps, _last_loss(path))
 
 
 def _advance(
-    run: RunFolder, config: RunConfig, running: JointFit, state: Any, layout: Layout, stop: threading.Event
+    run: RunFolder, config: RunConfig, running: JointFit, state: PyTree, stop: threading.Event
 ) -> tuple[int, int, Any]:
     """Goes on from the newest checkpoint until the end or a signal; the step it began at, where it
     is, the state.
@@ -153,8 +159,8 @@ def _advance(
     with CheckpointStore(run.path / CHECKPOINTS) as store:
         step = 0
         try:
-            step, kept, _ = store.restore(without_devices(state, layout))
-            state = onto_devices(kept, state, layout)
+            step, kept, _ = store.restore(without_devices(state, running.layout))
+            state = onto_devices(kept, state, running.layout)
         except FileNotFoundError:
             pass
         except AllDamagedError as error:
@@ -164,12 +170,12 @@ def _advance(
             _cut_metrics(metrics, step)
         saved = time.monotonic()
         quiet = None if is_first_process() else True
-        with tqdm(total=running.steps, initial=step, desc=run.path.name, group_by="step", disable=quiet) as bar:
+        with tqdm(total=running.steps, initial=step, desc=run.path.name, unit="step", disable=quiet) as bar:
             stopping, _ = any_process(stop.is_set(), False)
             while step < running.steps and not stopping:
                 count = min(config.chunk - step % config.chunk, running.steps - step)
-                state, info = running.advance(state, count)
-                loss, grad_norm = np.asarray(info["loss"]), np.asarray(info["grad_norm"])
+                state, info = running.advance(state, step, count)
+                loss, grad_norm = np.asarray(info.loss), np.asarray(info.grad_norm)
                 if not np.isfinite(loss).all():
                     bad = step + int(np.flatnonzero(~np.isfinite(loss))[0])
                     raise ValueError(f"the loss is {loss[bad - step]} at step {bad}: try a lower learning rate")
@@ -181,22 +187,19 @@ def _advance(
                 due = step == running.steps or time.monotonic() - saved >= config.checkpoint_seconds
                 stopping, due = any_process(stop.is_set(), due)
                 if due:
-                    store.save(step, without_devices(state, layout))
+                    store.save(step, without_devices(state, running.layout))
                     saved, saved_at = time.monotonic(), step
         if saved_at != step:
-            store.save(step, without_devices(state, layout))
+            store.save(step, without_devices(state, running.layout))
     return first, step, state
 
 
-def _check(config: RunConfig) -> Devices:
-    for name in ("chunk", "checkpoint_seconds"):
-        if getattr(config, name) < (name == "chunk"):
-            raise ValueError(
-                f"{name} is {getattr(config, name)}: {'1' if name == 'chunk' else '0'} or more is expected"
-            )
+def _devices(config: RunConfig) -> Devices:
     devices = jax.devices()
-    if config.devices is not None and not 1 <= config.devices <= len(devices):
-        raise ValueError(f"devices is {config.devices}: 1 to {len(devices)}, the devices there are, is expected")
+    if config.devices is not None and config.devices > len(devices):
+        raise ValueError(
+            f"devices is {config.devices}: 1 to {len(devices)}, the devices there are, is expected"
+        )
     return devices[: config.devices]
 
 
@@ -207,18 +210,10 @@ def _split(prefs: Preferences, config: RunConfig, group_by: Any) -> FourWay | No
     return four_way(prefs, **options, group_by=group_by, seed=config.seed)
 
 
-def _start(train: Preferences, fit_config: FitConfig, config: RunConfig, devices: Devices) -> tuple[Any, Any]:
-    key = jax.random.key(config.seed)
-    if fit_config.rank == 0:  # the reference head: nothing to run
-        model, users, history = fit(train, fit_config, key=key)
-        return JointFit(lambda state, _: (state, {}), lambda _: (model, users), 0, history.choice, ()), None
-    check(train, fit_config)
-    return start(train, fit_config, key=key, devices=devices, mapping=config.mapping)
-
-
 def _about(config: RunConfig, group_by: str, running: JointFit, devices: Devices) -> dict[str, Any]:
     sweeps = [
         {
+            "stage": table.name,
             "settings": table.settings,
             "loss": _numbers(table.loss),
             "accuracy": _numbers(table.accuracy),
@@ -242,8 +237,18 @@ def _numbers(values: np.ndarray) -> list[Any]:
 
 
 def _decisive(config: RunConfig) -> dict[str, Any]:
-    said = dataclasses.asdict(config)
-    return json.loads(json.dumps({name: said[name] for name in DECISIVE}))
+    plain = _plain(config)
+    plain["fit"]["method"]["name"] = method_name(config.fit.method)
+    return json.loads(json.dumps({name: plain[name] for name in DECISIVE}))
+
+
+def _plain(value: object) -> Any:
+    """Configurations as dictionaries; a pytree among them (a likelihood) is told by its name."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    if not jax.tree_util.all_leaves([value]):
+        return type(value).__name__
+    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
 def _refuse_other_config(run: RunFolder, config: RunConfig) -> None:

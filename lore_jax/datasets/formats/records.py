@@ -161,7 +161,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     size = path.stat().st_size
     with (
         open(path, "rb") as file,
-        tqdm(total=size, desc=path.name, group_by="B", unit_scale=True, disable=None) as bar,
+        tqdm(total=size, desc=path.name, unit="B", unit_scale=True, disable=None) as bar,
     ):
         for number, data in enumerate(file, start=1):
             bar.update(len(data))

@@ -43,7 +43,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lore_jax.methods.base import Info
 from lore_jax.methods.bradley_terry import bradley_terry
@@ -93,29 +93,16 @@ class PopulationHyper:
 
 
 @flax.struct.dataclass
-class PopulationParams:
-    """What Laplace EM learns.
-
-    Attributes:
-        basis: the Flax parameters.
-        item_effects: B, relative to the size of the effects.
-    """
-
-    basis: Params
-    item_effects: Float[Array, "responses rank"]
-
-
-@flax.struct.dataclass
 class PopulationState:
     """What the next step needs; leaves belong to one shard.
 
     Attributes:
-        params: what is learned.
+        params: `basis`, the Flax parameters, and `item_effects [responses, rank]`, B.
         optimiser: Adam's state.
         deviations: m, `[rank - 1, users]`.
     """
 
-    params: PopulationParams
+    params: Params
     optimiser: optax.OptState
     deviations: PerUser
 
@@ -155,18 +142,18 @@ def init(
     else:
         basis = dict(module.init(key, data.embeddings[:1], data.input_scale)["params"])
         basis["V"] = basis["V"].at[:, 0].set(0.0)
-    params = PopulationParams(basis, effects)
+    params: Params = {"basis": basis, "item_effects": effects}
     users = [bucket.chosen.shape[-1] for bucket in data.buckets]
     deviations = PerUser(tuple(jnp.zeros((rank - 1, count)) for count in users))
     return PopulationState(params, _adam(config).init(params), deviations)
 
 
 def table_of_rewards(
-    module: nn.Module, params: PopulationParams, data: FitData, hyper: PopulationHyper
+    module: nn.Module, params: Params, data: FitData, hyper: PopulationHyper
 ) -> Float[Array, "responses rank"]:
     """Rewards of the table with the item effects; columns out of use are 0."""
-    applied = module.apply({"params": params.basis}, data.embeddings, data.input_scale)
-    return (jnp.asarray(applied) + hyper.item_effects * params.item_effects) * _in_use(hyper)
+    applied = module.apply({"params": params["basis"]}, data.embeddings, data.input_scale)
+    return (jnp.asarray(applied) + hyper.item_effects * params["item_effects"]) * _in_use(hyper)
 
 
 def item_effect_variance(hyper: PopulationHyper) -> Float[Array, " rank"]:
@@ -222,7 +209,7 @@ def step(
     of_penalty = jax.grad(lambda params: _penalty(params, hyper) / pairs)(state.params)
     gradient = jax.tree.map(jnp.add, gradient, of_penalty)
     updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: PyTree = optax.apply_updates(state.params, updates)
     deviations = PerUser(tuple(deviation for deviation, _ in posteriors))
     return PopulationState(params, optimiser, deviations), Info(loss, optax.tree.norm(gradient))
 
@@ -267,7 +254,7 @@ def _expected_loss(
     return jnp.sum(pair_weight * (likelihood.loss(margin) + 0.5 * curvature * variance))
 
 
-def _penalty(params: PopulationParams, hyper: PopulationHyper) -> Array:
-    last = jnp.sum(params.basis["V"] ** 2, axis=0) + jnp.sum(params.item_effects**2, axis=0)
-    hidden = [jnp.sum(leaf**2) for leaf in jax.tree.leaves({**params.basis, "V": None})]
+def _penalty(params: Params, hyper: PopulationHyper) -> Array:
+    last = jnp.sum(params["basis"]["V"] ** 2, axis=0) + jnp.sum(params["item_effects"] ** 2, axis=0)
+    hidden = [jnp.sum(leaf**2) for leaf in jax.tree.leaves({**params["basis"], "V": None})]
     return jnp.sum(_ridges(hyper) * last) + hyper.ridge_deviation * sum(hidden, jnp.zeros(()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -29,11 +29,10 @@ from lore_jax.methods.gaussian import laplace_em
 from lore_jax.methods.gaussian.laplace_em import (
     EMConfig,
     PopulationHyper,
-    PopulationParams,
     PopulationState,
 )
 from lore_jax.methods.gaussian.mixture_em import learn_mixture
-from lore_jax.model.basis import make_basis, rescaled
+from lore_jax.model.basis import Params, make_basis, rescaled
 from lore_jax.model.model import Model, response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, Prior
 from lore_jax.parallel.buckets import FitData, Layout, features
@@ -67,7 +66,7 @@ class PopulationFit:
         mixtures: of 1, 2, 4, ... components, in a leading axis; None: not asked for.
     """
 
-    params: PopulationParams
+    params: Params
     input_scale: Float[Array, ""]
     hyper: PopulationHyper
     mixtures: Mixture | None
@@ -99,11 +98,6 @@ class PopulationConfig(EMConfig):
     logit_scale: float | None = None
     hidden: tuple[int, ...] = ()
 
-    loss_unit: ClassVar[str] = (
-        "nats a pair, expected under the users' posteriors, without the ridges"
-    )
-    num_minibatches: ClassVar[int] = 1
-
     def __post_init__(self) -> None:
         for name in (
             "steps",
@@ -127,6 +121,16 @@ class PopulationConfig(EMConfig):
                 f"num_components is {self.num_components}, but with rank 1 nobody deviates: "
                 "0 is expected"
             )
+
+    @property
+    def loss_unit(self) -> str:
+        """The expected loss, without the ridges."""
+        return "nats a pair, expected under the users' posteriors"
+
+    @property
+    def num_minibatches(self) -> int:
+        """Steps are taken on everything."""
+        return 1
 
     def stages(self, prefs: Preferences) -> list[Stage]:
         """The population while nobody deviates, a convex problem; then how users deviate."""
@@ -275,7 +279,7 @@ class PopulationConfig(EMConfig):
             )
             effects = ItemEffects(
                 jnp.asarray(response_keys(prefs.embeddings)[judged]),
-                (hyper.item_effects * scale * params.item_effects)[judged],
+                (hyper.item_effects * scale * params["item_effects"])[judged],
                 scale**2 * laplace_em.item_effect_variance(hyper),
             )
         rank = len(hyper.columns) + 1
@@ -286,7 +290,7 @@ class PopulationConfig(EMConfig):
             prior = _with_mixture(prior, learned)
         model = Model(
             make_basis(rank, self.hidden),
-            rescaled(params.basis, scale),
+            rescaled(params["basis"], scale),
             jnp.asarray(first_shard(fitted.input_scale)),
             prior,
             item_effects=effects,

@@ -24,7 +24,7 @@ never leave their shard.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lore_jax.methods.base import Info
 from lore_jax.methods.simplex.anchor import anchor_penalty, anchor_schedule
@@ -48,8 +48,6 @@ from lore_jax.solvers.pair_sums import combine, pull_together
 _LOGITS_RATE = 0.05
 # Adam forgets squares within an epoch, because gradients shrink by orders of magnitude.
 _SQUARES = 0.98
-
-Values = TypeVar("Values")
 
 
 @flax.struct.dataclass
@@ -79,7 +77,7 @@ class SimplexState:
 
     params: Params
     logits: PerUser
-    optimiser: tuple[optax.OptState, optax.OptState]
+    optimiser: tuple[PyTree, PyTree]
 
 
 class SimplexFit(NamedTuple):
@@ -134,7 +132,8 @@ def init(config: SimplexSettings, params: Params, logits: PerUser, data: FitData
             f"anchor is {config.anchor}: only a linear basis has directions to compare with a head"
         )
     of_params, of_logits = _optimisers(config)
-    return SimplexState(params, logits, (of_params.init(params), of_logits.init(logits)))
+    trees: tuple[PyTree, PyTree] = params, logits
+    return SimplexState(params, logits, (of_params.init(trees[0]), of_logits.init(trees[1])))
 
 
 def _optimisers(
@@ -204,11 +203,8 @@ def step(
         return loss, back(list(of_features))[0], PerUser(of_logits)
 
     def descend(
-        adam: optax.GradientTransformation,
-        values: Values,
-        gradient: Values,
-        optimiser: optax.OptState,
-    ) -> tuple[Values, optax.OptState]:
+        adam: optax.GradientTransformation, values: PyTree, gradient: PyTree, optimiser: PyTree
+    ) -> tuple[PyTree, PyTree]:
         updates, optimiser = adam.update(gradient, optimiser, values)
         return optax.apply_updates(values, updates), optimiser
 
