@@ -12,10 +12,9 @@ from lore_jax.export.stablehlo import export_adapt, export_score
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior, SimplexPrior
 from lore_jax.users.adapt import adapt
 from lore_jax.users.score import score
-
 
 ELSEWHERE = """
 import sys
@@ -23,22 +22,23 @@ import numpy as np
 sys.modules["lore_jax"] = None  # importing it fails
 import jax
 given = np.load("given.npz")
-programs = [jax.export.deserialize(bytearray(open(name, "rb").read())) for name in ("adapt", "score")]
-posterior = programs[0].call(given["table"], given["chosen"], given["rejected"], given["pair_weight"])
+names = ("adapt", "score")
+programs = [jax.export.deserialize(bytearray(open(name, "rb").read())) for name in names]
+pairs = [given[name] for name in ("table", "chosen", "rejected", "pair_weight")]
+posterior = programs[0].call(*pairs)
 scores = programs[1].call(given["table"], posterior["weights"])
 np.savez("result.npz", scores=scores, **posterior)
 """
 
 
-@pytest.mark.parametrize("family", ["gaussian", "simplex"])
-def test_programs_run_without_the_library(family, tmp_path):
+@pytest.mark.parametrize("prior", [GaussianPrior, SimplexPrior])
+def test_programs_run_without_the_library(prior, tmp_path):
     rng = np.random.default_rng(0)
     dim, rank, users, shots = 5, 3, 7, 4
-    prior = Population(
-        jnp.full(rank, 1.0 / rank), jnp.eye(rank) if family == "gaussian" else jnp.zeros((rank, 0))
-    )
+    mean = jnp.full(rank, 1.0 / rank)
+    prior = prior(mean, jnp.eye(rank)) if prior is GaussianPrior else prior(mean)
     params = {"V": jnp.asarray(rng.standard_normal((dim, rank)), jnp.float32)}
-    model = Model(LinearBasis(rank), params, jnp.float32(2.0), prior, family, 1.5)
+    model = Model(LinearBasis(rank), params, jnp.float32(2.0), prior, 1.5)
     table = rng.standard_normal((11, dim)).astype(np.float32)
     chosen = rng.integers(11, size=(users, shots)).astype(np.int32)
     rejected = ((chosen + rng.integers(1, 11, size=(users, shots))) % 11).astype(np.int32)
@@ -68,8 +68,8 @@ def test_programs_run_without_the_library(family, tmp_path):
 
 
 def test_a_program_that_is_there_stays(tmp_path):
-    prior = Population(jnp.ones(1), jnp.zeros((1, 0)))
-    model = Model(LinearBasis(1), {"V": jnp.ones((2, 1))}, jnp.float32(1.0), prior, "gaussian")
+    prior = SimplexPrior(jnp.ones(1))
+    model = Model(LinearBasis(1), {"V": jnp.ones((2, 1))}, jnp.float32(1.0), prior)
     (tmp_path / "program").write_text("another file")
     with pytest.raises(FileExistsError, match="is there already"):
         export_score(tmp_path / "program", model)
