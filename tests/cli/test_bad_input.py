@@ -573,7 +573,7 @@ CASES = {
     ),
     "report of something else": (
         lambda here: ["report", here.write("results.json", "[]"), "--out", "page.html"],
-        "results.json holds no results of format 1",
+        "results.json holds no results of an evaluation",
     ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],
