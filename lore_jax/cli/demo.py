@@ -19,7 +19,7 @@ from lore_jax.data.four_way import four_way
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
-from lore_jax.evaluation.evaluate import Method, adapting, conditions, evaluate, method
+from lore_jax.evaluation.evaluate import conditions, evaluate
 from lore_jax.evaluation.names import (
     CONTROL_LABELS,
     GAUSSIAN,
@@ -33,6 +33,7 @@ from lore_jax.evaluation.results import Where, describe_split, make_results, wri
 from lore_jax.evaluation.schema import Conclusion
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import fit
+from lore_jax.methods.base import BasisPredictor
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.model import reference_head
@@ -136,12 +137,12 @@ def run(config: Config) -> Summary:
     }
 
     assert truth.prefs.head is not None
-    methods = {REFERENCE_HEAD: Method(adapting(reference_head(truth.prefs.head)))}
+    methods = {REFERENCE_HEAD: BasisPredictor(reference_head(truth.prefs.head))}
     fitted = {}
     for name, fit_config in tqdm(fits.items(), desc="fit", disable=None):
         fitted[name] = fit(split.train, fit_config, key=key)
-        methods[name] = method(*fitted[name][:2])
-    methods[ORACLE] = Method(adapting(truth.model))
+        methods[name] = BasisPredictor(*fitted[name][:2])
+    methods[ORACLE] = BasisPredictor(truth.model)
     rows = evaluate(methods, conditions(split), shots=_SHOTS, seed=config.seed)
 
     model, users, _ = fitted[GAUSSIAN]

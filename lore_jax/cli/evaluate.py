@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from lore_jax.cli.models import LoadedModel
     from lore_jax.data.preferences import Preferences
-    from lore_jax.evaluation.evaluate import Condition, Method
+    from lore_jax.evaluation.evaluate import Condition
     from lore_jax.evaluation.schema import AxesEntry, Conclusion, Results, SplitEntry
+    from lore_jax.methods.base import Predictor
     from lore_jax.runs.folder import Parts, RunFolder
 
 
@@ -87,7 +88,7 @@ def run(config: Config) -> Summary:
     loaded = load_model(config.run)
     parts = run.load_parts(config.cache)
     conditions, own, entry = _what_to_test(config, run, loaded, parts)
-    name = str(run.manifest["config"]["fit"]["family"])
+    name = str(run.manifest["config"]["fit"]["method"]["name"])
     methods = {name: own}
     if config.baselines:
         methods |= _baselines(run, parts.train)
@@ -132,11 +133,11 @@ def lines(result: Summary) -> list[str]:
 
 def _what_to_test(
     config: Config, run: RunFolder, loaded: LoadedModel, parts: Parts
-) -> tuple[list[Condition], Method, SplitEntry]:
+) -> tuple[list[Condition], Predictor, SplitEntry]:
     """The conditions, the run as a method for their users, and the split's entry in the results."""
     from lore_jax.cli.models import refuse_other_encoder
-    from lore_jax.evaluation.evaluate import method
     from lore_jax.evaluation.results import describe_split
+    from lore_jax.methods.base import BasisPredictor
     from lore_jax.runs.test_sets import conditions_of_other_pairs, run_conditions
     from lore_jax.storage.cache.reader import load_cache
 
@@ -154,7 +155,7 @@ def _what_to_test(
             split=number,
             dropped=split["dropped"],
         )
-        return conditions, method(loaded.model, loaded.users), entry
+        return conditions, BasisPredictor(loaded.model, loaded.users), entry
     refuse_other_encoder(loaded, config.test)
     other = conditions_of_other_pairs(
         parts.train, loaded.users, load_cache(config.test), config.test
@@ -168,7 +169,7 @@ def _what_to_test(
         split=number,
         dropped={"pairs_of_unknown_users": other.pairs_of_strangers},
     )
-    return other.conditions, method(loaded.model, other.users), entry
+    return other.conditions, BasisPredictor(loaded.model, other.users), entry
 
 
 def _names(prefs: Preferences | None) -> np.ndarray:
@@ -180,16 +181,16 @@ def _names(prefs: Preferences | None) -> np.ndarray:
     return np.arange(prefs.num_users) if prefs.user_ids is None else prefs.user_ids
 
 
-def _baselines(run: RunFolder, train: Preferences) -> dict[str, Method]:
+def _baselines(run: RunFolder, train: Preferences) -> dict[str, Predictor]:
     import jax
 
-    from lore_jax.evaluation.evaluate import Method, adapting
     from lore_jax.evaluation.names import REFERENCE_HEAD, RIDGE_BT
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY
     from lore_jax.fitting.fit import fit
+    from lore_jax.methods.base import BasisPredictor
     from lore_jax.model.model import reference_head
 
-    out = {}
+    out: dict[str, Predictor] = {}
     fitted = run.manifest["config"]["fit"]
     config = dataclasses.replace(
         RIDGE_BRADLEY_TERRY,
@@ -198,9 +199,9 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Method]:
         group_by=run.manifest["group_by"],
     )
     key = jax.random.key(run.manifest["config"]["seed"])
-    out[RIDGE_BT] = Method(adapting(fit(train, config, key=key)[0]))
+    out[RIDGE_BT] = BasisPredictor(fit(train, config, key=key)[0])
     if train.head is not None:
-        out[REFERENCE_HEAD] = Method(adapting(reference_head(train.head)))
+        out[REFERENCE_HEAD] = BasisPredictor(reference_head(train.head))
     return out
 
 

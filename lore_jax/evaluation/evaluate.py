@@ -11,7 +11,7 @@ the rows of a method stand those of its mismatched-user control (`controls`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,31 +25,10 @@ from lore_jax.evaluation.calibration import count_confidences
 from lore_jax.evaluation.controls import derangement
 from lore_jax.evaluation.names import MISMATCHED_USER, Control
 from lore_jax.evaluation.schema import Measures, Row
-from lore_jax.model.model import Model
-from lore_jax.model.posterior import Posterior
-from lore_jax.users.adapt import adapt
-from lore_jax.users.predict import Margins, margins
-
-Scorer = Callable[[Preferences, Preferences], Margins]
-"""Shots and test pairs of the same users -> the margins of the test pairs.
-
-Without shots: what holds for anybody.
-"""
+from lore_jax.methods.base import Predictor
+from lore_jax.users.predict import Margins
 
 _SIGNIFICANT = 0.025  # of a user's one-sided sign test; at most this share of users by chance
-
-
-class Method(NamedTuple):
-    """How a method predicts.
-
-    Attributes:
-        adapted: for users known by their shots.
-        fitted: for users who took part in the fit, when all of their training pairs are used; None:
-            `adapted` on these.
-    """
-
-    adapted: Scorer
-    fitted: Scorer | None = None
 
 
 class Condition(NamedTuple):
@@ -69,28 +48,6 @@ class Condition(NamedTuple):
     test: Preferences
 
 
-def adapting(model: Model) -> Scorer:
-    """The scorer that adapts a model to the shots and predicts with the posterior."""
-    return lambda shots, test: margins(model, adapt(model, shots), test)
-
-
-def method(model: Model, users: Posterior) -> Method:
-    """A fitted model as a method.
-
-    Args:
-        model: from `fit`.
-        users: the posterior of the users of the fit, from `fit`.
-
-    Returns:
-        Unseen users are adapted to, seen users keep the weights of the fit.
-
-    Example:
-        >>> model, users, history = fit(split.train, FitConfig(), key=jax.random.key(0))
-        >>> rows = evaluate({"gaussian": method(model, users)}, conditions(split), seed=0)
-    """
-    return Method(adapting(model), lambda _, test: margins(model, users, test))
-
-
 def conditions(split: FourWay) -> list[Condition]:
     """The conditions of a split.
 
@@ -103,7 +60,7 @@ def conditions(split: FourWay) -> list[Condition]:
 
 
 def evaluate(
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Predictor],
     conditions: Sequence[Condition],
     *,
     shots: Sequence[int] = (0, 5, 10, 20, 40),
@@ -135,7 +92,7 @@ def evaluate(
             a number is negative.
 
     Example:
-        >>> methods = {"gaussian": method(model, posterior)}
+        >>> methods = {"gaussian": BasisPredictor(model, users)}
         >>> rows = evaluate(methods, conditions(split), shots=(0, 5, 20), seed=0)
         >>> rows[0]["users"], rows[0]["shots"], rows[0]["control"]  # doctest: +SKIP
         ('seen', 0, None)
@@ -154,17 +111,15 @@ def evaluate(
             else draw_shots(condition.shots, count, seed=seed)
             for count in {0, *counts}
         }
-        for name, scorers in methods.items():
+        for name, predictor in methods.items():
             for matching, owner in _matchings(condition.test.num_users, control, seed):
                 test = condition.test.take_users(owner)
-                baseline = scorers.adapted(drawn[0], test)
+                baseline = predictor.adapted(drawn[0], test)
                 for count in counts:
                     if count == 0 and matching == MISMATCHED_USER:
                         continue
-                    scorer = scorers.adapted
-                    if count is None and scorers.fitted is not None:
-                        scorer = scorers.fitted
-                    scored = baseline if count == 0 else scorer(drawn[count], test)
+                    margins_of = predictor.fitted if count is None else predictor.adapted
+                    scored = baseline if count == 0 else margins_of(drawn[count], test)
                     rng = np.random.default_rng(seed)
                     rows.append(
                         {

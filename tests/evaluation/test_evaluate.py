@@ -4,14 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import binom
+from scored import Scored
 from synthetic_results import RESPONSES, USERS, by_shots, preferences
 
 from lore_jax.data.four_way import four_way
 from lore_jax.data.splits import draw_shots
 from lore_jax.evaluation import metrics
 from lore_jax.evaluation.controls import derangement
-from lore_jax.evaluation.evaluate import Condition, Method, adapting, conditions, evaluate
+from lore_jax.evaluation.evaluate import Condition, conditions, evaluate
 from lore_jax.evaluation.names import MISMATCHED_USER
+from lore_jax.methods.base import BasisPredictor
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.prior import GaussianPrior
@@ -21,7 +23,7 @@ from lore_jax.users.predict import Margins
 def test_rows_against_a_loop_over_users():
     shots, test = preferences(0), preferences(1)
     shown = evaluate(
-        {"m": Method(by_shots)},
+        {"m": Scored(by_shots)},
         [Condition("unseen", "new items", shots, test)],
         shots=(0, 3),
         seed=5,
@@ -74,7 +76,7 @@ def test_rows_against_a_loop_over_users():
 def test_seen_users_keep_the_weights_of_the_fit_and_controls_swap_them():
     prefs = preferences(0)
     offset = np.linspace(-3, 3, USERS).astype(np.float32)
-    fitted = Method(
+    fitted = Scored(
         by_shots, lambda _, test: Margins(offset[test.user], np.zeros(test.num_pairs, np.float32))
     )
     rows = evaluate({"m": fitted}, [Condition("seen", "new items", prefs, prefs)], seed=0)
@@ -103,7 +105,7 @@ def test_a_model_is_adapted_and_the_conditions_of_a_split_are_all_there():
     )
     split = four_way(prefs, group_by="prompt", seed=0)
     rows = evaluate(
-        {"m": Method(adapting(model))}, conditions(split), shots=(0, 4), data="d", split=7, seed=0
+        {"m": BasisPredictor(model)}, conditions(split), shots=(0, 4), data="d", split=7, seed=0
     )
     assert {(row["users"], row["items"]) for row in rows} == set(split.tests)
     for row in rows:
@@ -132,7 +134,7 @@ def test_conditions_of_different_users_are_refused():
 
 def test_one_user_has_no_mismatched_user():
     rows = evaluate(
-        {"m": Method(by_shots)},
+        {"m": Scored(by_shots)},
         [Condition("unseen", "new items", preferences(0, 1, 5), preferences(1, 1, 5))],
         seed=0,
     )

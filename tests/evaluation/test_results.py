@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from scored import Scored
 from synthetic_results import USERS, by_shots, preferences, split_entry
 
 from lore_jax.evaluation import metrics
-from lore_jax.evaluation.evaluate import Condition, Method, evaluate
+from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.names import MISMATCHED_USER
 from lore_jax.evaluation.results import (
     Where,
@@ -25,7 +26,7 @@ def test_results_survive_json_and_joining(tmp_path):
     parts = []
     for split in range(2):
         condition = Condition("unseen", "new items", preferences(split), preferences(split + 9))
-        rows = evaluate({"m": Method(by_shots)}, [condition], shots=(0, 3), split=split, seed=0)
+        rows = evaluate({"m": Scored(by_shots)}, [condition], shots=(0, 3), split=split, seed=0)
         parts.append(
             make_results(
                 rows, [split_entry(split=split)], name="t", config={"shots": (0, 3)}, seed=0

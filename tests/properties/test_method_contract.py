@@ -113,7 +113,9 @@ def test_it_is_fitted_selected_and_evaluated(prefs):
     assert history.loss[-1] < history.loss[0]
     assert users.converged.all()
     # More steps arrive where adapting does: the state's weights are the users' modes.
-    rows = evaluate({"random": BasisPredictor(model, users)}, conditions(split), shots=(0, 8), seed=0)
+    rows = evaluate(
+        {"random": BasisPredictor(model, users)}, conditions(split), shots=(0, 8), seed=0
+    )
     assert {(row["users"], row["shots"]) for row in rows} >= {("unseen", 0), ("unseen", 8)}
     new = lore.adapt(model, lore.draw_shots(split.shots, 8, seed=0))
     assert new.weights.shape == (split.shots.num_users, 4)
@@ -130,7 +132,9 @@ def test_on_eight_devices_and_by_pmap_it_is_the_same(prefs):
 
 def test_it_is_stopped_resumed_and_loaded(tmp_path, monkeypatch):
     write_small_cache(tmp_path / "cache")
-    config = RunConfig(split=SPLIT, fit=lore.FitConfig(RandomBasis()), chunk=5, checkpoint_seconds=0)
+    config = RunConfig(
+        split=SPLIT, fit=lore.FitConfig(RandomBasis()), chunk=5, checkpoint_seconds=0
+    )
     whole = runs.run_fit(tmp_path / "cache", tmp_path / "whole", config)
     assert whole.run.is_finished
     assert whole.run.manifest["config"]["fit"]["method"]["name"] == "RandomBasis"

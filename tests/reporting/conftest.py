@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from scored import Scored
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.evaluation.evaluate import Condition, Method, evaluate
+from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.names import RIDGE_BT
 from lore_jax.evaluation.results import describe_split, make_results
 from lore_jax.users.predict import Margins
@@ -36,7 +37,7 @@ def results():
         np.repeat(np.arange(_USERS), 12),
     )
     rows, entries = [], []
-    methods = {"personal": Method(scorer(True)), RIDGE_BT: Method(scorer(False))}
+    methods = {"personal": Scored(scorer(True)), RIDGE_BT: Scored(scorer(False))}
     for split in range(2):
         condition = Condition("unseen", "new items", prefs, prefs)
         rows += evaluate(methods, [condition], shots=(0, 2, 8), split=split, seed=split)

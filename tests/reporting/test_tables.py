@@ -1,8 +1,9 @@
 """Tables hold every method, its population and its controls."""
 
+from scored import Scored
 from synthetic_results import by_shots, preferences, split_entry
 
-from lore_jax.evaluation.evaluate import Condition, Method, evaluate
+from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.results import Where, make_results, select
 from lore_jax.reporting.tables import (
     four_way_columns,
@@ -17,8 +18,8 @@ from lore_jax.reporting.tables import (
 def test_tables_hold_every_method_population_and_control():
     condition = Condition("unseen", "new items", preferences(0), preferences(1))
     methods = {
-        "personal": Method(by_shots),
-        "same": Method(lambda shots, test: by_shots(shots.take_pairs(shots.row < 0), test)),
+        "personal": Scored(by_shots),
+        "same": Scored(lambda shots, test: by_shots(shots.take_pairs(shots.row < 0), test)),
     }
     rows = evaluate(methods, [condition], shots=(0, 3), seed=0)
     results = make_results(rows, [split_entry()], name="t", config={}, seed=0)
