@@ -17,7 +17,7 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, TypedDict, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -106,6 +106,19 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}.")
 
 
+class _Settings(TypedDict, total=False):
+    """Keywords of `add_argument`."""
+
+    dest: str
+    action: str
+    type: Callable[[str], object]
+    choices: Sequence[object]
+    nargs: str
+    metavar: str
+    required: bool
+    help: str
+
+
 class _Option(NamedTuple):
     """What `add_argument` takes for one field.
 
@@ -118,7 +131,7 @@ class _Option(NamedTuple):
 
     name: str
     destination: str
-    settings: dict[str, Any]
+    settings: _Settings
     usage: str = ""
 
 
@@ -241,7 +254,7 @@ def _option(
             prefix, _, last = name.removeprefix("--").rpartition(".")
             name = f"--{prefix}{'.' if prefix else ''}no-{last}"
         action = "store_false" if default is True else "store_true"
-        settings: dict[str, Any] = {"dest": destination, "action": action}
+        settings: _Settings = {"dest": destination, "action": action}
         return _Option(name, destination, {**settings, "help": _escaped(text)})
     settings = _reading(hint, required)
     if not required and default not in (None, ()):
@@ -252,12 +265,12 @@ def _option(
         metavar = destination.upper()
         usage = f"{metavar} ..." if "nargs" in settings else metavar
         return _Option(destination, destination, {**settings, "metavar": metavar}, usage)
-    usage = f"{name} {settings['metavar']}" if required else ""
+    usage = f"{name} {settings.get('metavar')}" if required else ""
     settings |= {"dest": destination, "required": required}
     return _Option(name, destination, settings, usage)
 
 
-def _reading(hint: object, required: bool) -> dict[str, Any]:
+def _reading(hint: object, required: bool) -> _Settings:
     """How words become a value of a type: `add_argument`'s type, choices, nargs and metavar."""
     parts = typing.get_args(hint)
     if typing.get_origin(hint) is Literal:
@@ -267,10 +280,11 @@ def _reading(hint: object, required: bool) -> dict[str, Any]:
         settings = _reading(next(part for part in parts if part is not type(None)), required)
         if "choices" in settings:
             settings["choices"] = (*settings["choices"], None)
-        return {**settings, "type": _or_none(settings["type"])}
+        return {**settings, "type": _or_none(settings.get("type", str))}
     if typing.get_origin(hint) is tuple:
         return {**_reading(parts[0], required), "nargs": "+" if required else "*"}
-    return {"type": hint, "metavar": getattr(hint, "__name__", "").upper()}
+    convert = typing.cast("type", hint)
+    return {"type": convert, "metavar": convert.__name__.upper()}
 
 
 def _or_none(convert: Callable[[str], object]) -> Callable[[str], object]:

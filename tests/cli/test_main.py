@@ -14,9 +14,10 @@ import pytest
 from command_line import run
 from small_run import QUICK_OPTIONS, write_small_cache
 
-from lore_jax.evaluation.evaluate import Condition, evaluate, method
+from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.results import Where, read_results, select
 from lore_jax.export.parquet import hash_user_ids
+from lore_jax.methods.base import BasisPredictor
 from lore_jax.model.saved import load
 from lore_jax.runs.folder import read_run
 from lore_jax.storage.cache.reader import load_cache
@@ -123,7 +124,7 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     split = read_run("run").load_parts()
     row = select(results, Where(users="unseen", items="new items", shots=5, control=None))[0]
     method_row = evaluate(
-        {"simplex": method(*load("run/model"))},
+        {"simplex": BasisPredictor(*load("run/model"))},
         [Condition("unseen", "new items", split.shots, split.tests["unseen", "new items"])],
         shots=(5,),
         seed=0,
