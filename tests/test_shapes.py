@@ -47,7 +47,7 @@ def test_every_container_holds_what_its_annotations_say():
 
 
 class Pair(NamedTuple):
-    unknown: "pd.DataFrame | Float[np.ndarray, '9']"  # noqa: F821
+    unknown: "pd.DataFrame | Float[np.ndarray, '9']"
     weights: Float[np.ndarray, "users rank"]
     shots: Int[np.ndarray, " users"] | None
     name: str = ""
