@@ -1,4 +1,4 @@
-"""fit: preferences in, a model and everybody's weights out; what is not given is chosen on validation."""
+"""fit: preferences in, a model and everybody's weights out; what is None is chosen on validation."""
 
 from __future__ import annotations
 

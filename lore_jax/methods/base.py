@@ -1,11 +1,13 @@
 """The contract of methods: everything that fits, selects, evaluates and saves asks of one.
 
 A method is its configuration, a frozen dataclass. A field that is None is chosen on validation; the
-values chosen, a `Choice`, are put in its place when the choice is made. Nothing outside a method asks
-which method it is: adding one is one file, and a row in `fitting.config.METHODS` for the command line.
+values chosen, a `Choice`, are put in its place when the choice is made. Nothing outside a method
+asks which method it is: adding one is one file, and a row in `fitting.config.METHODS` for the
+command line.
 
-`init`, `step`, `finish` and `predict` are written for one shard of users and traced by jax: they read
-what validation chooses from `hyper` alone, so that a sweep over choices is one compiled program.
+`init`, `step`, `finish` and `predict` are written for one shard of users and traced by jax: they
+read what validation chooses from `hyper` alone, so that a sweep over choices is one compiled
+program.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
-from lore_jax.storage.cache.reader import load_cache
-from lore_jax.storage.files import canonical_json, damage, read_sealed, seal, write_file
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import Holdout, Users
+from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.files import canonical_json, damage, read_sealed, seal, write_file
 from lore_jax.storage.safetensors import map_tensor, write_tensors
 
 FORMAT_VERSION = 1
@@ -71,7 +71,9 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether the fit has ended and left its model."""
-        return (self.path / MODEL).is_dir() and any(entry.name.isdecimal() for entry in (self.path / MODEL).iterdir())
+        return (self.path / MODEL).is_dir() and any(
+            entry.name.isdecimal() for entry in (self.path / MODEL).iterdir()
+        )
 
     def load_parts(self, cache: str | os.PathLike[str] | None = None) -> Parts:
         """Loads the cache of the run and cuts it as the run did.
@@ -162,12 +164,18 @@ def refuse_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
         for entry in path.iterdir()
         if entry.name.removesuffix(".lock") not in _PARTS and not entry.name.startswith(".")
     ):
-        raise FileExistsError(f"{path} holds {strangers[0]!r}, which is no part of a run: choose another folder")
+        raise FileExistsError(
+            f"{path} holds {strangers[0]!r}, which is no part of a run: choose another folder"
+        )
     if (path / MANIFEST).exists() and not resume and not overwrite:
-        raise FileExistsError(f"{path} holds a run already: resume it, overwrite it, or choose another folder")
+        raise FileExistsError(
+            f"{path} holds a run already: resume it, overwrite it, or choose another folder"
+        )
 
 
-def begin_run(path: Path, cache: Path, split: FourWay | None, about: Mapping[str, Any]) -> RunFolder:
+def begin_run(
+    path: Path, cache: Path, split: FourWay | None, about: Mapping[str, Any]
+) -> RunFolder:
     """Writes what a run begins with, `run.json` last; what stood in the folder is removed.
 
     Args:
@@ -192,11 +200,17 @@ def begin_run(path: Path, cache: Path, split: FourWay | None, about: Mapping[str
             "cache": os.path.abspath(cache),
             "manifest_sha256": _digest(manifest),
             "fingerprint": encoder_fingerprint(manifest),
-            **{name: manifest[name] for name in ("encoder", "dim", "dtype", "responses", "pairs", "users", "note")},
+            **{
+                name: manifest[name]
+                for name in ("encoder", "dim", "dtype", "responses", "pairs", "users", "note")
+            },
         },
         "split": None if split is None else _write_split(path, split),
         **about,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _LIBRARIES},
+        },
     }
     write_file(path / MANIFEST, [seal(content)])
     return read_run(path)

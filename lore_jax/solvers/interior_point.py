@@ -1,5 +1,4 @@
-"""One user's weights on the simplex: the exact optimum of the paper's convex problem, with a
-certificate.
+"""One user's weights on the simplex: the optimum of a convex problem, with a certificate.
 
 With the basis frozen the paper's few-shot objective, in the weights themselves,
 

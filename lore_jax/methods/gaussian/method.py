@@ -1,4 +1,4 @@
-"""The population model as a method: what is chosen when, how a fold is predicted, what is exported."""
+"""The population model as a method: what is chosen when, and what is exported."""
 
 from __future__ import annotations
 
