@@ -24,16 +24,20 @@ def modules():
     return sorted(path for path in paths if not path.endswith(("__init__.py", "__main__.py")))
 
 
-def has_test(module):
+def mirrored(module):
     folder, _, name = module.rpartition("/")
-    return (ROOT / "tests" / folder / f"test_{name}").exists()
+    return f"tests/{folder}/test_{name}"
+
+
+def has_test(module):
+    return (ROOT / mirrored(module)).exists()
 
 
 @pytest.mark.parametrize("module", modules())
 def test_every_module_has_a_test_of_its_name(module):
     if module in EXCEPTIONS:
         pytest.skip(EXCEPTIONS[module])
-    assert has_test(module), f"lore_jax/{module} has no tests/{module.replace('/', '/test_')}"
+    assert has_test(module), f"lore_jax/{module} has no {mirrored(module)}"
 
 
 def test_exceptions_are_modules_without_a_test():

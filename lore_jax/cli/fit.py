@@ -89,7 +89,8 @@ def lines(result: dict[str, Any]) -> list[str]:
         parts = result["split"]["parts"]
         seen, unseen = parts["users/seen"], parts["users/unseen"]
         said.append(
-            f"  {parts['train']:,} pairs of {seen:,} seen users fitted; {unseen:,} users kept for the test"
+            f"  {parts['train']:,} pairs of {seen:,} seen users fitted; "
+            f"{unseen:,} users kept for the test"
         )
     said.append(f"  {choice}")
     if result["loss"] is not None:
