@@ -183,7 +183,7 @@ class SimplexPrior:
         start: Float[Array, "rank *users"] | None = None,
         likelihood: Likelihood = LOGISTIC,
     ) -> Posterior:
-        """The minimiser of the mean loss (`interior_point.simplex_estimate`), without covariance."""
+        """The minimiser of the mean loss (`interior_point`), without covariance."""
         if start is not None:
             raise ValueError(
                 "a simplex prior begins in the middle of the simplex: start must be None"

@@ -47,7 +47,7 @@ class Likelihood(Protocol):
     def predictive(
         self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]
     ) -> Float[Array, "*any"]:
-        """Log probability of each recorded choice, the uncertainty of a Gaussian margin integrated."""
+        """Log probability of each recorded choice under a Gaussian margin."""
         ...
 
 

@@ -103,7 +103,8 @@ def mixture_estimate(
         every component; `steps`, `grad_norm`: the largest of any component.
 
     Example:
-        >>> mixture_estimate(jnp.ones((1, 5)), jnp.zeros(5), jnp.ones(5), one_component(1)).deviation
+        >>> features, mixture = jnp.ones((1, 5)), one_component(1)
+        >>> mixture_estimate(features, jnp.zeros(5), jnp.ones(5), mixture).deviation.round(2)
         Array([1.13], dtype=float32)
     """
     k, users = features.shape[0], features.shape[2:]

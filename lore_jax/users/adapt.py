@@ -107,14 +107,15 @@ def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -
 def adapt_rewards(
     model: Model, table: jax.Array, prefs: Preferences, *, start: Posterior | None = None
 ) -> Posterior:
-    """The same as `adapt` for rewards already computed: `table [responses, rank]` from `rewards`."""
+    """The same as `adapt` for a table of rewards already computed by `rewards`."""
     if start is not None and start.num_users > prefs.num_users:
         raise ValueError(
             f"start has {start.num_users} users, the preferences have {prefs.num_users}"
         )
     if start is not None and not model.prior.warm_starts:
         raise ValueError(
-            f"start is given, but a {type(model.prior).__name__} has no use for it: None is expected"
+            f"start is given, but a {type(model.prior).__name__} has no use for it: "
+            "None is expected"
         )
     table = _project(model.prior, table)
     platform = next(iter(table.devices())).platform
