@@ -45,10 +45,11 @@ from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import metrics
 from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.controls import permute_users
-from lore_jax.evaluation.evaluate import Condition, evaluate, method
+from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.names import GAUSSIAN
 from lore_jax.evaluation.results import Where, describe_split, make_results, plain
 from lore_jax.evaluation.schema import Results
+from lore_jax.methods.base import BasisPredictor
 from lore_jax.reporting.tables import markdown
 from lore_jax.storage.files import write_file
 
@@ -172,7 +173,7 @@ def conclusion_of(sizes: Sizes, data: Data, *, seed: int) -> dict[str, Any]:
     model, users, history = lore.fit(data.train, sizes.fit, key=jax.random.key(seed))
     condition = Condition("unseen", "new items", data.shots, data.test)
     rows = evaluate(
-        {GAUSSIAN: method(model, users)}, [condition], shots=(0, sizes.shots), seed=seed
+        {GAUSSIAN: BasisPredictor(model, users)}, [condition], shots=(0, sizes.shots), seed=seed
     )
     unseen = data.train.num_users + np.arange(data.test.num_users)
     entry = describe_split(

@@ -62,7 +62,7 @@ from lore_jax.datasets.polis.votes import (
 from lore_jax.datasets.sources import polis_embeddings_in_cache
 from lore_jax.evaluation.conclusion import average, conclude, difference
 from lore_jax.evaluation.disagreement import describe_axes, with_texts
-from lore_jax.evaluation.evaluate import Condition, evaluate, method
+from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.names import GAUSSIAN, PERMUTED_USERS, RIDGE_BT
 from lore_jax.evaluation.results import (
     Where,
@@ -75,6 +75,7 @@ from lore_jax.evaluation.results import (
     write_results,
 )
 from lore_jax.evaluation.schema import Results, Row
+from lore_jax.methods.base import BasisPredictor
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import (
     four_way_columns,
@@ -242,7 +243,7 @@ def evaluate_part(
     for rank in protocol.fixed_ranks:
         config = at_rank(protocol.fits[GAUSSIAN], rank, chosen[GAUSSIAN])
         fitted[f"{GAUSSIAN}, rank {rank}"] = lore.fit(train, config, key=key)
-    methods = {name: method(model, users) for name, (model, users, _) in fitted.items()}
+    methods = {name: BasisPredictor(model, users) for name, (model, users, _) in fitted.items()}
     rows = evaluate(methods, conditions, shots=protocol.shots, seed=seed, **about)
 
     if split == 0:
@@ -280,7 +281,7 @@ def permutation_control(
     permuted = [permuted_users(condition, seed) for condition in conditions]
     train = next(condition.shots for condition in permuted if condition.users == "seen")
     model, users, history = lore.fit(train, protocol.fits[GAUSSIAN], key=jax.random.key(seed))
-    methods = {GAUSSIAN: method(model, users)}
+    methods = {GAUSSIAN: BasisPredictor(model, users)}
     rows = evaluate(
         methods, permuted, shots=protocol.shots, control=PERMUTED_USERS, seed=seed, **about
     )

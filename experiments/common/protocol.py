@@ -29,7 +29,7 @@ from lore_jax.datasets.leaks import Texts, keep_apart
 from lore_jax.evaluation.conclusion import average, conclude, difference
 from lore_jax.evaluation.controls import permute_users
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
-from lore_jax.evaluation.evaluate import Condition, Method, evaluate
+from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.names import GAUSSIAN, PERMUTED_USERS, Control
 from lore_jax.evaluation.results import (
     Where,
@@ -41,6 +41,7 @@ from lore_jax.evaluation.results import (
     write_results,
 )
 from lore_jax.evaluation.schema import Results, Row
+from lore_jax.methods.base import Predictor
 from lore_jax.model.model import Model
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import markdown, measures, method_lines, shots_columns, show, table
@@ -218,7 +219,7 @@ def permuted_users(condition: Condition, seed: int) -> Condition:
 
 def _evaluate(
     protocol: EvaluationProtocol,
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Predictor],
     conditions: Sequence[Condition],
     control: Control | None,
     seed: int,

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
-import lore_jax as lore
 from lore_jax.data.preferences import Preferences, group_by_user
-from lore_jax.evaluation.evaluate import Method, method
+from lore_jax.methods.base import BasisPredictor
 from lore_jax.methods.simplex.joint_fit import adam_logits
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, rewards
@@ -21,49 +20,72 @@ from lore_jax.users.predict import Margins, margins
 Table = Shaped[np.ndarray, "responses dim"] | Shaped[jax.Array, "responses dim"]
 
 
-def projected(model: Model, users: Posterior, embeddings: Table) -> Method:
-    """A fitted model as a method whose basis is applied to the table once, for all conditions.
+def projected(model: Model, users: Posterior, embeddings: Table) -> BasisPredictor:
+    """A fitted model whose basis is applied to the table once, for all conditions.
 
     The rewards become the table of the same model with the identity for a basis. A model with item
     effects is left as it is: what is not known of a response is no part of its rewards.
     """
     if model.item_effects is not None:
-        return method(model, users)
-    applied, small = rewards(model, embeddings).table, _on_rewards(model)
-
-    def over(prefs: Preferences) -> Preferences:
-        return dataclasses.replace(prefs, embeddings=applied)
-
-    return Method(
-        lambda shots, test: margins(small, lore.adapt(small, over(shots)), over(test)),
-        lambda _, test: margins(small, users, over(test)),
-    )
+        return BasisPredictor(model, users)
+    return Projected(_on_rewards(model), users, table=rewards(model, embeddings).table)
 
 
-def as_published(model: Model, users: Posterior, embeddings: Table, seed: int) -> Method:
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Projected(BasisPredictor):
+    """A model on rewards; the pairs it is given are over embeddings, row by row the same.
+
+    Attributes:
+        table: the rewards.
+    """
+
+    table: jax.Array
+
+    def adapted(self, shots: Preferences, test: Preferences) -> Margins:
+        """Margins under the posterior after the shots."""
+        return super().adapted(self.over_rewards(shots), self.over_rewards(test))
+
+    def fitted(self, shots: Preferences, test: Preferences) -> Margins:
+        """Margins under the posterior of the fit."""
+        return super().fitted(self.over_rewards(shots), self.over_rewards(test))
+
+    def over_rewards(self, prefs: Preferences) -> Preferences:
+        """The same pairs over the rewards."""
+        return dataclasses.replace(prefs, embeddings=self.table)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class AsPublished(Projected):
     """The same with new users' weights as published: 500 Adam steps from N(0, 1) logits.
 
-    Without shots the weights stay those of a random person.
-    """
-    applied, small = rewards(model, embeddings).table, _on_rewards(model)
+    Without shots, a random person.
 
-    def adapted(shots: Preferences, test: Preferences) -> Margins:
-        logits = jax.random.normal(jax.random.key(seed), (model.rank, shots.num_users))
+    Attributes:
+        seed: seed of the logits.
+    """
+
+    seed: int
+
+    def adapted(self, shots: Preferences, test: Preferences) -> Margins:
+        """Margins at the weights where Adam stops."""
+        logits = jax.random.normal(jax.random.key(self.seed), (self.model.rank, shots.num_users))
         weights = np.array(jax.nn.softmax(logits, axis=0).T)
         for bucket in group_by_user(shots):
-            slot = np.arange(bucket.shots)[:, None]
-            pairs = bucket.first + np.minimum(slot, bucket.count - 1)
-            is_pair = slot < bucket.count
-            pair_weight = np.where(is_pair, shots.pair_weight[pairs], 0.0).astype(np.float32)
-            features = jnp.moveaxis(
-                applied[shots.chosen[pairs]] - applied[shots.rejected[pairs]], -1, 0
-            )
-            weights[bucket.users] = _adam(features, pair_weight, logits[:, bucket.users]).T
-        prior = population_posterior(small, shots.num_users)
-        posterior = dataclasses.replace(prior, weights=weights)
-        return margins(small, posterior, dataclasses.replace(test, embeddings=applied))
+            ahead = np.arange(bucket.shots)[:, None]
+            pairs = bucket.first + np.minimum(ahead, bucket.count - 1)
+            given = np.where(ahead < bucket.count, shots.pair_weight[pairs], 0.0).astype(np.float32)
+            rows = self.table[shots.chosen[pairs]] - self.table[shots.rejected[pairs]]
+            features = jnp.moveaxis(rows, -1, 0)
+            weights[bucket.users] = _adam(features, given, logits[:, bucket.users]).T
+        users = population_posterior(self.model, shots.num_users)
+        known = dataclasses.replace(users, weights=weights)
+        return margins(self.model, known, self.over_rewards(test))
 
-    return Method(adapted, projected(model, users, embeddings).fitted)
+
+def as_published(model: Model, users: Posterior, embeddings: Table, seed: int) -> AsPublished:
+    """The paper's way with new users, for a model without item effects."""
+    table = rewards(model, embeddings).table
+    return AsPublished(_on_rewards(model), users, table=table, seed=seed)
 
 
 _adam = jax.jit(adam_logits)

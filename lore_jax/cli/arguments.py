@@ -3,6 +3,8 @@
 A field without a default must be given. A `bool` is a flag (`--name`, or `--no-name` where the
 default is True), a `Literal` takes one of its values, `X | None` also takes None, and
 `tuple[X, ...]` takes several words. A dataclass in a field brings its fields, as `--field.name`.
+A field annotated with a mapping from names to dataclasses
+holds one of these: `--field NAME` says which one, and its fields are options too, without a prefix.
 Fields of other types are no options and keep their defaults.
 """
 
@@ -26,26 +28,6 @@ POSITIONAL = "positional"  # Annotated[Path, POSITIONAL]: given by its position,
 FLAT = "flat"  # Annotated[Inner, FLAT]: the fields of the dataclass, without the prefix `--field.`
 
 Config = TypeVar("Config", bound="DataclassInstance")
-
-
-@dataclasses.dataclass(frozen=True)
-class OneOf:
-    """Marks a dataclass of which one field holds one of several dataclasses.
-
-    Of `Annotated[Outer, OneOf("field", CHOICES)]`, the option `--field NAME` says which one, and
-    the fields of that one are options too, without a prefix.
-
-    Attributes:
-        field: the field; its default is an instance of one of the dataclasses.
-        choices: the dataclasses by name.
-    """
-
-    field: str
-    choices: Mapping[str, type[DataclassInstance]]
-
-    def name_of(self, value: object) -> str:
-        """The name of the dataclass that `value` is an instance of."""
-        return next(name for name, config in self.choices.items() if type(value) is config)
 
 
 def parse(config: type[Config], arguments: Sequence[str], *, prog: str, note: str = "") -> Config:
@@ -182,20 +164,18 @@ def _read(
     prefix: str,
     arguments: Sequence[str],
     title: str = "",
-    marks: Sequence[object] = (),
 ) -> _Options:
     """The options of a dataclass; `arguments` say which of several dataclasses is meant."""
     hints = typing.get_type_hints(config, include_extras=True)
     options, texts = _Options(config, defaults, title, {}, {}), _attributes(config)
-    one_of = {mark.field: mark for mark in marks if isinstance(mark, OneOf)}
     for field in dataclasses.fields(config):
         hint, inner_marks = hints[field.name], getattr(hints[field.name], "__metadata__", ())
         hint = hint.__origin__ if inner_marks else hint
         text, name = texts.get(field.name, ""), prefix + field.name
         inner_prefix = prefix if FLAT in inner_marks else f"{name}."
         default = _default(field, defaults)
-        if field.name in one_of:
-            choices, usual = one_of[field.name].choices, one_of[field.name].name_of(default)
+        for choices in (mark for mark in inner_marks if isinstance(mark, Mapping)):
+            usual = next(name for name, kind in choices.items() if type(default) is kind)
             option = _option(name, Literal[tuple(choices)], usual, text)
             chosen = _chosen(option.name, choices, arguments) or usual
             options.own[field.name], inner_prefix = option, prefix
@@ -205,8 +185,7 @@ def _read(
             default = typing.cast("DataclassInstance | None", default)
             default = None if default is dataclasses.MISSING else default
             title = text.rstrip(".")
-            inner = _read(hint, default, inner_prefix, arguments, title, inner_marks)
-            options.inner[field.name] = inner
+            options.inner[field.name] = _read(hint, default, inner_prefix, arguments, title)
         elif _can_be_read(hint):
             options.own[field.name] = _option(name, hint, default, text, inner_marks)
     return options

@@ -6,10 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-from lore_jax.cli.arguments import FLAT, POSITIONAL, OneOf
-from lore_jax.fitting.config import METHODS, FitConfig
-from lore_jax.parallel.devices import Mapping
-from lore_jax.runs.config import RunConfig, SplitConfig
+from lore_jax.cli.arguments import FLAT, POSITIONAL
+from lore_jax.runs.config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +22,7 @@ class Config:
         out: the run's folder, new or empty.
         resume: go on with the run that is there (the same options), or begin if there is none.
         overwrite: remove the run that is there.
-        seed: seed of the split, of validation and of the initialisation.
-        fit: what is fitted.
-        split: what is kept for `evaluate`.
-        chunk: steps between two looks at the clock and at signals.
-        checkpoint_seconds: the least time between two checkpoints.
-        devices: how many devices; None: all.
-        mapping: how the fit is mapped over devices.
+        run: what the run does.
         distributed: the same command runs on other hosts too (of a TPU slice, or under Slurm or
             MPI), and they fit together; the run's folder must be one that all of them see.
     """
@@ -39,15 +31,7 @@ class Config:
     out: Path
     resume: bool = False
     overwrite: bool = False
-    seed: int = RunConfig.seed
-    fit: Annotated[FitConfig, FLAT, OneOf("method", METHODS)] = dataclasses.field(
-        default_factory=FitConfig
-    )
-    split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
-    chunk: int = RunConfig.chunk
-    checkpoint_seconds: float = RunConfig.checkpoint_seconds
-    devices: int | None = RunConfig.devices
-    mapping: Mapping = RunConfig.mapping
+    run: Annotated[RunConfig, FLAT] = dataclasses.field(default_factory=RunConfig)
     distributed: bool = False
 
 
@@ -59,10 +43,8 @@ def run(config: Config) -> dict[str, Any]:
         jax.distributed.initialize()  # before anything looks at the devices
     from lore_jax.runs.run import run_fit
 
-    names = [field.name for field in dataclasses.fields(RunConfig)]
-    run_config = RunConfig(**{name: getattr(config, name) for name in names})
     report = run_fit(
-        config.cache, config.out, run_config, resume=config.resume, overwrite=config.overwrite
+        config.cache, config.out, config.run, resume=config.resume, overwrite=config.overwrite
     )
     split = report.run.manifest["split"]
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout
@@ -35,7 +36,7 @@ class FitConfig:
         folds: number of validation folds.
     """
 
-    method: AnyMethod = dataclasses.field(default_factory=PopulationConfig)
+    method: Annotated[AnyMethod, METHODS] = dataclasses.field(default_factory=PopulationConfig)
     holdout: Holdout = "new items"
     group_by: GroupBy | None = None
     folds: int = 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 from lore_jax.data.splits import Holdout
 from lore_jax.fitting.config import FitConfig
@@ -47,7 +48,7 @@ class RunConfig:
     """
 
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
-    fit: FitConfig = dataclasses.field(default_factory=FitConfig)
+    fit: Annotated[FitConfig, "flat"] = dataclasses.field(default_factory=FitConfig)
     seed: int = 0
     chunk: int = 20
     checkpoint_seconds: float = 60.0

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from lore_jax.cli.arguments import FLAT, POSITIONAL, OneOf, parse
+from lore_jax.cli.arguments import FLAT, POSITIONAL, parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Fit:
         method: how.
     """
 
-    method: Steps | Ridge = Steps(rank=5)
+    method: Annotated[Steps | Ridge, {"steps": Steps, "ridge": Ridge}] = Steps(rank=5)
     folds: int = 4
     likelihood: Likelihood = LIKELIHOOD
 
@@ -94,7 +94,7 @@ class Config(Base):
     """
 
     sources: Annotated[tuple[Path, ...], POSITIONAL]
-    fit: Annotated[Fit, FLAT, OneOf("method", {"steps": Steps, "ridge": Ridge})] = Fit()
+    fit: Annotated[Fit, FLAT] = Fit()
     names: Annotated[Names, FLAT] = Names()
     split: Steps = Steps(steps=7)
     store: Literal["float16", "float32"] | None = None

@@ -47,7 +47,12 @@ def unbroken(cache, tmp_path_factory):
     """A finished run, to compare with and to copy."""
     path = tmp_path_factory.mktemp("runs") / "unbroken"
     report = run_fit(cache, path, ONE_DEVICE)
-    assert (report.resumed_from, report.step, report.steps, report.run.is_finished) == (0, 25, 25, True)
+    assert (report.resumed_from, report.step, report.steps, report.run.is_finished) == (
+        0,
+        25,
+        25,
+        True,
+    )
     return path
 
 
@@ -58,7 +63,9 @@ def copy(unbroken, tmp_path):
 
 def assert_same_end(path, unbroken):
     for one, other in zip(
-        jax.tree.leaves(load(path / "model")), jax.tree.leaves(load(unbroken / "model")), strict=True
+        jax.tree.leaves(load(path / "model")),
+        jax.tree.leaves(load(unbroken / "model")),
+        strict=True,
     ):
         np.testing.assert_array_equal(one, other)
     assert (path / "metrics.jsonl").read_text() == (unbroken / "metrics.jsonl").read_text()
@@ -79,9 +86,13 @@ def die_at(monkeypatch, step):
 def test_a_run_is_the_fit_of_its_training_part(cache, unbroken):
     prefs = load_cache(cache)
     split = four_way(prefs, group_by="prompt", items=("new items",), seed=0)
-    model, users, history = fit(split.train, dataclasses.replace(QUICK.fit, group_by="prompt"), key=jax.random.key(0))
+    model, users, history = fit(
+        split.train, dataclasses.replace(QUICK.fit, group_by="prompt"), key=jax.random.key(0)
+    )
     saved_model, saved_users = load(unbroken / "model")
-    for one, other in zip(jax.tree.leaves((saved_model, saved_users)), jax.tree.leaves((model, users)), strict=True):
+    for one, other in zip(
+        jax.tree.leaves((saved_model, saved_users)), jax.tree.leaves((model, users)), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(saved_users.user_ids, split.train.user_ids)
     metrics = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
@@ -108,13 +119,19 @@ def test_the_manifest_says_what_was_done(cache, unbroken):
     manifest = read_run(unbroken).manifest
     assert manifest["config"]["fit"]["simplex"]["steps"] == 25
     assert manifest["choice"] == {"rank": 2}
-    assert (manifest["data"]["cache"], manifest["data"]["dim"], manifest["group_by"]) == (str(cache), 12, "prompt")
+    assert (manifest["data"]["cache"], manifest["data"]["dim"], manifest["group_by"]) == (
+        str(cache),
+        12,
+        "prompt",
+    )
     assert manifest["versions"]["jax"] == jax.__version__
     assert manifest["devices"]["count"] == 1
 
 
 @pytest.mark.parametrize("step", [0, 9, 10, 24])
-def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(cache, unbroken, tmp_path, monkeypatch, step):
+def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(
+    cache, unbroken, tmp_path, monkeypatch, step
+):
     handler = signal.getsignal(signal.SIGTERM)
     config = dataclasses.replace(ONE_DEVICE, checkpoint_seconds=1e9)
     with monkeypatch.context() as patch:
@@ -133,8 +150,17 @@ def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(cache, unbroken,
 
 
 def test_the_gaussian_family_resumes_too(cache, tmp_path, monkeypatch):
-    fit_config = FitConfig(rank=2, ridge_population=3.0, ridge_deviation=3.0, item_effects=0.5, num_components=2, logit_scale=1.2)
-    fit_config = dataclasses.replace(fit_config, population=dataclasses.replace(fit_config.population, steps=12))
+    fit_config = FitConfig(
+        rank=2,
+        ridge_population=3.0,
+        ridge_deviation=3.0,
+        item_effects=0.5,
+        num_components=2,
+        logit_scale=1.2,
+    )
+    fit_config = dataclasses.replace(
+        fit_config, population=dataclasses.replace(fit_config.population, steps=12)
+    )
     config = dataclasses.replace(ONE_DEVICE, fit=fit_config, chunk=5)
     run_fit(cache, tmp_path / "unbroken", config)
     with monkeypatch.context() as patch:
@@ -150,7 +176,12 @@ def test_what_validation_chose_is_kept_and_not_chosen_again(cache, tmp_path, mon
 
     def choose(prefs, config, *, key, devices):
         asked.append(config.rank)
-        table = SweepTable([{"rank": 1.0}, {"rank": 3.0}], np.array([[0.7, 0.8], [0.5, np.nan]]), np.ones((2, 2)), 1)
+        table = SweepTable(
+            [{"rank": 1.0}, {"rank": 3.0}],
+            np.array([[0.7, 0.8], [0.5, np.nan]]),
+            np.ones((2, 2)),
+            1,
+        )
         return {"rank": config.rank or 3}, () if config.rank else (table,)
 
     monkeypatch.setattr(sys.modules["lore_jax.fitting.fit"], "choose", choose)
@@ -193,8 +224,18 @@ def test_killed_again_and_again_it_ends_the_same(cache, unbroken, tmp_path):
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     steps = []
     for countdown in (9, 70, 110, 110):
-        command = [sys.executable, "-c", textwrap.dedent(KILLED), cache, tmp_path / "run", countdown, tmp_path / "jit"]
-        done = subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True, timeout=200)
+        command = [
+            sys.executable,
+            "-c",
+            textwrap.dedent(KILLED),
+            cache,
+            tmp_path / "run",
+            countdown,
+            tmp_path / "jit",
+        ]
+        done = subprocess.run(
+            list(map(str, command)), env=env, capture_output=True, text=True, timeout=200
+        )
         assert done.returncode == -signal.SIGKILL, done.stderr
         with CheckpointStore(tmp_path / "run" / "checkpoints") as store:
             steps.append(max(store.steps(), default=0))
@@ -206,7 +247,10 @@ def test_killed_again_and_again_it_ends_the_same(cache, unbroken, tmp_path):
 
 def test_corrupt_checkpoints_are_passed_over_and_made_again(cache, unbroken, copy):
     shutil.rmtree(copy / "model")
-    for step, match in ((25, "step 25 is corrupt, going back to step 20"), (20, "starting again from step 0")):
+    for step, match in (
+        (25, "step 25 is corrupt, going back to step 20"),
+        (20, "starting again from step 0"),
+    ):
         with CheckpointStore(copy / "checkpoints", read_only=True) as store:
             assert store.steps() == [20, 25]
         (copy / "checkpoints" / str(step) / "manifest" / "metadata").write_bytes(b"\0")
@@ -225,7 +269,9 @@ def test_a_finished_run_stays_and_a_corrupt_model_is_made_again(cache, unbroken,
     report = run_fit(cache, copy, ONE_DEVICE, resume=True)
     assert (report.resumed_from, report.step, report.run.is_finished) == (25, 25, True)
     (copy / "model" / "0" / "arrays" / "_METADATA").write_bytes(b"")
-    with pytest.warns(RuntimeWarning, match="the model is made again from the last checkpoint") as seen:
+    with pytest.warns(
+        RuntimeWarning, match="the model is made again from the last checkpoint"
+    ) as seen:
         run_fit(cache, copy, ONE_DEVICE, resume=True)
     assert len(seen) == 1
     assert_same_end(copy, unbroken)
@@ -237,7 +283,10 @@ def test_resumed_on_other_devices(cache, unbroken, tmp_path, monkeypatch, device
         die_at(patch, 5)
         run_fit(cache, tmp_path / "run", dataclasses.replace(QUICK, devices=8))
     run_fit(cache, tmp_path / "run", dataclasses.replace(QUICK, devices=devices), resume=True)
-    (model, users), (expected, expected_users) = load(tmp_path / "run" / "model"), load(unbroken / "model")
+    (model, users), (expected, expected_users) = (
+        load(tmp_path / "run" / "model"),
+        load(unbroken / "model"),
+    )
     # the same numbers up to the order of sums
     np.testing.assert_allclose(model.params["V"], expected.params["V"], atol=1e-4)
     np.testing.assert_allclose(users.weights, expected_users.weights, atol=1e-4)
@@ -255,7 +304,10 @@ def test_a_state_without_devices_comes_back_to_them(shards):
     shared = rng.normal(size=(4, 2)).astype(np.float32)
     state = {
         "params": {"V": jax.numpy.asarray(np.tile(shared, (shards, 1, 1)))},
-        "users": (tuple(map(jax.numpy.asarray, layout.spread(weights))), (jax.numpy.zeros((shards,)),)),
+        "users": (
+            tuple(map(jax.numpy.asarray, layout.spread(weights))),
+            (jax.numpy.zeros((shards,)),),
+        ),
         "moments": tuple(map(jax.numpy.asarray, layout.spread(moments))),
     }
     kept = without_devices(state, layout)
@@ -272,10 +324,20 @@ def test_a_state_without_devices_comes_back_to_them(shards):
 def test_the_reference_head_and_a_convex_fit_have_no_steps(cache, tmp_path):
     for rank in (0, 1):
         fit_config = FitConfig(rank=rank, ridge_population=3.0, item_effects=0.0, logit_scale=1.0)
-        report = run_fit(cache, tmp_path / str(rank), dataclasses.replace(ONE_DEVICE, fit=fit_config))
-        assert (report.step, report.steps, report.loss, report.run.is_finished) == (0, 0, None, True)
+        report = run_fit(
+            cache, tmp_path / str(rank), dataclasses.replace(ONE_DEVICE, fit=fit_config)
+        )
+        assert (report.step, report.steps, report.loss, report.run.is_finished) == (
+            0,
+            0,
+            None,
+            True,
+        )
         assert run_fit(
-            cache, tmp_path / str(rank), dataclasses.replace(ONE_DEVICE, fit=fit_config), resume=True
+            cache,
+            tmp_path / str(rank),
+            dataclasses.replace(ONE_DEVICE, fit=fit_config),
+            resume=True,
         ).run.is_finished
 
 
@@ -283,7 +345,12 @@ def test_everything_can_be_fitted(cache, tmp_path):
     config = dataclasses.replace(ONE_DEVICE, split=SplitConfig(everything=True))
     run = run_fit(cache, tmp_path / "run", config).run
     parts = run.load_parts()
-    assert (parts.train.num_pairs, parts.train.num_users, parts.shots, parts.tests) == (240, 25, None, {})
+    assert (parts.train.num_pairs, parts.train.num_users, parts.shots, parts.tests) == (
+        240,
+        25,
+        None,
+        {},
+    )
     assert load(run.path / "model")[1].num_users == 25
 
 
@@ -296,14 +363,25 @@ def refused(error, match, cache, path, config=ONE_DEVICE, **options):
 
 
 def snapshot(folder):
-    return {file: file.read_bytes() if file.is_file() else None for file in sorted(folder.rglob("*"))}
+    return {
+        file: file.read_bytes() if file.is_file() else None for file in sorted(folder.rglob("*"))
+    }
 
 
 def test_nothing_is_lost_and_nothing_begun_on_the_wrong_data(cache, copy, tmp_path):
     refused(FileExistsError, "holds a run already: resume it, overwrite it", cache, copy)
-    refused(ValueError, "resume and overwrite are both asked for", cache, copy, resume=True, overwrite=True)
+    refused(
+        ValueError,
+        "resume and overwrite are both asked for",
+        cache,
+        copy,
+        resume=True,
+        overwrite=True,
+    )
     other = dataclasses.replace(ONE_DEVICE, fit=dataclasses.replace(QUICK.fit, rank=5), seed=3)
-    match = r"another configuration, and cannot go on with fit.rank 5 \(it has 2\), seed 3 \(it has 0\)"
+    match = (
+        r"another configuration, and cannot go on with fit.rank 5 \(it has 2\), seed 3 \(it has 0\)"
+    )
     refused(ValueError, match, cache, copy, other, resume=True)
     other_cache = write_small_cache(tmp_path / "other", seed=1)
     refused(ValueError, "other is another cache than the one of", other_cache, copy, resume=True)
@@ -313,14 +391,25 @@ def test_nothing_is_lost_and_nothing_begun_on_the_wrong_data(cache, copy, tmp_pa
     refused(ValueError, "format version 2, newer than 1: update lore_jax", cache, copy, resume=True)
     (copy / "run.json").write_bytes(b"{")
     refused(ValueError, "run.json is corrupt", cache, copy, resume=True)
-    with locked(tmp_path / "run.lock"), pytest.raises(BlockingIOError, match=f"held by process {os.getpid()}"):
+    with (
+        locked(tmp_path / "run.lock"),
+        pytest.raises(BlockingIOError, match=f"held by process {os.getpid()}"),
+    ):
         run_fit(cache, copy.parent / "run", ONE_DEVICE, resume=True)
     run_fit(cache, copy, ONE_DEVICE, overwrite=True)
     (copy / "thesis.tex").write_text("")
-    refused(FileExistsError, "holds 'thesis.tex', which is no part of a run", cache, copy, overwrite=True)
+    refused(
+        FileExistsError,
+        "holds 'thesis.tex', which is no part of a run",
+        cache,
+        copy,
+        overwrite=True,
+    )
     (tmp_path / "file").write_text("")
     refused(FileExistsError, "file is a file", cache, tmp_path / "file")
-    refused(FileNotFoundError, "missing is not a cache", tmp_path / "missing", tmp_path / "new" / "run")
+    refused(
+        FileNotFoundError, "missing is not a cache", tmp_path / "missing", tmp_path / "new" / "run"
+    )
     for changes, match in (
         ({"fit": dataclasses.replace(QUICK.fit, rank=99)}, "rank is 99: 1 to 12"),
         ({"split": SplitConfig(min_train=100)}, "0 of 25 users have 100 training pairs"),
@@ -329,7 +418,13 @@ def test_nothing_is_lost_and_nothing_begun_on_the_wrong_data(cache, copy, tmp_pa
         ({"chunk": 0}, "chunk is 0: 1 or more"),
         ({"checkpoint_seconds": -1.0}, "checkpoint_seconds is -1.0: 0 or more"),
     ):
-        refused(ValueError, match, cache, tmp_path / "new" / "run", dataclasses.replace(ONE_DEVICE, **changes))
+        refused(
+            ValueError,
+            match,
+            cache,
+            tmp_path / "new" / "run",
+            dataclasses.replace(ONE_DEVICE, **changes),
+        )
 
 
 def test_the_split_on_the_disk_is_checked(copy):
@@ -346,8 +441,12 @@ def test_a_moved_cache_is_found_where_one_says(cache, unbroken, tmp_path):
 
 
 def test_a_fit_that_diverges_says_so_and_keeps_its_checkpoint(cache, tmp_path):
-    fit_config = dataclasses.replace(QUICK.fit, simplex=dataclasses.replace(QUICK.fit.simplex, learning_rate=1e38))
-    with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step [0-9]+: try a lower learning rate"):
+    fit_config = dataclasses.replace(
+        QUICK.fit, simplex=dataclasses.replace(QUICK.fit.simplex, learning_rate=1e38)
+    )
+    with pytest.raises(
+        ValueError, match=r"the loss is (nan|inf) at step [0-9]+: try a lower learning rate"
+    ):
         run_fit(cache, tmp_path / "run", dataclasses.replace(ONE_DEVICE, fit=fit_config))
     assert not read_run(tmp_path / "run").is_finished
 

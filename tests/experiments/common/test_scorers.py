@@ -5,7 +5,7 @@ import numpy as np
 import lore_jax as lore
 from experiments.common.scorers import as_published, projected
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
-from lore_jax.evaluation.evaluate import method
+from lore_jax.methods.base import BasisPredictor
 
 
 def test_a_projected_method_predicts_what_the_model_predicts():
@@ -14,7 +14,10 @@ def test_a_projected_method_predicts_what_the_model_predicts():
     )
     shots, test = lore.draw_shots(truth.prefs, 5, seed=0), lore.draw_shots(truth.prefs, 30, seed=1)
     users = lore.adapt(truth.model, truth.prefs)
-    whole, small = method(truth.model, users), projected(truth.model, users, truth.prefs.embeddings)
+    whole, small = (
+        BasisPredictor(truth.model, users),
+        projected(truth.model, users, truth.prefs.embeddings),
+    )
     for scorer in ("adapted", "fitted"):
         expected, result = (getattr(scored, scorer)(shots, test).mean for scored in (whole, small))
         np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3)
