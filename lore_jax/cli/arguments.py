@@ -181,7 +181,7 @@ def _read(
             options.own[field.name], inner_prefix = option, prefix
             hint, default = choices[chosen], default if chosen == usual else None
             text = f"--{field.name} {chosen}: {_purpose(hint)}"
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             default = typing.cast("DataclassInstance | None", default)
             default = None if default is dataclasses.MISSING else default
             title = text.rstrip(".")

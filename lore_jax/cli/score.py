@@ -113,11 +113,13 @@ def lines(result: Result) -> list[str]:
 
 def _candidates(path: Path) -> tuple[Float[np.ndarray, "candidates dim"], Texts]:
     """The embeddings of the candidates, and their prompts and replies; none without texts."""
+    import numpy as np
+
     from lore_jax.datasets.formats.rows import load_embeddings
     from lore_jax.storage.cache.reader import load_cache, read_texts
 
     if path.is_dir():
-        return load_cache(path).embeddings, list(read_texts(path))
+        return np.asarray(load_cache(path).embeddings), list(read_texts(path))
     return load_embeddings(path), []
 
 

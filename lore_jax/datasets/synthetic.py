@@ -246,7 +246,8 @@ def _draw_pairs(
         b = prompt[block] * replies + (reply + rng.integers(1, replies, size=size)) % replies
         margin = np.einsum("pr,pr->p", weights[user[block]], rewards[a] - rewards[b])
         if config.noise:
-            a_share = np.exp(np.asarray(LOGISTIC.predictive(margin, np.zeros_like(margin))))
+            loss = LOGISTIC.loss(jnp.asarray(margin, jnp.float32))
+            a_share = np.exp(-np.asarray(loss, np.float64))
         else:
             a_share = np.where(margin > 0, 1.0, 0.0)
         a_wins = rng.random(size) < a_share
