@@ -14,26 +14,25 @@ from lore_jax.methods.bradley_terry import bradley_terry
 from lore_jax.parallel.devices import over_shards, place
 
 
-def solve(prefs, ridge, terms, *, input_scale=1.0, devices=1, mapping="jit", **how):
+def solve(prefs, ridge, item_effects, *, input_scale=1.0, devices=1, mapping="jit", **how):
     """The estimate of every shard, NumPy with a leading shard axis."""
     data, _ = place(prefs, input_scale, jax.devices()[:devices])
     solver = over_shards(lambda _, data, hyper: bradley_terry(data, *hyper, **how), mapping)
-    return jax.tree.map(
-        np.asarray, solver(jnp.zeros(devices), data, (jnp.asarray(ridge), jnp.asarray(terms)))
-    )
+    hyper = jnp.asarray(ridge), jnp.asarray(item_effects)
+    return jax.tree.map(np.asarray, solver(jnp.zeros(devices), data, hyper))
 
 
-def by_scikit_learn(prefs, ridge, terms, input_scale):
+def by_scikit_learn(prefs, ridge, item_effects, input_scale):
     """(v, b).
 
-    The terms are the weights of one-hot columns of size c; half of each pair is told the other way
-    round.
+    Item effects are the weights of one-hot columns of size c; half of each pair is stated the other
+    way round.
     """
     one_hot = np.eye(prefs.num_responses)
     design = np.hstack(
         [
             differences(prefs) / input_scale,
-            terms * (one_hot[prefs.chosen] - one_hot[prefs.rejected]),
+            item_effects * (one_hot[prefs.chosen] - one_hot[prefs.rejected]),
         ]
     )
     both, won = np.vstack([design, -design]), np.repeat([1, 0], prefs.num_pairs)
@@ -53,17 +52,17 @@ CASES = [  # ridge, item effects, scale of the embeddings, input scale
 ]
 
 
-@pytest.mark.parametrize(("ridge", "terms", "scale", "input_scale"), CASES)
-def test_equals_logistic_regression(ridge, terms, scale, input_scale):
+@pytest.mark.parametrize(("ridge", "item_effects", "scale", "input_scale"), CASES)
+def test_equals_logistic_regression(ridge, item_effects, scale, input_scale):
     prefs = problem(scale=scale)
-    found = solve(prefs, ridge, terms, input_scale=input_scale)
-    direction, own = by_scikit_learn(prefs, ridge, terms, input_scale)
+    found = solve(prefs, ridge, item_effects, input_scale=input_scale)
+    direction, effects = by_scikit_learn(prefs, ridge, item_effects, input_scale)
     assert found.converged.all()
     # The solve stops at a Newton decrement of 1e-3: that many standard deviations of 1 / sqrt(2
     # ridge) at most.
     tolerance = 1e-3 / np.sqrt(2.0 * ridge)
     np.testing.assert_allclose(found.direction[0], direction, atol=tolerance)
-    np.testing.assert_allclose(found.terms[0], own, atol=tolerance)
+    np.testing.assert_allclose(found.item_effects[0], effects, atol=tolerance)
 
 
 def test_separable_pairs_converge():
@@ -84,7 +83,7 @@ def test_separable_pairs_converge():
 def test_eight_devices_are_one(mapping):
     prefs = problem()
     one, eight = solve(prefs, 0.3, 0.5), solve(prefs, 0.3, 0.5, devices=8, mapping=mapping)
-    for name in ("direction", "terms"):
+    for name in ("direction", "item_effects"):
         found = getattr(eight, name)
         np.testing.assert_allclose(
             found, np.broadcast_to(getattr(one, name), found.shape), atol=1e-4
