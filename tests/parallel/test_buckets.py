@@ -56,7 +56,7 @@ def test_spread_and_collect_round_trip(count, shards, depth):
     _, layout = lay_out(ragged(count), shards)
     values = 1.0 + np.random.default_rng(1).random((len(count), 3, 2)[: 1 + depth])
     spread = layout.spread(values)
-    for ids, leaf in zip(layout.ids, spread, strict=True):
+    for ids, leaf in zip(layout.ids, spread.buckets, strict=True):
         assert leaf.shape == (shards, *values.shape[1:], ids.shape[1])
         assert not np.moveaxis(leaf, -1, 1)[ids < 0].any()
     fill = np.full(values.shape[1:], -5.0)

@@ -14,18 +14,13 @@ from scipy.special import softmax
 from simplex_transcription import Adam, Transcription
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.fitting.config import FitConfig, make_basis
-from lore_jax.fitting.fit import _one_step, start
-from lore_jax.methods.simplex import joint_fit as simplex
-from lore_jax.methods.simplex.config import SimplexConfig
+from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.fit import _step, start
+from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.parallel.buckets import deal
 from lore_jax.parallel.minibatches import PlacedMinibatches, assign_minibatches, lay_out_minibatches
 
-CONFIG = FitConfig(
-    family="simplex",
-    rank=3,
-    simplex=SimplexConfig(steps=24, learning_rate=0.1, num_minibatches=4, temperature=2.0),
-)
+METHOD = SimplexConfig(rank=3, steps=24, learning_rate=0.1, num_minibatches=4, temperature=2.0)
 
 
 def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused=0.0):
@@ -75,7 +70,7 @@ def components(prefs):
     shuffled=st.booleans(),
     unused=st.sampled_from([0.0, 0.7]),
 )
-def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
+def test_no_pair_crosses_and_minibatches_are_even(seed, count, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
     minibatch, parts = assign_minibatches(prefs, count), components(prefs)
     assert all(len(set(minibatch[list(part)])) == 1 for part in parts)
@@ -163,34 +158,37 @@ def test_the_texts_of_a_user_are_spread_over_minibatches(texts_of_their_own):
     assert in_runs != texts_of_their_own
 
 
-def test_a_conversation_that_everybody_judges_is_one_block():
+def test_a_conversation_that_everybody_judges_is_one_minibatch():
     prefs = problem(prompts=1, of_prompt=12)
     assert set(assign_minibatches(prefs, 8)) == {0}
 
 
-def fit(prefs, config=CONFIG, chunks=(24,), **where):
-    running, state = start(prefs, config, key=jax.random.key(1), **where)
-    infos = []
-    for steps in chunks:
-        state, info = running.advance(state, steps)
+def fit(prefs, method=METHOD, chunks=(24,), **where):
+    running, state = start(prefs, FitConfig(method), key=jax.random.key(1), **where)
+    taken, infos = 0, []
+    for count in chunks:
+        state, info = running.advance(state, taken, count)
+        taken += count
         infos.append(info)
-    model, users = running.finish(state)
-    info = {name: np.concatenate([info[name] for info in infos]) for name in infos[0]}
-    return {"V": np.asarray(model.params["V"]), "weights": np.asarray(users.weights), **info}
+    fitted = running.finish(state)
+    loss, grad_norm = (np.concatenate(parts) for parts in zip(*infos, strict=True))
+    return {
+        "V": np.asarray(fitted.model.params["V"]),
+        "weights": np.asarray(fitted.users.weights),
+        "loss": loss,
+        "grad_norm": grad_norm,
+    }
 
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_steps_equal_the_transcription(pooled):
     prefs, count = problem(), 4
-    config = dataclasses.replace(CONFIG, simplex=dataclasses.replace(CONFIG.simplex, pooled=pooled))
-    found = fit(prefs, config)
-    state = start(prefs, config, key=jax.random.key(1))[1]
+    method = dataclasses.replace(METHOD, pooled=pooled)
+    found = fit(prefs, method)
+    state = start(prefs, FitConfig(method), key=jax.random.key(1))[1]
     directions = np.asarray(state.params["V"][0], np.float64)
-    layout, truth, minibatch = (
-        deal(prefs),
-        Transcription(prefs, config.simplex),
-        assign_minibatches(prefs, count),
-    )
+    layout, truth = deal(prefs), Transcription(prefs, method)
+    minibatch = assign_minibatches(prefs, count)
     logits = layout.collect(state.logits, np.zeros(3, np.float32)).astype(np.float64)
     everybody, losses = truth.users, []
     adams = [Adam(None, squares=0.98), Adam(None, squares=0.98)]
@@ -250,16 +248,14 @@ def test_a_table_without_room_passes_through_the_device(monkeypatch):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_one_program_for_all_blocks_and_the_state_is_donated(devices):
-    _one_step.cache_clear()
-    running, state = start(
-        problem(), CONFIG, key=jax.random.key(1), devices=jax.devices()[:devices]
-    )
+def test_one_program_for_all_minibatches_and_the_state_is_donated(devices):
+    _step.cache_clear()
+    where = jax.devices()[:devices]
+    running, state = start(problem(), FitConfig(METHOD), key=jax.random.key(1), devices=where)
     before = jax.tree.leaves(state)
-    state, _ = running.advance(state, 3)
+    state, _ = running.advance(state, 0, 3)
     assert all(leaf.is_deleted() for leaf in before)
-    running.advance(state, 9)
-    program = _one_step(
-        simplex.step, make_basis(CONFIG, 3), CONFIG.simplex, "jit", tuple(jax.devices()[:devices])
-    )
-    assert program._cache_size() == 1
+    running.advance(state, 3, 9)
+    unchosen = dataclasses.replace(METHOD, rank=None)
+    assert _step(unchosen, "jit", tuple(where))._cache_size() == 1
+    assert _step.cache_info().currsize == 1  # that was the program that ran, not another

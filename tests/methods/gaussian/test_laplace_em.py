@@ -176,7 +176,9 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
         )
         slope = sum(jax.tree.leaves(jax.tree.map(lambda g, by: np.sum(g * by), gradient, along)))
         np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-3, atol=1e-4)
-    if item_effects == 0.0:  # nothing but the ridge acts on them, so that they stay 0 where they start
+    if (
+        item_effects == 0.0
+    ):  # nothing but the ridge acts on them, so that they stay 0 where they start
         ridges = np.array([hyper.ridge_population] + [hyper.ridge_deviation] * (rank - 1))
         np.testing.assert_allclose(
             gradient["item_effects"],

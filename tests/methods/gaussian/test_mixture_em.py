@@ -1,6 +1,4 @@
-"""Components: EM against NumPy in float64, what splitting keeps, planted components found, and any number of
-devices.
-"""
+"""EM of mixtures against NumPy, what splitting keeps, true components found, any devices."""
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +59,7 @@ def one_step(of_pairs, weights):
 
 
 def expected_step(prefs):
-    """The formulas of `components.py`, user by user and component by component."""
+    """The formulas of `mixture_em`, user by user and component by component."""
     mixture = start()
     log_share, centre, spread = (np.asarray(part, np.float64) for part in jax.tree.leaves(mixture))
     difference = TABLE.astype(np.float64)[prefs.chosen] - TABLE[prefs.rejected]
@@ -75,7 +73,7 @@ def expected_step(prefs):
         for c in range(2):
             precision = np.linalg.inv(spread[c] @ spread[c].T)
 
-            def loss(d, c=c, precision=precision, pair_weight=weight, f=f):
+            def loss(d, c=c, precision=precision, weight=weight, f=f):
                 margin = f[:, 0] + f[:, 1:] @ d
                 return (
                     weight @ np.logaddexp(0, -margin)
@@ -129,7 +127,7 @@ def test_splitting_keeps_the_moments_of_all_users():
         np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
-def test_planted_camps_are_found():
+def test_true_components_are_found():
     # Two components of users with many comparisons each; a third of the users is in the first.
     rng = np.random.default_rng(0)
     users, shots = 90, 64
