@@ -5,7 +5,7 @@ import numpy as np
 
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior
 
 
 def planted(seed=0, *, users=30, responses=50, dim=6, rank=4):
@@ -16,17 +16,14 @@ def planted(seed=0, *, users=30, responses=50, dim=6, rank=4):
         LinearBasis(rank),
         {"V": jnp.asarray(rng.normal(size=(dim, rank)), jnp.float32)},
         jnp.ones(()),
-        Population(jnp.asarray(mean, jnp.float32), jnp.eye(rank)),
-        "gaussian",
+        GaussianPrior(jnp.asarray(mean, jnp.float32), jnp.eye(rank)),
     )
     table = rng.normal(size=(responses, dim)).astype(np.float32)
     return model, (mean + rng.normal(size=(users, rank))).astype(np.float32), table
 
 
 def disagreement(model, weights, table, prompt=None):
-    """D itself, users x responses, which the library never forms; centred over users and within
-    prompts.
-    """
+    """D itself, users x responses; centred over users and within prompts."""
     rewards = np.asarray(table, np.float64) @ np.asarray(model.params["V"], np.float64)
     for one in [None] if prompt is None else np.unique(prompt):
         rows = slice(None) if one is None else prompt == one
