@@ -10,7 +10,9 @@ import pytest
 from joint_fit import differences, problem
 from sklearn.linear_model import LogisticRegression
 
-from lore_jax.methods.bradley_terry import bradley_terry
+import lore_jax as lore
+from lore_jax.fitting.config import FitConfig
+from lore_jax.methods.bradley_terry import RIDGES, BradleyTerryConfig, bradley_terry
 from lore_jax.parallel.devices import over_shards, place
 
 
@@ -104,3 +106,39 @@ def test_ridges_vmap():
 
 def test_says_when_it_has_not_converged():
     assert not solve(problem(), 0.01, 0.0, max_steps=1).converged.any()
+
+
+def test_ridges_are_the_candidates_the_largest_first():
+    prefs = problem()
+    (stage,) = BradleyTerryConfig().stages(prefs)
+    ridges = [choice["ridge"] for choice in stage.choices({})]
+    assert ridges == sorted(RIDGES, reverse=True)
+    (given,) = BradleyTerryConfig(ridge=2.0).stages(prefs)
+    assert given.choices({}) == [{"ridge": 2.0}]
+    for ridge in (0.0, float("nan")):
+        with pytest.raises(ValueError, match=f"ridge is {ridge}: a positive number"):
+            BradleyTerryConfig(ridge=ridge)
+
+
+def test_the_model_is_the_solution_at_the_ridge_that_is_given_or_chosen():
+    prefs = problem(scale=5.0)
+    scale = BradleyTerryConfig().input_scale(prefs)
+    assert scale == pytest.approx(np.sqrt(np.mean(np.sum(prefs.embeddings**2, axis=1))), rel=1e-6)
+    model, _, history = lore.fit(prefs, FitConfig(BradleyTerryConfig(0.3)), key=jax.random.key(0))
+    assert (history.choice, history.sweeps) == ({"ridge": 0.3}, ())
+    direction, _ = by_scikit_learn(prefs, 0.3, 0.0, scale)
+    np.testing.assert_allclose(
+        model.params["V"][:, 0] * scale, direction, atol=1e-3 / np.sqrt(2.0 * 0.3)
+    )
+    chosen, _, history = lore.fit(
+        prefs, FitConfig(BradleyTerryConfig(), folds=2), key=jax.random.key(0)
+    )
+    (table,) = history.sweeps
+    assert table.settings == [{"ridge": ridge} for ridge in RIDGES]
+    assert history.choice == table.settings[table.best]
+    direction, _ = by_scikit_learn(prefs, history.choice["ridge"], 0.0, scale)
+    np.testing.assert_allclose(
+        chosen.params["V"][:, 0] * scale,
+        direction,
+        atol=1e-3 / np.sqrt(2.0 * history.choice["ridge"]),
+    )

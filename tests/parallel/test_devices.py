@@ -39,7 +39,8 @@ PAPER = SimplexSettings()
 DIM, RANK, RESPONSES = 17, 3, 101
 MODULE = LinearBasis(RANK)
 COLLECTIVE = re.compile(
-    r"= (.*) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast)(?:-start)?\("
+    r"= (.*) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
+    r"collective-broadcast)(?:-start)?\("
 )
 
 

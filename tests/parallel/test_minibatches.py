@@ -1,6 +1,4 @@
-"""Mini-batches of the table, looked at from outside, and the simplex fit on them against NumPy a user at
-a time.
-"""
+"""Mini-batches of the table from outside, and the simplex fit on them against NumPy."""
 
 import dataclasses
 

@@ -12,6 +12,7 @@ from lore_jax.methods.gaussian import mixture_em as module
 from lore_jax.methods.gaussian.mixture_em import learn_mixture
 from lore_jax.parallel.buckets import features
 from lore_jax.parallel.devices import over_shards, place
+from lore_jax.solvers.likelihood import LOGISTIC
 from lore_jax.solvers.mixture import Mixture, component_step, one_component
 
 K = 2
@@ -55,7 +56,7 @@ def one_step(of_pairs, weights):
         ]
 
     modes = jax.lax.fori_loop(0, 8, closer, [jnp.zeros((2, K, of.shape[-1])) for of in of_pairs])
-    return module._em_step(mixture, tuple(modes), of_pairs, weights)[0]
+    return module._em_step(mixture, tuple(modes), of_pairs, weights, LOGISTIC)[0]
 
 
 def expected_step(prefs):
