@@ -76,7 +76,7 @@ def test_validation_mirrors_what_the_configuration_says(monkeypatch):
     monkeypatch.setattr(selection, "sweep", table)
     for key, config in (
         (KEY, FitConfig(SimplexConfig(), holdout="known items", group_by="prompt", folds=3)),
-        (KEY, FitConfig(SimplexConfig())),  # one prompt a pair: too many to be cut by response
+        (KEY, FitConfig(SimplexConfig())),
         (jax.random.key(1), FitConfig(SimplexConfig(), folds=1000)),
     ):
         choice, (found,) = choose(problem(), config, 1.0, key=key)

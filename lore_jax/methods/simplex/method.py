@@ -149,9 +149,10 @@ class SimplexConfig(SimplexSettings):
             likelihood=self.likelihood,
         )
         users = population_posterior(model, prefs.num_users, prefs.user_ids)
-        shots = prefs.pairs_per_user().astype(np.int32)
+        shots = np.bincount(prefs.user[prefs.pair_weight > 0], minlength=prefs.num_users)
         return BasisPredictor(
-            model, dataclasses.replace(users, weights=result.weights, shots=shots)
+            model,
+            dataclasses.replace(users, weights=result.weights, shots=shots.astype(np.int32)),
         )
 
     def _basis(self, hyper: SimplexHyper) -> nn.Module:

@@ -158,7 +158,7 @@ def fitted(prefs, method):
 
 
 def test_responses_that_somebody_judged_keep_their_item_effects():
-    prefs = problem()
+    prefs = problem(responses=80)
     learned, predictor, running = fitted(prefs, GIVEN)
     model, hyper, scale = predictor.model, running.hyper, GIVEN.logit_scale
     counted = prefs.pair_weight > 0
@@ -198,6 +198,6 @@ def test_the_prior_of_a_mixture_has_its_moments_and_all_users_together_mean_0_co
     np.testing.assert_allclose(prior.mean, np.concatenate([[1.0], mean]), atol=1e-5)
     np.testing.assert_allclose(prior.covariance[1:, 1:], covariance, atol=1e-5)
     assert not np.any(prior.covariance[0])
-    centres = prior.mean + prior.mixture.centre @ prior.factor.T
+    centres = np.asarray(prior.mean) + np.asarray(prior.mixture.centre @ prior.factor.T)
     np.testing.assert_allclose(centres[:, 1:], mixture.centre, atol=1e-5)
     assert np.asarray(predictor.users.converged).all()
