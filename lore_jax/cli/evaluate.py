@@ -62,7 +62,7 @@ class Summary(TypedDict):
 
     results: str
     conclusion: Conclusion | None
-    note: str
+    note: str | None
     averages: list[dict[str, object]]
     table: str
 
@@ -167,7 +167,7 @@ def _what_to_test(
         digest="",
         data=config.test.name,
         split=number,
-        dropped={"pairs_of_unknown_users": other.pairs_of_strangers},
+        dropped={"pairs_of_unknown_users": other.pairs_of_unknown_users},
     )
     return other.conditions, BasisPredictor(loaded.model, other.users), entry
 

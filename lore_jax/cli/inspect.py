@@ -1,4 +1,4 @@
-"""`lore-jax inspect`: what a folder holds, damaged parts included."""
+"""`lore-jax inspect`: what a folder holds, corrupt files included."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from lore_jax.evaluation.schema import Diagnostics
     from lore_jax.runs.folder import RunFolder
 
-_SHOWN = 5  # damaged parts listed by name
+_SHOWN = 5  # corrupt files listed by name
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Says what a cache, a run or a saved model holds. The exit status is 1 where something is
-    damaged.
+    corrupt.
 
     Attributes:
         path: the folder.
@@ -63,11 +63,11 @@ def lines(result: dict[str, Any]) -> list[str]:
         "checkpoints": _checkpoint_lines,
     }
     said = kinds[result["kind"]](result)
-    damaged = result["damaged"]
-    said += [f"  damaged: {line}" for line in damaged[:_SHOWN]]
-    if len(damaged) > _SHOWN:
-        said.append(f"  and {len(damaged) - _SHOWN} damaged parts more")
-    return said if damaged else [*said, "  no damage found"]
+    corrupt = result["corrupt"]
+    said += [f"  corrupt: {line}" for line in corrupt[:_SHOWN]]
+    if len(corrupt) > _SHOWN:
+        said.append(f"  and {len(corrupt) - _SHOWN} corrupt files more")
+    return said if corrupt else [*said, "  no corruption found"]
 
 
 def _describe_checkpoints(path: Path) -> dict[str, Any]:
@@ -75,14 +75,14 @@ def _describe_checkpoints(path: Path) -> dict[str, Any]:
 
     with CheckpointStore(path, read_only=True) as store:
         steps = store.describe()
-    damaged = [step["damaged"] for step in steps if step["damaged"]]
-    whole = [step for step in steps if not step["damaged"]]
+    corrupt = [step["corrupt"] for step in steps if step["corrupt"]]
+    whole = [step for step in steps if not step["corrupt"]]
     newest = whole[-1] if whole else {"arrays": {}, "extra": {}}
     report = {
         "kind": "checkpoints",
         "path": str(path),
         "steps": [step["step"] for step in steps],
-        "damaged": damaged,
+        "corrupt": corrupt,
     }
     if "basis" not in newest["extra"]:
         return {**report, "arrays": newest["arrays"], "extra": newest["extra"]}
@@ -99,30 +99,30 @@ def _describe_checkpoints(path: Path) -> dict[str, Any]:
 
 def _describe_run(path: Path) -> dict[str, Any]:
     from lore_jax.runs.folder import CHECKPOINTS, METRICS, MODEL, RESULTS, read_run
-    from lore_jax.storage.files import damage
+    from lore_jax.storage.files import find_corruption
 
-    report: dict[str, Any] = {"kind": "run", "path": str(path), "damaged": []}
+    report: dict[str, Any] = {"kind": "run", "path": str(path), "corrupt": []}
     try:
         run = read_run(path)
     except ValueError as error:
-        return {**report, "damaged": [str(error)]}
+        return {**report, "corrupt": [str(error)]}
     manifest = run.manifest
     report |= {
         name: manifest[name]
         for name in ("config", "choice", "data", "split", "devices", "versions", "steps")
     }
-    if manifest["split"] is not None and (line := damage(path, manifest["split"]["file"])):
-        report["damaged"].append(line)
+    if manifest["split"] is not None and (line := find_corruption(path, manifest["split"]["file"])):
+        report["corrupt"].append(line)
     for part in (CHECKPOINTS, MODEL):
         if (path / part).is_dir():
             described = _describe_checkpoints(path / part)
             report[part] = described["steps"]
-            report["damaged"] += described["damaged"]
+            report["corrupt"] += described["corrupt"]
     metrics = path / METRICS
     steps_made = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
     evaluated = (path / RESULTS).exists()
     report |= {"steps_made": steps_made, "finished": run.is_finished, "evaluated": evaluated}
-    if run.is_finished and not report["damaged"]:
+    if run.is_finished and not report["corrupt"]:
         report["diagnostics"] = _diagnose(run)
     return report
 
@@ -198,8 +198,8 @@ def _cache_lines(result: dict[str, Any]) -> list[str]:
         said.append(f"  {result['pairs']:,} pairs by {result['users']:,} users")
     if result.get("note"):
         said.append(f"  {result['note']}")
-    if result["strangers"]:
-        said.append(f"  files that are no part of it: {', '.join(result['strangers'][:_SHOWN])}")
+    if result["unexpected_files"]:
+        said.append(f"  files that are no part of it: {', '.join(result['unexpected_files'][:_SHOWN])}")
     return said
 
 

@@ -30,7 +30,7 @@ _COMMANDS = {
     "adapt": "a run and a cache of new users' comparisons -> their weights",
     "evaluate": "how well a run predicts the choices held out from it, beside the controls",
     "score": "a run, users and candidate responses -> scores, or each user's best",
-    "inspect": "what a cache, a run or a saved model holds, damaged parts included",
+    "inspect": "what a cache, a run or a saved model holds, corrupt files included",
     "report": "a run's results as one page of HTML",
 }
 _COMMON = {
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of the process.
 
     Returns:
-        The exit status: 0; 1 where `inspect` found damage; 2 for an error, said in one line; 130
+        The exit status: 0; 1 where `inspect` found corruption; 2 for an error, said in one line; 130
             when interrupted.
 
     Example:
@@ -102,7 +102,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     else:
         print("\n".join(command.lines(result)))
     sys.stdout.flush()
-    return 1 if result.get("damaged") else 0
+    return 1 if result.get("corrupt") else 0
 
 
 def _keep_compiled_programs() -> None:

@@ -40,7 +40,7 @@ def load_model(path: Path) -> LoadedModel:
 
     Raises:
         FileNotFoundError: neither is there, or the run has not finished.
-        ValueError: what is there is damaged.
+        ValueError: what is there is corrupt.
     """
     folder = path
     if (path / MANIFEST).exists():

@@ -19,7 +19,14 @@ import numpy as np
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.storage.cache.manifest import PAIR_COLUMNS, PAIRS, USERS, read_manifest, refuse_damage
+from lore_jax.storage.cache.manifest import (
+    PAIR_COLUMNS,
+    PAIRS,
+    USERS,
+    CacheManifest,
+    check_files,
+    read_manifest,
+)
 from lore_jax.storage.cache.reader import read_rows
 from lore_jax.storage.safetensors import map_tensor
 from lore_jax.users.adapt import adapt_rewards
@@ -47,7 +54,7 @@ def adapt_cache(
 
     Raises:
         FileNotFoundError: there is no cache.
-        ValueError: a file is damaged, or the embeddings are of another width than the model's.
+        ValueError: a file is corrupt, or the embeddings are of another width than the model's.
 
     Example:
         >>> export_weights("weights.parquet", adapt_cache(model, "cache"))
@@ -55,7 +62,7 @@ def adapt_cache(
     if users_at_a_time < 1:
         raise ValueError(f"users_at_a_time is {users_at_a_time}: 1 or more is expected")
     folder, manifest = Path(path), read_manifest(path)
-    refuse_damage(folder, [*manifest["files"], *manifest["shards"]], "full")
+    check_files(folder, [*manifest["files"], *manifest["shards"]], "full")
     table = _rewards_of(model, folder, manifest)
     columns = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
     count, order = _where_users_are(columns["user"], manifest["users"])
@@ -83,7 +90,7 @@ def adapt_cache(
         yield adapt_rewards(model, table, prefs)
 
 
-def _rewards_of(model: Model, folder: Path, manifest: dict[str, Any]) -> Any:
+def _rewards_of(model: Model, folder: Path, manifest: CacheManifest) -> Any:
     import jax.numpy as jnp
 
     responses = manifest["responses"]

@@ -220,19 +220,14 @@ def test_polis_conversations(here, capsys):
     prefs = load_cache("cache")
     assert prefs.user_ids.tolist() == ["one/7", "one/8", "two/7"]
     np.testing.assert_array_equal(prefs.pairs_per_user(), [1, 0, 1])
-    np.testing.assert_array_equal(prefs.chosen, [0, 3])
-    np.testing.assert_array_equal(prefs.rejected, [1, 2])
+    np.testing.assert_array_equal(prefs.chosen, [0, 1])
+    np.testing.assert_array_equal(prefs.rejected, [1, 0])
     np.testing.assert_array_equal(prefs.prompt, [0, 1])
     assert "not choices between a model's replies" in run(capsys, "inspect", "cache")
-    assert list(read_texts("cache")) == [
-        ("one", "Trees."),
-        ("one", "Cars."),
-        ("two", "Trees."),
-        ("two", "Cars."),
-    ]
+    assert list(read_texts("cache")) == [([], "Trees."), ([], "Cars.")]
 
 
-def test_inspect_finds_damage_and_says_so_with_its_status(here, capsys):
+def test_inspect_finds_corruption_and_says_so_with_its_status(here, capsys):
     run(
         capsys,
         "prepare",
@@ -244,15 +239,15 @@ def test_inspect_finds_damage_and_says_so_with_its_status(here, capsys):
         "--out",
         "cache",
     )
-    assert "no damage found" in run(capsys, "inspect", "cache")
+    assert "no corruption found" in run(capsys, "inspect", "cache")
     data = bytearray((here / "cache" / "pairs.safetensors").read_bytes())
     data[-1] ^= 1
     (here / "cache" / "pairs.safetensors").write_bytes(data)
-    assert "  damaged: cache/pairs.safetensors is damaged" in run(
+    assert "  corrupt: cache/pairs.safetensors is corrupt" in run(
         capsys, "inspect", "cache", status=1
     )
-    assert json.loads(run(capsys, "inspect", "cache", "--json", status=1))["damaged"]
-    assert "no damage found" in run(capsys, "inspect", "cache", "--verify", "quick")
+    assert json.loads(run(capsys, "inspect", "cache", "--json", status=1))["corrupt"]
+    assert "no corruption found" in run(capsys, "inspect", "cache", "--verify", "quick")
 
 
 def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
@@ -265,7 +260,7 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     report = run(capsys, "inspect", "run")
     assert "run: a run, finished" in report
     assert "25 of 25 steps, checkpoints of 20, 25" in report
-    assert "no damage found" in report
+    assert "no corruption found" in report
     # new users
     out = run(
         capsys, "adapt", "run", "new", "--out", "adapted", "--export", "users.parquet", "--hash-ids"
@@ -344,7 +339,7 @@ def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
         "--split.everything",
     )
     run(capsys, "inspect", "run")
-    # 3 users of the run and a stranger, on responses of the run and on a new one
+    # 3 users of the run and one who was not fitted, on responses of the run and on a new one
     prefs = load_cache("cache")
     new = np.concatenate([prefs.embeddings, 2 * prefs.embeddings[:1]])
     np.save("new.npy", new)
@@ -353,7 +348,7 @@ def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
         ("user 1", 3, 120),
         ("user 1", 7, 120),
         ("user 2", 0, 8),
-        ("stranger", 0, 1),
+        ("unfitted", 0, 1),
     ]
     lines = [
         json.dumps({"user_id": u, "chosen": c, "rejected": r, "prompt_id": 0}) for u, c, r in rows
@@ -406,7 +401,7 @@ def test_embed_passes_everything_on(here, capsys, monkeypatch):
     for part in (
         "4 responses embedded",
         "4 pairs by 2 users",
-        "went on from row 2",
-        "1 prompts of 3 replies lost",
+        "resumed from row 2",
+        "1 prompts of 3 replies were too long",
     ):
         assert part in out

@@ -72,13 +72,13 @@ def test_users_without_names(tmp_path):
     assert join(parts).num_users == USERS
 
 
-def test_damage_is_found_before_the_first_user(tmp_path):
+def test_corruption_is_found_before_the_first_user(tmp_path):
     path = write(tmp_path / "cache")
     shard = path / "embeddings-00003.safetensors"
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(ValueError, match=r"embeddings-00003.safetensors is damaged"):
+    with pytest.raises(ValueError, match=r"embeddings-00003.safetensors is corrupt"):
         next(adapt_cache(make_model("gaussian"), path))
     with pytest.raises(ValueError, match="users_at_a_time is 0"):
         next(adapt_cache(make_model("gaussian"), path, users_at_a_time=0))
