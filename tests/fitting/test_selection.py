@@ -79,8 +79,8 @@ def test_validation_mirrors_what_the_configuration_says(monkeypatch):
         (KEY, FitConfig(SimplexConfig())),
         (jax.random.key(1), FitConfig(SimplexConfig(), folds=1000)),
     ):
-        choice, (found,) = choose(problem(), config, 1.0, key=key)
-        assert choice == found.settings[1] == {"rank": 2}
+        choice, (swept,) = choose(problem(), config, 1.0, key=key)
+        assert choice == swept.settings[1] == {"rank": 2}
     assert [row[:2] for row in seen] == [(3, "known items"), (4, "new items"), (1000, "new items")]
     assert seen[0][2] == "prompt"
     assert seen[2][2] == "response"

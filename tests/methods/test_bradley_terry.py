@@ -42,8 +42,8 @@ def by_scikit_learn(prefs, ridge, item_effects, input_scale):
     model = LogisticRegression(
         C=0.5 / ridge, fit_intercept=False, tol=1e-10, solver="newton-cholesky", max_iter=200
     )
-    found = model.fit(both, won, np.tile(prefs.pair_weight / 2.0, 2)).coef_[0]
-    return found[: prefs.dim], found[prefs.dim :]
+    result = model.fit(both, won, np.tile(prefs.pair_weight / 2.0, 2)).coef_[0]
+    return result[: prefs.dim], result[prefs.dim :]
 
 
 CASES = [  # ridge, item effects, scale of the embeddings, input scale
@@ -57,14 +57,14 @@ CASES = [  # ridge, item effects, scale of the embeddings, input scale
 @pytest.mark.parametrize(("ridge", "item_effects", "scale", "input_scale"), CASES)
 def test_equals_logistic_regression(ridge, item_effects, scale, input_scale):
     prefs = problem(scale=scale)
-    found = solve(prefs, ridge, item_effects, input_scale=input_scale)
+    result = solve(prefs, ridge, item_effects, input_scale=input_scale)
     direction, effects = by_scikit_learn(prefs, ridge, item_effects, input_scale)
-    assert found.converged.all()
+    assert result.converged.all()
     # The solve stops at a Newton decrement of 1e-3: that many standard deviations of 1 / sqrt(2
     # ridge) at most.
     tolerance = 1e-3 / np.sqrt(2.0 * ridge)
-    np.testing.assert_allclose(found.direction[0], direction, atol=tolerance)
-    np.testing.assert_allclose(found.item_effects[0], effects, atol=tolerance)
+    np.testing.assert_allclose(result.direction[0], direction, atol=tolerance)
+    np.testing.assert_allclose(result.item_effects[0], effects, atol=tolerance)
 
 
 def test_separable_pairs_converge():
@@ -74,10 +74,10 @@ def test_separable_pairs_converge():
         hidden, (prefs.chosen, prefs.rejected), (prefs.rejected, prefs.chosen)
     )
     prefs = dataclasses.replace(prefs, chosen=chosen, rejected=rejected)
-    found = solve(prefs, 0.01, 0.0)
-    assert found.converged.all()
+    result = solve(prefs, 0.01, 0.0)
+    assert result.converged.all()
     np.testing.assert_allclose(
-        found.direction[0], by_scikit_learn(prefs, 0.01, 0.0, 1.0)[0], rtol=1e-3
+        result.direction[0], by_scikit_learn(prefs, 0.01, 0.0, 1.0)[0], rtol=1e-3
     )
 
 
@@ -86,9 +86,9 @@ def test_eight_devices_are_one(mapping):
     prefs = problem()
     one, eight = solve(prefs, 0.3, 0.5), solve(prefs, 0.3, 0.5, devices=8, mapping=mapping)
     for name in ("direction", "item_effects"):
-        found = getattr(eight, name)
+        result = getattr(eight, name)
         np.testing.assert_allclose(
-            found, np.broadcast_to(getattr(one, name), found.shape), atol=1e-4
+            result, np.broadcast_to(getattr(one, name), result.shape), atol=1e-4
         )
     assert eight.converged.all()
 
@@ -98,8 +98,8 @@ def test_ridges_vmap():
     data, _ = place(prefs, 1.0)
     one = functools.partial(bradley_terry, item_effects=jnp.zeros(()))
     solver = over_shards(lambda _, data, ridges: jax.vmap(one, in_axes=(None, 0))(data, ridges))
-    found = solver(jnp.zeros(1), data, ridges)
-    for ridge, direction in zip(ridges, found.direction[0], strict=True):
+    result = solver(jnp.zeros(1), data, ridges)
+    for ridge, direction in zip(ridges, result.direction[0], strict=True):
         expected, _ = by_scikit_learn(prefs, float(ridge), 0.0, 1.0)
         np.testing.assert_allclose(direction, expected, atol=1e-3 / np.sqrt(2 * ridge))
 

@@ -55,20 +55,20 @@ def test_totals_over_shards(mapping, count):
         return {
             "total": total(state),
             "largest": largest(state),
-            "mine": state * hyper,
+            "own": state * hyper,
             "pairs": pairs,
         }
 
-    found = over_shards(function, mapping)(
+    result = over_shards(function, mapping)(
         split(np.arange(1.0, count + 1.0), devices), data, jnp.asarray(10.0)
     )
-    np.testing.assert_allclose(found["total"], np.full(count, count * (count + 1) / 2))
-    np.testing.assert_allclose(found["largest"], np.full(count, count))
-    np.testing.assert_allclose(found["mine"], 10.0 * np.arange(1.0, count + 1.0))
+    np.testing.assert_allclose(result["total"], np.full(count, count * (count + 1) / 2))
+    np.testing.assert_allclose(result["largest"], np.full(count, count))
+    np.testing.assert_allclose(result["own"], 10.0 * np.arange(1.0, count + 1.0))
     np.testing.assert_allclose(
-        found["pairs"], np.full(count, problem().pair_weight.sum()), rtol=1e-6
+        result["pairs"], np.full(count, problem().pair_weight.sum()), rtol=1e-6
     )
-    assert all(len(leaf.sharding.device_set) == count for leaf in found.values())
+    assert all(len(leaf.sharding.device_set) == count for leaf in result.values())
 
 
 def test_pairs_are_split_and_the_table_is_copied():
@@ -145,7 +145,7 @@ def sent(case, count, users, mapping):
         .compile()
     )
     results = [
-        found.group(1) for found in map(COLLECTIVE.search, compiled.as_text().splitlines()) if found
+        match.group(1) for match in map(COLLECTIVE.search, compiled.as_text().splitlines()) if match
     ]
     shapes = [re.findall(r"\w+\[([\d,]*)\]", result) for result in results]
     return [

@@ -32,9 +32,9 @@ def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused
     prompt = rng.choice(np.flatnonzero(rng.random(prompts) >= unused), len(user))
     chosen = rng.integers(of_prompt, size=len(user))
     rejected = (chosen + rng.integers(1, of_prompt, size=len(user))) % of_prompt
-    place = rng.permutation(prompts * of_prompt) if shuffled else np.arange(prompts * of_prompt)
+    slot = rng.permutation(prompts * of_prompt) if shuffled else np.arange(prompts * of_prompt)
     table = rng.normal(size=(prompts * of_prompt, 6)).astype(np.float32)
-    rows = [place[prompt * of_prompt + reply] for reply in (chosen, rejected)]
+    rows = [slot[prompt * of_prompt + reply] for reply in (chosen, rejected)]
     return from_arrays(
         table,
         *rows,
@@ -48,17 +48,17 @@ def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused
 def components(prefs):
     """The responses that chains of pairs tie together, by following them."""
     ties = {row: set() for row in np.union1d(prefs.chosen, prefs.rejected).tolist()}
-    for one, other in zip(prefs.chosen.tolist(), prefs.rejected.tolist(), strict=True):
-        ties[one].add(other)
-        ties[other].add(one)
-    found = []
+    for left, right in zip(prefs.chosen.tolist(), prefs.rejected.tolist(), strict=True):
+        ties[left].add(right)
+        ties[right].add(left)
+    result = []
     while ties:
         reached, ahead = set(), {next(iter(ties))}
         while ahead:
             reached |= ahead
             ahead = set().union(*(ties.pop(row) for row in ahead)) - reached
-        found.append(reached)
-    return found
+        result.append(reached)
+    return result
 
 
 @settings(max_examples=40)
@@ -89,7 +89,7 @@ def test_no_pair_crosses_and_minibatches_are_even(seed, count, shuffled, unused)
 )
 def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
-    layout, found = deal(prefs, shards), []
+    layout, result = deal(prefs, shards), []
     minibatches = list(lay_out_minibatches(prefs, layout, assign_minibatches(prefs, 4)))
     numbers = np.arange(prefs.num_responses)
     assert len({len(numbers[minibatch.rows]) for minibatch in minibatches}) == 1
@@ -106,18 +106,18 @@ def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
         rows = numbers[minibatch.rows]
         for bucket, ids in zip(minibatch.buckets, layout.ids, strict=True):
             assert bucket.chosen.shape[::2] == ids.shape
-            for shard, shot, place in zip(*np.nonzero(bucket.pair_weight), strict=True):
-                at = shard, shot, place
-                found.append(
+            for shard, shot, slot in zip(*np.nonzero(bucket.pair_weight), strict=True):
+                at = shard, shot, slot
+                result.append(
                     (
-                        ids[shard, place],
+                        ids[shard, slot],
                         rows[bucket.chosen[at]],
                         rows[bucket.rejected[at]],
                         bucket.pair_weight[at],
                     )
                 )
     expected = zip(prefs.user, prefs.chosen, prefs.rejected, prefs.pair_weight, strict=True)
-    assert sorted(found) == sorted(expected)
+    assert sorted(result) == sorted(expected)
 
 
 def test_runs_of_the_table_are_not_copied_and_few_rows_in_use_are():
@@ -149,7 +149,8 @@ def test_the_texts_of_a_user_are_spread_over_minibatches(texts_of_their_own):
     minibatch = assign_minibatches(prefs, count)
     # Dealt without regard to users, twenty pairs stand in nine of ten minibatches; in the order of
     # users, in one or two.
-    assert np.mean([len(set(minibatch[prefs.chosen[user == one]])) for one in range(users)]) > 7
+    parts = [set(minibatch[prefs.chosen[user == number]]) for number in range(users)]
+    assert np.mean([len(of_user) for of_user in parts]) > 7
     in_runs = all(
         isinstance(part.rows, slice) for part in lay_out_minibatches(prefs, deal(prefs), minibatch)
     )
@@ -182,7 +183,7 @@ def fit(prefs, method=METHOD, chunks=(24,), **where):
 def test_steps_equal_the_transcription(pooled):
     prefs, count = problem(), 4
     method = dataclasses.replace(METHOD, pooled=pooled)
-    found = fit(prefs, method)
+    result = fit(prefs, method)
     state = start(prefs, FitConfig(method), key=jax.random.key(1))[1]
     directions = np.asarray(state.params["V"][0], np.float64)
     layout, truth = deal(prefs), Transcription(prefs, method)
@@ -213,10 +214,12 @@ def test_steps_equal_the_transcription(pooled):
         rate = 0.1 * (1 - step / 24)
         adams[0].rate, adams[1].rate = rate, 0.05 * rate
         directions, logits = adams[0](directions, of_directions), adams[1](logits, of_logits)
-    np.testing.assert_allclose(found["loss"], losses, rtol=1e-4)
-    np.testing.assert_allclose(found["V"], directions, rtol=1e-3, atol=1e-3)
-    there = np.delete(np.arange(prefs.num_users), 3)
-    np.testing.assert_allclose(found["weights"][there], softmax(logits[there], axis=1), atol=1e-3)
+    np.testing.assert_allclose(result["loss"], losses, rtol=1e-4)
+    np.testing.assert_allclose(result["V"], directions, rtol=1e-3, atol=1e-3)
+    has_pairs = np.delete(np.arange(prefs.num_users), 3)
+    np.testing.assert_allclose(
+        result["weights"][has_pairs], softmax(logits[has_pairs], axis=1), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])

@@ -54,12 +54,12 @@ class Doubled(Logistic):
 )
 def test_they_span_the_leading_eigenvectors_of_the_scores(likelihood, slope):
     prefs, count = problem(), 2
-    (found,) = directions(prefs, count, likelihood=likelihood)
-    np.testing.assert_allclose(found.T @ found, np.eye(count), atol=1e-5)
+    (leading,) = directions(prefs, count, likelihood=likelihood)
+    np.testing.assert_allclose(leading.T @ leading, np.eye(count), atol=1e-5)
     by_user = scores(prefs, slope)
     values = np.linalg.eigvalsh(by_user.T @ by_user)
     # Up to what four rounds of subspace iteration leave.
-    assert np.sum((by_user @ found) ** 2) > 0.97 * values[-count:].sum()
+    assert np.sum((by_user @ leading) ** 2) > 0.97 * values[-count:].sum()
     (everything,) = directions(prefs, prefs.dim, likelihood=likelihood)
     assert np.sum((by_user @ everything[:, 0]) ** 2) > 0.9 * values[-1]  # the strongest first
 

@@ -64,14 +64,14 @@ def posterior(features, weight):
         return weight @ np.logaddexp(0, -margin) + deviation @ deviation / 2, slope
 
     k = features.shape[1] - 1
-    found = (
+    result = (
         scipy.optimize.minimize(
             objective, np.zeros(k), jac=True, method="BFGS", options={"gtol": 1e-10}
         )
         if k
         else None
     )
-    mode = found.x if found else np.zeros(0)
+    mode = result.x if result else np.zeros(0)
     right = expit(features[:, 0] + features[:, 1:] @ mode)
     hessian = (features[:, 1:].T * (weight * right * (1 - right))) @ features[:, 1:] + np.eye(k)
     return mode, np.linalg.inv(hessian)
@@ -81,11 +81,11 @@ def test_e_step_reaches_the_mode():
     prefs = problem()
     params = start(prefs)
     state, _, layout = fit(prefs, STILL, params, hyper_for(item_effects=0.0), steps=15)
-    found, features = by_user(state, layout), differences(prefs) @ params["basis"]["V"]
+    modes, features = by_user(state, layout), differences(prefs) @ params["basis"]["V"]
     for user in range(prefs.num_users):
         rows = prefs.user == user
         mode, _ = posterior(features[rows], prefs.pair_weight[rows].astype(float))
-        np.testing.assert_allclose(found[user], mode, atol=1e-5)
+        np.testing.assert_allclose(modes[user], mode, atol=1e-5)
 
 
 def forward(basis, embeddings):
@@ -220,9 +220,9 @@ def test_masked_columns_are_a_smaller_rank():
     np.testing.assert_allclose(history.loss, expected.loss, rtol=1e-5)
     kept = jax.tree.map(lambda leaf: leaf[..., [0, 2, 3]], wide.params)
     chex.assert_trees_all_close(kept, narrow.params, atol=1e-5)
-    found = by_user(wide, layout)
-    np.testing.assert_allclose(found[:, 1:], by_user(narrow, layout), atol=1e-4)
-    assert not found[:, 0].any()
+    result = by_user(wide, layout)
+    np.testing.assert_allclose(result[:, 1:], by_user(narrow, layout), atol=1e-4)
+    assert not result[:, 0].any()
 
 
 def test_starts_at_bradley_terry_and_along_the_departures_from_it():
@@ -245,6 +245,6 @@ def test_starts_at_bradley_terry_and_along_the_departures_from_it():
         ]
     )
     values = np.linalg.eigvalsh(scores.T @ scores)
-    found = params["basis"]["V"][:, 1:] / np.linalg.norm(params["basis"]["V"][:, 1:], axis=0)
-    np.testing.assert_allclose(found.T @ found, np.eye(RANK - 1), atol=1e-5)
-    assert np.sum((scores @ found) ** 2) > 0.97 * values[1 - RANK :].sum()
+    directions = params["basis"]["V"][:, 1:] / np.linalg.norm(params["basis"]["V"][:, 1:], axis=0)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(RANK - 1), atol=1e-5)
+    assert np.sum((scores @ directions) ** 2) > 0.97 * values[1 - RANK :].sum()

@@ -77,16 +77,16 @@ def on_one_device(name):
 def test_ten_steps_equal_the_transcription(name):
     prefs, config = problem(), CONFIGS[name]
     params, logits = start(prefs, config)
-    _, history, found = on_one_device(name)
+    _, history, result = on_one_device(name)
     directions, at_end, losses = Transcription(prefs, config).fit(params["V"], logits, 10)
     weights = softmax(at_end, axis=1)
-    there = np.isin(np.arange(prefs.num_users), prefs.user[prefs.pair_weight > 0])
-    counted = 1 if config.pooled else there.sum()
+    has_evidence = np.isin(np.arange(prefs.num_users), prefs.user[prefs.pair_weight > 0])
+    counted = 1 if config.pooled else has_evidence.sum()
     # Float32 against float64, through ten steps of a method that divides by the gradient's own
     # size.
     np.testing.assert_allclose(history.loss, np.array(losses) / counted, rtol=1e-5)
-    np.testing.assert_allclose(found.params["V"], directions, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found.weights[there], weights[there], atol=1e-4)
+    np.testing.assert_allclose(result.params["V"], directions, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(result.weights[has_evidence], weights[has_evidence], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["paper", "pooled"])
@@ -130,23 +130,23 @@ def test_masked_columns_are_a_smaller_rank(name):
         {"V": np.insert(params["V"], 1, 7.0, axis=1)},
         np.insert(logits, 1, 9.0, axis=1),
     )
-    _, history, found = fit(
+    _, history, result = fit(
         prefs, config, params, logits, hyper_for(prefs, columns=[1.0, 0.0, 1.0, 1.0])
     )
     _, expected_history, expected = on_one_device(name)
-    assert found.columns.tolist() == [0, 2, 3]
-    chex.assert_trees_all_close(found._replace(columns=expected.columns), expected, atol=1e-5)
+    assert result.columns.tolist() == [0, 2, 3]
+    chex.assert_trees_all_close(result._replace(columns=expected.columns), expected, atol=1e-5)
     chex.assert_trees_all_close(history, expected_history, rtol=1e-4)
 
 
 def test_users_without_evidence_are_the_mean_of_the_others():
-    _, _, found = on_one_device("paper")
-    others = np.delete(found.weights, [3, 5], axis=0)  # no pairs; pairs that weigh nothing
+    _, _, result = on_one_device("paper")
+    others = np.delete(result.weights, [3, 5], axis=0)  # no pairs; pairs that weigh nothing
     np.testing.assert_allclose(
-        found.weights[[3, 5]], np.tile(others.mean(axis=0), (2, 1)), atol=1e-6
+        result.weights[[3, 5]], np.tile(others.mean(axis=0), (2, 1)), atol=1e-6
     )
-    np.testing.assert_allclose(found.mean, others.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(found.weights.sum(axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(result.mean, others.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(result.weights.sum(axis=1), 1.0, atol=1e-6)
 
 
 def test_pruning_renormalises():
@@ -159,10 +159,12 @@ def test_pruning_renormalises():
     assert whole.columns.tolist() == [0, 1, 2]
     assert pruned.columns.tolist() == [0, 2]
     np.testing.assert_array_equal(pruned.params["V"], params["V"][:, [0, 2]])
-    there = np.delete(np.arange(prefs.num_users), [3, 5])
-    np.testing.assert_allclose(whole.weights[there], softmax(logits[there], axis=1), rtol=1e-5)
+    has_evidence = np.delete(np.arange(prefs.num_users), [3, 5])
     np.testing.assert_allclose(
-        pruned.weights[there], softmax(logits[there][:, [0, 2]], axis=1), rtol=1e-5
+        whole.weights[has_evidence], softmax(logits[has_evidence], axis=1), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        pruned.weights[has_evidence], softmax(logits[has_evidence][:, [0, 2]], axis=1), rtol=1e-5
     )
     np.testing.assert_allclose(pruned.weights.sum(axis=1), 1.0, rtol=1e-6)
 
@@ -171,10 +173,10 @@ def test_hidden_layers_train_along():
     prefs, module = problem(), MLPBasis(RANK, hidden=(5,))
     params = module.init(jax.random.key(0), jnp.asarray(prefs.embeddings), 1.0)["params"]
     config = SimplexSettings(temperature=1.0, learning_rate=0.05)
-    _, history, found = fit(prefs, config, params, module=module, steps=40)
+    _, history, result = fit(prefs, config, params, module=module, steps=40)
     assert history.loss[-1] < 0.8 * history.loss[0]
     assert not np.allclose(
-        found.params["Dense_0"]["kernel"], params["Dense_0"]["kernel"], atol=1e-2
+        result.params["Dense_0"]["kernel"], params["Dense_0"]["kernel"], atol=1e-2
     )
 
 
@@ -221,14 +223,14 @@ def test_adams_steps_equal_the_transcription():
         rng.uniform(0.5, 2.0, 6).astype(np.float32),
     )
     logits, adam = rng.normal(size=3), Adam(0.1)
-    found = joint_fit.adam_logits(
+    result = joint_fit.adam_logits(
         jnp.asarray(features), jnp.asarray(weight), jnp.asarray(logits, jnp.float32), steps=20
     )
     for _ in range(20):
         weights = softmax(logits)
         slope = features @ (-weight / weight.sum() * expit(-weights @ features))
         logits = adam(logits, weights * (slope - weights @ slope))
-    np.testing.assert_allclose(found, softmax(logits), atol=1e-5)
+    np.testing.assert_allclose(result, softmax(logits), atol=1e-5)
 
 
 def test_bad_fits_are_refused():

@@ -94,9 +94,9 @@ def predictions(directions, columns, prefs, shots):
         return METHOD.predict(state, data, fold, hyper)
 
     spread = tuple(map(jnp.asarray, layout.spread_pairs(shots)))
-    found = over_shards(shard, donate=False)(spread, data, (jnp.asarray(directions), hyper))
+    predicted = over_shards(shard, donate=False)(spread, data, (jnp.asarray(directions), hyper))
     out = np.full((2, prefs.num_pairs), np.nan)
-    for bucket, prediction in enumerate(found):
+    for bucket, prediction in enumerate(predicted):
         pairs = layout.pairs(bucket)
         for row, values in enumerate(prediction):
             assert values.shape == (1, 1, *pairs.shape[1:])  # a shard, a variant
