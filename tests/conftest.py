@@ -1,4 +1,4 @@
-"""Eight CPU devices for every test, set before jax is imported; ranks never broadcast by accident.
+"""Eight CPU devices for every test; no accidental broadcasting; array annotations are checked.
 
 Compilation is most of what the tests cost, and their programs run once: the compiler need not try
 hard.
@@ -15,8 +15,11 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+import shapes  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+shapes.install()  # before the package is imported
 
 # The same examples on every run and every machine, however slow.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)

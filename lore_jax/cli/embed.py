@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
+from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
 
 
@@ -34,7 +33,7 @@ class Config:
         overwrite: replace a cache that is there.
     """
 
-    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    sources: Annotated[tuple[Path, ...], POSITIONAL]
     model: Path
     out: Path
     dtype: Literal["bfloat16", "float32"] | None = None
@@ -42,9 +41,7 @@ class Config:
     max_length: int | None = None
     batch_tokens: int | None = None
     model_parallel: int = 1
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=UserNames
-    )
+    names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
     overwrite: bool = False

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
-import tyro
+from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class Config:
         overwrite: replace existing results.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, POSITIONAL]
     cache: Path | None = None
     test: Path | None = None
     out: Path | None = None

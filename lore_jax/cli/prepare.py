@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
+from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Config:
         overwrite: replace a cache that is there.
     """
 
-    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    sources: Annotated[tuple[Path, ...], POSITIONAL]
     out: Path | None = None
     embeddings: Path | None = None
     encoder: str | None = None
@@ -54,9 +53,7 @@ class Config:
     head: Path | None = None
     list_responses: Path | None = None
     dtype: Literal["float16", "bfloat16", "float32"] | None = None
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=UserNames
-    )
+    names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
     overwrite: bool = False

@@ -15,6 +15,7 @@ from small_run import QUICK_OPTIONS, write_small_cache
 
 from lore_jax.cli.main import main
 from lore_jax.fitting.config import FitConfig
+from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.model.saved import load, save
 from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.runs.run import run_fit
@@ -23,7 +24,7 @@ from lore_jax.storage.files import locked, with_checksum
 GOOD = {"user_id": "ann", "prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}
 NUMBERS = {"user_id": "ann", "chosen": 0, "rejected": 1}
 REFERENCE_HEAD = RunConfig(
-    fit=FitConfig(rank=0), split=SplitConfig(items=("new items",)), devices=1
+    fit=FitConfig(ReferenceConfig()), split=SplitConfig(items=("new items",)), devices=1
 )
 
 
@@ -86,7 +87,7 @@ def good(tmp_path_factory):
 EYE = np.eye(4, dtype=np.float32)
 GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
 NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
-WITH_RANK_0 = ["--rank", "0", "--split.items", "new items", "--devices", "1", "--resume"]
+RESUME = ["--method", "reference", "--split.items", "new items", "--devices", "1", "--resume"]
 
 
 def prepare(here, *rows, array=EYE, options=GIVEN):
@@ -114,20 +115,37 @@ CASES = {
         lambda here: ["prepare", "x", "--overwite"],
         "--overwite: is --overwrite meant?",
     ),
-    "unknown option": (lambda here: ["fit", "x", "--out", "y", "--frobnicate"], "--frobnicate"),
-    "missing argument": (lambda here: ["inspect"], "Missing from lore-jax inspect: PATH"),
-    "missing option": (lambda here: ["fit", "cache"], "Missing from lore-jax fit: --out"),
+    "unknown option": (
+        lambda here: ["fit", "x", "--out", "y", "--frobnicate"],
+        r"there is no option --frobnicate\.",
+    ),
+    "misspelt option, another missing": (
+        lambda here: ["fit", "cache", "--ot", "y"],
+        "there is no option --ot: is --out meant?",
+    ),
+    "one word too many": (
+        lambda here: ["inspect", "cache", "run"],
+        "unrecognized arguments: run",
+    ),
+    "missing argument": (
+        lambda here: ["inspect"],
+        "inspect: the following arguments are required: PATH",
+    ),
+    "missing option": (
+        lambda here: ["fit", "cache"],
+        "fit: the following arguments are required: --out",
+    ),
     "option without value": (
         lambda here: ["prepare", "x", "--out"],
-        "Missing value for argument '--out'",
+        "argument --out: expected one argument",
     ),
     "option of another type": (
         lambda here: ["fit", "x", "--out", "y", "--seed", "red"],
-        "--seed.*'red'",
+        "argument --seed: invalid int value: 'red'",
     ),
     "option of no choice": (
-        lambda here: ["fit", "x", "--out", "y", "--family", "cauchy"],
-        "'cauchy' for.*--family",
+        lambda here: ["fit", "x", "--out", "y", "--method", "cauchy"],
+        "--method is 'cauchy': 'gaussian' or 'simplex'",
     ),
     # rows
     "no such file": (
@@ -402,14 +420,14 @@ CASES = {
             here.copy("cache"),
             "--out",
             here.copy("run"),
-            *WITH_RANK_0,
+            *RESUME,
             "--seed",
             "4",
         ],
         r"cannot go on with seed 4 \(it has 0\)",
     ),
     "resumed with another cache": (
-        lambda here: ["fit", here.copy("other cache"), "--out", here.copy("run"), *WITH_RANK_0],
+        lambda here: ["fit", here.copy("other cache"), "--out", here.copy("run"), *RESUME],
         "other cache is another cache than the one of",
     ),
     "corrupt run": (
@@ -418,7 +436,7 @@ CASES = {
             here.copy("cache"),
             "--out",
             here.corrupt("run", "run.json"),
-            *WITH_RANK_0,
+            *RESUME,
         ],
         "run.json is corrupt",
     ),
@@ -555,7 +573,7 @@ CASES = {
     ),
     "report of something else": (
         lambda here: ["report", here.write("results.json", "[]"), "--out", "page.html"],
-        "results.json holds no results of format 1",
+        "results.json holds no results of an evaluation",
     ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],

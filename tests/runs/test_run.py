@@ -18,21 +18,21 @@ import numpy as np
 import pytest
 from small_run import QUICK, write_small_cache
 
-from lore_jax.runs import run as runs
-from lore_jax.storage.cache.reader import load_cache
-from lore_jax.storage.checkpoint.store import CheckpointStore
-from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
-from lore_jax.storage.files import locked, with_checksum
-from lore_jax.fitting.fit import fit
-from lore_jax.fitting.config import FitConfig
-from lore_jax.parallel.host_state import onto_devices, without_devices
 from lore_jax.data.four_way import four_way
+from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
+from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.fit import fit
+from lore_jax.fitting.validation import SweepTable
+from lore_jax.model.saved import load
 from lore_jax.parallel.buckets import lay_out
+from lore_jax.parallel.host_state import onto_devices, without_devices
+from lore_jax.runs import run as runs
 from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.runs.folder import read_run
 from lore_jax.runs.run import run_fit
-from lore_jax.model.saved import load
-from lore_jax.fitting.validation import SweepTable
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.checkpoint.store import CheckpointStore
+from lore_jax.storage.files import locked, with_checksum
 
 ONE_DEVICE = dataclasses.replace(QUICK, devices=1)
 
