@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from lore_jax.data.preferences import from_arrays
+from lore_jax.methods.base import Info
 from lore_jax.parallel.devices import over_shards, place, shard_copies, split
 
 
@@ -52,18 +53,17 @@ def run(
     mapping="jit",
     steps=5,
 ):
-    """Runs some steps of a fit; returns the state (NumPy, leading shard axis), the history, the
-    data, the layout.
+    """Runs some steps of a fit; returns the state (NumPy, leading shard axis), the history (an
+    `Info` of arrays `[steps]`) and the layout.
 
-    `begin((shared, by_user), data, hyper)` makes a shard's state from what all shards share and
-    what each user has, given as `start`: arrays of any shape, and arrays `[num_users, ...]`.
+    `begin((shared, by_user), data, hyper)` makes a shard's state from what all shards share, arrays
+    of any shape, and what each user has, `[num_users, ...]` or None, both given as `start`.
     """
     devices = jax.devices()[:devices]
     data, layout = place(prefs, input_scale, devices)
     shared, by_user = start
-    spread = jax.tree.map(
-        lambda values: tuple(split(leaf, devices) for leaf in layout.spread(values)), by_user
-    )
+    spread = None if by_user is None else layout.spread(by_user)
+    spread = jax.tree.map(lambda values: split(values, devices), spread)
     state = over_shards(begin, mapping, donate=False)(
         (shard_copies(shared, devices), spread), data, hyper
     )
@@ -71,5 +71,6 @@ def run(
     history = []
     for _ in range(steps):
         state, info = step(state, data, hyper)
-        history.append({name: float(values[0]) for name, values in info.items()})
-    return jax.tree.map(np.asarray, state), history, data, layout
+        history.append(Info(*(float(values[0]) for values in info)))
+    history = Info(*(np.array([getattr(info, name) for info in history]) for name in Info._fields))
+    return jax.tree.map(np.asarray, state), history, layout

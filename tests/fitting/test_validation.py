@@ -1,119 +1,125 @@
-"""A sweep against a Python loop of fits, each with its users adapted and their pairs predicted; and
-what is chosen.
-"""
+"""A sweep against a Python loop of fits, each with its users adapted and their pairs predicted."""
 
 import dataclasses
 import functools
 
 import jax
 import numpy as np
+import pytest
 from joint_fit import problem
 
 import lore_jax as lore
-from lore_jax.fitting.config import FitConfig, make_basis
-from lore_jax.fitting.selection import choose, gaussian_hyper, simplex_hyper
-from lore_jax.fitting.validation import GaussianPipeline, SimplexPipeline, fold_roles, sweep
-from lore_jax.methods.gaussian.laplace_em import PopulationConfig
-from lore_jax.model.model import rms_row_norm
+from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.validation import fold_roles, sweep
+from lore_jax.methods.base import Stage
+from lore_jax.methods.bradley_terry import BradleyTerryConfig
+from lore_jax.methods.gaussian.method import PopulationConfig
+from lore_jax.methods.simplex.method import SimplexConfig
 
-STEPS = PopulationConfig(steps=40, learning_rate=0.1)
-GIVEN = FitConfig(
-    rank=3,
-    ridge_population=1.0,
-    ridge_deviation=1.0,
-    item_effects=0.5,
-    num_components=2,
-    logit_scale=1.2,
-    population=STEPS,
-)
 SETTING = {"rank": 3, "ridge_population": 2.0, "ridge_deviation": 3.0, "item_effects": 1.0}
 
 
-def by_hand(prefs, config, roles, key):
+def by_hand(prefs, method, roles, key):
     """Log loss and accuracy on each fold's test pairs, macro over the users who have some."""
     losses, accuracies = [], []
     for fit, shots, test in zip(roles["fit"], roles["shots"], roles["test"], strict=True):
-        model, _, _ = lore.fit(dataclasses.replace(prefs, pair_weight=fit), config, key=key)
+        part = dataclasses.replace(prefs, pair_weight=fit)
+        model, _, _ = lore.fit(part, FitConfig(method), key=key)
         users = lore.adapt(model, dataclasses.replace(prefs, pair_weight=shots))
         right = lore.predict_proba(model, users, prefs).astype(np.float64)
         tested = [(test > 0) & (prefs.user == user) for user in range(prefs.num_users)]
-        tested = [mine for mine in tested if mine.any()]
-        losses.append(np.mean([-np.log(right[mine]).mean() for mine in tested]))
-        accuracies.append(np.mean([(right[mine] > 0.5).mean() for mine in tested]))
+        tested = [pairs for pairs in tested if pairs.any()]
+        losses.append(np.mean([-np.log(right[pairs]).mean() for pairs in tested]))
+        accuracies.append(np.mean([(right[pairs] > 0.5).mean() for pairs in tested]))
     return losses, accuracies
 
 
 def test_gaussian_against_a_loop():
     prefs, key = problem(users=30), jax.random.key(0)
     roles = fold_roles(prefs, 2, holdout="new items", group_by="response", seed=0)
-    pipeline = GaussianPipeline(
-        make_basis(GIVEN, 3), STEPS, num_components=(0, 4), logit_scales=(1.0, 1.5)
-    )
+    method = PopulationConfig(steps=40, learning_rate=0.1)
     _, of_state = jax.random.split(key)  # as `fit` draws initialisations
     run = functools.partial(
         sweep,
         prefs,
-        rms_row_norm(prefs.embeddings),
-        pipeline,
+        method.input_scale(prefs),
+        Stage("deviations", method, (SETTING,)),
         [SETTING],
-        [gaussian_hyper(SETTING, 3)],
         roles,
         key=of_state,
     )
-    found = run()
-    variants = [
-        {"num_components": 0, "logit_scale": 1.0},
-        {"num_components": 0, "logit_scale": 1.5},
-        {"num_components": 4, "logit_scale": 1.0},
-    ]
-    assert found.settings == [{**SETTING, **variant} for variant in variants]
-    for setting, losses, accuracies in zip(found.settings, found.loss, found.accuracy, strict=True):
-        loss, accuracy = by_hand(prefs, dataclasses.replace(GIVEN, **setting), roles, key)
-        np.testing.assert_allclose(losses, loss, atol=0.005)
-        np.testing.assert_allclose(accuracies, accuracy, atol=0.03)
-    assert found.best == found.loss.mean(axis=1).argmin()
-    np.testing.assert_allclose(run(devices=jax.devices()[:4]).loss, found.loss, atol=1e-3)
+    table = run()
+    assert table.name == "deviations"
+    assert table.settings == [{**SETTING, **variant} for variant in method.variants()]
+    assert len(table.settings) == 8
+    by_variant = {
+        (setting["num_components"], setting["logit_scale"]): row
+        for row, setting in enumerate(table.settings)
+    }
+    for variant in ((0, 1.0), (0, 1.5), (4, 1.0)):
+        row = by_variant[variant]
+        given = dataclasses.replace(method, **table.settings[row])
+        loss, accuracy = by_hand(prefs, given, roles, key)
+        np.testing.assert_allclose(table.loss[row], loss, atol=0.005)
+        np.testing.assert_allclose(table.accuracy[row], accuracy, atol=0.03)
+    assert table.best == table.loss.mean(axis=1).argmin()
+    np.testing.assert_allclose(run(devices=jax.devices()[:4]).loss, table.loss, atol=1e-3)
 
 
 def test_simplex_against_a_loop():
     prefs, key = problem(users=30), jax.random.key(0)
     roles = fold_roles(prefs, 2, holdout="known items", group_by="response", seed=0)
-    settings = lore.SimplexConfig(steps=30)
-    config = FitConfig(family="simplex", rank=3, simplex=settings)
-    hypers = [simplex_hyper({"rank": rank}, 3, None) for rank in (2, 3)]
-    pipeline = SimplexPipeline(make_basis(config, 3), settings, prefs.num_users)
+    method = SimplexConfig(steps=30)
+    choices = [{"rank": 2}, {"rank": 3}]
+    stage = Stage("rank", method, tuple(choices))
     _, of_state = jax.random.split(key)
-    found = sweep(
-        prefs,
-        settings.input_scale,
-        pipeline,
-        [{"rank": 2}, {"rank": 3}],
-        hypers,
-        roles,
-        key=of_state,
-    )
-    loss, accuracy = by_hand(prefs, config, roles, key)
-    np.testing.assert_allclose(loss, found.loss[1], atol=0.01)
-    np.testing.assert_allclose(
-        accuracy, found.accuracy[1], atol=0.05
-    )  # one user's only pair may tie
-    assert np.isfinite(found.loss[0]).all()
+    table = sweep(prefs, method.input_scale(prefs), stage, choices, roles, key=of_state)
+    assert table.settings == choices
+    loss, accuracy = by_hand(prefs, dataclasses.replace(method, rank=3), roles, key)
+    np.testing.assert_allclose(loss, table.loss[1], atol=0.01)
+    # One user's only pair may tie.
+    np.testing.assert_allclose(accuracy, table.accuracy[1], atol=0.05)
+    assert np.isfinite(table.loss[0]).all()
 
 
-def test_what_is_given_is_kept():
-    prefs = problem(users=30)
-    choice, tables = choose(prefs, GIVEN, key=jax.random.key(0))
-    assert choice == {name: getattr(GIVEN, name) for name in choice}
-    assert not tables
+def bradley_terry_sweep(ridges, **how):
+    prefs = problem()
+    roles = fold_roles(prefs, 3, holdout="new items", group_by="response", seed=1)
+    choices = [{"ridge": ridge} for ridge in ridges]
+    stage = Stage("ridge", BradleyTerryConfig(), tuple(choices))
+    return sweep(prefs, 1.0, stage, choices, roles, key=jax.random.key(0), **how)
 
 
-def test_the_best_setting_on_validation_is_chosen():
-    prefs = problem(users=30, dim=9)
-    config = FitConfig(ridge_population=1.0, ridge_deviation=10.0, num_components=0, folds=2)
-    choice, tables = choose(prefs, config, key=jax.random.key(0))
-    terms, last = tables
-    assert {setting["rank"] for setting in terms.settings} == {1}
-    assert {setting["rank"] for setting in last.settings} == {1, 9}
-    assert choice == last.settings[int(last.loss.mean(axis=1).argmin())]
-    kept = terms.settings[terms.best]["item_effects"]
-    assert {setting["item_effects"] for setting in last.settings} == {kept}
+def test_of_equal_settings_the_first_is_best():
+    table = bradley_terry_sweep([3.0, 3.0, 1e6])
+    np.testing.assert_allclose(table.loss[0], table.loss[1], atol=1e-7)
+    expected = 0 if table.loss[0].mean() < table.loss[2].mean() else 2
+    assert table.best == expected
+
+
+@pytest.mark.parametrize("batch", [2, 6])
+def test_runs_may_go_together(batch):
+    ridges = [10.0, 1.0]
+    expected, table = bradley_terry_sweep(ridges), bradley_terry_sweep(ridges, batch=batch)
+    assert table.loss.shape == table.accuracy.shape == (2, 3)
+    np.testing.assert_allclose(table.loss, expected.loss, atol=1e-5)
+    np.testing.assert_array_equal(table.accuracy, expected.accuracy)
+
+
+def test_a_fold_fits_and_adapts_on_what_it_does_not_predict():
+    prefs = problem()
+    roles = fold_roles(prefs, 4, holdout="new items", group_by="response", seed=0)
+    test = roles["test"]
+    assert set(np.unique(test)) == {0.0, 1.0}
+    assert test.any(axis=1).all()
+    for name in ("fit", "shots"):
+        assert not np.any(roles[name] * test)
+        weights = np.where(roles[name] > 0, prefs.pair_weight, 0.0)
+        np.testing.assert_array_equal(roles[name], weights)
+    # New items: no response of a test pair is known from the fit.
+    for fit, held_out in zip(roles["fit"], test, strict=True):
+        train, tested = (
+            set(prefs.chosen[pairs]) | set(prefs.rejected[pairs])
+            for pairs in (fit > 0, held_out > 0)
+        )
+        assert not train & tested

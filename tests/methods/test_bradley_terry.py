@@ -10,30 +10,31 @@ import pytest
 from joint_fit import differences, problem
 from sklearn.linear_model import LogisticRegression
 
-from lore_jax.methods.bradley_terry import bradley_terry
+import lore_jax as lore
+from lore_jax.fitting.config import FitConfig
+from lore_jax.methods.bradley_terry import RIDGES, BradleyTerryConfig, bradley_terry
 from lore_jax.parallel.devices import over_shards, place
 
 
-def solve(prefs, ridge, terms, *, input_scale=1.0, devices=1, mapping="jit", **how):
+def solve(prefs, ridge, item_effects, *, input_scale=1.0, devices=1, mapping="jit", **how):
     """The estimate of every shard, NumPy with a leading shard axis."""
     data, _ = place(prefs, input_scale, jax.devices()[:devices])
     solver = over_shards(lambda _, data, hyper: bradley_terry(data, *hyper, **how), mapping)
-    return jax.tree.map(
-        np.asarray, solver(jnp.zeros(devices), data, (jnp.asarray(ridge), jnp.asarray(terms)))
-    )
+    hyper = jnp.asarray(ridge), jnp.asarray(item_effects)
+    return jax.tree.map(np.asarray, solver(jnp.zeros(devices), data, hyper))
 
 
-def by_scikit_learn(prefs, ridge, terms, input_scale):
+def by_scikit_learn(prefs, ridge, item_effects, input_scale):
     """(v, b).
 
-    The terms are the weights of one-hot columns of size c; half of each pair is told the other way
-    round.
+    Item effects are the weights of one-hot columns of size c; half of each pair is stated the other
+    way round.
     """
     one_hot = np.eye(prefs.num_responses)
     design = np.hstack(
         [
             differences(prefs) / input_scale,
-            terms * (one_hot[prefs.chosen] - one_hot[prefs.rejected]),
+            item_effects * (one_hot[prefs.chosen] - one_hot[prefs.rejected]),
         ]
     )
     both, won = np.vstack([design, -design]), np.repeat([1, 0], prefs.num_pairs)
@@ -41,8 +42,8 @@ def by_scikit_learn(prefs, ridge, terms, input_scale):
     model = LogisticRegression(
         C=0.5 / ridge, fit_intercept=False, tol=1e-10, solver="newton-cholesky", max_iter=200
     )
-    found = model.fit(both, won, np.tile(prefs.pair_weight / 2.0, 2)).coef_[0]
-    return found[: prefs.dim], found[prefs.dim :]
+    result = model.fit(both, won, np.tile(prefs.pair_weight / 2.0, 2)).coef_[0]
+    return result[: prefs.dim], result[prefs.dim :]
 
 
 CASES = [  # ridge, item effects, scale of the embeddings, input scale
@@ -53,17 +54,17 @@ CASES = [  # ridge, item effects, scale of the embeddings, input scale
 ]
 
 
-@pytest.mark.parametrize(("ridge", "terms", "scale", "input_scale"), CASES)
-def test_equals_logistic_regression(ridge, terms, scale, input_scale):
+@pytest.mark.parametrize(("ridge", "item_effects", "scale", "input_scale"), CASES)
+def test_equals_logistic_regression(ridge, item_effects, scale, input_scale):
     prefs = problem(scale=scale)
-    found = solve(prefs, ridge, terms, input_scale=input_scale)
-    direction, own = by_scikit_learn(prefs, ridge, terms, input_scale)
-    assert found.converged.all()
+    result = solve(prefs, ridge, item_effects, input_scale=input_scale)
+    direction, effects = by_scikit_learn(prefs, ridge, item_effects, input_scale)
+    assert result.converged.all()
     # The solve stops at a Newton decrement of 1e-3: that many standard deviations of 1 / sqrt(2
     # ridge) at most.
     tolerance = 1e-3 / np.sqrt(2.0 * ridge)
-    np.testing.assert_allclose(found.direction[0], direction, atol=tolerance)
-    np.testing.assert_allclose(found.terms[0], own, atol=tolerance)
+    np.testing.assert_allclose(result.direction[0], direction, atol=tolerance)
+    np.testing.assert_allclose(result.item_effects[0], effects, atol=tolerance)
 
 
 def test_separable_pairs_converge():
@@ -73,10 +74,10 @@ def test_separable_pairs_converge():
         hidden, (prefs.chosen, prefs.rejected), (prefs.rejected, prefs.chosen)
     )
     prefs = dataclasses.replace(prefs, chosen=chosen, rejected=rejected)
-    found = solve(prefs, 0.01, 0.0)
-    assert found.converged.all()
+    result = solve(prefs, 0.01, 0.0)
+    assert result.converged.all()
     np.testing.assert_allclose(
-        found.direction[0], by_scikit_learn(prefs, 0.01, 0.0, 1.0)[0], rtol=1e-3
+        result.direction[0], by_scikit_learn(prefs, 0.01, 0.0, 1.0)[0], rtol=1e-3
     )
 
 
@@ -84,10 +85,10 @@ def test_separable_pairs_converge():
 def test_eight_devices_are_one(mapping):
     prefs = problem()
     one, eight = solve(prefs, 0.3, 0.5), solve(prefs, 0.3, 0.5, devices=8, mapping=mapping)
-    for name in ("direction", "terms"):
-        found = getattr(eight, name)
+    for name in ("direction", "item_effects"):
+        result = getattr(eight, name)
         np.testing.assert_allclose(
-            found, np.broadcast_to(getattr(one, name), found.shape), atol=1e-4
+            result, np.broadcast_to(getattr(one, name), result.shape), atol=1e-4
         )
     assert eight.converged.all()
 
@@ -97,11 +98,47 @@ def test_ridges_vmap():
     data, _ = place(prefs, 1.0)
     one = functools.partial(bradley_terry, item_effects=jnp.zeros(()))
     solver = over_shards(lambda _, data, ridges: jax.vmap(one, in_axes=(None, 0))(data, ridges))
-    found = solver(jnp.zeros(1), data, ridges)
-    for ridge, direction in zip(ridges, found.direction[0], strict=True):
+    result = solver(jnp.zeros(1), data, ridges)
+    for ridge, direction in zip(ridges, result.direction[0], strict=True):
         expected, _ = by_scikit_learn(prefs, float(ridge), 0.0, 1.0)
         np.testing.assert_allclose(direction, expected, atol=1e-3 / np.sqrt(2 * ridge))
 
 
 def test_says_when_it_has_not_converged():
     assert not solve(problem(), 0.01, 0.0, max_steps=1).converged.any()
+
+
+def test_ridges_are_the_candidates_the_largest_first():
+    prefs = problem()
+    (stage,) = BradleyTerryConfig().stages(prefs)
+    ridges = [choice["ridge"] for choice in stage.choices({})]
+    assert ridges == sorted(RIDGES, reverse=True)
+    (given,) = BradleyTerryConfig(ridge=2.0).stages(prefs)
+    assert given.choices({}) == [{"ridge": 2.0}]
+    for ridge in (0.0, float("nan")):
+        with pytest.raises(ValueError, match=f"ridge is {ridge}: a positive number"):
+            BradleyTerryConfig(ridge=ridge)
+
+
+def test_the_model_is_the_solution_at_the_ridge_that_is_given_or_chosen():
+    prefs = problem(scale=5.0)
+    scale = BradleyTerryConfig().input_scale(prefs)
+    assert scale == pytest.approx(np.sqrt(np.mean(np.sum(prefs.embeddings**2, axis=1))), rel=1e-6)
+    model, _, history = lore.fit(prefs, FitConfig(BradleyTerryConfig(0.3)), key=jax.random.key(0))
+    assert (history.choice, history.sweeps) == ({"ridge": 0.3}, ())
+    direction, _ = by_scikit_learn(prefs, 0.3, 0.0, scale)
+    np.testing.assert_allclose(
+        model.params["V"][:, 0] * scale, direction, atol=1e-3 / np.sqrt(2.0 * 0.3)
+    )
+    chosen, _, history = lore.fit(
+        prefs, FitConfig(BradleyTerryConfig(), folds=2), key=jax.random.key(0)
+    )
+    (table,) = history.sweeps
+    assert table.settings == [{"ridge": ridge} for ridge in RIDGES]
+    assert history.choice == table.settings[table.best]
+    direction, _ = by_scikit_learn(prefs, history.choice["ridge"], 0.0, scale)
+    np.testing.assert_allclose(
+        chosen.params["V"][:, 0] * scale,
+        direction,
+        atol=1e-3 / np.sqrt(2.0 * history.choice["ridge"]),
+    )

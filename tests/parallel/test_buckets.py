@@ -26,18 +26,18 @@ counts = st.lists(st.integers(0, 20), min_size=1, max_size=30)
 def test_every_pair_and_every_user_once(count, shards):
     prefs = ragged(count)
     buckets, layout = lay_out(prefs, shards)
-    found = []
+    entries = []
     for bucket, ids in zip(buckets, layout.ids, strict=True):
         assert bucket.chosen.shape == bucket.rejected.shape == bucket.pair_weight.shape
         assert bucket.chosen.shape[0] == len(ids) == shards
         longest = max(count[user] for user in ids[ids >= 0])
         assert bucket.chosen.shape[1] == longest  # padded to its own longest user, no further
-        for shard, shot, place in zip(*np.nonzero(bucket.pair_weight), strict=True):
-            entry = (shard, shot, place)
-            found.append(
+        for shard, shot, slot in zip(*np.nonzero(bucket.pair_weight), strict=True):
+            entry = (shard, shot, slot)
+            entries.append(
                 (
                     int(bucket.pair_weight[entry]),
-                    ids[shard, place],
+                    ids[shard, slot],
                     bucket.chosen[entry],
                     bucket.rejected[entry],
                 )
@@ -45,7 +45,7 @@ def test_every_pair_and_every_user_once(count, shards):
     expected = zip(
         prefs.pair_weight.astype(int), prefs.user, prefs.chosen, prefs.rejected, strict=True
     )
-    assert sorted(found) == sorted(expected)
+    assert sorted(entries) == sorted(expected)
     placed = np.concatenate([ids.ravel() for ids in layout.ids]) if layout.ids else np.zeros(0, int)
     assert sorted(placed[placed >= 0]) == np.flatnonzero(count).tolist()
 
@@ -56,7 +56,7 @@ def test_spread_and_collect_round_trip(count, shards, depth):
     _, layout = lay_out(ragged(count), shards)
     values = 1.0 + np.random.default_rng(1).random((len(count), 3, 2)[: 1 + depth])
     spread = layout.spread(values)
-    for ids, leaf in zip(layout.ids, spread, strict=True):
+    for ids, leaf in zip(layout.ids, spread.buckets, strict=True):
         assert leaf.shape == (shards, *values.shape[1:], ids.shape[1])
         assert not np.moveaxis(leaf, -1, 1)[ids < 0].any()
     fill = np.full(values.shape[1:], -5.0)
@@ -98,7 +98,7 @@ def test_features_are_differences_of_rewards():
     buckets, _ = lay_out(prefs, 1)
     for bucket in buckets:
         inside = type(bucket)(bucket.chosen[0], bucket.rejected[0], bucket.pair_weight[0])
-        found = np.asarray(features(table, inside))
-        for shot, place in np.ndindex(inside.chosen.shape):
-            expected = table[inside.chosen[shot, place]] - table[inside.rejected[shot, place]]
-            np.testing.assert_array_equal(found[:, shot, place], expected)
+        differences = np.asarray(features(table, inside))
+        for shot, slot in np.ndindex(inside.chosen.shape):
+            expected = table[inside.chosen[shot, slot]] - table[inside.rejected[shot, slot]]
+            np.testing.assert_array_equal(differences[:, shot, slot], expected)

@@ -2,6 +2,7 @@
 between devices.
 """
 
+import dataclasses
 import functools
 import math
 import re
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 from joint_fit import problem
 
-from lore_jax.fitting.config import FitConfig, make_basis
+from lore_jax.fitting.config import PAPER_MINIBATCH, FitConfig
 from lore_jax.fitting.fit import _chunk, start
-from lore_jax.methods.gaussian import laplace_em as population
-from lore_jax.methods.gaussian.laplace_em import PopulationConfig, PopulationHyper
-from lore_jax.methods.simplex import joint_fit as simplex
-from lore_jax.methods.simplex.config import MINIBATCH, SimplexConfig
+from lore_jax.methods.gaussian import laplace_em
+from lore_jax.methods.gaussian.laplace_em import EMConfig, PopulationHyper
+from lore_jax.methods.gaussian.method import PopulationConfig
+from lore_jax.methods.simplex import joint_fit
+from lore_jax.methods.simplex.config import SimplexSettings
 from lore_jax.methods.simplex.joint_fit import SimplexHyper
+from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.model.basis import LinearBasis
 from lore_jax.parallel.devices import (
     largest,
@@ -32,11 +35,12 @@ from lore_jax.parallel.devices import (
 from lore_jax.parallel.minibatches import PlacedMinibatches
 
 MAPPINGS = ["jit", "pmap"]
-PAPER = SimplexConfig()
+PAPER = SimplexSettings()
 DIM, RANK, RESPONSES = 17, 3, 101
 MODULE = LinearBasis(RANK)
 COLLECTIVE = re.compile(
-    r"= (.*) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast)(?:-start)?\("
+    r"= (.*) (?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
+    r"collective-broadcast)(?:-start)?\("
 )
 
 
@@ -51,20 +55,20 @@ def test_totals_over_shards(mapping, count):
         return {
             "total": total(state),
             "largest": largest(state),
-            "mine": state * hyper,
+            "own": state * hyper,
             "pairs": pairs,
         }
 
-    found = over_shards(function, mapping)(
+    result = over_shards(function, mapping)(
         split(np.arange(1.0, count + 1.0), devices), data, jnp.asarray(10.0)
     )
-    np.testing.assert_allclose(found["total"], np.full(count, count * (count + 1) / 2))
-    np.testing.assert_allclose(found["largest"], np.full(count, count))
-    np.testing.assert_allclose(found["mine"], 10.0 * np.arange(1.0, count + 1.0))
+    np.testing.assert_allclose(result["total"], np.full(count, count * (count + 1) / 2))
+    np.testing.assert_allclose(result["largest"], np.full(count, count))
+    np.testing.assert_allclose(result["own"], 10.0 * np.arange(1.0, count + 1.0))
     np.testing.assert_allclose(
-        found["pairs"], np.full(count, problem().pair_weight.sum()), rtol=1e-6
+        result["pairs"], np.full(count, problem().pair_weight.sum()), rtol=1e-6
     )
-    assert all(len(leaf.sharding.device_set) == count for leaf in found.values())
+    assert all(len(leaf.sharding.device_set) == count for leaf in result.values())
 
 
 def test_pairs_are_split_and_the_table_is_copied():
@@ -79,6 +83,9 @@ def test_pairs_are_split_and_the_table_is_copied():
     np.testing.assert_array_equal(data.embeddings, prefs.embeddings)
     assert float(data.input_scale) == 2.0
     assert layout.num_users == prefs.num_users
+    for users, ids in zip(data.users.buckets, layout.ids, strict=True):
+        assert [shard.data.shape[0] for shard in users.addressable_shards] == [1] * 8
+        np.testing.assert_array_equal(users, ids)
     copies = shard_copies({"V": np.eye(2, dtype=np.float32)}, devices)["V"]
     assert {shard.data.shape for shard in copies.addressable_shards} == {(1, 2, 2)}
     assert replicate(np.ones(3), devices[:2]).sharding.device_set == set(devices[:2])
@@ -97,7 +104,7 @@ def test_unknown_mapping_is_refused():
 
 def simplex_case(prefs, layout, devices, config=PAPER):
     def begin(start, data, hyper):
-        return simplex.init(config, *start, data)
+        return joint_fit.init(config, *start, data)
 
     logits = layout.spread(np.zeros((prefs.num_users, RANK), np.float32))
     start = shard_copies({"V": np.ones((DIM, RANK), np.float32)}, devices), logits
@@ -105,29 +112,29 @@ def simplex_case(prefs, layout, devices, config=PAPER):
         begin,
         start,
         SimplexHyper(jnp.ones(RANK)),
-        functools.partial(simplex.step, config=config),
+        functools.partial(joint_fit.step, config=config),
     )
 
 
-def block_case(prefs, layout, devices):
-    return simplex_case(prefs, layout, devices, MINIBATCH)
+def minibatch_case(prefs, layout, devices):
+    return simplex_case(prefs, layout, devices, PAPER_MINIBATCH.method)
 
 
 def population_case(prefs, layout, devices):
-    config = PopulationConfig()
+    config = EMConfig()
 
     def begin(start, data, hyper):
-        return population.init(config, MODULE, data, hyper, jax.random.key(0))
+        return laplace_em.init(config, MODULE, data, hyper, jax.random.key(0))
 
     hyper = PopulationHyper(*[jnp.ones(())] * 3, jnp.ones(RANK - 1))
-    return begin, jnp.zeros(len(devices)), hyper, functools.partial(population.step, config=config)
+    return begin, jnp.zeros(len(devices)), hyper, functools.partial(laplace_em.step, config=config)
 
 
 def sent(case, count, users, mapping):
     """How many numbers each collective operation of a compiled step moves."""
     prefs, devices = problem(users=users, responses=RESPONSES, dim=DIM), jax.devices()[:count]
     data, layout = place(prefs, 1.0, devices)
-    if case is block_case:
+    if case is minibatch_case:
         data = next(PlacedMinibatches(prefs, 1.0, devices, 2).in_turn([0]))
     begin, start, hyper, step = case(prefs, layout, devices)
     shapes = jax.eval_shape(over_shards(begin), start, data, hyper)
@@ -138,7 +145,7 @@ def sent(case, count, users, mapping):
         .compile()
     )
     results = [
-        found.group(1) for found in map(COLLECTIVE.search, compiled.as_text().splitlines()) if found
+        match.group(1) for match in map(COLLECTIVE.search, compiled.as_text().splitlines()) if match
     ]
     shapes = [re.findall(r"\w+\[([\d,]*)\]", result) for result in results]
     return [
@@ -152,7 +159,7 @@ def sent(case, count, users, mapping):
     ("case", "shared"),
     [
         (simplex_case, DIM * RANK),
-        (block_case, DIM * RANK),
+        (minibatch_case, DIM * RANK),
         (population_case, (DIM + RESPONSES) * RANK),
     ],
     ids=["simplex", "simplex in minibatches", "population"],
@@ -169,10 +176,10 @@ def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, sha
 
 
 @pytest.mark.parametrize(
-    "config",
+    "method",
     [
-        FitConfig(family="simplex", rank=2),
-        FitConfig(
+        SimplexConfig(rank=2),
+        PopulationConfig(
             rank=2,
             ridge_population=1.0,
             ridge_deviation=1.0,
@@ -183,19 +190,15 @@ def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, sha
     ],
     ids=["simplex", "population"],
 )
-def test_chunks_share_one_program_and_donate_the_state(config):
+def test_chunks_share_one_program_and_donate_the_state(method):
     _chunk.cache_clear()
     devices = jax.devices()[:4]
-    running, state = start(problem(), config, key=jax.random.key(0), devices=devices)
-    for _ in range(3):
+    running, state = start(problem(), FitConfig(method), key=jax.random.key(0), devices=devices)
+    for taken in (0, 2, 4):
         before = jax.tree.leaves(state)
-        state, _ = running.advance(state, 2)
+        state, _ = running.advance(state, taken, 2)
         assert all(leaf.is_deleted() for leaf in before)
-    fit, settings = (
-        (simplex, config.simplex) if config.family == "simplex" else (population, config.population)
-    )
     assert _chunk.cache_info().currsize == 1
-    assert (
-        _chunk(fit.step, make_basis(config, 2), settings, 2, "jit", tuple(devices))._cache_size()
-        == 1
-    )
+    unchosen = dataclasses.replace(method, **dict.fromkeys(running.choice))
+    assert _chunk(unchosen, 2, "jit", tuple(devices))._cache_size() == 1
+    assert _chunk.cache_info().currsize == 1  # that was the program that ran, not another

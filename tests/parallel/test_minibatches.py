@@ -1,6 +1,4 @@
-"""Mini-batches of the table, looked at from outside, and the simplex fit on them against NumPy a user at
-a time.
-"""
+"""Mini-batches of the table from outside, and the simplex fit on them against NumPy."""
 
 import dataclasses
 
@@ -14,18 +12,13 @@ from scipy.special import softmax
 from simplex_transcription import Adam, Transcription
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.fitting.config import FitConfig, make_basis
-from lore_jax.fitting.fit import _one_step, start
-from lore_jax.methods.simplex import joint_fit as simplex
-from lore_jax.methods.simplex.config import SimplexConfig
+from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.fit import _step, start
+from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.parallel.buckets import deal
 from lore_jax.parallel.minibatches import PlacedMinibatches, assign_minibatches, lay_out_minibatches
 
-CONFIG = FitConfig(
-    family="simplex",
-    rank=3,
-    simplex=SimplexConfig(steps=24, learning_rate=0.1, num_minibatches=4, temperature=2.0),
-)
+METHOD = SimplexConfig(rank=3, steps=24, learning_rate=0.1, num_minibatches=4, temperature=2.0)
 
 
 def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused=0.0):
@@ -39,9 +32,9 @@ def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused
     prompt = rng.choice(np.flatnonzero(rng.random(prompts) >= unused), len(user))
     chosen = rng.integers(of_prompt, size=len(user))
     rejected = (chosen + rng.integers(1, of_prompt, size=len(user))) % of_prompt
-    place = rng.permutation(prompts * of_prompt) if shuffled else np.arange(prompts * of_prompt)
+    slot = rng.permutation(prompts * of_prompt) if shuffled else np.arange(prompts * of_prompt)
     table = rng.normal(size=(prompts * of_prompt, 6)).astype(np.float32)
-    rows = [place[prompt * of_prompt + reply] for reply in (chosen, rejected)]
+    rows = [slot[prompt * of_prompt + reply] for reply in (chosen, rejected)]
     return from_arrays(
         table,
         *rows,
@@ -55,17 +48,17 @@ def problem(seed=0, *, users=21, prompts=20, of_prompt=4, shuffled=False, unused
 def components(prefs):
     """The responses that chains of pairs tie together, by following them."""
     ties = {row: set() for row in np.union1d(prefs.chosen, prefs.rejected).tolist()}
-    for one, other in zip(prefs.chosen.tolist(), prefs.rejected.tolist(), strict=True):
-        ties[one].add(other)
-        ties[other].add(one)
-    found = []
+    for left, right in zip(prefs.chosen.tolist(), prefs.rejected.tolist(), strict=True):
+        ties[left].add(right)
+        ties[right].add(left)
+    result = []
     while ties:
         reached, ahead = set(), {next(iter(ties))}
         while ahead:
             reached |= ahead
             ahead = set().union(*(ties.pop(row) for row in ahead)) - reached
-        found.append(reached)
-    return found
+        result.append(reached)
+    return result
 
 
 @settings(max_examples=40)
@@ -75,7 +68,7 @@ def components(prefs):
     shuffled=st.booleans(),
     unused=st.sampled_from([0.0, 0.7]),
 )
-def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
+def test_no_pair_crosses_and_minibatches_are_even(seed, count, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
     minibatch, parts = assign_minibatches(prefs, count), components(prefs)
     assert all(len(set(minibatch[list(part)])) == 1 for part in parts)
@@ -96,7 +89,7 @@ def test_no_pair_crosses_and_blocks_are_even(seed, count, shuffled, unused):
 )
 def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
     prefs = problem(seed, shuffled=shuffled, unused=unused)
-    layout, found = deal(prefs, shards), []
+    layout, result = deal(prefs, shards), []
     minibatches = list(lay_out_minibatches(prefs, layout, assign_minibatches(prefs, 4)))
     numbers = np.arange(prefs.num_responses)
     assert len({len(numbers[minibatch.rows]) for minibatch in minibatches}) == 1
@@ -113,18 +106,18 @@ def test_every_pair_once_and_its_own_rows(seed, shards, shuffled, unused):
         rows = numbers[minibatch.rows]
         for bucket, ids in zip(minibatch.buckets, layout.ids, strict=True):
             assert bucket.chosen.shape[::2] == ids.shape
-            for shard, shot, place in zip(*np.nonzero(bucket.pair_weight), strict=True):
-                at = shard, shot, place
-                found.append(
+            for shard, shot, slot in zip(*np.nonzero(bucket.pair_weight), strict=True):
+                at = shard, shot, slot
+                result.append(
                     (
-                        ids[shard, place],
+                        ids[shard, slot],
                         rows[bucket.chosen[at]],
                         rows[bucket.rejected[at]],
                         bucket.pair_weight[at],
                     )
                 )
     expected = zip(prefs.user, prefs.chosen, prefs.rejected, prefs.pair_weight, strict=True)
-    assert sorted(found) == sorted(expected)
+    assert sorted(result) == sorted(expected)
 
 
 def test_runs_of_the_table_are_not_copied_and_few_rows_in_use_are():
@@ -156,41 +149,45 @@ def test_the_texts_of_a_user_are_spread_over_minibatches(texts_of_their_own):
     minibatch = assign_minibatches(prefs, count)
     # Dealt without regard to users, twenty pairs stand in nine of ten minibatches; in the order of
     # users, in one or two.
-    assert np.mean([len(set(minibatch[prefs.chosen[user == one]])) for one in range(users)]) > 7
+    parts = [set(minibatch[prefs.chosen[user == number]]) for number in range(users)]
+    assert np.mean([len(of_user) for of_user in parts]) > 7
     in_runs = all(
         isinstance(part.rows, slice) for part in lay_out_minibatches(prefs, deal(prefs), minibatch)
     )
     assert in_runs != texts_of_their_own
 
 
-def test_a_conversation_that_everybody_judges_is_one_block():
+def test_a_conversation_that_everybody_judges_is_one_minibatch():
     prefs = problem(prompts=1, of_prompt=12)
     assert set(assign_minibatches(prefs, 8)) == {0}
 
 
-def fit(prefs, config=CONFIG, chunks=(24,), **where):
-    running, state = start(prefs, config, key=jax.random.key(1), **where)
-    infos = []
-    for steps in chunks:
-        state, info = running.advance(state, steps)
+def fit(prefs, method=METHOD, chunks=(24,), **where):
+    running, state = start(prefs, FitConfig(method), key=jax.random.key(1), **where)
+    taken, infos = 0, []
+    for count in chunks:
+        state, info = running.advance(state, taken, count)
+        taken += count
         infos.append(info)
-    model, users = running.finish(state)
-    info = {name: np.concatenate([info[name] for info in infos]) for name in infos[0]}
-    return {"V": np.asarray(model.params["V"]), "weights": np.asarray(users.weights), **info}
+    fitted = running.finish(state)
+    loss, grad_norm = (np.concatenate(parts) for parts in zip(*infos, strict=True))
+    return {
+        "V": np.asarray(fitted.model.params["V"]),
+        "weights": np.asarray(fitted.users.weights),
+        "loss": loss,
+        "grad_norm": grad_norm,
+    }
 
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_steps_equal_the_transcription(pooled):
     prefs, count = problem(), 4
-    config = dataclasses.replace(CONFIG, simplex=dataclasses.replace(CONFIG.simplex, pooled=pooled))
-    found = fit(prefs, config)
-    state = start(prefs, config, key=jax.random.key(1))[1]
+    method = dataclasses.replace(METHOD, pooled=pooled)
+    result = fit(prefs, method)
+    state = start(prefs, FitConfig(method), key=jax.random.key(1))[1]
     directions = np.asarray(state.params["V"][0], np.float64)
-    layout, truth, minibatch = (
-        deal(prefs),
-        Transcription(prefs, config.simplex),
-        assign_minibatches(prefs, count),
-    )
+    layout, truth = deal(prefs), Transcription(prefs, method)
+    minibatch = assign_minibatches(prefs, count)
     logits = layout.collect(state.logits, np.zeros(3, np.float32)).astype(np.float64)
     everybody, losses = truth.users, []
     adams = [Adam(None, squares=0.98), Adam(None, squares=0.98)]
@@ -217,10 +214,12 @@ def test_steps_equal_the_transcription(pooled):
         rate = 0.1 * (1 - step / 24)
         adams[0].rate, adams[1].rate = rate, 0.05 * rate
         directions, logits = adams[0](directions, of_directions), adams[1](logits, of_logits)
-    np.testing.assert_allclose(found["loss"], losses, rtol=1e-4)
-    np.testing.assert_allclose(found["V"], directions, rtol=1e-3, atol=1e-3)
-    there = np.delete(np.arange(prefs.num_users), 3)
-    np.testing.assert_allclose(found["weights"][there], softmax(logits[there], axis=1), atol=1e-3)
+    np.testing.assert_allclose(result["loss"], losses, rtol=1e-4)
+    np.testing.assert_allclose(result["V"], directions, rtol=1e-3, atol=1e-3)
+    has_pairs = np.delete(np.arange(prefs.num_users), 3)
+    np.testing.assert_allclose(
+        result["weights"][has_pairs], softmax(logits[has_pairs], axis=1), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])
@@ -250,16 +249,14 @@ def test_a_table_without_room_passes_through_the_device(monkeypatch):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_one_program_for_all_blocks_and_the_state_is_donated(devices):
-    _one_step.cache_clear()
-    running, state = start(
-        problem(), CONFIG, key=jax.random.key(1), devices=jax.devices()[:devices]
-    )
+def test_one_program_for_all_minibatches_and_the_state_is_donated(devices):
+    _step.cache_clear()
+    where = jax.devices()[:devices]
+    running, state = start(problem(), FitConfig(METHOD), key=jax.random.key(1), devices=where)
     before = jax.tree.leaves(state)
-    state, _ = running.advance(state, 3)
+    state, _ = running.advance(state, 0, 3)
     assert all(leaf.is_deleted() for leaf in before)
-    running.advance(state, 9)
-    program = _one_step(
-        simplex.step, make_basis(CONFIG, 3), CONFIG.simplex, "jit", tuple(jax.devices()[:devices])
-    )
-    assert program._cache_size() == 1
+    running.advance(state, 3, 9)
+    unchosen = dataclasses.replace(METHOD, rank=None)
+    assert _step(unchosen, "jit", tuple(where))._cache_size() == 1
+    assert _step.cache_info().currsize == 1  # that was the program that ran, not another

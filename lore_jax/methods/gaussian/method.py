@@ -139,6 +139,8 @@ class PopulationConfig(EMConfig):
                 f"rank is {self.rank}: 1 to {prefs.dim}, the dim of the embeddings, is expected"
             )
         ranks = [rank for rank in _or(self.rank, _RANKS) if rank <= prefs.dim or self.hidden]
+        if self.num_components:  # components are of deviations
+            ranks = [rank for rank in ranks if rank > 1]
         deviating = [rank for rank in ranks if rank > 1]
         ridges = _or(self.ridge_deviation, _RIDGES_DEVIATION)
         quick = dataclasses.replace(self, **_SELECTION)

@@ -122,10 +122,11 @@ class SimplexConfig(SimplexSettings):
         predictions = []
         for bucket, roles in zip(data.buckets, fold, strict=True):
             along = features(jnp.asarray(applied), bucket) / self.temperature
-            # A column out of use is made worse than any other on every pair, so that the optimum
-            # gives it no weight.
-            worst = -1.0 - jnp.max(jnp.abs(along))
-            masked = jnp.where(hyper.columns[:, None, None] > 0, along, worst)
+            # A column out of use is made worse than those in use on every pair, so that the
+            # optimum gives it no weight.
+            in_use = hyper.columns[:, None, None] > 0
+            worst = -1.0 - jnp.max(jnp.abs(along), where=in_use, initial=0.0)
+            masked = jnp.where(in_use, along, worst)
             user = simplex_estimate(masked, roles.shots, likelihood=self.likelihood)
             weights = user.weights * hyper.columns[:, None]  # all of it, but without shots
             weights = weights / jnp.sum(weights, axis=0)[None]
@@ -148,9 +149,10 @@ class SimplexConfig(SimplexSettings):
             likelihood=self.likelihood,
         )
         users = population_posterior(model, prefs.num_users, prefs.user_ids)
-        shots = prefs.pairs_per_user().astype(np.int32)
+        shots = np.bincount(prefs.user[prefs.pair_weight > 0], minlength=prefs.num_users)
         return BasisPredictor(
-            model, dataclasses.replace(users, weights=result.weights, shots=shots)
+            model,
+            dataclasses.replace(users, weights=result.weights, shots=shots.astype(np.int32)),
         )
 
     def _basis(self, hyper: SimplexHyper) -> nn.Module:

@@ -12,23 +12,24 @@ import scipy.optimize
 from joint_fit import differences, problem, run
 from scipy.special import expit
 
-from lore_jax.methods.gaussian import laplace_em as population
-from lore_jax.methods.gaussian.laplace_em import PopulationConfig, PopulationHyper, PopulationState
+from lore_jax.methods.gaussian import laplace_em
+from lore_jax.methods.gaussian.laplace_em import EMConfig, PopulationHyper, PopulationState
 from lore_jax.model.basis import LinearBasis, MLPBasis
 
 RANK = 3
-CONFIG = PopulationConfig(steps=50, learning_rate=0.03)
-STILL = PopulationConfig(learning_rate=0.0)
+CONFIG = EMConfig(steps=50, learning_rate=0.03)
+STILL = EMConfig(learning_rate=0.0)
 
 
-def hyper_for(rank=RANK, *, terms=0.5, columns=None):
+def hyper_for(rank=RANK, *, item_effects=0.5, columns=None):
     columns = jnp.ones(rank - 1) if columns is None else jnp.asarray(columns)
-    return PopulationHyper(jnp.asarray(2.0), jnp.asarray(0.7), jnp.asarray(terms), columns)
+    return PopulationHyper(jnp.asarray(2.0), jnp.asarray(0.7), jnp.asarray(item_effects), columns)
 
 
 def start(prefs, rank=RANK):
     directions = 0.7 * np.asarray(jax.random.normal(jax.random.key(3), (prefs.dim, rank)))
-    return {"basis": {"V": directions}, "terms": np.zeros((prefs.num_responses, rank), np.float32)}
+    effects = np.zeros((prefs.num_responses, rank), np.float32)
+    return {"basis": {"V": directions}, "item_effects": effects}
 
 
 def fit(prefs, config, params, hyper, module=None, *, modes=None, **how):
@@ -43,13 +44,13 @@ def fit(prefs, config, params, hyper, module=None, *, modes=None, **how):
 
     def begin(start, data, hyper):
         params, deviations = start
-        return PopulationState(params, population._adam(config).init(params), deviations)
+        return PopulationState(params, laplace_em._adam(config).init(params), deviations)
 
-    return run(population, config, module, begin, (params, modes), prefs, hyper, **how)
+    return run(laplace_em, config, module, begin, (params, modes), prefs, hyper, **how)
 
 
 def by_user(state, layout):
-    return layout.collect(state.deviations, np.zeros(state.deviations[0].shape[1]))
+    return layout.collect(state.deviations, np.zeros(state.deviations.buckets[0].shape[1]))
 
 
 def posterior(features, weight):
@@ -63,14 +64,14 @@ def posterior(features, weight):
         return weight @ np.logaddexp(0, -margin) + deviation @ deviation / 2, slope
 
     k = features.shape[1] - 1
-    found = (
+    result = (
         scipy.optimize.minimize(
             objective, np.zeros(k), jac=True, method="BFGS", options={"gtol": 1e-10}
         )
         if k
         else None
     )
-    mode = found.x if found else np.zeros(0)
+    mode = result.x if result else np.zeros(0)
     right = expit(features[:, 0] + features[:, 1:] @ mode)
     hessian = (features[:, 1:].T * (weight * right * (1 - right))) @ features[:, 1:] + np.eye(k)
     return mode, np.linalg.inv(hessian)
@@ -79,12 +80,12 @@ def posterior(features, weight):
 def test_e_step_reaches_the_mode():
     prefs = problem()
     params = start(prefs)
-    state, _, _, layout = fit(prefs, STILL, params, hyper_for(terms=0.0), steps=15)
-    found, features = by_user(state, layout), differences(prefs) @ params["basis"]["V"]
+    state, _, layout = fit(prefs, STILL, params, hyper_for(item_effects=0.0), steps=15)
+    modes, features = by_user(state, layout), differences(prefs) @ params["basis"]["V"]
     for user in range(prefs.num_users):
         rows = prefs.user == user
         mode, _ = posterior(features[rows], prefs.pair_weight[rows].astype(float))
-        np.testing.assert_allclose(found[user], mode, atol=1e-5)
+        np.testing.assert_allclose(modes[user], mode, atol=1e-5)
 
 
 def forward(basis, embeddings):
@@ -100,7 +101,8 @@ def forward(basis, embeddings):
 
 
 def features_of(params, prefs, hyper):
-    table = forward(params["basis"], prefs.embeddings) + float(hyper.item_effects) * params["terms"]
+    effects = float(hyper.item_effects) * params["item_effects"]
+    table = forward(params["basis"], prefs.embeddings) + effects
     return table[prefs.chosen] - table[prefs.rejected]
 
 
@@ -112,7 +114,7 @@ def objective(params, prefs, hyper, fixed):
     variance = np.einsum("pa,pab,pb->p", features[:, 1:], covariance[prefs.user], features[:, 1:])
     pairs = prefs.pair_weight.sum(dtype=float)
     loss = prefs.pair_weight @ (np.logaddexp(0, -margin) + 0.5 * curvature * variance) / pairs
-    square = sum(np.sum(part**2, axis=0) for part in (params["basis"]["V"], params["terms"]))
+    square = sum(np.sum(part**2, axis=0) for part in (params["basis"]["V"], params["item_effects"]))
     hidden = sum(np.sum(leaf**2) for leaf in jax.tree.leaves(params["basis"].get("Dense_0", {})))
     ridge = float(hyper.ridge_population) * square[0] + float(hyper.ridge_deviation) * (
         square[1:].sum() + hidden
@@ -120,9 +122,9 @@ def objective(params, prefs, hyper, fixed):
     return loss, ridge / pairs
 
 
-CASES = {  # name: rank, size of the responses' terms, hidden layers
+CASES = {  # name: rank, size of the item effects, hidden layers
     "linear": (RANK, 0.5, ()),
-    "no terms": (RANK, 0.0, ()),
+    "no item effects": (RANK, 0.0, ()),
     "population alone": (1, 0.5, ()),
     "hidden layer": (RANK, 0.5, (4,)),
 }
@@ -130,14 +132,14 @@ CASES = {  # name: rank, size of the responses' terms, hidden layers
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_is_the_slope_of_the_expected_loss(name):
-    rank, terms, hidden = CASES[name]
-    prefs, hyper = problem(), hyper_for(rank, terms=terms)
+    rank, item_effects, hidden = CASES[name]
+    prefs, hyper = problem(), hyper_for(rank, item_effects=item_effects)
     module = MLPBasis(rank, hidden) if hidden else LinearBasis(rank)
     basis = module.init(jax.random.key(3), jnp.asarray(prefs.embeddings), 1.0)["params"]
     rng = np.random.default_rng(4)
     params = {
         "basis": basis,
-        "terms": rng.normal(size=(prefs.num_responses, rank)).astype(np.float32),
+        "item_effects": rng.normal(size=(prefs.num_responses, rank)).astype(np.float32),
     }
     wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
@@ -151,13 +153,13 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
     fixed = mode, covariance, right * (1 - right)
 
     # From the modes, the E step stays where it is.
-    state, (info,), _, layout = fit(prefs, STILL, params, hyper, module, modes=mode, steps=1)
+    state, history, layout = fit(prefs, STILL, params, hyper, module, modes=mode, steps=1)
     gradient = jax.tree.map(
         lambda leaf: np.float64(leaf[0]) / 0.1, optax.tree.get(state.optimiser, "mu")
     )
 
     loss, _ = objective(wide, prefs, hyper, fixed)
-    np.testing.assert_allclose(info["loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(history.loss, [loss], rtol=1e-5)
     np.testing.assert_allclose(by_user(state, layout), mode, atol=1e-5)
     for seed in range(5):
         along = jax.tree.map(np.random.default_rng(seed).normal, wide)  # any direction will do
@@ -174,10 +176,14 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
         )
         slope = sum(jax.tree.leaves(jax.tree.map(lambda g, by: np.sum(g * by), gradient, along)))
         np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-3, atol=1e-4)
-    if terms == 0.0:  # nothing but the ridge acts on them, so that they stay 0 where they start
+    if (
+        item_effects == 0.0
+    ):  # nothing but the ridge acts on them, so that they stay 0 where they start
         ridges = np.array([hyper.ridge_population] + [hyper.ridge_deviation] * (rank - 1))
         np.testing.assert_allclose(
-            gradient["terms"], 2 * ridges * params["terms"] / prefs.pair_weight.sum(), rtol=1e-4
+            gradient["item_effects"],
+            2 * ridges * params["item_effects"] / prefs.pair_weight.sum(),
+            rtol=1e-4,
         )
 
 
@@ -187,19 +193,18 @@ def from_init(**how):
     prefs, hyper, module = problem(), hyper_for(), LinearBasis(RANK)
 
     def begin(start, data, hyper):
-        return population.init(CONFIG, module, data, hyper, jax.random.wrap_key_data(start[0]))
+        return laplace_em.init(CONFIG, module, data, hyper, jax.random.wrap_key_data(start[0]))
 
-    start = jax.random.key_data(jax.random.key(5)), ()
-    return run(population, CONFIG, module, begin, start, prefs, hyper, **how)
+    start = jax.random.key_data(jax.random.key(5)), None
+    return run(laplace_em, CONFIG, module, begin, start, prefs, hyper, **how)
 
 
 @pytest.mark.parametrize("mapping", ["jit", "pmap"])
 def test_eight_devices_are_one(mapping):
-    one, history_of_one, _, layout_of_one = from_init()
-    eight, history, _, layout = from_init(devices=8, mapping=mapping)
-    chex.assert_trees_all_close(
-        history, history_of_one, rtol=1e-3
-    )  # of five steps behind two iterative solves
+    one, history_of_one, layout_of_one = from_init()
+    eight, history, layout = from_init(devices=8, mapping=mapping)
+    # Five steps behind two iterative solves.
+    chex.assert_trees_all_close(history, history_of_one, rtol=1e-3)
     np.testing.assert_allclose(by_user(eight, layout), by_user(one, layout_of_one), atol=1e-3)
     for many, single in zip(
         jax.tree.leaves(eight.params), jax.tree.leaves(one.params), strict=True
@@ -209,21 +214,19 @@ def test_eight_devices_are_one(mapping):
 
 def test_masked_columns_are_a_smaller_rank():
     prefs = problem()
-    narrow, expected, _, layout = fit(prefs, CONFIG, start(prefs), hyper_for())
+    narrow, expected, layout = fit(prefs, CONFIG, start(prefs), hyper_for())
     params = jax.tree.map(lambda leaf: np.insert(leaf, 1, 3.0, axis=1), start(prefs))
-    wide, history, _, _ = fit(prefs, CONFIG, params, hyper_for(4, columns=[0.0, 1.0, 1.0]))
-    np.testing.assert_allclose(
-        [row["loss"] for row in history], [row["loss"] for row in expected], rtol=1e-5
-    )
+    wide, history, _ = fit(prefs, CONFIG, params, hyper_for(4, columns=[0.0, 1.0, 1.0]))
+    np.testing.assert_allclose(history.loss, expected.loss, rtol=1e-5)
     kept = jax.tree.map(lambda leaf: leaf[..., [0, 2, 3]], wide.params)
     chex.assert_trees_all_close(kept, narrow.params, atol=1e-5)
-    found = by_user(wide, layout)
-    np.testing.assert_allclose(found[:, 1:], by_user(narrow, layout), atol=1e-4)
-    assert not found[:, 0].any()
+    result = by_user(wide, layout)
+    np.testing.assert_allclose(result[:, 1:], by_user(narrow, layout), atol=1e-4)
+    assert not result[:, 0].any()
 
 
 def test_starts_at_bradley_terry_and_along_the_departures_from_it():
-    prefs, (state, _, _, _) = problem(), from_init(steps=0)
+    prefs, (state, _, _) = problem(), from_init(steps=0)
     params = jax.tree.map(lambda leaf: leaf[0].astype(np.float64), state.params)
     hyper = hyper_for()
     features = features_of(params, prefs, hyper)
@@ -242,6 +245,6 @@ def test_starts_at_bradley_terry_and_along_the_departures_from_it():
         ]
     )
     values = np.linalg.eigvalsh(scores.T @ scores)
-    found = params["basis"]["V"][:, 1:] / np.linalg.norm(params["basis"]["V"][:, 1:], axis=0)
-    np.testing.assert_allclose(found.T @ found, np.eye(RANK - 1), atol=1e-5)
-    assert np.sum((scores @ found) ** 2) > 0.97 * values[1 - RANK :].sum()
+    directions = params["basis"]["V"][:, 1:] / np.linalg.norm(params["basis"]["V"][:, 1:], axis=0)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(RANK - 1), atol=1e-5)
+    assert np.sum((scores @ directions) ** 2) > 0.97 * values[1 - RANK :].sum()

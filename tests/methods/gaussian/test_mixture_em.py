@@ -1,6 +1,4 @@
-"""Components: EM against NumPy in float64, what splitting keeps, planted components found, and any number of
-devices.
-"""
+"""EM of mixtures against NumPy, what splitting keeps, true components found, any devices."""
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +12,7 @@ from lore_jax.methods.gaussian import mixture_em as module
 from lore_jax.methods.gaussian.mixture_em import learn_mixture
 from lore_jax.parallel.buckets import features
 from lore_jax.parallel.devices import over_shards, place
+from lore_jax.solvers.likelihood import LOGISTIC
 from lore_jax.solvers.mixture import Mixture, component_step, one_component
 
 K = 2
@@ -44,38 +43,40 @@ def start():
     )
 
 
-def one_step(of_pairs, weights):
+def one_step(differences, weights):
     """An M step from converged modes."""
     mixture = start()
 
+    def mode_of(f, weight, component, mode):
+        return component_step(f[1:], f[0], weight, mixture, component, mode).deviation
+
     def closer(_, modes):
         return [
-            jnp.stack(
-                [component_step(of[1:], of[0], w, mixture, c, mode[c]).deviation for c in range(2)]
-            )
-            for of, w, mode in zip(of_pairs, weights, modes, strict=True)
+            jnp.stack([mode_of(f, weight, c, mode[c]) for c in range(2)])
+            for f, weight, mode in zip(differences, weights, modes, strict=True)
         ]
 
-    modes = jax.lax.fori_loop(0, 8, closer, [jnp.zeros((2, K, of.shape[-1])) for of in of_pairs])
-    return module._em_step(mixture, tuple(modes), of_pairs, weights)[0]
+    zeros = [jnp.zeros((2, K, f.shape[-1])) for f in differences]
+    modes = jax.lax.fori_loop(0, 8, closer, zeros)
+    return module._em_step(mixture, tuple(modes), differences, weights, LOGISTIC)[0]
 
 
 def expected_step(prefs):
-    """The formulas of `components.py`, user by user and component by component."""
+    """The formulas of `mixture_em`, user by user and component by component."""
     mixture = start()
     log_share, centre, spread = (np.asarray(part, np.float64) for part in jax.tree.leaves(mixture))
     difference = TABLE.astype(np.float64)[prefs.chosen] - TABLE[prefs.rejected]
-    found = []
+    solved = []
     for user in range(prefs.num_users):
-        mine = prefs.user == user
-        weight, f = prefs.pair_weight[mine].astype(float), difference[mine]
+        rows = prefs.user == user
+        weight, f = prefs.pair_weight[rows].astype(float), difference[rows]
         if not weight.any():
             continue
         of_user = []
         for c in range(2):
             precision = np.linalg.inv(spread[c] @ spread[c].T)
 
-            def loss(d, c=c, precision=precision, pair_weight=weight, f=f):
+            def loss(d, c=c, precision=precision, weight=weight, f=f):
                 margin = f[:, 0] + f[:, 1:] @ d
                 return (
                     weight @ np.logaddexp(0, -margin)
@@ -87,9 +88,9 @@ def expected_step(prefs):
             hessian = (f[:, 1:].T * (weight * right * (1 - right))) @ f[:, 1:] + precision
             sizes = np.linalg.slogdet(precision)[1] - np.linalg.slogdet(hessian)[1]
             of_user.append((mode, np.linalg.inv(hessian), log_share[c] - loss(mode) + sizes / 2))
-        found.append(of_user)
+        solved.append(of_user)
     modes, covariances, evidence = (
-        np.array(part) for part in zip(*[zip(*u, strict=True) for u in found], strict=True)
+        np.array(part) for part in zip(*[zip(*u, strict=True) for u in solved], strict=True)
     )
     share = np.exp(evidence - logsumexp(evidence, axis=1, keepdims=True))
     count = share.sum(axis=0)
@@ -98,20 +99,20 @@ def expected_step(prefs):
     scatter = np.einsum("uc,uci,ucj->cij", share, away, away) + np.einsum(
         "uc,ucij->cij", share, covariances
     )
-    pooled = scatter.sum(axis=0) / len(found)
+    pooled = scatter.sum(axis=0) / len(solved)
     covariance = (scatter + 10 * pooled) / (count + 10)[:, None, None]
-    return (count + 1) / (len(found) + 2), new_centre, covariance
+    return (count + 1) / (len(solved) + 2), new_centre, covariance
 
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_a_step_of_em_against_numpy(devices):
     prefs = problem()
-    found = on_shards(one_step, prefs, devices)
+    solved = on_shards(one_step, prefs, devices)
     share, centre, covariance = expected_step(prefs)
-    np.testing.assert_allclose(np.exp(found.log_share), share, rtol=2e-3)
-    np.testing.assert_allclose(found.centre, centre, atol=2e-3)
+    np.testing.assert_allclose(np.exp(solved.log_share), share, rtol=2e-3)
+    np.testing.assert_allclose(solved.centre, centre, atol=2e-3)
     np.testing.assert_allclose(
-        found.spread @ np.swapaxes(found.spread, 1, 2), covariance, atol=2e-3
+        solved.spread @ np.swapaxes(solved.spread, 1, 2), covariance, atol=2e-3
     )
 
 
@@ -129,7 +130,7 @@ def test_splitting_keeps_the_moments_of_all_users():
         np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
-def test_planted_camps_are_found():
+def test_true_components_are_found():
     # Two components of users with many comparisons each; a third of the users is in the first.
     rng = np.random.default_rng(0)
     users, shots = 90, 64

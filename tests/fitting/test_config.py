@@ -1,0 +1,77 @@
+"""The presets, the table of methods, and what folds must not cut."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lore_jax.data.preferences import from_arrays
+from lore_jax.fitting.config import (
+    LATER_VARIANT,
+    METHODS,
+    PAPER,
+    PAPER_MINIBATCH,
+    RIDGE_BRADLEY_TERRY,
+    FitConfig,
+    default_group_by,
+    method_name,
+)
+from lore_jax.methods.bradley_terry import BradleyTerryConfig
+from lore_jax.methods.gaussian.method import PopulationConfig
+from lore_jax.methods.shared_direction import SharedDirection
+from lore_jax.methods.simplex.method import SimplexConfig
+
+
+def test_presets():
+    assert FitConfig() == FitConfig(PopulationConfig(), "new items", None, 4)
+    assert FitConfig(SimplexConfig(rank=5)) == PAPER  # whose defaults are the paper's
+    assert FitConfig(BradleyTerryConfig()) == RIDGE_BRADLEY_TERRY
+    minibatch = PAPER_MINIBATCH.method
+    assert minibatch.rank == 5
+    assert minibatch.steps == 34 * minibatch.num_minibatches  # epochs
+    changed = {
+        field.name: getattr(LATER_VARIANT, field.name)
+        for field in dataclasses.fields(LATER_VARIANT)
+        if getattr(LATER_VARIANT, field.name) != field.default
+    }
+    assert changed == {
+        "steps": 20_000,
+        "uniform_logits": True,
+        "pooled": True,
+        "alternate": True,
+        "anchor": 1e4,
+        "prune": 1e-2,
+    }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_frozen_hashable_and_known_by_their_names(name):
+    method = METHODS[name]()
+    assert method_name(method) == name
+    assert hash(method) == hash(METHODS[name]())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.rank = 3
+
+
+def test_a_method_of_ones_own_is_known_by_its_class():
+    @dataclasses.dataclass(frozen=True)
+    class Mine(SharedDirection):
+        pass
+
+    @dataclasses.dataclass(frozen=True)
+    class Derived(SimplexConfig):
+        pass
+
+    assert method_name(Mine()) == "Mine"
+    assert method_name(Derived()) == "Derived"  # not the one it is made from
+
+
+def test_folds_cut_prompts_only_where_there_are_five_a_fold():
+    def prefs(prompts):
+        rows = 2 * np.arange(prompts)
+        table = np.ones((2 * prompts, 1), np.float32)
+        return from_arrays(table, rows, rows + 1, rows % 3, prompt=np.arange(prompts))
+
+    assert default_group_by(prefs(20), 4) == "prompt"
+    assert default_group_by(prefs(19), 4) == "response"
+    assert default_group_by(prefs(19), 3) == "prompt"
