@@ -2,41 +2,20 @@
 
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.fitting.config import FitConfig
-from lore_jax.methods.simplex.config import SimplexConfig
+from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.storage.cache.writer import CacheWriter
 
 QUICK = RunConfig(
-    fit=FitConfig(
-        family="simplex",
-        rank=2,
-        simplex=SimplexConfig(steps=25, learning_rate=0.1, temperature=1.0),
-    ),
+    fit=FitConfig(SimplexConfig(rank=2, steps=25, learning_rate=0.1, temperature=1.0)),
     split=SplitConfig(items=("new items",)),
     chunk=10,
     checkpoint_seconds=0.0,
 )
 QUICK_OPTIONS = [
-    *(
-        "--family",
-        "simplex",
-        "--rank",
-        "2",
-        "--simplex.steps",
-        "25",
-        "--simplex.learning-rate",
-        "0.1",
-    ),
-    *(
-        "--simplex.temperature",
-        "1",
-        "--split.items",
-        "new items",
-        "--chunk",
-        "10",
-        "--checkpoint-seconds",
-        "0",
-    ),
+    *("--method", "simplex", "--rank", "2", "--steps", "25"),
+    *("--learning-rate", "0.1", "--temperature", "1"),
+    *("--split.items", "new items", "--chunk", "10", "--checkpoint-seconds", "0"),
 ]
 
 

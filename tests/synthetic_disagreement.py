@@ -5,7 +5,7 @@ import numpy as np
 
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior
 
 
 def planted(seed=0, *, users=30, responses=50, dim=6, rank=4):
@@ -16,8 +16,7 @@ def planted(seed=0, *, users=30, responses=50, dim=6, rank=4):
         LinearBasis(rank),
         {"V": jnp.asarray(rng.normal(size=(dim, rank)), jnp.float32)},
         jnp.ones(()),
-        Population(jnp.asarray(mean, jnp.float32), jnp.eye(rank)),
-        "gaussian",
+        GaussianPrior(jnp.asarray(mean, jnp.float32), jnp.eye(rank)),
     )
     table = rng.normal(size=(responses, dim)).astype(np.float32)
     return model, (mean + rng.normal(size=(users, rank))).astype(np.float32), table
