@@ -23,9 +23,7 @@ def planted(seed=0, *, users=30, responses=50, dim=6, rank=4):
 
 
 def disagreement(model, weights, table, prompt=None):
-    """D itself, users x responses, which the library never forms; centred over users and within
-    prompts.
-    """
+    """D itself, users x responses; centred over users and within prompts."""
     rewards = np.asarray(table, np.float64) @ np.asarray(model.params["V"], np.float64)
     for one in [None] if prompt is None else np.unique(prompt):
         rows = slice(None) if one is None else prompt == one

@@ -1,16 +1,16 @@
-"""`lore-jax demo`: everything at once on simulated users of whom everything is known.
+"""`lore-jax demo`: everything at once on simulated users whose ground truth is known.
 
-Users fall into components and differ within them. The fit sees only who preferred what; users it has
-never seen are adapted to from a few shots and tested on prompts that nobody has judged. Beside the
-fit stand what it has to beat (the reference head, ridge Bradley-Terry, its own population without
-shots) and what nothing can beat: an oracle with the planted basis.
+Users fall into components and differ within them. The fit sees only who preferred what; users it
+has never seen are adapted to from a few shots and tested on new prompts. Beside the fit stand what
+it has to beat (the reference head, ridge Bradley-Terry, its own population without shots) and an
+upper bound: an oracle with the basis of the ground truth.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import jax
 from tqdm import tqdm
@@ -19,44 +19,49 @@ from lore_jax.data.four_way import four_way
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
-from lore_jax.evaluation.evaluate import (
+from lore_jax.evaluation.evaluate import conditions, evaluate
+from lore_jax.evaluation.names import (
+    CONTROL_LABELS,
+    GAUSSIAN,
     MISMATCHED_USER,
-    Method,
-    adapting,
-    conditions,
-    evaluate,
-    method,
+    ORACLE,
+    REFERENCE_HEAD,
+    RIDGE_BT,
+    SHOTS,
 )
-from lore_jax.evaluation.results import describe_split, make_results, write_results
+from lore_jax.evaluation.results import Where, describe_split, make_results, write_results
+from lore_jax.evaluation.schema import Conclusion
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import fit
+from lore_jax.methods.base import BasisPredictor
+from lore_jax.methods.bradley_terry import BradleyTerryConfig
+from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.model import reference_head
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import four_way_columns, table
 from lore_jax.users.adapt import adapt
 
-_SHOTS = (0, 5, 20)
+_SHOTS = (0, 5, SHOTS)
 _LINES = {
-    "reference head": {"method": "reference head", "control": None},
-    "ridge Bradley-Terry": {"method": "ridge BT", "control": None},
-    "population (0 shots)": {"method": "gaussian", "control": None, "shots": 0},
-    "another user's weights": {"method": "gaussian", "control": MISMATCHED_USER},
-    "personal": {"method": "gaussian", "control": None},
-    "oracle (planted basis)": {"method": "oracle", "control": None},
+    "reference head": Where(method=REFERENCE_HEAD, control=None),
+    "ridge Bradley-Terry": Where(method=RIDGE_BT, control=None),
+    "population (0 shots)": Where(method=GAUSSIAN, control=None, shots=0),
+    CONTROL_LABELS[MISMATCHED_USER]: Where(method=GAUSSIAN, control=MISMATCHED_USER),
+    "personal": Where(method=GAUSSIAN, control=None),
+    "oracle (basis of the ground truth)": Where(method=ORACLE, control=None),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Simulates users who disagree, fits, adapts to new users after some shots, and says whether
-    that helps.
+    """Simulates users who disagree, fits, adapts to new users, and says whether that helps.
 
     Attributes:
         out: folder for the results (JSON) and the figures.
         users: how many users; 30 % of them take no part in the fit.
         pairs: comparisons of each user; 30 % of the prompts are new in the test.
         dim: the length of an embedding.
-        rank: columns of the planted basis.
+        rank: columns of the basis in the ground truth.
         spread: how much the users of a component differ, relative to what they share.
         num_components: the number of components; 1, with spread 0: users do not differ.
         seed: seed of everything.
@@ -74,22 +79,32 @@ class Config:
     ridge: float | None = None
 
 
-def run(config: Config) -> dict[str, Any]:
+class Summary(TypedDict):
+    """What the demo says: users seen and unseen, pairs fitted, the table, and paths of files."""
+
+    users: dict[str, int]
+    pairs: int
+    table: str
+    conclusion: Conclusion
+    results: str
+    figures: list[str]
+
+
+def run(config: Config) -> Summary:
     """Runs the demo: simulate, split, fit, adapt, evaluate; one JSON and its figures.
 
     Args:
         config: what to simulate, and where to write.
 
     Returns:
-        `table` (Markdown), `conclusion`, `results` (the path of the JSON), `figures` (paths), and what
-        took part: `users`, `pairs`.
+        The `Summary`.
 
     Raises:
         ValueError: a number in `config` is not possible; the message names it.
         OSError: nothing can be written to `out`.
 
     Example:
-        >>> print(run(Config(users=100))["table"])
+        >>> print(run(Config(users=100))["table"])  # doctest: +SKIP
     """
     config.out.mkdir(parents=True, exist_ok=True)
     truth = synthetic(
@@ -107,8 +122,8 @@ def run(config: Config) -> dict[str, Any]:
     )
     split = four_way(truth.prefs, seed=config.seed)
     key = jax.random.key(config.seed)
-    # One column for what users share, and as many as the planted ones for how they differ.
-    gaussian = FitConfig(
+    # One column for what users share, and as many as in the ground truth for how they differ.
+    gaussian = PopulationConfig(
         rank=config.rank + 1,
         ridge_population=config.ridge,
         ridge_deviation=config.ridge,
@@ -116,18 +131,21 @@ def run(config: Config) -> dict[str, Any]:
         num_components=0,
         logit_scale=1.0,
     )
-    asked = {"ridge BT": dataclasses.replace(gaussian, rank=1), "gaussian": gaussian}
+    fits = {
+        RIDGE_BT: FitConfig(BradleyTerryConfig(config.ridge)),
+        GAUSSIAN: FitConfig(gaussian),
+    }
 
     assert truth.prefs.head is not None
-    methods = {"reference head": Method(adapting(reference_head(truth.prefs.head)))}
+    methods = {REFERENCE_HEAD: BasisPredictor(reference_head(truth.prefs.head))}
     fitted = {}
-    for name, of in tqdm(asked.items(), desc="fit", disable=None):
-        fitted[name] = fit(split.train, of, key=key)
-        methods[name] = method(*fitted[name][:2])
-    methods["oracle"] = Method(adapting(truth.model))
+    for name, fit_config in tqdm(fits.items(), desc="fit", disable=None):
+        fitted[name] = fit(split.train, fit_config, key=key)
+        methods[name] = BasisPredictor(*fitted[name][:2])
+    methods[ORACLE] = BasisPredictor(truth.model)
     rows = evaluate(methods, conditions(split), shots=_SHOTS, seed=config.seed)
 
-    model, users, _ = fitted["gaussian"]
+    model, users, _ = fitted[GAUSSIAN]
     groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
     axes = describe_axes(
         model, groups, truth.prefs.embeddings, prompt=prompts_of_responses(truth.prefs)
@@ -137,13 +155,20 @@ def run(config: Config) -> dict[str, Any]:
         items=("known items", "new items"),
         group_by="prompt",
         digest=split.digest,
-        dropped=split.dropped,
+        dropped=split.dropped._asdict(),
         chosen={name: history.choice for name, (_, _, history) in fitted.items()},
     )
     results = make_results(
-        rows, [entry], name="demo", config=config, seed=config.seed, axes={"": axes}
+        rows,
+        [entry],
+        name="demo",
+        config=config,
+        seed=config.seed,
+        axes={"": axes},
+        method=GAUSSIAN,
     )
-    results["conclusion"] = conclude(results, "gaussian", shots=_SHOTS[-1])
+    conclusion = conclude(results, Where("unseen", "new items", GAUSSIAN, shots=SHOTS))
+    results["conclusion"] = conclusion
     write_results(config.out / "results.json", results)
     figures = save_figures(
         results, config.out, note="Simulated users: everything about them is known."
@@ -151,23 +176,24 @@ def run(config: Config) -> dict[str, Any]:
     return {
         "users": {"seen": split.train.num_users, "unseen": split.shots.num_users},
         "pairs": split.train.num_pairs,
-        "table": table(results, _LINES, four_way_columns(results, shots=_SHOTS[-1])),
-        "conclusion": results["conclusion"],
+        "table": table(results, _LINES, four_way_columns(results)),
+        "conclusion": conclusion,
         "results": str(config.out / "results.json"),
         "figures": [str(path) for path in figures],
     }
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(result: Summary) -> list[str]:
     """The result for people."""
     users = result["users"]
     return [
-        f"Fitted {result['pairs']:,} pairs of {users['seen']:,} simulated users; {users['unseen']:,} more are adapted to.",
+        f"Fitted {result['pairs']:,} pairs of {users['seen']:,} simulated users; "
+        f"{users['unseen']:,} more are adapted to.",
         "Accuracy in %, macro over users (95 % interval):",
         "",
         *result["table"].splitlines(),
         "",
-        f"{result['conclusion']['sentence']}.",
+        f"{result['conclusion']['statement']}.",
         "",
         f"Saved {result['results']}",
         *(f"Saved {path}" for path in result["figures"]),

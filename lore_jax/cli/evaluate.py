@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import tyro
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lore_jax.cli.models import LoadedModel
     from lore_jax.data.preferences import Preferences
-    from lore_jax.evaluation.evaluate import Condition, Method
+    from lore_jax.evaluation.evaluate import Condition
+    from lore_jax.evaluation.schema import AxesEntry, Conclusion, Results, SplitEntry
+    from lore_jax.methods.base import Predictor
     from lore_jax.runs.folder import Parts, RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Tests a run on the pairs its split kept, beside ridge Bradley-Terry, the reference head and
-    the controls.
+    """Tests a run on the pairs that its split kept out of the fit.
 
-    Writes results.json into the run (or to --out) and says whether personalising helps.
+    Beside it stand ridge Bradley-Terry, the reference head and the mismatched-user control. Writes
+    results.json into the run (or to --out) and says whether personalising helps.
 
     Attributes:
         run: a finished run.
         cache: where the run's cache is now, if it was moved.
-        test: test on this cache instead, on pairs of the run's users, told by their names; pairs
-            that were fitted are refused.
+        test: test on this cache instead, on pairs of the run's users, recognised by their names;
+            pairs that were fitted are refused.
         out: the results file; None: results.json in the run.
         shots: numbers of shots of unseen users.
         baselines: also fit ridge Bradley-Terry on the run's training pairs, its ridge chosen on
             validation.
-        seed: draws the shots and the other users of the control.
-        overwrite: replace results that are there.
+        seed: draws the shots and the users of the mismatched-user control.
+        overwrite: replace existing results.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -45,11 +49,31 @@ class Config:
     overwrite: bool = False
 
 
-def run(config: Config) -> dict[str, Any]:
+class Summary(TypedDict):
+    """What the command says.
+
+    Attributes:
+        results: path of the results file.
+        conclusion: whether personalising helps; None where no rows can tell.
+        note: what must be said beside every number.
+        averages: the rows of the results without what they hold of each user and bin.
+        table: Markdown.
+    """
+
+    results: str
+    conclusion: Conclusion | None
+    note: str
+    averages: list[dict[str, object]]
+    table: str
+
+
+def run(config: Config) -> Summary:
     """Evaluates, writes the results, and sums them up."""
     from lore_jax.cli.models import load_model
     from lore_jax.evaluation.evaluate import evaluate
+    from lore_jax.evaluation.names import nearest_shots
     from lore_jax.evaluation.results import make_results, plain, write_results
+    from lore_jax.reporting.tables import four_way_columns, method_lines, table
     from lore_jax.runs.folder import RESULTS, read_run
     from lore_jax.storage.cache.manifest import read_manifest
 
@@ -63,121 +87,110 @@ def run(config: Config) -> dict[str, Any]:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
     loaded = load_model(config.run)
     parts = run.load_parts(config.cache)
-    conditions, method, entry = _what_to_test(config, run, loaded, parts)
-    methods = {str(run.manifest["config"]["fit"]["family"]): method}
+    conditions, own, entry = _what_to_test(config, run, loaded, parts)
+    name = str(run.manifest["config"]["fit"]["method"]["name"])
+    methods = {name: own}
     if config.baselines:
         methods |= _baselines(run, parts.train)
-    # Results of runs that differ in their seed alone are joined by `report`: the seed numbers the
-    # split.
-    about = {"data": entry["data"], "split": entry["split"]}
-    rows = evaluate(methods, conditions, shots=config.shots, seed=config.seed, **about)
-    axes = {entry["data"]: _understand(run, loaded, parts, config.cache)}
+    data, split = entry["data"], entry["split"]
+    rows = evaluate(
+        methods, conditions, shots=config.shots, data=data, split=split, seed=config.seed
+    )
     results = make_results(
         rows,
         [entry],
         name="evaluate",
         config=run.manifest["config"],
         seed=config.seed,
+        axes={data: _describe_users(run, loaded, parts, config.cache)},
+        method=name,
         run=run.manifest,
-        axes=axes,
     )
-    note = (
-        read_manifest(config.test)["note"]
-        if config.test is not None
-        else run.manifest["data"]["note"]
-    )
-    results["note"] = note
-    results["conclusion"] = said = plain(_verdict(results, next(iter(methods))))
+    tested = run.manifest["data"] if config.test is None else read_manifest(config.test)
+    results["note"] = note = tested["note"]
+    results["conclusion"] = conclusion = plain(_conclusion(results, name))
     write_results(out, results)
-    averages = [
-        {
-            name: row[name]
-            for name in ("method", "control", "users", "items", "shots", "num_users", "num_pairs")
-        }
-        | {name: row[name] for name in ("accuracy", "log_loss", "brier")}
-        for row in results["rows"]
-    ]
-    shown = _table(results, config.shots)
+    columns = four_way_columns(results, shots=nearest_shots(config.shots))
     return {
         "results": str(out),
-        "conclusion": said,
+        "conclusion": conclusion,
         "note": note,
-        "averages": averages,
-        "table": shown,
+        "averages": [
+            {name: value for name, value in row.items() if not isinstance(value, dict)}
+            for row in results["rows"]
+        ],
+        "table": table(results, method_lines(results), columns),
     }
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(result: Summary) -> list[str]:
     """The result for people."""
-    said = [result["results"], "", *result["table"].splitlines(), ""]
-    sentences = [
-        result["conclusion"]["statement"] + "." if result["conclusion"] else None,
-        result["note"],
-    ]
-    return [*said, *(sentence for sentence in sentences if sentence)]
+    conclusion = result["conclusion"]
+    statement = f"{conclusion['statement']}." if conclusion else ""
+    texts = [text for text in (statement, result["note"]) if text]
+    return [result["results"], "", *result["table"].splitlines(), "", *texts]
 
 
 def _what_to_test(
     config: Config, run: RunFolder, loaded: LoadedModel, parts: Parts
-) -> tuple[list[Condition], Method, dict[str, Any]]:
+) -> tuple[list[Condition], Predictor, SplitEntry]:
     """The conditions, the run as a method for their users, and the split's entry in the results."""
-    import numpy as np
-
     from lore_jax.cli.models import refuse_other_encoder
-    from lore_jax.evaluation.evaluate import method
     from lore_jax.evaluation.results import describe_split
+    from lore_jax.methods.base import BasisPredictor
     from lore_jax.runs.test_sets import conditions_of_other_pairs, run_conditions
     from lore_jax.storage.cache.reader import load_cache
 
     assert loaded.users is not None
+    # `report` joins the results of runs that differ in their seed alone: it numbers the split.
     group_by, number = run.manifest["group_by"], run.manifest["config"]["seed"]
     if config.test is None:
-        name = Path(run.manifest["data"]["cache"]).name
-        conditions = run_conditions(parts)
-        split = run.manifest["split"]
-        users = {
-            "seen": parts.train.user_ids,
-            "unseen": parts.shots.user_ids if parts.shots is not None else None,
-        }
-        counts = {
-            "seen": parts.train.num_users,
-            "unseen": parts.shots.num_users if parts.shots is not None else 0,
-        }
-        names = {who: np.arange(counts[who]) if ids is None else ids for who, ids in users.items()}
-        items = list(dict.fromkeys(condition.items for condition in conditions))
-        about = {
-            "data": name,
-            "split": number,
-            "digest": split["digest"],
-            "dropped": split["dropped"],
-        }
-        entry = describe_split(names, items=items, group_by=group_by, **about)
-        return conditions, method(loaded.model, loaded.users), entry
+        conditions, split = run_conditions(parts), run.manifest["split"]
+        entry = describe_split(
+            {"seen": _names(parts.train), "unseen": _names(parts.shots)},
+            items=list(dict.fromkeys(items for _, items in parts.tests)),
+            group_by=group_by,
+            digest=split["digest"],
+            data=Path(run.manifest["data"]["cache"]).name,
+            split=number,
+            dropped=split["dropped"],
+        )
+        return conditions, BasisPredictor(loaded.model, loaded.users), entry
     refuse_other_encoder(loaded, config.test)
     other = conditions_of_other_pairs(
         parts.train, loaded.users, load_cache(config.test), config.test
     )
-    items = [condition.items for condition in other.conditions]
-    about = {
-        "data": config.test.name,
-        "split": number,
-        "dropped": {"pairs_of_strangers": other.pairs_of_strangers},
-    }
     entry = describe_split(
-        {"seen": other.names}, items=items, group_by="response", digest="", **about
+        {"seen": other.names},
+        items=[condition.items for condition in other.conditions],
+        group_by="response",
+        digest="",
+        data=config.test.name,
+        split=number,
+        dropped={"pairs_of_unknown_users": other.pairs_of_strangers},
     )
-    return other.conditions, method(loaded.model, other.users), entry
+    return other.conditions, BasisPredictor(loaded.model, other.users), entry
 
 
-def _baselines(run: RunFolder, train: Preferences) -> dict[str, Method]:
+def _names(prefs: Preferences | None) -> np.ndarray:
+    """The users' names, or their numbers."""
+    import numpy as np
+
+    if prefs is None:
+        return np.zeros(0, int)
+    return np.arange(prefs.num_users) if prefs.user_ids is None else prefs.user_ids
+
+
+def _baselines(run: RunFolder, train: Preferences) -> dict[str, Predictor]:
     import jax
 
-    from lore_jax.evaluation.evaluate import Method, adapting
+    from lore_jax.evaluation.names import REFERENCE_HEAD, RIDGE_BT
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY
     from lore_jax.fitting.fit import fit
+    from lore_jax.methods.base import BasisPredictor
     from lore_jax.model.model import reference_head
 
-    out = {}
+    out: dict[str, Predictor] = {}
     fitted = run.manifest["config"]["fit"]
     config = dataclasses.replace(
         RIDGE_BRADLEY_TERRY,
@@ -186,28 +199,26 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Method]:
         group_by=run.manifest["group_by"],
     )
     key = jax.random.key(run.manifest["config"]["seed"])
-    out["ridge Bradley-Terry"] = Method(adapting(fit(train, config, key=key)[0]))
+    out[RIDGE_BT] = BasisPredictor(fit(train, config, key=key)[0])
     if train.head is not None:
-        out["reference head"] = Method(adapting(reference_head(train.head)))
+        out[REFERENCE_HEAD] = BasisPredictor(reference_head(train.head))
     return out
 
 
-def _understand(
+def _describe_users(
     run: RunFolder, loaded: LoadedModel, parts: Parts, cache: Path | None
-) -> dict[str, Any]:
-    """Along which axes users disagree, with texts where the cache has them, and whether the fit has
-    collapsed.
-    """
+) -> AxesEntry:
+    """The axes of disagreement, with texts where the cache has them, and the diagnostics."""
     import numpy as np
 
-    from lore_jax.evaluation.diagnostics import collapse
+    from lore_jax.evaluation.diagnostics import diagnose
     from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses, with_texts
     from lore_jax.storage.cache.reader import read_texts
     from lore_jax.users.adapt import adapt
 
     assert loaded.users is not None
-    of_pairs = [parts.train, *([] if parts.shots is None else [parts.shots]), *parts.tests.values()]
-    prompt = np.max([prompts_of_responses(prefs) for prefs in of_pairs], axis=0)
+    pairs = [parts.train, *([] if parts.shots is None else [parts.shots]), *parts.tests.values()]
+    prompt = np.max([prompts_of_responses(prefs) for prefs in pairs], axis=0)
     groups = {"seen users": loaded.users}
     if parts.shots is not None:
         groups["unseen users"] = adapt(loaded.model, parts.shots)
@@ -216,35 +227,13 @@ def _understand(
     texts = read_texts(run.manifest["data"]["cache"] if cache is None else cache)
     return {
         **with_texts(described, texts),
-        "collapse": collapse(loaded.model, loaded.users, table, prompt=prompt)._asdict(),
+        "diagnostics": diagnose(loaded.model, loaded.users, table, prompt=prompt),
     }
 
 
-def _verdict(results: dict[str, Any], method: str) -> dict[str, Any] | None:
-    """About the hardest question that the rows can answer: new users and new items where there are
-    any.
-    """
-    from lore_jax.evaluation.conclusion import conclude
+def _conclusion(results: Results, method: str) -> Conclusion | None:
+    """About the hardest question that the rows can answer."""
+    from lore_jax.evaluation.conclusion import conclude, conclusive
 
-    for users in ("unseen", "seen"):
-        for items in ("new items", "known items"):
-            rows = [
-                row
-                for row in results["rows"]
-                if (row["users"], row["items"], row["method"]) == (users, items, method)
-                and row["control"] is None
-            ]
-            counts = [row["shots"] for row in rows if row["shots"]]
-            if users == "seen" and rows:
-                return conclude(results, method, users=users, items=items, shots=None)
-            if counts:
-                shots = min(counts, key=lambda count: abs(count - 20))
-                return conclude(results, method, users=users, items=items, shots=shots)
-    return None
-
-
-def _table(results: dict[str, Any], shots: tuple[int, ...]) -> str:
-    from lore_jax.reporting.tables import four_way_columns, method_lines, table
-
-    nearest = min(shots, key=lambda count: abs(count - 20))
-    return table(results, method_lines(results), four_way_columns(results, shots=nearest))
+    questions = conclusive(results, method)
+    return conclude(results, questions[0]) if questions else None

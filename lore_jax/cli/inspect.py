@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from lore_jax.evaluation.schema import Diagnostics
     from lore_jax.runs.folder import RunFolder
 
 _SHOWN = 5  # damaged parts listed by name
@@ -122,17 +123,14 @@ def _describe_run(path: Path) -> dict[str, Any]:
     evaluated = (path / RESULTS).exists()
     report |= {"steps_made": steps_made, "finished": run.is_finished, "evaluated": evaluated}
     if run.is_finished and not report["damaged"]:
-        report["collapse"] = _look_for_collapse(run)
+        report["diagnostics"] = _diagnose(run)
     return report
 
 
-def _look_for_collapse(run: RunFolder) -> dict[str, Any] | None:
-    """How much of the fit is in use, over the responses it was fitted on; None if its cache has
-    gone.
-    """
-    from lore_jax.evaluation.diagnostics import collapse
+def _diagnose(run: RunFolder) -> Diagnostics | None:
+    """How much of the fit is in use, over the responses it was fitted on; None without its cache."""
+    from lore_jax.evaluation.diagnostics import diagnose
     from lore_jax.evaluation.disagreement import prompts_of_responses
-    from lore_jax.evaluation.results import plain
     from lore_jax.model.saved import load
     from lore_jax.runs.folder import MODEL
 
@@ -142,7 +140,7 @@ def _look_for_collapse(run: RunFolder) -> dict[str, Any] | None:
         return None
     model, users = load(run.path / MODEL)
     assert users is not None
-    return plain(collapse(model, users, train.embeddings, prompt=prompts_of_responses(train)))
+    return diagnose(model, users, train.embeddings, prompt=prompts_of_responses(train))
 
 
 def _run_lines(result: dict[str, Any]) -> list[str]:
@@ -173,10 +171,10 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
     said.append(f"  {result['steps_made']:,} of {result['steps']:,} steps{kept}")
     if result["evaluated"]:
         said.append("  evaluated: results.json")
-    if result.get("collapse"):
-        from lore_jax.evaluation.diagnostics import collapse_lines
+    if result.get("diagnostics"):
+        from lore_jax.evaluation.diagnostics import diagnostic_lines
 
-        said += [f"  {line}" for line in collapse_lines(result["collapse"])]
+        said += [f"  {line}" for line in diagnostic_lines(result["diagnostics"])]
     elif result["finished"]:
         said.append("  its cache is not where it was: how much of the fit is in use cannot be told")
     return said

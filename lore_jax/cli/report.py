@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import tyro
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Draws the results of one run, or of several runs with different seeds, as one HTML page that
-    needs nothing else.
+    """Draws the results of a run, or of several with different seeds, as one self-contained page.
 
     On it: whether personalising helps; every method and control with intervals; what shots add;
-    whether probabilities are true; along which axes users disagree, with the responses at both
-    ends; how much of the fit is in use; how it was made.
+    whether probabilities are calibrated; along which axes users disagree, with the responses at
+    both ends; how much of the fit is in use; how it was made.
 
     Attributes:
         runs: evaluated runs, or results files; several are joined, their intervals over all splits,
             the axes those of the first.
         out: the page, a new .html file.
-        note: said at the top; by default what the cache says about its pairs.
-        overwrite: replace a page that is there.
+        note: shown at the top; by default what the cache says about its pairs.
+        overwrite: replace an existing page.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -32,7 +31,15 @@ class Config:
     overwrite: bool = False
 
 
-def run(config: Config) -> dict[str, Any]:
+class Summary(TypedDict):
+    """What the command says: the page, its size in bytes, and how many splits are on it."""
+
+    report: str
+    bytes: int
+    splits: int
+
+
+def run(config: Config) -> Summary:
     """Writes the page."""
     if not config.runs:
         raise ValueError("no run is given: an evaluated run is expected")
@@ -65,7 +72,7 @@ def run(config: Config) -> dict[str, Any]:
     return {"report": str(config.out), "bytes": size, "splits": len(results["splits"])}
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(result: Summary) -> list[str]:
     """The result for people."""
     return [
         f"{result['report']}: one page of {result['bytes'] / 1e6:.1f} MB, {result['splits']} splits"

@@ -1,23 +1,22 @@
-"""Controls: the same evaluation with what makes users different taken away. What still looks
-personal then is not.
+"""Controls: the same evaluation without what makes users different; gains must vanish.
 
-- Another user's weights: each user's test pairs are scored with what was learned of somebody else.
-  Where users do not differ, their own weights and another's are exchangeable, and neither can win.
-- Shuffled users: the whole pipeline, fit included, on pairs whose user labels have been dealt out
-at random.
+- Mismatched user: each user's test pairs are scored with what was learned of another user. Where
+  users do not differ, their own weights and another's are exchangeable, and neither can win.
+- Permutation: the whole pipeline, fit included, on pairs whose user labels are permuted at random.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Int
 
 from lore_jax.data.preferences import Preferences
 
 
-def derangement(count: int, *, seed: int) -> np.ndarray:
-    """A random permutation that leaves nobody in place.
+def derangement(count: int, *, seed: int) -> Int[np.ndarray, " users"]:
+    """A random permutation without a fixed point.
 
-    A cycle through everybody in random order (Sattolo): not every derangement is one, but each user
+    A cycle through all users in random order (Sattolo): not every derangement is one, but each user
     meets every other one equally often, which is all a control needs.
 
     Args:
@@ -25,7 +24,7 @@ def derangement(count: int, *, seed: int) -> np.ndarray:
         seed: seed of the draw.
 
     Returns:
-        Ids `[count]`; none equals its place.
+        Ids; none equals its index.
 
     Raises:
         ValueError: fewer than 2 users.
@@ -35,7 +34,9 @@ def derangement(count: int, *, seed: int) -> np.ndarray:
         array([1, 0])
     """
     if count < 2:
-        raise ValueError(f"{count} users cannot trade places: at least 2 are expected")
+        raise ValueError(
+            f"{count} users cannot be permuted without a fixed point: at least 2 are expected"
+        )
     cycle = np.random.default_rng(seed).permutation(count)
     out = np.empty(count, np.int64)
     out[cycle] = np.roll(cycle, 1)
@@ -43,20 +44,19 @@ def derangement(count: int, *, seed: int) -> np.ndarray:
 
 
 def permute_users(prefs: Preferences, *, seed: int) -> Preferences:
-    """Deals the pairs out at random: every user keeps the number of pairs, and nobody's pairs are
-    their own.
+    """Permutes the user labels of the pairs: every user keeps the number of pairs.
 
-    Shuffle training pairs, shots and test pairs each by themselves: new items then stay new.
+    Permute training pairs, shots and test pairs each by themselves: new items then stay new.
 
     Args:
         prefs: any preferences.
         seed: seed of the draw.
 
     Returns:
-        The same pairs under shuffled labels.
+        The same pairs under permuted labels.
 
     Example:
-        >>> permute_users(prefs, seed=0).pairs_per_user() == prefs.pairs_per_user()
-        array([ True,  True])
+        >>> (permute_users(prefs, seed=0).pairs_per_user() == prefs.pairs_per_user()).all()
+        np.True_
     """
     return prefs.with_users(np.random.default_rng(seed).permutation(prefs.user))

@@ -1,20 +1,20 @@
-"""Axes of disagreement: the directions in which users differ from one another, turned so that they
-can be named.
+"""Axes of disagreement: the directions in which users differ, rotated so that they can be named.
 
 A user's weights have no meaning of their own: V A and A^-1 w are the same model. What has one is
 what the user adds to the rewards of a table's responses, beyond the average user,
 
-    D[u, j] = (w_u - average w) . t_j,      t_j = R(e_j) less the average over the responses to the same prompt.
+    D[u, j] = (w_u - average w) . t_j
+    t_j     = R(e_j) less the average over the responses to the same prompt.
 
 Only rewards of responses to one prompt are ever compared, so what a user adds to all of them alike
-is no opinion; with it taken out, the variance over responses is, up to a factor of two, that of the
+has no effect. With it taken out, the variance over responses is, up to a factor of two, that of the
 reward differences of all pairs. The origin is the average of the users at hand, not the population
-a user starts from: what all of them add to the population is shared, and no disagreement. Where the
-population lies is told beside it; far from the origin, the fit has not learned it well.
+a user starts from: what all users add to the population is shared, and no disagreement. The
+position of the population is reported too; far from the origin, the fit has not learned it well.
 
 The principal axes of D are those of a small matrix. With the covariance C = T'T / n = L L' of the
 rewards over responses, the rows of (w_u - average w) L have the lengths of the rows of D (over sqrt
-n); its singular value decomposition gives the users' coordinates, the shares, and through T L^-T
+n). Their singular value decomposition gives the users' coordinates, the shares, and through T L^-T
 the responses'; D itself, users x responses, is never formed.
 
 Principal axes are orthogonal mixtures. *Varimax* (Kaiser 1958) rotates the strongest so that each
@@ -25,12 +25,15 @@ mean square 1, and the shares of the axes kept add up to the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
 from lore_jax.data.preferences import Preferences
+from lore_jax.evaluation.schema import AxesEntry, AxisEntry, EndEntry
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
 
@@ -39,37 +42,37 @@ _SWEEPS = 100  # of varimax over all pairs of axes; a handful is enough
 _DRAWN_USERS = 2000  # kept of a group for a map
 _LONGEST_TEXT = 500
 
+Table = Float[np.ndarray, "responses dim"] | Float[jax.Array, "responses dim"]
+Prompt = str | Sequence[Mapping[str, object]]  # a text, or chat messages
+
 
 class Axes(NamedTuple):
     """Axes of disagreement, the strongest first.
 
     Attributes:
         loadings: what a user one standard deviation along an axis adds to each response's reward,
-            in logits, `[responses, axes]`; NaN for responses left out.
-        scores: where users lie, in standard deviations (mean square 1 over all users given),
-            `[users, axes]`.
-        share: the share of the disagreement each axis explains, `[axes]`; what is missing to 1 was
-            left out.
-        population: where the population lies on them, in the same unit, `[axes]`.
-        spectrum: mean square of D of each principal axis, all of them, logits squared, `[rank]`.
+            in logits; NaN for responses left out.
+        scores: positions of the users, in standard deviations (mean square 1 over all users given).
+        share: the share of the disagreement that each axis explains; what is missing to 1 was left
+            out.
+        population: position of the population, in the same unit.
+        spectrum: mean square of D of each principal axis, all of them, logits squared.
         shared: root mean square of the average user's rewards over responses, in logits.
         offset: root mean square, over responses, of what the average user adds to the population,
             in logits.
     """
 
-    loadings: np.ndarray
-    scores: np.ndarray
-    share: np.ndarray
-    population: np.ndarray
-    spectrum: np.ndarray
+    loadings: Float[np.ndarray, "responses axes"]
+    scores: Float[np.ndarray, "users axes"]
+    share: Float[np.ndarray, " axes"]
+    population: Float[np.ndarray, " axes"]
+    spectrum: Float[np.ndarray, " rank"]
     shared: float
     offset: float
 
 
-def prompts_of_responses(prefs: Preferences) -> np.ndarray:
-    """Which prompt each response answers, from the pairs it stands in, int32 `[responses]`; -1 if
-    it stands in none.
-    """
+def prompts_of_responses(prefs: Preferences) -> Int[np.ndarray, " responses"]:
+    """Which prompt each response answers, from the pairs it stands in, int32; -1 if in none."""
     prompt = np.full(prefs.num_responses, -1, np.int32)
     for side in (prefs.chosen, prefs.rejected):
         prompt[side] = prefs.prompt
@@ -78,107 +81,108 @@ def prompts_of_responses(prefs: Preferences) -> np.ndarray:
 
 def axes(
     model: Model,
-    weights: np.ndarray,
-    embeddings: Any,
+    weights: Float[np.ndarray, "users rank"] | Float[jax.Array, "users rank"],
+    embeddings: Table,
     *,
-    prompt: np.ndarray | None = None,
+    prompt: Int[np.ndarray, " responses"] | None = None,
     most: int = 4,
 ) -> Axes:
     """The axes along which users' rewards differ.
 
     Args:
         model: a fitted model.
-        weights: of the users, `[users, rank]`.
-        embeddings: the table over which rewards are compared, `[responses, dim]`.
-        prompt: which prompt each response answers, `[responses]`, -1: leave it out; None: all
-            answer one.
+        weights: of the users.
+        embeddings: the table over which rewards are compared.
+        prompt: which prompt each response answers, -1: leave it out; None: all answer one.
         most: the most axes to keep; those that explain less than 1 % are left out anyway.
 
     Returns:
         The `Axes`; none where users do not differ.
 
     Example:
-        >>> found = axes(model, users.weights, prefs.embeddings, prompt=prompts_of_responses(prefs))
-        >>> found.share, found.loadings[:, 0].argmax()
-        (array([0.52, 0.21]), 17)
+        >>> prompt = prompts_of_responses(prefs)
+        >>> axes(model, posterior.weights, prefs.embeddings, prompt=prompt).share  # doctest: +SKIP
+        array([0.52, 0.21])
 
     Reference:
         Kaiser 1958, "The varimax criterion for analytic rotation in factor analysis", Psychometrika
         23.
     """
     centred, used = _centred_rewards(model, embeddings, prompt)
-    weights, mean = np.asarray(weights, np.float64), np.asarray(model.population.mean, np.float64)
+    weights, mean = np.asarray(weights, np.float64), np.asarray(model.prior.mean, np.float64)
     average = weights.mean(axis=0) if len(weights) else mean
     values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    away, population = (weights - average) @ root, (mean - average) @ root
-    users, sizes, directions = np.linalg.svd(away / np.sqrt(max(1, len(away))), full_matrices=False)
+    deviations, population = (weights - average) @ root, (mean - average) @ root
+    num_users = len(deviations)
+    users, sizes, directions = np.linalg.svd(
+        deviations / np.sqrt(max(1, num_users)), full_matrices=False
+    )
     spectrum = sizes**2
     total = float(spectrum.sum())
     shared, offset = float(np.linalg.norm(average @ root)), float(np.linalg.norm(population))
     # Below this, what differs is the rounding of float32.
-    keep = (
-        0
-        if total <= 1e-12 * (shared**2 or 1.0)
-        else min(most, int((spectrum >= _LEAST_SHARE * total).sum()))
-    )
+    differ = total > 1e-12 * (shared**2 or 1.0)
+    keep = min(most, int((spectrum >= _LEAST_SHARE * total).sum())) if differ else 0
     # T L^-T v has mean square 1 over responses; columns along which rewards do not vary have no
     # part in it.
     varies = values > 1e-12 * values.max(initial=0.0)
     inverse = np.where(varies, 1.0 / np.sqrt(np.where(varies, values, 1.0)), 0.0)
     principal = centred @ (vectors * inverse) @ directions[:keep].T * sizes[:keep]
     rotation = varimax(principal)
-    loadings, scores = principal @ rotation, users[:, :keep] * np.sqrt(len(away)) @ rotation
+    loadings, scores = principal @ rotation, users[:, :keep] * np.sqrt(num_users) @ rotation
+    position = (directions[:keep] @ population / sizes[:keep]) @ rotation
     share = np.mean(loadings**2, axis=0) / (total or 1.0)
     order = np.argsort(-share, kind="stable")
     # An axis has no sign of its own: its largest loading is positive, so that figures do not flip.
-    sign = (
-        np.sign(np.take_along_axis(loadings, np.abs(loadings).argmax(axis=0)[None], axis=0)[0])
-        if keep
-        else 1.0
-    )
-    out = np.full((len(used), keep), np.nan)
-    out[used] = (loadings * sign)[:, order]
-    place = (directions[:keep] @ population / sizes[:keep]) @ rotation * sign
+    sign = np.ones(keep)
+    if keep:
+        sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(keep)])
+    all_loadings = np.full((len(used), keep), np.nan)
+    all_loadings[used] = (loadings * sign)[:, order]
     return Axes(
-        out, (scores * sign)[:, order], share[order], place[order], spectrum, shared, offset
+        loadings=all_loadings,
+        scores=(scores * sign)[:, order],
+        share=share[order],
+        population=(position * sign)[order],
+        spectrum=spectrum,
+        shared=shared,
+        offset=offset,
     )
 
 
-def reward_spread(model: Model, embeddings: Any, *, prompt: np.ndarray | None = None) -> np.ndarray:
-    """Covariance of the rewards over responses to the same prompt, logits squared, `[rank, rank]`;
-    arguments as `axes`.
-    """
+def reward_spread(
+    model: Model, embeddings: Table, *, prompt: Int[np.ndarray, " responses"] | None = None
+) -> Float[np.ndarray, "rank rank"]:
+    """Covariance of the rewards over responses to the same prompt, logits squared; as `axes`."""
     centred, _ = _centred_rewards(model, embeddings, prompt)
     return centred.T @ centred / max(1, len(centred))
 
 
 def _centred_rewards(
-    model: Model, embeddings: Any, prompt: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards less their average over the responses to the same prompt, `[used, rank]`; which
-    responses, `[responses]`.
-    """
+    model: Model, embeddings: Table, prompt: Int[np.ndarray, " responses"] | None
+) -> tuple[Float[np.ndarray, "used rank"], Shaped[np.ndarray, " responses"]]:
+    """Rewards less their average over the responses to the same prompt; which responses."""
     table = np.asarray(rewards(model, embeddings).table, np.float64)
     used = np.ones(len(table), bool) if prompt is None else np.asarray(prompt) >= 0
     group = np.zeros(len(table), np.int32) if prompt is None else np.asarray(prompt)
-    _, place, count = np.unique(group[used], return_inverse=True, return_counts=True)
+    _, index, count = np.unique(group[used], return_inverse=True, return_counts=True)
     total = np.zeros((len(count), table.shape[1]))
-    np.add.at(total, place, table[used])
-    return table[used] - (total / count[:, None])[place], used
+    np.add.at(total, index, table[used])
+    return table[used] - (total / count[:, None])[index], used
 
 
-def varimax(loadings: np.ndarray) -> np.ndarray:
-    """The rotation of the axes after which squared loadings vary the most within each: `max sum_k
-    Var_j(l_jk^2)`.
+def varimax(loadings: Float[np.ndarray, "responses axes"]) -> Float[np.ndarray, "axes axes"]:
+    """The rotation after which squared loadings vary the most within each axis.
 
-    Two axes at a time, for which the best angle is known in closed form, until none moves any more.
+    `max sum_k Var_j(l_jk^2)`, two axes at a time, for which the best angle is known in closed form,
+    until none moves any more.
 
     Args:
-        loadings: `[responses, axes]`.
+        loadings: of the responses on the axes.
 
     Returns:
-        An orthogonal matrix `[axes, axes]`; `loadings @ rotation` are the rotated ones.
+        An orthogonal matrix; `loadings @ rotation` are the rotated ones.
 
     Example:
         >>> varimax(np.array([[1.0, 1.0], [1.0, -1.0]])).round(2)
@@ -211,57 +215,51 @@ def varimax(loadings: np.ndarray) -> np.ndarray:
 def describe_axes(
     model: Model,
     groups: Mapping[str, Posterior],
-    embeddings: Any,
+    embeddings: Table,
     *,
-    prompt: np.ndarray | None = None,
+    prompt: Int[np.ndarray, " responses"] | None = None,
     ends: int = 3,
-) -> dict[str, Any]:
-    """What results keep of the axes: shares, the responses at both ends, and where users lie.
+) -> AxesEntry:
+    """What results keep of the axes: shares, the responses at both ends, and the users' scores.
 
     Args:
         model: a fitted model.
         groups: names ("seen users") to users; the axes are those of all of them together.
-        embeddings: the table over which rewards are compared, `[responses, dim]`.
+        embeddings: the table over which rewards are compared.
         prompt: as for `axes`.
         ends: how many responses to name at each end.
 
     Returns:
-        `axes`: for each, `share` and the `high` and `low` ends, each a list of `response` (the row)
-        and `loading`, the strongest first; `groups`: names to scores `[users, axes]`, at most 2,000
-        users of each; `population`: its scores `[axes]`; `disagreement`: root mean square of D, and
-        `shared`: of the average user's rewards, in logits.
+        The `AxesEntry`.
 
     Example:
-        >>> describe_axes(model, {"seen users": users}, prefs.embeddings)["axes"][0]["share"]
+        >>> described = describe_axes(model, {"seen users": posterior}, prefs.embeddings)
+        >>> described["axes"][0]["share"]  # doctest: +SKIP
         0.52
     """
-    found = axes(
-        model,
-        np.concatenate([users.weights for users in groups.values()]),
-        embeddings,
-        prompt=prompt,
-    )
+    weights = np.concatenate([users.weights for users in groups.values()])
+    result = axes(model, weights, embeddings, prompt=prompt)
 
-    def end(loading: np.ndarray, sign: float) -> list[dict[str, Any]]:
+    def end(loading: np.ndarray, sign: float) -> list[EndEntry]:
         order = np.argsort(np.nan_to_num(-sign * loading, nan=np.inf), kind="stable")[:ends]
         rows = [int(row) for row in order if sign * loading[row] > 0]
         return [{"response": row, "loading": float(loading[row])} for row in rows]
 
     cuts = np.cumsum([users.num_users for users in groups.values()])[:-1]
-    scores = zip(groups, np.split(found.scores, cuts), strict=True)
+    scores = zip(groups, np.split(result.scores, cuts), strict=True)
     return {
         "axes": [
             {"share": float(share), "high": end(loading, 1.0), "low": end(loading, -1.0)}
-            for share, loading in zip(found.share, found.loadings.T, strict=True)
+            for share, loading in zip(result.share, result.loadings.T, strict=True)
         ],
-        "groups": {name: of[_evenly(len(of))].tolist() for name, of in scores},
-        "population": found.population.tolist(),
-        "disagreement": float(np.sqrt(found.spectrum.sum())),
-        "shared": found.shared,
+        "groups": {name: rows[_evenly(len(rows))].tolist() for name, rows in scores},
+        "population": result.population.tolist(),
+        "disagreement": float(np.sqrt(result.spectrum.sum())),
+        "shared": result.shared,
     }
 
 
-def with_texts(described: Mapping[str, Any], texts: Iterable[tuple[Any, str]]) -> dict[str, Any]:
+def with_texts(described: AxesEntry, texts: Iterable[tuple[Prompt, str]]) -> AxesEntry:
     """The same as `describe_axes` returns, each end with its `prompt` and `text`.
 
     Args:
@@ -269,46 +267,44 @@ def with_texts(described: Mapping[str, Any], texts: Iterable[tuple[Any, str]]) -
         texts: (prompt, reply) of each response in the order of the table, from `read_texts`; none:
             nothing is added. Only the ends' are kept, cut at 500 characters.
     """
-    wanted = {
-        end["response"]
-        for axis in described["axes"]
-        for side in ("high", "low")
-        for end in axis[side]
-    }
-    kept = {
-        row: {"prompt": _shorten(_plain_text(prompt)), "text": _shorten(reply)}
+    sides: tuple[Literal["high"], Literal["low"]] = ("high", "low")
+    ends = [end for axis in described["axes"] for side in sides for end in axis[side]]
+    wanted = {end["response"] for end in ends}
+    known = {
+        row: (_shorten(_plain_text(prompt)), _shorten(reply))
         for row, (prompt, reply) in enumerate(texts)
         if row in wanted
     }
-    named = [
+
+    def named(end: EndEntry) -> EndEntry:
+        if end["response"] not in known:
+            return end
+        prompt, text = known[end["response"]]
+        return {**end, "prompt": prompt, "text": text}
+
+    axes_with_texts: list[AxisEntry] = [
         {
-            **axis,
-            **{
-                side: [{**end, **kept.get(end["response"], {})} for end in axis[side]]
-                for side in ("high", "low")
-            },
+            "share": axis["share"],
+            "high": [named(end) for end in axis["high"]],
+            "low": [named(end) for end in axis["low"]],
         }
         for axis in described["axes"]
     ]
-    return {**described, "axes": named}
+    return {**described, "axes": axes_with_texts}
 
 
-def _plain_text(prompt: Any) -> str:
-    """A prompt may be a text or chat messages."""
-    return (
-        prompt
-        if isinstance(prompt, str)
-        else "\n".join(str(message.get("content", "")) for message in prompt)
-    )
+def _plain_text(prompt: Prompt) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(str(message.get("content", "")) for message in prompt)
 
 
 def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "\u2026"
 
 
-def _evenly(users: int) -> np.ndarray:
-    return (
-        np.unique(np.linspace(0, users - 1, min(users, _DRAWN_USERS)).astype(int))
-        if users
-        else np.zeros(0, int)
-    )
+def _evenly(users: int) -> Int[np.ndarray, " kept"]:
+    """Indices of the users kept for a map, evenly spread."""
+    if not users:
+        return np.zeros(0, int)
+    return np.unique(np.linspace(0, users - 1, min(users, _DRAWN_USERS)).astype(int))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
+from jaxtyping import Float, Int, Num, Shaped
 from scipy.special import betainc, ndtr, stdtrit
 
 _COUNTS_AT_A_TIME = 4_194_304  # of users in a draw: 32 MB
@@ -23,9 +24,16 @@ class Interval(NamedTuple):
     high: float
 
 
-def correct(margin: np.ndarray) -> np.ndarray:
-    """1 where the margin agrees with the user, 0 where it does not, 1/2 on an exact tie; NaN stays
-    NaN.
+class Bins(TypedDict):
+    """Confidence against accuracy in bins: means over the pairs of each, and how many they are."""
+
+    confidence: Float[np.ndarray, " bins"]
+    accuracy: Float[np.ndarray, " bins"]
+    count: Int[np.ndarray, " bins"]
+
+
+def correct(margin: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
+    """1 where the margin agrees with the user, 0 where it does not, 1/2 on a tie; NaN stays NaN.
 
     Args:
         margin: z in logits `[pairs]`.
@@ -40,15 +48,16 @@ def correct(margin: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.sign(np.asarray(margin, np.float64)))
 
 
-def log_loss(margin: np.ndarray) -> np.ndarray:
+def log_loss(margin: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
     """Bradley-Terry loss of each pair in nats: `log(1 + exp(-z))`, float64 `[pairs]`."""
     with np.errstate(invalid="ignore"):  # a NaN stays NaN, in silence
         return np.logaddexp(0.0, -np.asarray(margin, np.float64))
 
 
-def per_user_mean(values: np.ndarray, user: np.ndarray, num_users: int) -> np.ndarray:
-    """The mean of `values [pairs]` over each user's pairs, float64 `[num_users]`; NaN for a user
-    without pairs.
+def per_user_mean(
+    values: Shaped[np.ndarray, " pairs"], user: Int[np.ndarray, " pairs"], num_users: int
+) -> Float[np.ndarray, " users"]:
+    """The mean of `values` over each user's pairs, float64; NaN for a user without pairs.
 
     A macro average over users is `np.nanmean` of the result: everybody counts the same, however
     many pairs they made.
@@ -58,12 +67,12 @@ def per_user_mean(values: np.ndarray, user: np.ndarray, num_users: int) -> np.nd
     return np.divide(total, count, out=np.full(num_users, np.nan), where=count > 0)
 
 
-def brier(probability: np.ndarray) -> np.ndarray:
+def brier(probability: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
     """Squared error `(1 - p)^2` of the probability given to the recorded choice, `[pairs]`."""
     return (1.0 - np.asarray(probability, np.float64)) ** 2
 
 
-def calibration_bins(probability: np.ndarray, bins: int = 15) -> dict[str, np.ndarray]:
+def calibration_bins(probability: Float[np.ndarray, " pairs"], bins: int = 15) -> Bins:
     """Confidence against accuracy in bins of equal mass.
 
     The recorded choice is always the chosen response, so a probability below 1/2 is folded to its
@@ -75,7 +84,7 @@ def calibration_bins(probability: np.ndarray, bins: int = 15) -> dict[str, np.nd
         bins: the number of bins; fewer when there are fewer pairs.
 
     Returns:
-        `confidence`, `accuracy` and `count`, each `[bins]`.
+        The `Bins`.
 
     Example:
         >>> calibration_bins(np.array([0.9, 0.1]), bins=1)["accuracy"]
@@ -83,9 +92,8 @@ def calibration_bins(probability: np.ndarray, bins: int = 15) -> dict[str, np.nd
     """
     probability = np.asarray(probability, np.float64)
     confidence, right = np.maximum(probability, 1.0 - probability), correct(probability - 0.5)
-    parts = np.array_split(
-        np.argsort(confidence, kind="stable"), max(1, min(bins, len(confidence)))
-    )
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, max(1, min(bins, len(order))))
     return {
         "confidence": np.array([confidence[part].mean() for part in parts]),
         "accuracy": np.array([right[part].mean() for part in parts]),
@@ -93,32 +101,35 @@ def calibration_bins(probability: np.ndarray, bins: int = 15) -> dict[str, np.nd
     }
 
 
-def expected_calibration_error(probability: np.ndarray, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over bins of equal mass: `sum_b n_b / n |conf_b
-    - acc_b|`.
+def expected_calibration_error(probability: Float[np.ndarray, " pairs"], bins: int = 15) -> float:
+    """Mean distance of confidence and accuracy over bins of equal mass.
+
+    `sum_b n_b / n |conf_b - acc_b|`
 
     Args:
         probability: p of the recorded choice `[pairs]`.
         bins: the number of bins.
 
     Returns:
-        A number in `[0, 1]`. A perfectly calibrated model does not score 0 on finite data: see
-        `ece_bias`.
+        A number in `[0, 1]`. A calibrated model does not score 0 on finite data: see `ece_bias`.
 
     Reference:
         Nixon et al. 2019, "Measuring calibration in deep learning" (adaptive bins).
     """
     table = calibration_bins(probability, bins)
-    return float(
-        np.average(np.abs(table["confidence"] - table["accuracy"]), weights=table["count"])
-    )
+    gap = np.abs(table["confidence"] - table["accuracy"])
+    return float(np.average(gap, weights=table["count"]))
 
 
 def ece_bias(
-    probability: np.ndarray, rng: np.random.Generator, bins: int = 15, draws: int = 200
+    probability: Float[np.ndarray, " pairs"],
+    rng: np.random.Generator,
+    bins: int = 15,
+    draws: int = 200,
 ) -> float:
-    """What `expected_calibration_error` would be, on the average, if these very probabilities were
-    true.
+    """The mean `expected_calibration_error` of a calibrated model on as many pairs.
+
+    The model's probabilities are these; choices are drawn from them.
 
     Args:
         probability: p of the recorded choice `[pairs]`.
@@ -135,42 +146,42 @@ def ece_bias(
     expected = np.add.reduceat(confidence, first)
     errors = np.empty(draws)
     for i in range(draws):
-        # Who is right is drawn; the confidences, and with them the bins, stay. At 1/2 both choices
-        # count one half.
+        # Which pairs are right is drawn; the confidences, and with them the bins, stay. At 1/2
+        # both choices count one half.
         right = np.where(confidence > 0.5, rng.random(len(confidence)) < confidence, 0.5)
         errors[i] = np.abs(np.add.reduceat(right, first) - expected).sum() / len(confidence)
     return float(errors.mean())
 
 
-def bottom_share(values: np.ndarray, share: float = 0.1) -> float:
-    """Mean of the lowest `share` of the values `[users]`, at least one; NaN (a user without pairs)
-    is left out.
+def bottom_share(values: Float[np.ndarray, " users"], share: float = 0.1) -> float:
+    """Mean of the lowest `share` of the values, of at least one.
 
     Args:
-        values: one number a user.
+        values: one number a user; NaN (a user without pairs) is left out.
         share: between 0 and 1.
 
     Returns:
-        The mean over the worst-off users; NaN if there is nobody.
+        The mean over the worst-off users; NaN if no user has a value.
 
     Example:
         >>> bottom_share(np.array([0.9, 0.5, 0.7]))
         0.5
     """
     values = np.sort(values[~np.isnan(values)])
-    return (
-        float(values[: int(np.ceil(share * len(values)))].mean()) if len(values) else float("nan")
-    )
+    count = int(np.ceil(share * len(values)))
+    return float(values[:count].mean()) if len(values) else float("nan")
 
 
-def sign_test(wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Probability of at least as many wins, if wins and losses were equally likely: `P(X >= wins)`,
-    one-sided and exact.
+def sign_test(
+    wins: Num[np.ndarray, " users"], losses: Num[np.ndarray, " users"]
+) -> Float[np.ndarray, " users"]:
+    """Probability of at least as many wins if wins and losses were equally likely.
+
+    `P(X >= wins)`, one-sided and exact.
 
     Args:
-        wins: pairs on which one method is right and the other wrong, `[users]`.
-        losses: pairs on which it is the other way round, `[users]`; pairs on which they agree do
-            not count.
+        wins: pairs on which one method is right and the other wrong.
+        losses: pairs on which it is the other way round; pairs on which they agree do not count.
 
     Returns:
         `[users]`; 1 where there are no wins.
@@ -196,11 +207,11 @@ class Bootstrap(NamedTuple):
     """
 
     mean: float
-    draws: np.ndarray
+    draws: Float[np.ndarray, " draws"]
     num_users: int
 
     def interval(self, level: float = 0.95) -> Interval:
-        """The percentile interval; unbounded for a single user, of whom nothing follows for others.
+        """The percentile interval; unbounded for a single user, who says nothing about others.
 
         Plain percentiles are too narrow for few users, as a normal interval with a standard
         deviation divided by n is: they are taken further out by the factor by which Student's
@@ -216,23 +227,23 @@ class Bootstrap(NamedTuple):
 
 
 def bootstrap(
-    splits: Sequence[np.ndarray],
+    splits: Sequence[Float[np.ndarray, " _users"]],
     rng: np.random.Generator,
     *,
-    users: Sequence[np.ndarray] | None = None,
+    users: Sequence[Shaped[np.ndarray, " _users"]] | None = None,
     draws: int = 2000,
 ) -> Bootstrap:
     """Resamples users and splits.
 
     Every draw takes as many users as there are, with replacement, and as many splits. A user drawn
-    twice counts twice in every split the user is in: somebody tested in several splits is one
-    person, not several.
+    twice counts twice in every split the user is in: a user tested in several splits is one
+    user, not several.
 
     Args:
         splits: one array of per-user values a split; NaN (a user without pairs) is left out.
         rng: where the resampling comes from.
-        users: who each value belongs to, one array of ids a split; None: everybody is in one split
-            only.
+        users: who each value belongs to, one array of ids a split; None: every user is in one
+            split only.
         draws: how many times to resample.
 
     Returns:
@@ -254,41 +265,35 @@ def bootstrap(
         users = [np.arange(start, stop) for start, stop in itertools.pairwise(ends)]
     if [len(split) for split in splits] != [len(ids) for ids in users]:
         raise ValueError(
-            f"{[len(s) for s in splits]} values, {[len(u) for u in users]} users: one user a value is expected"
+            f"{[len(split) for split in splits]} values, {[len(ids) for ids in users]} users: "
+            "one user a value is expected"
         )
     known = [~np.isnan(split) for split in splits]
     values = [split[keep] for split, keep in zip(splits, known, strict=True) if keep.any()]
     names = [np.asarray(ids)[keep] for ids, keep in zip(users, known, strict=True) if keep.any()]
     if not values:
         return Bootstrap(np.nan, np.full(draws, np.nan), 0)
-    distinct, place = np.unique(np.concatenate(names), return_inverse=True)
+    distinct, row = np.unique(np.concatenate(names), return_inverse=True)
     num_users, num_splits = len(distinct), len(values)
-    # Who is in which split with which value, `[users, splits]`: drawing users is then a product
-    # with their counts.
+    # Values and memberships as matrices `[users, splits]`: drawing users is then a product with
+    # their counts.
     column = np.repeat(np.arange(num_splits), [len(split) for split in values])
-    value, there = np.zeros((num_users, num_splits)), np.zeros((num_users, num_splits))
-    value[place, column], there[place, column] = np.concatenate(values), 1.0
+    value, member = np.zeros((num_users, num_splits)), np.zeros((num_users, num_splits))
+    value[row, column], member[row, column] = np.concatenate(values), 1.0
     means = np.empty(draws)
     at_a_time = max(1, _COUNTS_AT_A_TIME // num_users)
     for start in range(0, draws, at_a_time):
         size = min(at_a_time, draws - start)
-        of_users, of_splits = _counts(num_users, size, rng), _counts(num_splits, size, rng)
-        drawn, sums = of_users @ there, of_users @ value
-        of_splits = np.where(
-            drawn > 0, of_splits, 0
-        )  # a small split may lose all of its users in a draw
-        weighted = (of_splits * sums / np.maximum(drawn, 1)).sum(axis=1)
-        means[start : start + size] = weighted / np.maximum(of_splits.sum(axis=1), 1)
+        user_counts, split_counts = _counts(num_users, size, rng), _counts(num_splits, size, rng)
+        members, sums = user_counts @ member, user_counts @ value
+        split_counts = np.where(members > 0, split_counts, 0)  # a split may lose all its users
+        weighted = (split_counts * sums / np.maximum(members, 1)).sum(axis=1)
+        means[start : start + size] = weighted / np.maximum(split_counts.sum(axis=1), 1)
     return Bootstrap(float(np.mean([split.mean() for split in values])), means, num_users)
 
 
-def _counts(number: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `number` things is among as many drawn with replacement, float64 `[draws,
-    number]`.
-    """
+def _counts(number: int, draws: int, rng: np.random.Generator) -> Float[np.ndarray, "draws number"]:
+    """How often each of `number` things is among as many drawn with replacement."""
     drawn = rng.integers(number, size=(draws, number)) + number * np.arange(draws)[:, None]
-    return (
-        np.bincount(drawn.ravel(), minlength=draws * number)
-        .reshape(draws, number)
-        .astype(np.float64)
-    )
+    counts = np.bincount(drawn.ravel(), minlength=draws * number)
+    return counts.reshape(draws, number).astype(np.float64)

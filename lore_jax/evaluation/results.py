@@ -1,15 +1,14 @@
-"""Results: rows, splits, configuration and machine as one JSON, and the per-user values in it, by
-name.
+"""Results: rows, splits, configuration and machine as one JSON, and how to find rows in it.
 
 The JSON is the one thing an evaluation leaves behind. It is flat: every row says by its own fields
-what it is about (data set, split, users, items, method, control, shots), so results of several
-splits or data sets are joined by putting their rows together (`join`), and found again by naming
-fields (`select`).
+what it is about (data set, split, users, items, method, control, shots). Results of several splits
+or data sets are joined by putting their rows together (`join`); a `Where` finds rows again.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import importlib.metadata
 import json
 import math
@@ -17,31 +16,81 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, cast
 
 import jax
 import numpy as np
+from jaxtyping import Float, Shaped
 
-from lore_jax.data.splits import GroupBy
-from lore_jax.evaluation.evaluate import Row
+from lore_jax.data.splits import GroupBy, Holdout, Users
+from lore_jax.evaluation.names import Control
+from lore_jax.evaluation.schema import AxesEntry, Machine, Metric, Results, Row, SplitEntry
 from lore_jax.storage.files import write_file
 
-_FORMAT = 1
+_FORMAT = 2
 _DIGITS = 6  # of stored numbers: a millionth of a point, and half the size
 _PACKAGES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
-Results = dict[str, Any]
+
+class _Anything(enum.Enum):
+    ANY = enum.auto()
+
+
+ANY: Final = _Anything.ANY
+"""The field of a `Where` that does not matter; None is a value, "no control" for instance."""
+
+_Unset = Literal[_Anything.ANY]
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Which rows are meant: those that have every value given here.
+
+    Attributes:
+        users: "seen" or "unseen".
+        items: "new items" or "known items".
+        method: name of the method.
+        control: which control; None: the method itself.
+        shots: after how many shots; None: all the pairs of the fit.
+        data: name of the data set.
+
+    Example:
+        >>> where = Where(users="unseen", control=None)
+        >>> where.also(Where(method="gaussian", users="seen"))
+        Where(users='seen', method='gaussian', control=None)
+    """
+
+    users: Users | _Unset = ANY
+    items: Holdout | _Unset = ANY
+    method: str | _Unset = ANY
+    control: Control | _Unset | None = ANY
+    shots: int | _Unset | None = ANY
+    data: str | _Unset = ANY
+
+    def matches(self, row: Row) -> bool:
+        """Whether a row has these values."""
+        return all(row[name] == value for name, value in self._given().items())
+
+    def also(self, other: Where) -> Where:
+        """The rows that have the values of both; where both give a field, `other` wins."""
+        return Where(**{**self._given(), **other._given()})
+
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value is not ANY}
+
+    def __repr__(self) -> str:
+        return f"Where({', '.join(f'{name}={value!r}' for name, value in self._given().items())})"
 
 
 def make_results(
     rows: Sequence[Row],
-    splits: Sequence[Mapping[str, Any]],
+    splits: Sequence[SplitEntry],
     *,
     name: str,
-    config: Any,
+    config: object,
     seed: int,
-    axes: Mapping[str, Any] | None = None,
-    **more: Any,
+    axes: Mapping[str, AxesEntry] | None = None,
+    **more: object,
 ) -> Results:
     """Puts everything about an evaluation into one JSON value.
 
@@ -52,15 +101,17 @@ def make_results(
         name: what was run.
         config: what it was run with: dataclasses, dictionaries, numbers.
         seed: the seed of it all.
-        axes: names of data sets to `describe_axes` of a fit, `collapse` beside it if it was looked
-            at.
-        **more: whatever else belongs to it (the conclusion, for instance).
+        axes: names of data sets to `describe_axes` of a fit, with `diagnostics` if it was
+            diagnosed.
+        **more: other fields of `Results`, or whatever else an experiment has measured.
 
     Returns:
         The results, plain lists and numbers; NaN is null.
 
     Example:
-        >>> results = make_results(rows, [describe_split(split, group_by="prompt")], name="demo", config=config, seed=0)
+        >>> results = make_results(
+        ...     rows, [describe_split(...)], name="demo", config=config, seed=0
+        ... )  # doctest: +SKIP
     """
     content = {
         "format": _FORMAT,
@@ -71,20 +122,22 @@ def make_results(
         "splits": list(splits),
         "rows": list(rows),
         "axes": axes or {},
+        **more,
     }
-    return plain({**content, **more})
+    return cast(Results, plain(content))
 
 
 def describe_split(
-    users: Mapping[str, Sequence[Any] | np.ndarray],
+    users: Mapping[Users, Sequence[str | int] | Shaped[np.ndarray, " _users"]],
     *,
-    items: Sequence[str],
+    items: Sequence[Holdout],
     group_by: GroupBy,
     digest: str,
     data: str = "",
     split: int = 0,
-    **more: Any,
-) -> dict[str, Any]:
+    dropped: Mapping[str, int] | None = None,
+    chosen: Mapping[str, Mapping[str, float | int]] | None = None,
+) -> SplitEntry:
     """What results keep of a split.
 
     Args:
@@ -95,7 +148,8 @@ def describe_split(
         digest: sha256 of who and what is where.
         data: name of the data set.
         split: number of the split.
-        **more: what was dropped, for instance.
+        dropped: names of what the split left out, to how much.
+        chosen: names of methods to what was chosen on validation.
 
     Returns:
         An entry for `make_results`.
@@ -103,34 +157,39 @@ def describe_split(
     Example:
         >>> describe_split(
         ...     {"seen": split.seen_users, "unseen": split.unseen_users},
-        ...     items=("known items", "new items"), group_by="prompt", digest=split.digest, dropped=split.dropped._asdict(),
-        ... )
+        ...     items=("known items", "new items"),
+        ...     group_by="prompt",
+        ...     digest=split.digest,
+        ...     dropped=split.dropped._asdict(),
+        ... )["items"]
+        ['known items', 'new items']
     """
-    return plain(
-        {
-            "data": data,
-            "split": split,
-            "items": items,
-            "group_by": group_by,
-            "digest": digest,
-            "users": dict(users),
-            **more,
-        }
+    return cast(
+        SplitEntry,
+        plain(
+            {
+                "data": data,
+                "split": split,
+                "items": items,
+                "group_by": group_by,
+                "digest": digest,
+                "users": users,
+                "dropped": dropped or {},
+                "chosen": chosen or {},
+            }
+        ),
     )
 
 
-def plain(value: Any) -> Any:
-    """The same with lists, dictionaries and numbers only, as JSON holds it; NaN and infinity become
-    None.
-    """
+def plain(value: object) -> Any:
+    """The same as lists, dictionaries and numbers, as JSON holds it; NaN and infinity are None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
-    if fields := getattr(value, "_fields", None):  # a named tuple
-        return {name: plain(getattr(value, name)) for name in fields}
+    if names := getattr(value, "_fields", None):  # a named tuple
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return plain(np.asarray(value).tolist())
     if isinstance(value, list | tuple | set):
@@ -156,25 +215,31 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not such a file.
+        ValueError: it is not such a file, or of another format version.
 
     Example:
-        >>> read_results("run/results.json")["seed"]
+        >>> read_results("run/results.json")["seed"]  # doctest: +SKIP
         0
     """
     try:
         results = json.loads(Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(results, dict) or "rows" not in results or results.get("format") != _FORMAT:
-        found = results.get("format") if isinstance(results, dict) else type(results).__name__
-        raise ValueError(f"{path} holds no results of format {_FORMAT}: its format is {found!r}")
-    return results
+    if not isinstance(results, dict) or "rows" not in results or "format" not in results:
+        raise ValueError(f"{path} holds no results of an evaluation")
+    if results["format"] != _FORMAT:
+        raise ValueError(
+            f"{path} holds results of format {results['format']!r}, format {_FORMAT} is expected: "
+            "evaluate again with this version"
+        )
+    return cast(Results, results)
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Results of several splits or data sets as one: their rows, splits and axes together, the rest
-    from the first.
+    """Results of several splits or data sets as one.
+
+    Rows, splits and axes are put together, the first part's where two name an axis alike; the rest
+    is the first part's.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -182,47 +247,50 @@ def join(parts: Sequence[Results]) -> Results:
     if not parts:
         raise ValueError("there are no results to join")
     splits = [entry for part in parts for entry in part["splits"]]
-    about = [(entry["data"], entry["split"], items) for entry in splits for items in entry["items"]]
-    if twice := [key for key in about if about.count(key) > 1]:
-        raise ValueError(
-            f"split {twice[0][1]} of {twice[0][0]!r} ({twice[0][2]} items) is in two of the results"
-        )
-    axes = {name: of for part in reversed(parts) for name, of in part.get("axes", {}).items()}
+    tests = [(entry["data"], entry["split"], items) for entry in splits for items in entry["items"]]
+    if repeated := [test for test in tests if tests.count(test) > 1]:
+        data, split, items = repeated[0]
+        raise ValueError(f"split {split} of {data!r} ({items}) is in two of the results")
+    axes = {data: entry for part in reversed(parts) for data, entry in part.get("axes", {}).items()}
     rows = [row for part in parts for row in part["rows"]]
     return {**parts[0], "splits": splits, "rows": rows, "axes": axes}
 
 
-def select(results: Results, **where: Any) -> list[Row]:
-    """The rows whose fields have these values; a field not named may have any.
+def select(results: Results, where: Where) -> list[Row]:
+    """The rows that a `Where` names.
 
     Example:
-        >>> select(results, method="gaussian", control=None, users="unseen", shots=20)
+        >>> select(results, Where(method="gaussian", control=None, shots=20))  # doctest: +SKIP
     """
-    return [
-        row for row in results["rows"] if all(row[field] == value for field, value in where.items())
-    ]
+    return [row for row in results["rows"] if where.matches(row)]
 
 
-def users_of(results: Results, row: Row) -> np.ndarray:
-    """Who the per-user values of a row belong to: the ids of the original users, in the order of
-    the values.
+def methods_of(results: Results) -> list[str]:
+    """The names of the methods, in the order of the rows."""
+    return list(dict.fromkeys(row["method"] for row in results["rows"]))
+
+
+def users_of(results: Results, row: Row) -> Shaped[np.ndarray, " users"]:
+    """Ids of the original users that the per-user values of a row belong to, in their order.
+
+    Raises:
+        ValueError: the results do not have the row's split.
     """
     for entry in results["splits"]:
-        if (entry["data"], entry["split"]) == (row["data"], row["split"]) and row["items"] in entry[
-            "items"
-        ]:
+        same_split = (entry["data"], entry["split"]) == (row["data"], row["split"])
+        if same_split and row["items"] in entry["items"]:
             return np.asarray(entry["users"][row["users"]])
     raise ValueError(
-        f"the results have no split {row['split']} of {row['data']!r} with {row['items']} items"
+        f"the results have no split {row['split']} of {row['data']!r} with {row['items']}"
     )
 
 
-def per_user(row: Row, metric: str) -> np.ndarray:
+def per_user(row: Row, metric: Metric) -> Float[np.ndarray, " users"]:
     """The per-user values of a row, float64; NaN for a user without test pairs."""
     return np.array(row["per_user"][metric], np.float64)
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> Machine:
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),

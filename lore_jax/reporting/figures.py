@@ -8,34 +8,53 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lore_jax.data.splits import Holdout
-from lore_jax.evaluation.calibration import pool
+from lore_jax.evaluation.calibration import Calibration, pool
 from lore_jax.evaluation.conclusion import average, difference
-from lore_jax.evaluation.evaluate import MISMATCHED_USER, PERMUTED_USERS
 from lore_jax.evaluation.metrics import Interval
-from lore_jax.evaluation.results import Results, select
+from lore_jax.evaluation.names import (
+    CONTROL_LABELS,
+    MISMATCHED_USER,
+    PERMUTED_USERS,
+    SHOTS,
+    Control,
+    nearest_shots,
+)
+from lore_jax.evaluation.results import Where, methods_of, select
+from lore_jax.evaluation.schema import AxesEntry, ConfidenceCounts, Results
 from lore_jax.reporting.tables import is_personal, items_label
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; the lines differ in markers
-# too.
+# Okabe and Ito's colours, told apart with every kind of colour vision; lines differ in markers too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 _MARKERS = "osD^vPX*"
-Panel = Literal["accuracy", "gained"]  # of the figure of shots
-_PANEL = (
-    5.2,
-    4.6,
-)  # inches of a figure of one panel, its legend below: readable on a telephone too
+_PANEL = (5.2, 4.6)  # inches of a panel with its legend below: readable on a telephone too
 _DRAWN_BINS = 10  # of a reliability diagram; the error is measured with more
-_STYLE_OF_CONTROL = {MISMATCHED_USER: (0, (1, 1.5)), PERMUTED_USERS: (0, (4, 2))}
-_LABEL_OF_CONTROL = {MISMATCHED_USER: "another user's weights", PERMUTED_USERS: "users shuffled"}
+_DRAWN_DENSITY = 25  # bins of the confidences below it
+
+Panel = Literal["accuracy", "gained"]  # of the figure of shots
+Dashes = tuple[int, tuple[float, ...]]
+
+_CONTROL_DASHES: dict[Control, Dashes] = {
+    MISMATCHED_USER: (0, (1, 1.5)),
+    PERMUTED_USERS: (0, (4, 2)),
+}
+_IMPERSONAL_DASHES: Dashes = (0, (5, 2))  # of methods that are the same for all users
+
+
+class _Style(TypedDict, total=False):
+    color: str
+    linestyle: str | Dashes
+    marker: str
+    markersize: int
 
 
 def save_figures(
@@ -55,32 +74,28 @@ def save_figures(
 
     Returns:
         The files written: `shots-ITEMS.png`, `reliability-ITEMS.png`, and `users-DATA.png` where
-            users differ.
+        users differ.
 
     Raises:
         OSError: the disk refused.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    drawn: dict[str, Figure] = {}
-    for items in dict.fromkeys(row["items"] for row in select(results, users="unseen")):
-        drawn[f"shots-{items.replace(' ', '-')}"] = shots_figure(
-            results, items=items, methods=methods
-        )
-        drawn[f"reliability-{items.replace(' ', '-')}"] = reliability_figure(
-            results, items=items, methods=methods
-        )
+    figures: dict[str, Figure] = {}
+    unseen: list[Holdout] = [row["items"] for row in select(results, Where(users="unseen"))]
+    for items in dict.fromkeys(unseen):
+        name = items.replace(" ", "-")
+        figures[f"shots-{name}"] = shots_figure(results, items=items, methods=methods)
+        figures[f"reliability-{name}"] = reliability_figure(results, items=items, methods=methods)
     for data, described in results.get("axes", {}).items():
         if described["axes"]:
-            drawn[f"users-{data}" if data else "users"] = users_figure(described, data)
-    for name, figure in drawn.items():
-        if note:
-            _settle(figure)
-            figure.text(
-                0.01, -0.01, note, fontsize=8, color="#555555", va="top"
-            )  # the page grows by as much
+            figures[f"users-{data}" if data else "users"] = users_figure(described, data)
+    for name, figure in figures.items():
+        if note:  # below the figure: the picture grows by as much
+            _freeze_layout(figure)
+            figure.text(0.01, -0.01, note, fontsize=8, color="#555555", va="top")
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.1)
-    return [folder / f"{name}.png" for name in drawn]
+    return [folder / f"{name}.png" for name in figures]
 
 
 def shots_figure(
@@ -90,23 +105,22 @@ def shots_figure(
     methods: Sequence[str] | None = None,
     panels: Sequence[Panel] = ("accuracy", "gained"),
 ) -> Figure:
-    """Accuracy of unseen users against shots, and what is gained over no shots, user by user; 95 %
-    intervals.
+    """Accuracy of unseen users against shots, and the gain over no shots; 95 % intervals.
 
-    Dashed: methods that are the same for everybody. Dotted, in the colour of its method: the
-    control with another user's weights. Where control and method meet, nothing is personal.
+    Dashed: methods that are the same for all users. Dotted, in the colour of its method: the
+    mismatched-user control. Where control and method meet, nothing is personal.
 
     Args:
         results: from `make_results` or `read_results`.
         items: "new items" or "known items".
         methods: which to draw; None: all.
-        panels: accuracy, what is gained, or both side by side.
+        panels: accuracy, gain, or both side by side.
 
     Returns:
         The figure.
 
     Example:
-        >>> shots_figure(read_results("run/results.json")).savefig("shots.png")
+        >>> shots_figure(read_results("run/results.json")).savefig("shots.png")  # doctest: +SKIP
     """
     both = len(panels) > 1
     figure = Figure(figsize=(10.0, 4.6) if both else _PANEL, layout="constrained")
@@ -115,49 +129,24 @@ def shots_figure(
     ticks: set[int] = set()
     if right is not None:
         right.axhline(0.0, color="#999999", linewidth=1)
-    for i, method in enumerate(methods or _methods(results)):
+    for i, method in enumerate(methods or methods_of(results)):
         personal = is_personal(results, method)
-        for control in (None, *_STYLE_OF_CONTROL) if personal else (None,):
-            condition: dict[str, Any] = {
-                "method": method,
-                "control": control,
-                "users": "unseen",
-                "items": items,
-            }
-            shots = sorted({row["shots"] or 0 for row in select(results, **condition)})
+        for control in (None, *CONTROL_LABELS) if personal else (None,):
+            where = Where("unseen", items, method, control)
+            shots = sorted({row["shots"] or 0 for row in select(results, where)})
             if not shots:
                 continue
             ticks |= set(shots)
-            style: dict[str, Any] = {
-                "color": _colour(i),
-                "linestyle": _STYLE_OF_CONTROL.get(control or "", "-"),
-            }
-            if control is None and personal:
-                style |= {"marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
-            elif control is None:
-                style["linestyle"] = (0, (5, 2))
-            label = method if control is None else f"{method}, {_LABEL_OF_CONTROL[control]}"
+            style, label = _style(i, control, personal), method
+            if control is not None:
+                label = f"{method}, {CONTROL_LABELS[control]}"
+            shade = control is None and personal
             if left is not None:
-                found = [
-                    average(results, {**condition, "shots": count}).interval() for count in shots
-                ]
-                _band(left, shots, found, label, shade=control is None and personal, **style)
+                means = [average(results, where.also(Where(shots=n))).interval() for n in shots]
+                _band(left, shots, means, label, shade=shade, **style)
             if right is not None and personal and control != PERMUTED_USERS:
-                nobody = {**condition, "control": None, "shots": 0}
-                gained = [
-                    difference(results, {**condition, "shots": n}, nobody).interval()
-                    for n in shots
-                    if n
-                ]
-                found = [Interval(0.0, 0.0, 0.0), *gained]
-                _band(
-                    right,
-                    [0, *(n for n in shots if n)],
-                    found,
-                    label,
-                    shade=control is None,
-                    **style,
-                )
+                given, gains = _gains(results, where, shots)
+                _band(right, given, gains, label, shade=shade, **style)
     for panel in axes.values():
         _tidy(panel)
         panel.set_xticks(sorted(ticks))
@@ -181,31 +170,54 @@ def shots_figure(
     return figure
 
 
+def _style(i: int, control: Control | None, personal: bool) -> _Style:
+    """The line of method number `i`, or of its control."""
+    if control is not None:
+        return {"color": _colour(i), "linestyle": _CONTROL_DASHES[control]}
+    if not personal:
+        return {"color": _colour(i), "linestyle": _IMPERSONAL_DASHES}
+    return {**_marker(i), "linestyle": "-"}
+
+
+def _gains(
+    results: Results, where: Where, shots: Sequence[int]
+) -> tuple[list[int], list[Interval]]:
+    """Paired differences to the same method without shots, after each number of shots."""
+    population = where.also(Where(control=None, shots=0))
+    given = [count for count in shots if count]
+    gains = [
+        difference(results, where.also(Where(shots=count)), population).interval()
+        for count in given
+    ]
+    return [0, *given], [Interval(0.0, 0.0, 0.0), *gains]
+
+
 def _band(
     axes: Axes,
     shots: Sequence[int],
-    found: Sequence[Interval],
+    intervals: Sequence[Interval],
     label: str,
     *,
     shade: bool,
-    **style: Any,
+    **style: Unpack[_Style],
 ) -> None:
     """A line through means in points, and a band between the ends of their intervals."""
-    mean, low, high = 100.0 * np.array(found).T
+    mean, low, high = 100.0 * np.array(intervals).T
     axes.plot(shots, mean, label=label, **style)
     if shade:
-        axes.fill_between(shots, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(shots, low, high, color=style.get("color"), alpha=0.15, linewidth=0)
 
 
 def reliability_figure(
     results: Results,
     *,
     items: Holdout = "new items",
-    shots: int = 20,
+    shots: int = SHOTS,
     methods: Sequence[str] | None = None,
 ) -> Figure:
-    """Confidence against accuracy of unseen users' test pairs, all splits together, each pair on
-    its confident side.
+    """Confidence against accuracy of unseen users' test pairs, all splits together.
+
+    Each pair is folded to its confident side.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -215,44 +227,25 @@ def reliability_figure(
 
     Returns:
         The figure: accuracy with 95 % bars in bins of equal mass, and below how the pairs are
-            spread over confidence.
+        spread over confidence.
 
     Example:
-        >>> reliability_figure(read_results("run/results.json"), shots=10).savefig("reliability.png")
+        >>> figure = reliability_figure(read_results("run/results.json"))  # doctest: +SKIP
     """
-    counts = sorted({row["shots"] or 0 for row in select(results, users="unseen", items=items)})
-    shots = min(counts, key=lambda count: abs(count - shots))
+    unseen = Where("unseen", items)
+    shots = nearest_shots({row["shots"] or 0 for row in select(results, unseen)}, shots)
     figure = Figure(figsize=(_PANEL[0], 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([50, 100], [50, 100], color="#999999", linewidth=1, label="perfectly calibrated")
-    for i, method in enumerate(methods or _methods(results)):
-        rows = select(
-            results, method=method, control=None, users="unseen", items=items, shots=shots
-        )
-        counted = [row["calibration"] for row in rows]
-        if not rows or not len((found := pool(counted, bins=_DRAWN_BINS)).count):
+    for i, method in enumerate(methods or methods_of(results)):
+        rows = select(results, unseen.also(Where(method=method, control=None, shots=shots)))
+        counts = [row["calibration"] for row in rows]
+        if not rows or not len((drawn := pool(counts, bins=_DRAWN_BINS)).count):
             continue
-        low, high = _wilson(found.accuracy, found.count)
-        measured = pool(counted)
-        label = f"{method}: error {100 * measured.error:.1f}, floor {100 * measured.floor:.1f}"
-        style: dict[str, Any] = {
-            "color": _colour(i),
-            "marker": _MARKERS[i % len(_MARKERS)],
-            "markersize": 5,
-        }
-        above.errorbar(
-            100 * found.confidence,
-            100 * found.accuracy,
-            100 * np.maximum([found.accuracy - low, high - found.accuracy], 0.0),
-            label=label,
-            linewidth=1.2,
-            elinewidth=0.8,
-            **style,
-        )
-        density = np.sum([np.asarray(entry["count"], np.float64) for entry in counted], axis=0)
-        density = density.reshape(25, -1).sum(axis=1)
+        _reliability_line(above, drawn, _reliability_label(method, pool(counts)), i)
+        density = _confidence_density(counts)
         edges = np.linspace(50, 100, len(density) + 1)
-        below.stairs(100 * density / density.sum(), edges, color=_colour(i), linewidth=1.2)
+        below.stairs(100 * density, edges, color=_colour(i), linewidth=1.2)
     above.set_ylabel("accuracy, %")
     above.set_title(
         f"Unseen users, {items_label(items, results)}, {shots} shots", loc="left", fontsize=11
@@ -264,7 +257,7 @@ def reliability_figure(
         loc="outside lower center",
         frameon=False,
         fontsize=9,
-        title="calibration, in points",
+        title="expected calibration error (ECE) and its bias, in points",
         title_fontsize=9,
     )
     below.set_xlabel("confidence, %")
@@ -274,17 +267,41 @@ def reliability_figure(
     return figure
 
 
-def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % interval of a share (Wilson 1927), which stay between 0 and 1 and are apart
-    at 0 and 1.
-    """
+def _reliability_label(method: str, measured: Calibration) -> str:
+    return f"{method}: ECE {100 * measured.ece:.1f}, bias {100 * measured.ece_bias:.1f}"
+
+
+def _reliability_line(axes: Axes, bins: Calibration, label: str, i: int) -> None:
+    low, high = _wilson(bins.accuracy, bins.count)
+    bars = np.maximum([bins.accuracy - low, high - bins.accuracy], 0.0)
+    axes.errorbar(
+        100 * bins.confidence,
+        100 * bins.accuracy,
+        100 * bars,
+        label=label,
+        linewidth=1.2,
+        elinewidth=0.8,
+        **_marker(i),
+    )
+
+
+def _confidence_density(counts: Sequence[ConfidenceCounts]) -> Float[np.ndarray, " bins"]:
+    """Share of the pairs in each bin of confidence."""
+    density = np.sum([np.asarray(entry["count"], np.float64) for entry in counts], axis=0)
+    return density.reshape(_DRAWN_DENSITY, -1).sum(axis=1) / density.sum()
+
+
+def _wilson(
+    share: Float[np.ndarray, " bins"], count: Float[np.ndarray, " bins"]
+) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
+    """Ends of the 95 % interval of a share (Wilson 1927), between 0 and 1, and apart at 0 and 1."""
     z2 = 1.96**2 / count
     middle, reach = share + z2 / 2.0, np.sqrt(z2 * (share * (1.0 - share) + z2 / 4.0))
     return (middle - reach) / (1.0 + z2), (middle + reach) / (1.0 + z2)
 
 
-def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
-    """Users on the two strongest axes of disagreement; on the only one, how many stand where.
+def users_figure(described: AxesEntry, data: str = "") -> Figure:
+    """Users on the two strongest axes of disagreement; on the only one, how many lie where.
 
     Args:
         described: from `describe_axes`, with at least one axis.
@@ -294,7 +311,7 @@ def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
         The figure; the origin is the average user, the cross the population.
 
     Example:
-        >>> users_figure(read_results("run/results.json")["axes"][""]).savefig("users.png")
+        >>> users_figure(read_results("run/results.json")["axes"][""])  # doctest: +SKIP
     """
     figure = Figure(figsize=(_PANEL[0], 5.2), layout="constrained")
     axes = figure.subplots()
@@ -316,8 +333,16 @@ def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
     else:
         for i, (name, scores) in enumerate(groups.items()):
             x, y = scores[:, :2].T
-            style: dict[str, Any] = {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)]}
-            axes.scatter(x, y, s=size, alpha=0.65, linewidths=0, label=labels[name], **style)
+            axes.scatter(
+                x,
+                y,
+                s=size,
+                color=_colour(i),
+                marker=_MARKERS[i % len(_MARKERS)],
+                alpha=0.65,
+                linewidths=0,
+                label=labels[name],
+            )
         axes.scatter(
             *described["population"][:2],
             s=140,
@@ -336,23 +361,21 @@ def users_figure(described: Mapping[str, Any], data: str = "") -> Figure:
 
 
 def inline(figure: Figure) -> str:
-    """A figure as a data URI (PNG), to stand in a page without a file of its own."""
+    """A figure as a data URI (PNG), for a page without files beside it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", pad_inches=0.08)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _settle(figure: Figure) -> None:
-    """Ends the layout; legends stay where they are in the figure, and do not go to the edge of a
-    page that grows.
-    """
+def _freeze_layout(figure: Figure) -> None:
+    """Ends the layout: legends keep their place when text is added below the figure."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for legend in figure.legends:
-        place = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        box = legend.get_window_extent().transformed(figure.transFigure.inverted())
         legend.borderaxespad = 0.0
         legend.set_loc("lower left")
-        legend.set_bbox_to_anchor((place.x0, place.y0), figure.transFigure)
+        legend.set_bbox_to_anchor((box.x0, box.y0), figure.transFigure)
 
 
 def _tidy(axes: Axes) -> None:
@@ -361,9 +384,9 @@ def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _methods(results: Results) -> list[str]:
-    return list(dict.fromkeys(row["method"] for row in results["rows"]))
-
-
 def _colour(i: int) -> str:
     return _COLOURS[i % len(_COLOURS)]
+
+
+def _marker(i: int) -> _Style:
+    return {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}

@@ -1,27 +1,34 @@
 """Results as one page of HTML that needs nothing else: no network, no script, no file beside it.
 
-Everything on it comes from the JSON of an evaluation. Names, notes and texts are what people wrote,
-so whatever is put into the page is escaped, and the page forbids itself (by its own security
-policy) to load or to run anything.
+Everything on it comes from the JSON of an evaluation. Whatever people wrote is escaped (`html`),
+and the page forbids itself, by its own security policy, to load or to run anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from lore_jax.evaluation.conclusion import conclude
-from lore_jax.evaluation.diagnostics import collapse_lines
-from lore_jax.evaluation.evaluate import MISMATCHED_USER, PERMUTED_USERS, Row
-from lore_jax.evaluation.results import Results, select
+from lore_jax.data.splits import Holdout
+from lore_jax.evaluation.conclusion import conclude, conclusive
+from lore_jax.evaluation.diagnostics import diagnostic_lines
+from lore_jax.evaluation.names import (
+    GAUSSIAN,
+    MISMATCHED_USER,
+    PERMUTED_USERS,
+    Control,
+    nearest_shots,
+)
+from lore_jax.evaluation.results import Where, methods_of, select
+from lore_jax.evaluation.schema import AxesEntry, AxisEntry, EndEntry, Results, Row, SplitEntry
 from lore_jax.reporting.figures import Panel, inline, reliability_figure, shots_figure, users_figure
-from lore_jax.reporting.style import POLICY, STYLE
+from lore_jax.reporting.html import card, details, facts, figure, flat, histogram, html_table
+from lore_jax.reporting.html import paragraph as p
+from lore_jax.reporting.page_style import POLICY, STYLE
 from lore_jax.reporting.tables import (
-    Cells,
-    Fields,
     four_way_columns,
     is_personal,
     items_label,
@@ -32,11 +39,15 @@ from lore_jax.reporting.tables import (
 )
 
 _PANELS: dict[Panel, str] = {"accuracy": "Accuracy", "gained": "What shots add, user by user"}
-_SHOTS = 20  # where there is a choice, what happens after so many
-_BARS, _REACH = (
-    40,
-    3.5,
-)  # of the histogram of users along an axis, in standard deviations; its ends hold what is beyond
+_ITEMS: tuple[Holdout, Holdout] = ("new items", "known items")  # the harder question first
+_CONTROLS: dict[Control, str] = {
+    MISMATCHED_USER: "each user scored with another user's weights",
+    PERMUTED_USERS: "everything, fit included, with user labels permuted",
+}
+_SIDES: dict[Literal["low", "high"], str] = {
+    "low": "\u2190 Users on this side favour",
+    "high": "Users on this side favour \u2192",
+}
 
 
 def page(results: Results, *, note: str = "") -> str:
@@ -53,28 +64,23 @@ def page(results: Results, *, note: str = "") -> str:
         ValueError: the results have no rows.
 
     Example:
-        >>> Path("page.html").write_text(page(read_results("run/results.json")))
+        >>> html = page(read_results("run/results.json"))  # doctest: +SKIP
     """
     if not results["rows"]:
         raise ValueError("the results have no rows: there is nothing to report")
-    names = ", ".join(
-        dict.fromkeys(entry["data"] or results["name"] for entry in results["splits"])
-    )
-    counts = sorted({row["shots"] for row in results["rows"] if row["shots"]})
-    shots = min(counts, key=lambda count: abs(count - _SHOTS), default=_SHOTS)
+    data = dict.fromkeys(entry["data"] or results["name"] for entry in results["splits"])
+    names = ", ".join(data)
+    shots = nearest_shots({row["shots"] for row in results["rows"] if row["shots"]})
     main = _main_method(results)
     parts = [
-        *_head(results, main, names, note, shots),
+        *_head(results, main, names, note),
         *_accuracy(results, main, shots),
         *_curves(results),
         *_calibration(results, shots),
-        *(
-            part
-            for data, of in results.get("axes", {}).items()
-            for part in _understanding(data, of)
-        ),
-        *_facts(results),
     ]
+    for name, described in results.get("axes", {}).items():
+        parts += _disagreement(name, described)
+    parts += _provenance(results)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -86,335 +92,249 @@ def page(results: Results, *, note: str = "") -> str:
 
 
 def _main_method(results: Results) -> str:
-    """What the page is about: the method of the run, else the population model, else the first that
-    is personal.
-    """
-    methods = list(dict.fromkeys(row["method"] for row in results["rows"]))
-    family = results.get("run", {}).get("config", {}).get("fit", {}).get("family", "gaussian")
+    """The method that the page is about: the one named in the results, else the first personal."""
+    methods = methods_of(results)
     personal = [method for method in methods if is_personal(results, method)]
-    return next((method for method in (family, *personal) if method in methods), methods[0])
+    choices = (results.get("method", GAUSSIAN), *personal, methods[0])
+    return next(method for method in choices if method in methods)
 
 
-def _cells(results: Results, main: str, shots: int) -> list[tuple[str, str, int | None]]:
-    """Users, items and shots of what can be tested, the hardest question first."""
-    out = []
-    for users, after in (("unseen", shots), ("seen", None)):
-        for items in ("new items", "known items"):
-            about: Fields = {"method": main, "users": users, "items": items}
-            if select(results, **about, shots=after, control=MISMATCHED_USER) and select(
-                results, **about, shots=0
-            ):
-                out.append((users, items, after))
-    return out
-
-
-def _head(results: Results, main: str, names: str, note: str, shots: int) -> list[str]:
-    conditions = _cells(results, main, shots)
-    said = [(conclude(results, main, users=u, items=v, shots=n), u, v) for u, v, n in conditions]
-    if any(users == "unseen" for _, users, _ in said):  # new users are what personalising is for
-        said = [entry for entry in said if entry[1] == "unseen"]
-    out = [f"<header><p class='names'>{escape(names)}</p>"]
-    for i, (of, users, items) in enumerate(said):
-        kind = f"sentence {'yes' if of['helps'] else 'no'}" if i == 0 else "also"
-        who = f"{users.capitalize()} users, {items_label(items, results)}"
-        out.append(f"<p class='who'>{who}</p><p class='{kind}'>{escape(of['sentence'])}.</p>")
+def _head(results: Results, main: str, names: str, note: str) -> list[str]:
+    """Names, conclusions, the note, and the numbers of the first conclusion as cards."""
+    questions = conclusive(results, main)
+    # New users are what personalising is for.
+    questions = [where for where in questions if where.users == "unseen"] or questions
+    out = [f"<header>{p(names, 'names')}"]
+    for i, where in enumerate(questions):
+        conclusion = conclude(results, where)
+        answer = "yes" if conclusion["helps"] else "no"
+        out.append(p(_condition_label(where, results), "who"))
+        style = f"conclusion {answer}" if i == 0 else "also"
+        out.append(p(f"{conclusion['statement']}.", style))
     if note:
-        out.append(f"<p class='note'>{escape(note)}</p>")
-    out.append("</header>")
-    if said:
-        of, users, items = said[0]
-        about: Fields = {"method": main, "users": users, "items": items, "control": None}
-        now, before = (
-            _percents(select(results, **about, shots=count)) for count in (of["shots"], 0)
-        )
-        when = "all their pairs" if of["shots"] is None else f"{of['shots']} shots"
-        out += [
-            "<section class='cards'>",
-            _card(
-                f"accuracy, {users} users",
-                now["accuracy"],
-                f"after {when}; {before['accuracy']} without",
-            ),
-            _card(
-                "bottom decile of the users",
-                now["bottom_decile"],
-                f"{before['bottom_decile']} without",
-            ),
-            *(
-                _card(
-                    f"users significantly {name} off",
-                    f"{of[name]:,}",
-                    f"of {of['users']:,}; by chance at most {0.025 * of['users']:.0f}",
-                )
-                for name in ("better", "worse")
-            ),
-            "</section>",
-        ]
-    return out
+        out.append(p(note, "note"))
+    return [*out, "</header>", *(_cards(results, questions[0]) if questions else [])]
 
 
-def _percents(rows: Sequence[Row]) -> dict[str, str]:
-    mean = {
-        name: float(np.mean([row[name] for row in rows])) for name in ("accuracy", "bottom_decile")
-    }
-    return {name: f"{100 * value:.1f}\u00a0%" for name, value in mean.items()}
+def _condition_label(where: Where, results: Results) -> str:
+    """For instance "Unseen users, new prompts"."""
+    row = select(results, where)[0]
+    return f"{row['users'].capitalize()} users, {items_label(row['items'], results)}"
 
 
-def _card(label: str, value: str, more: str) -> str:
-    return f"<div class='card'><p>{escape(label)}</p><p class='value'>{escape(value)}</p><p>{escape(more)}</p></div>"
+def _cards(results: Results, where: Where) -> list[str]:
+    conclusion, own = conclude(results, where), where.also(Where(control=None))
+    after = select(results, own)
+    before = select(results, own.also(Where(shots=0)))
+    shots, users = conclusion["shots"], conclusion["users"]
+    when = "all their pairs" if shots is None else f"{shots} shots"
+    by_chance = f"of {users:,}; by chance at most {0.025 * users:.0f}"
+    return [
+        "<section class='cards'>",
+        card(
+            f"accuracy, {where.users} users",
+            _percent(after, "accuracy"),
+            f"after {when}; {_percent(before, 'accuracy')} without",
+        ),
+        card(
+            "bottom decile of the users",
+            _percent(after, "bottom_decile"),
+            f"{_percent(before, 'bottom_decile')} without",
+        ),
+        card("users significantly better off", f"{conclusion['better']:,}", by_chance),
+        card("users significantly worse off", f"{conclusion['worse']:,}", by_chance),
+        "</section>",
+    ]
+
+
+def _percent(rows: Sequence[Row], name: Literal["accuracy", "bottom_decile"]) -> str:
+    return f"{100 * float(np.mean([row[name] for row in rows])):.1f}\u00a0%"
 
 
 def _accuracy(results: Results, main: str, shots: int) -> list[str]:
     lines = method_lines(results)
-    told = {
-        MISMATCHED_USER: "each user scored with another user's weights",
-        PERMUTED_USERS: "everything with users shuffled",
-    }
-    present = [text for control, text in told.items() if select(results, control=control)]
-    controls = f" Controls: {'; '.join(present)}." if present else ""
+    shown = [text for name, text in _CONTROLS.items() if select(results, Where(control=name))]
+    controls = f" Controls: {'; '.join(shown)}." if shown else ""
     # The hardest question first: on a telephone the last columns are out of sight.
     columns = dict(reversed(four_way_columns(results, shots=shots).items()))
     out = [
         "<section><h2>Accuracy of every method</h2>",
-        f"<p>Percent of the test pairs, averaged over users, with 95 % intervals over users and splits.{controls}</p>",
-        _table(table_cells(results, lines, columns), main),
+        p(
+            "Percent of the test pairs, averaged over users, with 95 % intervals over users and "
+            f"splits.{controls}"
+        ),
+        html_table(table_cells(results, lines, columns), main),
     ]
-    for items in ("new items", "known items"):
-        condition: Fields = {"users": "unseen", "items": items, "shots": shots}
-        if select(results, **condition):
-            title = (
-                f"Everything measured: unseen users, {items_label(items, results)}, {shots} shots"
-            )
-            out += [f"<details><summary>{title}</summary>"]
-            out += [
-                "<p>Better and worse off: users for whom the method is right significantly more, or less, often than "
-                "without their shots (sign test at 2.5 %). Calibration: expected error of all pairs together, and beside it "
-                "what a perfectly calibrated method with the same confidences would score.</p>",
-                _table(measures_cells(results, lines, condition), main),
-                "</details>",
-            ]
+    explanation = p(
+        "Better and worse off: users for whom the method is right significantly more, or less, "
+        "often than without their shots (sign test at 2.5 %). ECE: expected calibration error of "
+        "all pairs together; in brackets its bias, what a calibrated model with the same "
+        "confidences would score on as many pairs."
+    )
+    for items in _ITEMS:
+        condition = Where("unseen", items, shots=shots)
+        if select(results, condition):
+            title = f"All measures: unseen users, {items_label(items, results)}, {shots} shots"
+            cells = measures_cells(results, lines, condition)
+            out += details(title, explanation, html_table(cells, main))
     return [*out, "</section>"]
 
 
 def _curves(results: Results) -> list[str]:
     out = []
-    for items in ("new items", "known items"):
+    for items in _ITEMS:
         columns = shots_columns(results, items=items)
         if len(columns) < 2:
             continue
-        out.append(
-            f"<section><h2>New users after some shots: {items_label(items, results)}</h2><div class='figures'>"
-        )
-        for panel, what in _PANELS.items():
+        title = f"New users after some shots: {items_label(items, results)}"
+        out.append(f"<section><h2>{title}</h2><div class='figures'>")
+        for panel, label in _PANELS.items():
             uri = inline(shots_figure(results, items=items, panels=[panel]))
-            out.append(_figure(uri, f"{what}; band: 95 % interval."))
-        out += ["</div><details><summary>The same as a table</summary>"]
-        out += [
-            _table(table_cells(results, method_lines(results), columns), ""),
-            "</details></section>",
-        ]
+            out.append(figure(uri, f"{label}; band: 95 % interval."))
+        cells = table_cells(results, method_lines(results), columns)
+        out += ["</div>", *details("The same as a table", html_table(cells)), "</section>"]
     return out
 
 
 def _calibration(results: Results, shots: int) -> list[str]:
-    drawn = [
-        items
-        for items in ("new items", "known items")
-        if select(results, users="unseen", items=items)
-    ]
-    if not drawn:
-        return []
     figures = [
-        _figure(
+        figure(
             inline(reliability_figure(results, items=items, shots=shots)),
             f"Unseen users, {items_label(items, results)}.",
         )
-        for items in drawn
+        for items in _ITEMS
+        if select(results, Where("unseen", items))
     ]
+    if not figures:
+        return []
     return [
-        "<section><h2>Are the probabilities true?</h2>",
-        "<p>Pairs of equal confidence together: on the diagonal, 80 % sure is right 80 % of the time. Bars are 95 % "
-        "intervals; below, how the pairs are spread over confidence.</p>",
+        "<section><h2>Are the probabilities calibrated?</h2>",
+        p(
+            "Pairs of equal confidence together: on the diagonal, 80 % sure is right 80 % of the "
+            "time. Bars are 95 % intervals; below, how the pairs are spread over confidence."
+        ),
         "<div class='figures'>",
         *figures,
         "</div></section>",
     ]
 
 
-def _understanding(data: str, described: Mapping[str, Any]) -> list[str]:
+def _disagreement(data: str, described: AxesEntry) -> list[str]:
+    """The axes of disagreement with their ends, the map of users, and the diagnostics."""
     title = "What people disagree about" + (f": {data}" if data else "")
     out = [f"<section><h2>{escape(title)}</h2>"]
-    if not described["axes"]:
-        out.append("<p>Users do not differ: there is no axis of disagreement.</p>")
+    axes = described["axes"]
+    if not axes:
+        out.append(p("Users do not differ: there is no axis of disagreement."))
     else:
         out.append(
-            f"<p>What each user adds to the rewards that all share ({described['disagreement']:.2f} logits, beside "
-            f"{described['shared']:.2f} that are shared), split into axes that are uncorrelated over users and turned so "
-            "that each is about few responses (varimax). The number beside a response: what a user one standard "
-            "deviation along the axis adds to its reward, in logits. Bars: how many users lie where; the line among them: "
-            "the population, where a user of whom nothing is known stands.</p>"
-        )
-        prompts = {
-            end.get("prompt")
-            for axis in described["axes"]
-            for side in ("high", "low")
-            for end in axis[side]
-        }
-        for k, axis in enumerate(described["axes"]):
-            out += _axis(
-                k,
-                axis,
-                described["groups"],
-                described["population"][k],
-                name_prompts=len(prompts) > 1,
+            p(
+                "What each user adds to the rewards that all share "
+                f"({described['disagreement']:.2f} logits, beside {described['shared']:.2f} that "
+                "are shared), split into axes that are uncorrelated over users and rotated so that "
+                "each is about few responses (varimax). The number beside a response: what a user "
+                "one standard deviation along the axis adds to its reward, in logits. Bars: how "
+                "many users lie where; the line among them: the population, where a user without "
+                "shots starts."
             )
+        )
+        prompts = {end.get("prompt") for axis in axes for side in _SIDES for end in axis[side]}
+        groups = described["groups"].values()
+        scores = [
+            np.array([user[k] for users in groups for user in users]) for k in range(len(axes))
+        ]
+        for k, axis in enumerate(axes):
+            bars = histogram(scores[k], described["population"][k])
+            out += _axis(k, axis, bars, name_prompts=len(prompts) > 1)
     out.append("<div class='figures'>")
-    if described["axes"]:
-        caption = "Each point a user, the average user in the middle. The cross: the population, where users start from."
-        figure = _figure(inline(users_figure(described)), caption)
-        out += ["<div><h3>Where users lie</h3>", figure, "</div>"]
-    if "collapse" in described:
-        out += ["<div><h3>How much of the fit is in use</h3><ul class='plain'>"]
-        for line in collapse_lines(described["collapse"]):
-            kind = " class='warning'" if line.startswith("warning") else ""
-            out.append(f"<li{kind}>{escape(line)}</li>")
+    if axes:
+        caption = (
+            "Each point a user, the average user in the middle. The cross: the population, where "
+            "users start from."
+        )
+        image = figure(inline(users_figure(described)), caption)
+        out += ["<div><h3>Where users lie</h3>", image, "</div>"]
+    if "diagnostics" in described:
+        out.append("<div><h3>How much of the fit is in use</h3><ul class='plain'>")
+        for line in diagnostic_lines(described["diagnostics"]):
+            style = " class='warning'" if line.startswith("warning") else ""
+            out.append(f"<li{style}>{escape(line)}</li>")
         out.append("</ul></div>")
-    out.append("</div>")
-    return [*out, "</section>"]
+    return [*out, "</div></section>"]
 
 
-def _axis(
-    k: int,
-    axis: Mapping[str, Any],
-    groups: Mapping[str, Any],
-    population: float,
-    *,
-    name_prompts: bool,
-) -> list[str]:
+def _axis(k: int, axis: AxisEntry, bars: str, *, name_prompts: bool) -> list[str]:
     share = 100.0 * axis["share"]
     out = [
-        f"<article class='axis'><h3>Axis {k + 1} <span class='share'>{share:.0f} % of the disagreement</span></h3>",
+        f"<article class='axis'><h3>Axis {k + 1} "
+        f"<span class='share'>{share:.0f} % of the disagreement</span></h3>",
         f"<div class='bar'><div style='width:{min(share, 100.0):.1f}%'></div></div>",
-        _histogram(
-            np.array([user[k] for users in groups.values() for user in users], np.float64),
-            population,
-        ),
+        bars,
         "<div class='ends'>",
     ]
-    for side, label in (
-        ("low", "\u2190 Users on this side favour"),
-        ("high", "Users on this side favour \u2192"),
-    ):
-        items = [_end(end, name_prompts) for end in axis[side]] or ["<li>nothing</li>"]
-        out.append(f"<div class='{side}'><h4>{label}</h4><ul>{''.join(items)}</ul></div>")
+    for side, label in _SIDES.items():
+        ends = [_end(end, name_prompts) for end in axis[side]] or ["<li>nothing</li>"]
+        out.append(f"<div class='{side}'><h4>{label}</h4><ul>{''.join(ends)}</ul></div>")
     return [*out, "</div></article>"]
 
 
-def _end(end: Mapping[str, Any], name_prompt: bool) -> str:
-    text = escape(end["text"]) if "text" in end else f"response in row {end['response']}"
-    prompt = (
-        f"<span class='prompt'>{escape(end['prompt'])}</span>"
-        if name_prompt and end.get("prompt")
-        else ""
-    )
-    return f"<li>{prompt}<span class='text'>{text}</span><span class='loading'>{abs(end['loading']):.2f}</span></li>"
+def _end(end: EndEntry, name_prompt: bool) -> str:
+    text = escape(end.get("text", f"response in row {end['response']}"))
+    prompt = end.get("prompt") if name_prompt else None
+    shown_prompt = f"<span class='prompt'>{escape(prompt)}</span>" if prompt else ""
+    loading = f"<span class='loading'>{abs(end['loading']):.2f}</span>"
+    return f"<li>{shown_prompt}<span class='text'>{text}</span>{loading}</li>"
 
 
-def _histogram(scores: np.ndarray, population: float) -> str:
-    """How many users stand where along an axis; the population is the line."""
-    count, _ = np.histogram(np.clip(scores, -_REACH, _REACH), bins=_BARS, range=(-_REACH, _REACH))
-    heights = 40.0 * count / max(1, count.max())
-    bars = "".join(
-        f'<rect x="{10 * i}" y="{40 - height:.1f}" width="9" height="{height:.1f}"/>'
-        for i, height in enumerate(heights)
-        if height
-    )
-    line = 5 * _BARS * (1.0 + float(np.clip(population / _REACH, -0.99, 0.99)))
-    return (
-        f'<svg class="histogram" viewBox="0 0 {10 * _BARS} 40" preserveAspectRatio="none" role="img" '
-        f'aria-label="where users lie along the axis"><g>{bars}</g>'
-        f'<line x1="{line:.1f}" x2="{line:.1f}" y1="0" y2="40"/></svg>'
-    )
-
-
-def _facts(results: Results) -> list[str]:
-    run, machine = results.get("run", {}), results["machine"]
+def _provenance(results: Results) -> list[str]:
+    """How the results were made: data, choices, machine, splits, configuration."""
+    machine = results["machine"]
     packages = ", ".join(
         f"{name} {version}" for name, version in machine["packages"].items() if version
     )
-    facts = [("run", results["name"]), ("seed", results["seed"])]
-    if run:
-        data = run["data"]
-        facts += [
-            ("cache", data["cache"]),
-            ("encoder", data["encoder"].get("model", "unnamed")),
-            ("table", f"{data['responses']:,} responses, dim {data['dim']}, {data['dtype']}"),
-            ("pairs", f"{data['pairs']:,} by {data['users']:,} users"),
-            (
-                "chosen on validation, or given",
-                ", ".join(f"{name} {value:g}" for name, value in run["choice"].items()),
-            ),
-        ]
-    facts += [
-        ("machine", f"{machine['devices']} x {machine['device']}"),
-        ("versions", f"Python {machine['python']}, {packages}"),
+    head = ["data", "split", "tested on", "seen users", "unseen users", "left out", "digest"]
+    splits = html_table([head, *map(_split_cells, results["splits"])])
+    return [
+        "<section><h2>How it was made</h2>",
+        facts(
+            [
+                ("run", results["name"]),
+                ("seed", results["seed"]),
+                *_run_facts(results),
+                ("machine", f"{machine['devices']} x {machine['device']}"),
+                ("versions", f"Python {machine['python']}, {packages}"),
+            ]
+        ),
+        *details(f"Splits ({len(results['splits'])})", splits),
+        *details("Configuration", facts(flat(results["config"]))),
+        "</section>",
     ]
-    out = ["<section><h2>How it was made</h2>", _pairs(facts)]
-    rows = [["data", "split", "tested on", "seen users", "unseen users", "left out", "digest"]]
-    for entry in results["splits"]:
-        dropped = ", ".join(
-            f"{name.replace('_', ' ')} {count:,}"
-            for name, count in (entry.get("dropped") or {}).items()
-        )
-        who = [f"{len(entry['users'].get(users, [])):,}" for users in ("seen", "unseen")]
-        tested = " and ".join(entry["items"])
-        rows.append(
-            [entry["data"] or "", str(entry["split"]), tested, *who, dropped, entry["digest"][:12]]
-        )
-    out += [
-        f"<details><summary>Splits ({len(results['splits'])})</summary>",
-        _table(rows, ""),
-        "</details>",
+
+
+def _run_facts(results: Results) -> list[tuple[str, object]]:
+    if "run" not in results:
+        return []
+    data, choice = results["run"]["data"], results["run"]["choice"]
+    return [
+        ("cache", data["cache"]),
+        ("encoder", data["encoder"].get("model", "unnamed")),
+        ("table", f"{data['responses']:,} responses, dim {data['dim']}, {data['dtype']}"),
+        ("pairs", f"{data['pairs']:,} by {data['users']:,} users"),
+        (
+            "chosen on validation, or given",
+            ", ".join(f"{name} {value:g}" for name, value in choice.items()),
+        ),
     ]
-    out += [
-        "<details><summary>Configuration</summary>",
-        _pairs(_flat(results["config"])),
-        "</details>",
+
+
+def _split_cells(entry: SplitEntry) -> list[str]:
+    dropped = entry["dropped"].items()
+    return [
+        entry["data"],
+        str(entry["split"]),
+        " and ".join(entry["items"]),
+        f"{len(entry['users'].get('seen', [])):,}",
+        f"{len(entry['users'].get('unseen', [])):,}",
+        ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in dropped),
+        entry["digest"][:12],
     ]
-    return [*out, "</section>"]
-
-
-def _flat(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from _flat(entry, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
-
-
-def _pairs(facts: Iterable[tuple[str, Any]]) -> str:
-    items = (f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts)
-    return f"<dl>{''.join(items)}</dl>"
-
-
-def _figure(uri: str, caption: str) -> str:
-    return f"<figure><img src='{uri}' alt='{escape(caption)}'><figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _table(conditions: Cells, main: str) -> str:
-    head, *body = conditions
-    out = [
-        "<div class='scroll'><table><thead><tr>",
-        *(f"<th>{escape(label)}</th>" for label in head),
-        "</tr></thead><tbody>",
-    ]
-    for label, *values in body:
-        kind = " class='main'" if label == main else ""
-        out.append(f"<tr{kind}><th>{escape(label)}</th>{''.join(map(_value, values))}</tr>")
-    return "".join([*out, "</tbody></table></div>"])
-
-
-def _value(text: str) -> str:
-    mean, bracket, rest = text.partition(" (")
-    interval = f" <span class='interval'>({escape(rest)}</span>" if bracket else ""
-    return f"<td>{escape(mean)}{interval}</td>"

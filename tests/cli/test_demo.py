@@ -4,14 +4,14 @@ import json
 
 from lore_jax.cli.demo import Config, lines, run
 from lore_jax.cli.main import main
-from lore_jax.evaluation.results import read_results, select
+from lore_jax.evaluation.results import Where, read_results, select
 
 SMALL = {"users": 40, "pairs": 24, "dim": 8, "rank": 1, "ridge": 3.0}
 
 
 def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
-    said = run(Config(out=tmp_path / "demo", **SMALL))
-    results = read_results(said["results"])
+    summary = run(Config(out=tmp_path / "demo", **SMALL))
+    results = read_results(summary["results"])
     assert {row["method"] for row in results["rows"]} == {
         "reference head",
         "ridge BT",
@@ -32,34 +32,38 @@ def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
         "users.png",
         *figures,
     }
-    assert [line.split("|")[1].strip() for line in said["table"].splitlines()[2:]] == [
-        "reference head", "ridge Bradley-Terry", "population (0 shots)", "another user's weights", "personal",
-        "oracle (planted basis)",
-    ]  # fmt: skip
+    assert [line.split("|")[1].strip() for line in summary["table"].splitlines()[2:]] == [
+        "reference head",
+        "ridge Bradley-Terry",
+        "population (0 shots)",
+        "another user's weights",
+        "personal",
+        "oracle (basis of the ground truth)",
+    ]
     # Components that differ much: the truth is known to be worth many points.
     (oracle,) = select(
-        results, method="oracle", control=None, users="unseen", items="new items", shots=20
+        results, Where(method="oracle", control=None, users="unseen", items="new items", shots=20)
     )
-    (nobody,) = select(
-        results, method="oracle", control=None, users="unseen", items="new items", shots=0
+    (population,) = select(
+        results, Where(method="oracle", control=None, users="unseen", items="new items", shots=0)
     )
-    assert oracle["accuracy"] > nobody["accuracy"] + 0.05
+    assert oracle["accuracy"] > population["accuracy"] + 0.05
 
 
-def test_the_command_prints_table_sentence_and_files(tmp_path, capsys):
+def test_the_command_prints_table_conclusion_and_files(tmp_path, capsys):
     options = [text for name, value in SMALL.items() for text in (f"--{name}", str(value))]
     out = str(tmp_path / "demo")
     assert (
         main(["demo", "--out", out, "--num-components", "1", "--spread", "0", *options, "--json"])
         == 0
     )
-    said = json.loads(capsys.readouterr().out)
-    assert said["conclusion"]["statement"].startswith(
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["conclusion"]["statement"].startswith(
         "No evidence that personalising helps on this data"
     )
-    assert not said["conclusion"]["helps"]
-    text = "\n".join(lines(said))
-    assert said["table"] in text
+    assert not summary["conclusion"]["helps"]
+    text = "\n".join(lines(summary))
+    assert summary["table"] in text
     assert f"Saved {out}/results.json" in text
 
 

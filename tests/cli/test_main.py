@@ -17,7 +17,7 @@ from lore_jax.cli.main import main
 from lore_jax.embed.pairs import EmbedReport
 from lore_jax.embed.text_encoder import EmbedConfig
 from lore_jax.evaluation.evaluate import Condition, evaluate, method
-from lore_jax.evaluation.results import read_results, select
+from lore_jax.evaluation.results import Where, read_results, select
 from lore_jax.export.parquet import hash_user_ids
 from lore_jax.model.saved import load
 from lore_jax.runs.folder import read_run
@@ -298,7 +298,7 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     assert "simplex, another user's weights" in out
     results = read_results("run/results.json")
     split = read_run("run").load_parts()
-    row = select(results, users="unseen", items="new items", shots=5, control=None)[0]
+    row = select(results, Where(users="unseen", items="new items", shots=5, control=None))[0]
     method_row = evaluate(
         {"simplex": method(*load("run/model"))},
         [Condition("unseen", "new items", split.shots, split.tests["unseen", "new items"])],
@@ -320,7 +320,7 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
         "unseen users": split.shots.num_users,
     }
     assert (
-        f"effective rank of the disagreement {described['collapse']['effective_rank']:.1f} of 1"
+        f"effective rank of the disagreement {described['diagnostics']['effective_rank']:.1f} of 1"
         in page
     )
     assert "effective rank of the disagreement" in run(capsys, "inspect", "run")
@@ -373,11 +373,13 @@ def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
     options = ["--test", "test", "--out", "test.json", "--no-baselines"]
     run(capsys, "evaluate", "run", *options)
     results = read_results("test.json")
-    counts = {row["items"]: row["num_pairs"] for row in select(results, shots=None, control=None)}
-    assert counts == {"seen": 2, "unseen": 2}
-    assert results["splits"][0]["dropped"] == {"pairs_of_strangers": 1}
+    counts = {
+        row["items"]: row["num_pairs"] for row in select(results, Where(shots=None, control=None))
+    }
+    assert counts == {"known items": 2, "new items": 2}
+    assert results["splits"][0]["dropped"] == {"pairs_of_unknown_users": 1}
     right = np.array([new[c] @ prefs.head > new[r] @ prefs.head for _, c, r in rows])
-    (row,) = select(results, items="known items", shots=None, control=None)
+    (row,) = select(results, Where(items="known items", shots=None, control=None))
     assert row["per_user"]["accuracy"] == [float(right[0]), None, float(right[3])]
 
 

@@ -1,6 +1,4 @@
-"""Axes of disagreement against the dense users x responses matrix; varimax against a grid of
-angles; planted axes.
-"""
+"""Axes of disagreement against the dense matrix; varimax against a grid of angles."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,22 +14,22 @@ from lore_jax.evaluation.disagreement import (
     with_texts,
 )
 from lore_jax.model.posterior import population_posterior
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior
 
 
 @pytest.mark.parametrize("prompts", [None, 7])
 def test_the_spectrum_is_that_of_the_dense_matrix(prompts):
     model, weights, table = planted()
     prompt = None if prompts is None else np.arange(50, dtype=np.int32) % prompts
-    found = axes(model, weights, table, prompt=prompt)
+    result = axes(model, weights, table, prompt=prompt)
     dense = disagreement(model, weights, table, prompt)
     left, sizes, right = np.linalg.svd(dense, full_matrices=False)
-    np.testing.assert_allclose(found.spectrum, sizes[:4] ** 2 / dense.size, rtol=1e-4)
+    np.testing.assert_allclose(result.spectrum, sizes[:4] ** 2 / dense.size, rtol=1e-4)
     # All four are kept here: scores times loadings are the matrix, and varimax turns the best
     # approximation of it.
-    np.testing.assert_allclose(found.scores @ found.loadings.T, dense, atol=1e-4)
-    np.testing.assert_allclose(found.share.sum(), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(found.scores.T @ found.scores / len(weights), np.eye(4), atol=1e-5)
+    np.testing.assert_allclose(result.scores @ result.loadings.T, dense, atol=1e-4)
+    np.testing.assert_allclose(result.share.sum(), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(result.scores.T @ result.scores / len(weights), np.eye(4), atol=1e-5)
     two = axes(model, weights, table, prompt=prompt, most=2)
     best = (left[:, :2] * sizes[:2]) @ right[:2]
     np.testing.assert_allclose(two.scores @ two.loadings.T, best, atol=1e-4)
@@ -45,24 +43,24 @@ def test_the_spectrum_is_that_of_the_dense_matrix(prompts):
 def test_the_share_is_that_of_the_variance_of_reward_differences():
     model, weights, table = planted()
     prompt = np.arange(50) % 5
-    found = axes(model, weights, table, prompt=prompt.astype(np.int32), most=1)
+    result = axes(model, weights, table, prompt=prompt.astype(np.int32), most=1)
     dense = disagreement(model, weights, table)
     same = prompt[:, None] == prompt
     margins = (dense[:, :, None] - dense[:, None, :])[:, same]
-    fitted = found.scores @ found.loadings.T
+    fitted = result.scores @ result.loadings.T
     explained = (fitted[:, :, None] - fitted[:, None, :])[:, same]
     np.testing.assert_allclose(
-        found.share[0], np.mean(explained**2) / np.mean(margins**2), rtol=1e-4
+        result.share[0], np.mean(explained**2) / np.mean(margins**2), rtol=1e-4
     )
 
 
 def test_axes_do_not_depend_on_how_the_basis_is_written():
     model, weights, table = planted()
     mix = np.random.default_rng(1).normal(size=(4, 4))
-    mean = np.asarray(model.population.mean) @ np.linalg.inv(mix).T
+    mean = np.asarray(model.prior.mean) @ np.linalg.inv(mix).T
     other = model.replace(
         params={"V": jnp.asarray(np.asarray(model.params["V"]) @ mix, jnp.float32)},
-        population=Population(jnp.asarray(mean, jnp.float32), jnp.eye(4)),
+        prior=GaussianPrior(jnp.asarray(mean, jnp.float32), jnp.eye(4)),
     )
     one, two = axes(model, weights, table), axes(other, weights @ np.linalg.inv(mix).T, table)
     np.testing.assert_allclose(one.loadings, two.loadings, atol=2e-3)
@@ -72,19 +70,19 @@ def test_axes_do_not_depend_on_how_the_basis_is_written():
 
 def test_where_the_population_lies():
     model, weights, table = planted()
-    found = axes(model, weights, table)
+    result = axes(model, weights, table)
     rewards = table.astype(np.float64) @ np.asarray(model.params["V"], np.float64)
     rewards -= rewards.mean(axis=0)
-    average, mean = weights.mean(axis=0), np.asarray(model.population.mean)
+    average, mean = weights.mean(axis=0), np.asarray(model.prior.mean)
     # One more user who is the population lies where it does: the axes' loadings are what a score of
     # 1 adds.
     np.testing.assert_allclose(
-        found.loadings @ found.population, rewards @ (mean - average), atol=1e-4
+        result.loadings @ result.population, rewards @ (mean - average), atol=1e-4
     )
     np.testing.assert_allclose(
-        found.offset, np.sqrt(np.mean((rewards @ (mean - average)) ** 2)), rtol=1e-4
+        result.offset, np.sqrt(np.mean((rewards @ (mean - average)) ** 2)), rtol=1e-4
     )
-    np.testing.assert_allclose(found.shared, np.sqrt(np.mean((rewards @ average) ** 2)), rtol=1e-4)
+    np.testing.assert_allclose(result.shared, np.sqrt(np.mean((rewards @ average) ** 2)), rtol=1e-4)
 
 
 def criterion(loadings):
@@ -104,7 +102,7 @@ def test_varimax_of_two_axes_is_the_best_angle_of_a_grid():
         assert criterion(loadings @ rotation) >= best - 1e-9
 
 
-def test_varimax_finds_planted_simple_axes_and_no_rotation_near_it_is_better():
+def test_varimax_recovers_simple_axes_and_no_rotation_near_it_is_better():
     rng = np.random.default_rng(0)
     simple = np.zeros((40, 4))
     simple[np.arange(40), np.arange(40) % 4] = rng.normal(size=40)
@@ -118,14 +116,14 @@ def test_varimax_finds_planted_simple_axes_and_no_rotation_near_it_is_better():
         assert criterion(noisy @ varimax(noisy) @ nearby) <= best + 1e-9
 
 
-def test_nobody_differs_nothing_to_turn_and_no_users():
+def test_users_who_do_not_differ_and_no_users():
     model, weights, table = planted()
-    for who in (np.tile(weights[:1], (5, 1)), weights[:0]):
-        found = axes(model, who, table)
-        assert found.loadings.shape == (50, 0)
-        assert found.scores.shape == (len(who), 0)
-        np.testing.assert_allclose(found.spectrum, 0.0, atol=1e-10)
-        assert np.isfinite(found.shared)
+    for users in (np.tile(weights[:1], (5, 1)), weights[:0]):
+        result = axes(model, users, table)
+        assert result.loadings.shape == (50, 0)
+        assert result.scores.shape == (len(users), 0)
+        np.testing.assert_allclose(result.spectrum, 0.0, atol=1e-10)
+        assert np.isfinite(result.shared)
     assert describe_axes(model, {"seen users": population_posterior(model, 5)}, table)["axes"] == []
     # One response a prompt: nothing is ever compared.
     alone = axes(model, weights, table, prompt=np.arange(50, dtype=np.int32))
@@ -145,17 +143,19 @@ def test_ends_carry_texts_and_responses_outside_every_pair_are_left_out():
         "seen users": users.take(np.arange(20)),
         "unseen users": users.take(np.arange(20, 30)),
     }
-    said = describe_axes(model, groups, table, prompt=prompt, ends=2)
-    said = with_texts(said, [(f"prompt {row % 2}", f"response {row}") for row in range(50)])
-    found = axes(model, weights, table, prompt=prompt)
-    assert np.isnan(found.loadings[[0, 1, 2, 6]]).all()
-    assert {name: len(scores) for name, scores in said["groups"].items()} == {
+    described = describe_axes(model, groups, table, prompt=prompt, ends=2)
+    described = with_texts(
+        described, [(f"prompt {row % 2}", f"response {row}") for row in range(50)]
+    )
+    result = axes(model, weights, table, prompt=prompt)
+    assert np.isnan(result.loadings[[0, 1, 2, 6]]).all()
+    assert {name: len(scores) for name, scores in described["groups"].items()} == {
         "seen users": 20,
         "unseen users": 10,
     }
-    np.testing.assert_allclose(said["groups"]["unseen users"], found.scores[20:])
-    for k, axis in enumerate(said["axes"]):
-        loading = found.loadings[:, k]
+    np.testing.assert_allclose(described["groups"]["unseen users"], result.scores[20:])
+    for k, axis in enumerate(described["axes"]):
+        loading = result.loadings[:, k]
         for end, row in (("high", np.nanargmax(loading)), ("low", np.nanargmin(loading))):
             assert axis[end][0] == {
                 "response": row,
@@ -163,4 +163,4 @@ def test_ends_carry_texts_and_responses_outside_every_pair_are_left_out():
                 "text": f"response {row}",
                 "loading": loading[row],
             }
-    np.testing.assert_allclose(said["disagreement"] ** 2, found.spectrum.sum())
+    np.testing.assert_allclose(described["disagreement"] ** 2, result.spectrum.sum())

@@ -61,7 +61,9 @@ def test_totals_over_shards(mapping, count):
     np.testing.assert_allclose(found["total"], np.full(count, count * (count + 1) / 2))
     np.testing.assert_allclose(found["largest"], np.full(count, count))
     np.testing.assert_allclose(found["mine"], 10.0 * np.arange(1.0, count + 1.0))
-    np.testing.assert_allclose(found["pairs"], np.full(count, problem().pair_weight.sum()), rtol=1e-6)
+    np.testing.assert_allclose(
+        found["pairs"], np.full(count, problem().pair_weight.sum()), rtol=1e-6
+    )
     assert all(len(leaf.sharding.device_set) == count for leaf in found.values())
 
 

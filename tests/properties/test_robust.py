@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.evaluation.diagnostics import collapse
+from lore_jax.evaluation.diagnostics import diagnose
 from lore_jax.evaluation.disagreement import axes, prompts_of_responses
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import fit
@@ -198,10 +198,10 @@ def test_it_ends_and_nothing_is_nan(case, method):
         assert (again.weights >= -1e-6).all()
     # What is said about the fit is no NaN either.
     prompt = prompts_of_responses(prefs)
-    said = collapse(model, users, prefs.embeddings, prompt=prompt)
-    assert np.isfinite(
-        [said.shared, said.disagreement, said.effective_rank, said.same_users, *said.columns]
-    ).all()
+    diagnostics = diagnose(model, users, prefs.embeddings, prompt=prompt)
+    numbers = ("shared", "disagreement", "effective_rank", "same_users")
+    assert np.isfinite([diagnostics[name] for name in numbers]).all()
+    assert np.isfinite(diagnostics["columns"]).all()
     found = axes(model, users.weights, prefs.embeddings, prompt=prompt)
     assert np.isfinite(found.loadings[prompt >= 0]).all()
     assert np.isfinite(found.scores).all()
@@ -219,8 +219,8 @@ def test_everybody_agrees_is_learned_and_stays_finite():
     assert np.mean(sure.mean > 0) > 0.9
     assert np.abs(sure.mean).max() < 20
     # A user who agrees with everybody is the population: what is shared explains the pairs.
-    shared = collapse(model, users, prefs.embeddings)
-    assert shared.disagreement < shared.shared
+    diagnostics = diagnose(model, users, prefs.embeddings)
+    assert diagnostics["disagreement"] < diagnostics["shared"]
 
 
 def test_a_pair_given_twice_counts_twice():

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from scored import Scored
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.evaluation.evaluate import Condition, Method, evaluate
+from lore_jax.evaluation.evaluate import Condition, evaluate
+from lore_jax.evaluation.names import RIDGE_BT
 from lore_jax.evaluation.results import describe_split, make_results
 from lore_jax.users.predict import Margins
 
@@ -35,25 +37,27 @@ def results():
         np.repeat(np.arange(_USERS), 12),
     )
     rows, entries = [], []
-    methods = {"personal": Method(scorer(True)), "ridge BT": Method(scorer(False))}
+    methods = {"personal": Scored(scorer(True)), RIDGE_BT: Scored(scorer(False))}
     for split in range(2):
         condition = Condition("unseen", "new items", prefs, prefs)
         rows += evaluate(methods, [condition], shots=(0, 2, 8), split=split, seed=split)
-        who = {"unseen": np.arange(_USERS)}
+        users = {"unseen": np.arange(_USERS)}
         entries.append(
-            describe_split(who, items=("new items",), group_by="response", digest="0", split=split)
+            describe_split(
+                users, items=("new items",), group_by="response", digest="0", split=split
+            )
         )
     axes = {
         "groups": {"seen users": rng.normal(size=(9, 3)), "unseen users": rng.normal(size=(4, 3))},
         "axes": [{"share": share, "high": [], "low": []} for share in (0.6, 0.2, 0.1)],
         "population": [0.5, -0.25, 0.0],
     }
-    made = make_results(
+    results = make_results(
         rows,
         entries,
         name="t",
         config={},
         seed=0,
-        axes={"here": axes, "where nobody differs": {"groups": {}, "axes": []}},
+        axes={"here": axes, "no disagreement": {"groups": {}, "axes": []}},
     )
-    return json.loads(json.dumps(made))
+    return json.loads(json.dumps(results))

@@ -4,8 +4,8 @@ import struct
 
 import numpy as np
 
-from lore_jax.evaluation.evaluate import MISMATCHED_USER
-from lore_jax.evaluation.results import select
+from lore_jax.evaluation.names import MISMATCHED_USER
+from lore_jax.evaluation.results import Where, select
 from lore_jax.reporting.figures import (
     inline,
     reliability_figure,
@@ -36,12 +36,13 @@ def test_curves_are_the_means_of_the_rows(results):
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in left.lines}
     assert set(lines) == {"personal", "personal, another user's weights", "ridge BT"}
 
-    def mean(**where):
-        return 100 * np.mean([row["accuracy"] for row in select(results, **where)])
+    def mean(control, shots):
+        rows = select(results, Where(method="personal", control=control, shots=shots))
+        return 100 * np.mean([row["accuracy"] for row in rows])
 
-    expected = [mean(method="personal", control=None, shots=shots) for shots in (0, 2, 8)]
+    expected = [mean(None, shots) for shots in (0, 2, 8)]
     np.testing.assert_allclose(lines["personal"], expected, rtol=1e-5)
-    control = [mean(method="personal", control=MISMATCHED_USER, shots=shots) for shots in (2, 8)]
+    control = [mean(MISMATCHED_USER, shots) for shots in (2, 8)]
     np.testing.assert_allclose(lines["personal, another user's weights"], control, rtol=1e-5)
     gained = next(line.get_ydata() for line in right.lines if len(line.get_xdata()) == 3)
     np.testing.assert_allclose(gained, np.array(expected) - expected[0], rtol=1e-4, atol=1e-4)
@@ -50,10 +51,10 @@ def test_curves_are_the_means_of_the_rows(results):
 
 def test_reliability_shows_all_pairs_of_all_splits(results):
     above, below = reliability_figure(results, shots=7, methods=["personal"]).axes
-    assert above.get_title("left") == "Unseen users, unseen responses, 8 shots"
+    assert above.get_title("left") == "Unseen users, new responses, 8 shots"
     confidence, accuracy = (np.asarray(values) for values in above.lines[1].get_data())
     assert (np.diff(confidence) > 0).all()
-    rows = select(results, method="personal", control=None, shots=8)
+    rows = select(results, Where(method="personal", control=None, shots=8))
     right, count = (
         sum(np.sum(row["calibration"][name]) for row in rows) for name in ("right", "count")
     )

@@ -1,6 +1,4 @@
-"""The page: everything on it, from JSON alone; nothing loaded, nothing run, whatever people have
-written.
-"""
+"""The page: everything on it, from JSON alone; nothing loaded, nothing run, whatever is written."""
 
 import copy
 import json
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 
 from lore_jax.evaluation.conclusion import conclude
-from lore_jax.evaluation.results import join
+from lore_jax.evaluation.results import Where, join
 from lore_jax.reporting.page import page
 
 ATTACK = """<script>alert("x")</script>'"><img src=x onerror=alert(1)></p>&amp;"""
@@ -55,14 +53,14 @@ def full(results):
         },
         {"share": 0.2, "high": [], "low": [{"response": 7, "loading": -0.1}]},
     ]
-    collapse = {
+    diagnostics = {
         "disagreement": 0.5,
         "shared": 1.0,
         "effective_rank": 1.3,
         "directions": 4,
         "same_users": 0.0,
     }
-    collapse |= {
+    diagnostics |= {
         "offset": 0.1,
         "between": 0.6,
         "within": 0.4,
@@ -76,7 +74,7 @@ def full(results):
         "disagreement": 0.5,
         "shared": 1.0,
     }
-    made["axes"] = {ATTACK: {**of, "collapse": collapse}}
+    made["axes"] = {ATTACK: {**of, "diagnostics": diagnostics}}
     for entry in [*made["splits"], *made["rows"]]:
         entry["data"] = ATTACK
     made["config"] = {ATTACK: {"inner": ATTACK}}
@@ -103,19 +101,18 @@ def test_what_people_wrote_is_text_and_nothing_else(full):
     assert "url(" not in text
     assert "@import" not in text
     shown = [shown for shown in read.texts if shown == ATTACK]
-    assert (
-        len(shown) >= 6
-    )  # title, name, note, prompt, text, configuration ... whole, as they were written
+    # Title, name, note, prompt, text, configuration ... whole, as they were written.
+    assert len(shown) >= 6
 
 
 def test_the_page_says_what_the_results_say(full):
     read = Reader(page(full, note="Where the pairs come from."))
     text = " ".join(" ".join(read.texts).split())
-    said = conclude(full, "personal", shots=8)
-    assert f"{said['sentence']}." in text
-    assert "Unseen users, unseen responses" in text
+    conclusion = conclude(full, Where("unseen", "new items", "personal", shots=8))
+    assert f"{conclusion['statement']}." in text
+    assert "Unseen users, new responses" in text
     assert "Where the pairs come from." in text
-    assert f"of {said['users']}; by chance at most" in text
+    assert f"of {conclusion['users']}; by chance at most" in text
     for label in (
         "personal, 0 shots (population)",
         "personal, another user's weights",
@@ -149,7 +146,7 @@ def test_a_page_without_axes_and_of_several_splits(results):
     text = page(join([one, two]))
     assert "2 splits" in text
     assert "Axis" not in text
-    nobody = {
+    without_axes = {
         **bare,
         "axes": {
             "": {
@@ -160,6 +157,6 @@ def test_a_page_without_axes_and_of_several_splits(results):
             }
         },
     }
-    assert "Users do not differ" in page(nobody)
+    assert "Users do not differ" in page(without_axes)
     with pytest.raises(ValueError, match="nothing to report"):
         page({**bare, "rows": []})
