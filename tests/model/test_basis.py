@@ -55,9 +55,9 @@ def test_hidden_layers_against_numpy():
 
 def test_the_start_has_the_scale_asked_for():
     for scale in (0.1, 2.0):
-        linear = LinearBasis(50, init_scale=scale).init(
-            jax.random.key(0), jnp.ones((1, 200)), 1.0
-        )["params"]["V"]
+        linear = LinearBasis(50, init_scale=scale).init(jax.random.key(0), jnp.ones((1, 200)), 1.0)[
+            "params"
+        ]["V"]
         assert float(jnp.std(linear)) == pytest.approx(scale, rel=0.05)
         last = MLPBasis(50, (64,), scale).init(jax.random.key(0), jnp.ones((1, 9)), 1.0)["params"]
         assert float(jnp.std(last["V"])) == pytest.approx(scale / 8, rel=0.1)

@@ -82,7 +82,7 @@ def test_the_simplex_against_scipy():
 
 
 def test_a_mixture_of_one_component_is_the_gaussian():
-    for one, other in zip(jax.tree.leaves(solve(GAUSSIAN)), jax.tree.leaves(solve(MIXTURE))):
+    for one, other in zip(*map(jax.tree.leaves, (solve(GAUSSIAN), solve(MIXTURE))), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 

@@ -122,7 +122,8 @@ class Stranger(nn.Module):
 def test_what_is_no_model_is_refused(tmp_path):
     stranger = make_model(LinearBasis(3)).replace(basis=Stranger())
     with pytest.raises(
-        ValueError, match=r"basis is a Stranger: only .*LinearBasis or .* can be saved; see storable"
+        ValueError,
+        match=r"basis is a Stranger: only .*LinearBasis or .* can be saved; see storable",
     ):
         save(tmp_path / "model", stranger)
     assert not list(tmp_path.iterdir())
@@ -218,7 +219,7 @@ def test_a_likelihood_that_is_not_registered_is_refused(tmp_path):
         pass
 
     model = make_model(LinearBasis(3)).replace(likelihood=Unregistered())
-    with pytest.raises(ValueError, match="likelihood is a Unregistered: only .* see storable"):
+    with pytest.raises(ValueError, match=r"likelihood is a Unregistered: only .* see storable"):
         save(tmp_path / "model", model)
     assert not list(tmp_path.iterdir())
 
@@ -230,9 +231,8 @@ PREDICT = """
     from lore_jax.users.score import score
     assert len(jax.devices()) == int(sys.argv[2])
     model, users = load(sys.argv[1] + "/model")
-    np.testing.assert_allclose(
-        score(model, users, np.load(sys.argv[1] + "/table.npy")), np.load(sys.argv[1] + "/scores.npy"), atol=1e-5
-    )
+    found = score(model, users, np.load(sys.argv[1] + "/table.npy"))
+    np.testing.assert_allclose(found, np.load(sys.argv[1] + "/scores.npy"), atol=1e-5)
 """
 
 

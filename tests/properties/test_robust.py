@@ -70,7 +70,7 @@ def one_pair_again_and_again():
 
 
 def contradictions():
-    """Every pair both ways round; the user with one pair compares two responses of one embedding."""
+    """Every pair both ways round; the user with one pair compares two equal embeddings."""
     embeddings = table()
     embeddings[1] = embeddings[0]
     chosen, rejected = random_pairs()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_expit
 
-from lore_jax.solvers.likelihood import LOGISTIC, Logistic, step_length
+from lore_jax.solvers.likelihood import LOGISTIC, Logistic, search_length, step_length
 
 GRID = np.linspace(-40.0, 40.0, 801)
 
@@ -123,3 +123,47 @@ def test_the_part_taken_decreases_the_objective_from_anywhere(bounds, scale):
     assert (gained >= -1e-9).all()
     far = squared > 1e-3
     assert (gained[far] > 0).all()
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_the_part_searched_gives_half_of_what_the_direction_has(scale):
+    ridge, start = 1e-3, np.linspace(-8, 8, 33)
+
+    def slope_at(value):
+        return -scale * expit(-scale * value) + ridge * value
+
+    def objective(value):
+        return -log_expit(scale * value) + ridge * value**2 / 2
+
+    curvature = scale**2 * expit(-scale * start) * expit(scale * start) + ridge
+    towards = -slope_at(start) / curvature
+    squared = slope_at(start) ** 2 / curvature
+    safe = squared / ((LOGISTIC.ceiling * scale**2 + ridge) * towards**2)
+
+    def relative(share):
+        return slope_at(start + np.asarray(share, np.float64) * towards) * towards / squared
+
+    with jax.enable_x64(True), jax.disable_jit():
+        length = np.asarray(search_length(lambda share: jnp.asarray(relative(share)), safe))
+    assert ((length > 0) & (length <= 1)).all()
+    shares = np.linspace(0, 1, 2001)[:, None]
+    best = objective(start) - objective(start + shares * towards).min(axis=0)
+    gained = objective(start) - objective(start + length * towards)
+    sure = objective(start) - objective(start + np.minimum(safe, 1.0) * towards)
+    # Where 1/64 of the step is still too long, it is what the parabola is sure of.
+    assert (gained >= np.minimum(0.5 * best, 0.5 * sure) - 1e-9).all()
+    close = length > 1 / 64
+    assert close.mean() > 0.5
+    assert (gained >= 0.25 * best - 1e-9)[close].all()
+
+
+def test_near_its_end_a_step_that_overshoots_by_little_is_taken_whole():
+    def overshooting(by):
+        return search_length(lambda share: share * (1 + by) - 1, jnp.float32(0.3))
+
+    assert float(overshooting(-0.5)) == 1.0  # it still falls
+    assert float(overshooting(0.01)) == 1.0
+    assert float(overshooting(0.5)) == 0.5
+    assert float(overshooting(3.0)) == pytest.approx(0.3)  # more is sure than 1/4
+    steep = search_length(lambda share: 1e6 * share - 1, jnp.float32(1e-6))
+    assert float(steep) == pytest.approx(1e-6)

@@ -36,9 +36,7 @@ def gaussian_model(seed=0, columns=RANK):
 
 
 def simplex_model(seed=0):
-    return dataclasses.replace(
-        gaussian_model(seed), prior=SimplexPrior(jnp.array([0.2, 0.3, 0.5]))
-    )
+    return dataclasses.replace(gaussian_model(seed), prior=SimplexPrior(jnp.array([0.2, 0.3, 0.5])))
 
 
 def mixture_model(seed=0):
@@ -156,8 +154,7 @@ def test_users_without_pairs_among_others():
     )
     assert (posterior.steps[~silent] > 0).all()
     assert (
-        np.trace(posterior.covariance, axis1=1, axis2=2)[~silent]
-        < np.trace(model.prior.covariance)
+        np.trace(posterior.covariance, axis1=1, axis2=2)[~silent] < np.trace(model.prior.covariance)
     ).all()
 
 

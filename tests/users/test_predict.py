@@ -71,7 +71,9 @@ def test_what_is_not_known_of_new_responses_adds_to_the_variance():
     tau2 = np.array([0.5, 0.0, 2.0], np.float32)
     model = dataclasses.replace(
         MODEL,
-        item_effects=ItemEffects(response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2)),
+        item_effects=ItemEffects(
+            response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2)
+        ),
     )
     table = REWARDS.copy()
     table[known] += values
