@@ -1,28 +1,28 @@
 """Peak memory of embedding with a randomly initialised reward model of the shape of Llama-3.2-1B.
 
-    python -m benchmarks.embed_memory                (two CPU cores, about three minutes, 2.5 GB of disk)
-    python -m benchmarks.embed_memory --smoke        (a tiny model of the same kind, seconds)
+    python -m benchmarks.embed_memory
 
-Expected: the process stays below its weights plus 2 GB, whatever the number type.
+Two CPU cores take about three minutes; 2.5 GB of disk. With --smoke a tiny model of the same kind
+takes seconds. Expected: the process stays below its weights plus 2 GB, whatever the number type.
 """
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.peak_memory import peak_memory
+from benchmarks.peak_memory import json_of_child, peak_memory
+from lore_jax.embed.tokenizer import quiet_import
 from lore_jax.embed.transformer.architectures import Decoder, read_architecture
 from lore_jax.embed.transformer.causal import decoder_parameters
 from lore_jax.storage.safetensors import write_tensors
 
+DType = Literal["bfloat16", "float32"]
 LLAMA_1B = {
     "architectures": ["LlamaForSequenceClassification"],
     "model_type": "llama",
@@ -53,24 +53,31 @@ SMOKE = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 16,
+    "vocab_size": 512,
+    "intermediate_size": 128,
+    "pad_token_id": 511,
 }
-SMOKE |= {"vocab_size": 512, "intermediate_size": 128, "pad_token_id": 511}
-TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}{% endfor %}"
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}"
+    "{% endfor %}"
+)
 
 
 def write_random_model(folder: Path, config: dict[str, Any]) -> None:
-    """A reward model's folder with random bfloat16 weights and a tokenizer that makes a token of a
-    byte.
-    """
+    """A reward model's folder: random bfloat16 weights and a tokenizer with a token a byte."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+
+    with quiet_import():
+        from transformers import PreTrainedTokenizerFast
 
     (folder / "config.json").write_text(json.dumps(config))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bare = Tokenizer(
         models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[])
     )
-    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.pre_tokenizer = splitter  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bare, bos_token="<|bos|>", eos_token="<|end|>"
     )
@@ -91,13 +98,13 @@ def write_random_model(folder: Path, config: dict[str, Any]) -> None:
     write_tensors(folder / "model.safetensors", tensors)
 
 
-def embed_once(folder: Path, dtype: str, conversations: int) -> dict[str, Any]:
-    """Embeds in this process and says what it took."""
+def embed_once(folder: Path, dtype: DType, conversations: int) -> dict[str, object]:
+    """Embeds in this process and reports its memory."""
     import jax
 
     from lore_jax.embed import EmbedConfig, embed_texts, load_encoder
 
-    encoder = load_encoder(folder, EmbedConfig(dtype=dtype))  # pyright: ignore[reportArgumentType]
+    encoder = load_encoder(folder, EmbedConfig(dtype=dtype))
     texts = [
         [
             {"role": "user", "content": "Why? " * 20},
@@ -118,24 +125,32 @@ def embed_once(folder: Path, dtype: str, conversations: int) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> list[dict[str, object]]:
+    """Measures both number types, each in a process of its own; prints a line of JSON each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true", help="a tiny model")
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "DTYPE"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        print(
-            json.dumps(
-                embed_once(
-                    Path(arguments.child[0]), arguments.child[1], 4 if arguments.smoke else 20
+    options = parser.parse_args(arguments)
+    if options.child:
+        folder, dtype = options.child
+        results = [embed_once(Path(folder), dtype, 4 if options.smoke else 20)]
+        print(json.dumps(results[0]))
+        return results
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_model(Path(folder), LLAMA_1B | (SMOKE if options.smoke else {}))
+        for dtype in get_args(DType):
+            results.append(
+                json_of_child(
+                    "benchmarks.embed_memory",
+                    ["--child", folder, dtype, *["--smoke"] * options.smoke],
                 )
             )
-        )
-        sys.exit()
-    with tempfile.TemporaryDirectory() as folder:
-        write_random_model(Path(folder), LLAMA_1B | (SMOKE if arguments.smoke else {}))
-        for dtype in ("bfloat16", "float32"):
-            command = [sys.executable, "-m", "benchmarks.embed_memory", "--child", folder, dtype]
-            subprocess.run(command + ["--smoke"] * arguments.smoke, check=True)
+            print(json.dumps(results[-1]))
+    return results
+
+
+if __name__ == "__main__":
+    main()

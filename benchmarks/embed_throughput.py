@@ -1,12 +1,11 @@
-"""Texts per second of `embed_texts` and of PyTorch with transformers on the same texts, in turns in
-one process.
+"""Texts per second of `embed_texts` and of PyTorch with transformers, on the same texts.
 
-    python -m benchmarks.embed_throughput --model DIR --data POLIS          (two CPU cores, about a minute)
+    python -m benchmarks.embed_throughput --model DIR --data POLIS
 
-Both read the texts as strings and give pooled, normalised embeddings in NumPy; tokenising counts.
-PyTorch gets batches sorted by length, padded to the longest text of each; its best batch size of
-several counts. The best of several turns counts for both. PyTorch is measured only where it is
-installed.
+About a minute on two CPU cores. Both are measured in turns in one process; both read the texts as
+strings and give pooled, normalised embeddings in NumPy; tokenising counts. PyTorch gets batches
+sorted by length, padded to the longest text of each; its best batch size of several counts. The
+best of several turns counts for both. PyTorch is measured only where it is installed.
 """
 
 import argparse
@@ -42,10 +41,8 @@ def torch_encoder(folder: Path, batch: int) -> Callable[[Sequence[str]], np.ndar
     import torch  # pyright: ignore[reportMissingImports]
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer, model = (
-        AutoTokenizer.from_pretrained(folder),
-        AutoModel.from_pretrained(folder).eval(),
-    )
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
 
     def embed(texts: Sequence[str]) -> np.ndarray:
         order = np.argsort([-len(text) for text in texts], kind="stable")
@@ -54,10 +51,8 @@ def torch_encoder(folder: Path, batch: int) -> Callable[[Sequence[str]], np.ndar
             rows = order[start : start + batch]
             inputs = tokenizer([texts[row] for row in rows], padding=True, return_tensors="pt")
             with torch.inference_mode():
-                hidden, mask = (
-                    model(**inputs).last_hidden_state,
-                    inputs["attention_mask"][..., None],
-                )
+                hidden = model(**inputs).last_hidden_state
+                mask = inputs["attention_mask"][..., None]
                 pooled = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1))
             table[rows] = pooled.numpy()
         return table
@@ -65,17 +60,18 @@ def torch_encoder(folder: Path, batch: int) -> Callable[[Sequence[str]], np.ndar
     return embed
 
 
-def measure(folder: Path, texts: Sequence[str], turns: int = 3) -> dict[str, Any]:
+def measure(folder: Path, texts: Sequence[str], *, smoke: bool = False) -> dict[str, Any]:
     """Texts per second of both, and the largest difference of their embeddings.
 
     Args:
         folder: an encoder's folder.
         texts: what to embed.
-        turns: how often each is measured.
+        smoke: a few texts, measured once instead of three times.
 
     Returns:
         Numbers for a results file.
     """
+    texts, turns = (texts[:32], 1) if smoke else (texts, 3)
     encoder = load_encoder(folder)
     runs: dict[str, Callable[[Sequence[str]], np.ndarray]] = {
         "jax": lambda some: embed_texts(some, encoder)
@@ -104,7 +100,8 @@ def measure(folder: Path, texts: Sequence[str], turns: int = 3) -> dict[str, Any
     return result
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Measures, and prints the numbers as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -113,11 +110,11 @@ if __name__ == "__main__":
         "--data", type=Path, required=True, help="folder of the Polis conversations"
     )
     parser.add_argument("--smoke", action="store_true", help="a few texts, once")
-    arguments = parser.parse_args()
-    texts = polis_texts(arguments.data)
-    result = (
-        measure(arguments.model, texts[:32], turns=1)
-        if arguments.smoke
-        else measure(arguments.model, texts)
-    )
+    options = parser.parse_args(arguments)
+    result = measure(options.model, polis_texts(options.data), smoke=options.smoke)
     print(json.dumps(result, indent=1))
+    return result
+
+
+if __name__ == "__main__":
+    main()

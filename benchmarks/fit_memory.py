@@ -1,7 +1,8 @@
 """Peak memory of a joint fit of PersonalLLM's real size in the index form.
 
-    python -m benchmarks.fit_memory                (two CPU cores, about five minutes, 2 GB of disk)
-    python -m benchmarks.fit_memory --smoke        (a hundredth of it, seconds)
+    python -m benchmarks.fit_memory
+
+Two CPU cores take about five minutes; 2 GB of disk. With --smoke a hundredth of it takes seconds.
 
 9,402 prompts x 8 responses x 4096 numbers in bfloat16, 1,000 users who judge every prompt: the
 published code builds a tensor of 77 GB for a two-hundredth of these pairs. A process of its own
@@ -13,16 +14,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.peak_memory import peak_memory
+from benchmarks.peak_memory import json_of_child, peak_memory
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.storage.cache.writer import CacheWriter
 
@@ -51,8 +49,8 @@ def write_cache(folder: Path, config: SyntheticConfig) -> None:
         writer.finish(**columns)
 
 
-def fit_once(folder: Path, steps: int, num_minibatches: int) -> dict[str, Any]:
-    """Fits in this process and says what it took."""
+def fit_once(folder: Path, steps: int, num_minibatches: int) -> dict[str, object]:
+    """Fits in this process and reports its memory and speed."""
     import jax
 
     import lore_jax as lore
@@ -62,23 +60,21 @@ def fit_once(folder: Path, steps: int, num_minibatches: int) -> dict[str, Any]:
     runtime = peak_memory()
     prefs = lore.load_cache(folder, verify="quick")
     loaded = peak_memory()
-    simplex = dataclasses.replace(
-        lore.PAPER_MINIBATCH.simplex, steps=steps, num_minibatches=num_minibatches
+    method = dataclasses.replace(
+        lore.PAPER_MINIBATCH.method, steps=steps, num_minibatches=num_minibatches
     )
-    running, state = start(
-        prefs, dataclasses.replace(lore.PAPER_MINIBATCH, simplex=simplex), key=jax.random.key(0)
-    )
-    begun = peak_memory()
-    state, info = running.advance(state, 2)
+    running, state = start(prefs, lore.FitConfig(method), key=jax.random.key(0))
+    started = peak_memory()
+    state, info = running.advance(state, 0, 2)
     begin = time.perf_counter()
-    state, info = running.advance(state, steps - 2)
+    state, info = running.advance(state, 2, steps - 2)
     seconds = time.perf_counter() - begin
     running.finish(state)
     bound = 1.25 * prefs.embeddings.nbytes + 16 * prefs.num_pairs + 500e6
     megabytes = {
         "runtime": runtime,
         "loaded": loaded,
-        "begun": begun,
+        "started": started,
         "peak": peak_memory(),
         "bound": bound,
     }
@@ -89,25 +85,28 @@ def fit_once(folder: Path, steps: int, num_minibatches: int) -> dict[str, Any]:
         "within_bound": peak_memory() <= bound,
         "num_minibatches": num_minibatches,
         "ms_per_step": round(1e3 * seconds / (steps - 2), 2),
-        "loss_of_last_epoch": round(float(np.mean(info["loss"][-num_minibatches:])), 4),
+        "loss_of_last_epoch": round(float(np.mean(info.loss[-num_minibatches:])), 4),
     }
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> dict[str, object]:
+    """Writes the cache, fits it in a process of its own, and prints what that took as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--smoke", action="store_true", help="a hundredth of the size")
     parser.add_argument("--child", metavar="FOLDER", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        print(
-            json.dumps(
-                fit_once(Path(arguments.child), *((40, 10) if arguments.smoke else (600, 200)))
-            )
-        )
-        sys.exit()
-    with tempfile.TemporaryDirectory() as folder:
-        write_cache(Path(folder) / "cache", SMOKE if arguments.smoke else FULL)
-        command = [sys.executable, "-m", "benchmarks.fit_memory", "--child", f"{folder}/cache"]
-        subprocess.run(command + ["--smoke"] * arguments.smoke, check=True)
+    options = parser.parse_args(arguments)
+    if options.child:
+        result = fit_once(Path(options.child), *((40, 10) if options.smoke else (600, 200)))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            write_cache(Path(folder) / "cache", SMOKE if options.smoke else FULL)
+            child = ["--child", f"{folder}/cache", *["--smoke"] * options.smoke]
+            result = json_of_child("benchmarks.fit_memory", child)
+    print(json.dumps(result))
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
-"""What lore_jax is timed against, in PyTorch, written from the mathematics: the published steps,
-and a vectorised one.
+"""What lore_jax is timed against, in PyTorch: the published steps, and a vectorised version.
+
+Written from the mathematics.
 
 The published joint fit takes the users in a Python loop: `x_u @ (V softmax(W)')_u / 100` for the
 differences x_u of the user's pairs, the mean of -log(sigmoid(.)), summed over users; one Adam on V
@@ -10,16 +11,17 @@ the same Adam, and a table of responses instead of differences.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
 TEMPERATURE = 100.0
 Step = Callable[[], float]
+Tensor: TypeAlias = "torch.Tensor"
 
 
-def _adam_step(optimiser: Any, loss_of: Callable[[], Any]) -> Step:
+def _adam_step(optimiser: torch.optim.Optimizer, loss_of: Callable[[], Tensor]) -> Step:
     def step() -> float:
         optimiser.zero_grad()
         loss = loss_of()
@@ -32,7 +34,7 @@ def _adam_step(optimiser: Any, loss_of: Callable[[], Any]) -> Step:
 
 def _differences(
     table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray
-) -> list[Any]:
+) -> list[Tensor]:
     cuts = np.flatnonzero(np.diff(user)) + 1
     pairs = zip(np.split(chosen, cuts), np.split(rejected, cuts), strict=True)
     return [torch.from_numpy(np.asarray(table[c] - table[r], np.float32)) for c, r in pairs]
@@ -46,11 +48,14 @@ def published_fit(
     directions = torch.randn(table.shape[1], rank, requires_grad=True)
     logits = torch.randn(len(differences), rank, requires_grad=True)
 
-    def loss() -> Any:
-        of_users = directions @ torch.softmax(logits, dim=1).T
+    def loss() -> Tensor:
+        directions_of_users = directions @ torch.softmax(logits, dim=1).T
         total = torch.zeros(())
         for number, x in enumerate(differences):
-            total = total - torch.log(torch.sigmoid(x @ of_users[:, number] / TEMPERATURE)).mean()
+            total = (
+                total
+                - torch.log(torch.sigmoid(x @ directions_of_users[:, number] / TEMPERATURE)).mean()
+            )
         return total
 
     return _adam_step(torch.optim.Adam([directions, logits], lr=0.5), loss)
@@ -66,7 +71,7 @@ def vectorised_fit(
     directions = torch.randn(table.shape[1], rank, requires_grad=True)
     logits = torch.randn(len(count), rank, requires_grad=True)
 
-    def loss() -> Any:
+    def loss() -> Tensor:
         rewards = embeddings @ directions
         weights = torch.softmax(logits, dim=1)[rows[2]]
         margin = ((rewards[rows[0]] - rewards[rows[1]]) * weights).sum(1) / TEMPERATURE
@@ -87,10 +92,10 @@ def published_adapt(
     frozen = torch.from_numpy(np.asarray(directions, np.float32))
     logits = [torch.randn(directions.shape[1], requires_grad=True) for _ in differences]
 
-    def loss() -> Any:
+    def loss() -> Tensor:
         total = torch.zeros(())
-        for x, own in zip(differences, logits, strict=True):
-            margin = x @ (frozen @ torch.softmax(own, dim=0)) / TEMPERATURE
+        for x, user_logits in zip(differences, logits, strict=True):
+            margin = x @ (frozen @ torch.softmax(user_logits, dim=0)) / TEMPERATURE
             total = total - torch.log(torch.sigmoid(margin)).mean()
         return total
 

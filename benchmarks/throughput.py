@@ -1,21 +1,24 @@
-"""The benchmark: lore_jax beside the published method and a vectorised PyTorch version, in one run
-on one machine.
+"""The benchmark: lore_jax beside the published method and a vectorised PyTorch version.
 
-    python -m benchmarks.throughput --out RUN                       (two CPU cores, about half an hour; any accelerator)
+    python -m benchmarks.throughput --out RUN
     python -m benchmarks.throughput --out RUN --only adapt users    (some sections)
-    python -m benchmarks.throughput --out RUN --smoke               (tiny sizes, to see that it runs)
+    python -m benchmarks.throughput --out RUN --smoke               (tiny sizes)
 
-Writes `throughput.json` and `throughput.md` (the table it prints), after every section. Compilation
-is not counted; every time is the median of several, but a fit's, which runs once. Where PyTorch is
-not installed its rows are absent. The published rows are timed on a few steps and multiplied by the
+All in one run on one machine: about half an hour on two CPU cores; any accelerator. Writes
+`throughput.json` and `throughput.md` (the table it prints), after every section. Compilation is not
+counted; every time is the median of several, but a fit's, which runs once. Where PyTorch is not
+installed its rows are absent. The published rows are timed on a few steps and multiplied by the
 1,000 (joint fit) or 500 (new users) that the method takes; the table says so.
 
-    fit        joint fit, 1,000 users x 45 pairs, dim 4096, rank 5: time to the loss that 1,000 published steps reach
+    fit        joint fit, 1,000 users x 45 pairs, dim 4096, rank 5: time to the loss that 1,000
+               published steps reach
     distinct   the same with a text of its own in every place, 90,000 responses
     adapt      500 users x 9 shots over 9,000 distinct responses, dim 4096, basis applied inside
-    users      rewards given, rank 8, 10 shots: users a second against the number of users; ragged users
+    users      rewards given, rank 8, 10 shots: users a second against the number of users; users
+               of unequal shots
     score      100,000 users x 100 shared candidates; each user's best 10 of 1,000 of their own
-    start      importing lore_jax beside importing jax; `lore-jax adapt` with its programs compiled before
+    start      importing lore_jax beside importing jax; `lore-jax adapt` with its programs compiled
+               before
     memory     peak of a fitting process over the bytes of its table
     embed      texts a second of a MiniLM folder (--model) on the Polis statements (--data)
 """
@@ -26,6 +29,7 @@ import argparse
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import sys
@@ -48,33 +52,31 @@ def embed_section(model: Path | None, data: Path | None, *, smoke: bool) -> Iter
         return
     from benchmarks.embed_throughput import measure, polis_texts
 
-    texts = polis_texts(data)
-    found = measure(model, texts[:32], turns=1) if smoke else measure(model, texts)
-    for name, rate in found["texts_per_second"].items():
+    measured = measure(model, polis_texts(data), smoke=smoke)
+    count = measured["texts"]
+    for name, rate in measured["texts_per_second"].items():
         method = "lore_jax" if name == "jax" else f"PyTorch, {name.removeprefix('torch, ')}"
-        work = f"embed {found['texts']:,} texts"
+        note = f"{rate:,.1f} texts/s"
         yield {
-            "work": work,
+            "work": f"embed {count:,} texts",
             "method": method,
-            "seconds": found["texts"] / rate,
-            "note": f"{rate:,.1f} texts/s",
+            "seconds": count / rate,
+            "note": note,
         }
 
 
 def with_ratios(rows: list[Row]) -> list[Row]:
-    """Each row beside the fastest lore_jax row of the same work: `ratio`, how many times as long it
-    takes.
-    """
-    ours = [row for row in rows if row["method"].startswith("lore_jax") and "seconds" in row]
-    out = []
+    """The rows with `ratio`: their time over that of the fastest lore_jax row of the same work."""
+    fastest: dict[tuple[str, str], float] = {}
     for row in rows:
-        same = [
-            own["seconds"]
-            for own in ours
-            if (own["section"], own["work"]) == (row["section"], row["work"])
-        ]
-        out.append({**row, "ratio": row["seconds"] / min(same)} if same else row)
-    return out
+        if row["method"].startswith("lore_jax") and "seconds" in row:
+            work = row["section"], row["work"]
+            fastest[work] = min(row["seconds"], fastest.get(work, math.inf))
+    return [
+        {**row, "ratio": row["seconds"] / fastest[work]} if work in fastest else row
+        for row in rows
+        for work in [(row["section"], row["work"])]
+    ]
 
 
 def table_of(result: dict[str, Any]) -> str:
@@ -82,15 +84,8 @@ def table_of(result: dict[str, Any]) -> str:
     lines = [["work", "method", "seconds", "x lore_jax", ""]]
     for row in result["rows"]:
         amount = f"{row['seconds']:.4g}" if "seconds" in row else f"{row['bytes'] / 1e6:,.0f} MB"
-        lines.append(
-            [
-                row["work"],
-                row["method"],
-                amount,
-                f"{row['ratio']:,.3g}" if "ratio" in row else "",
-                row["note"],
-            ]
-        )
+        ratio = f"{row['ratio']:,.3g}" if "ratio" in row else ""
+        lines.append([row["work"], row["method"], amount, ratio, row["note"]])
     where = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
     return f"{result['device']}, {result['cores']} cores; {where}\n\n{markdown(lines)}\n"
 

@@ -1,4 +1,4 @@
-"""What the benchmark's sections share: sizes, made-up comparisons, and how long things take."""
+"""What the benchmark's sections share: sizes, synthetic comparisons, and how long things take."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from lore_jax.data.preferences import Preferences, from_arrays
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior, Prior, SimplexPrior
 
 Row = dict[str, Any]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-ROW_NORM, SPECTRUM, NOISE, LATENT, SEED = 30.0, 1.0, 0.1, 256, 0  # of the made-up embeddings
+ROW_NORM, SPECTRUM, NOISE, LATENT, SEED = 30.0, 1.0, 0.1, 256, 0  # of the embeddings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Sizes:
 SMOKE = Sizes(64, 2, 20, 6, 30, 5, 1, 10, 3, (50, 200), 300, 4, 2)
 
 
-def median_seconds(work: Callable[[], Any], turns: int) -> float:
+def median_seconds(work: Callable[[], object], turns: int) -> float:
     """The median time of `work`, after a first call that compiles."""
     jax.block_until_ready(work())
     seconds = []
@@ -81,10 +82,10 @@ def pytorch_rows(
     return rows
 
 
-def embeddings(responses: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of one norm, a spectrum that falls with a power, and noise in every direction: float32
-    `[responses, dim]`.
-    """
+def embeddings(
+    responses: int, dim: int, rng: np.random.Generator
+) -> Float[np.ndarray, "responses dim"]:
+    """Rows of one norm, with a power-law spectrum and noise in every direction."""
     latent = min(LATENT, dim)
     spectrum = (1.0 + np.arange(latent, dtype=np.float32)) ** -SPECTRUM
     loadings = rng.standard_normal((latent, dim), np.float32) * spectrum[:, None]
@@ -94,8 +95,7 @@ def embeddings(responses: int, dim: int, rng: np.random.Generator) -> np.ndarray
 
 
 def comparisons(size: Sizes, *, distinct: bool) -> tuple[Preferences, Preferences]:
-    """Users on the simplex, the paper's assumption, who choose between two replies to a prompt: to
-    fit, and to test.
+    """Choices of simplex users between two replies to a prompt: to fit, and to test.
 
     The test is a third as many choices by the same users, between replies to any prompt.
     """
@@ -127,16 +127,18 @@ def comparisons(size: Sizes, *, distinct: bool) -> tuple[Preferences, Preference
     return train, choose(prompt, draw(prompt))
 
 
-def populations(rank: int) -> dict[str, Population]:
-    """What is known of users before they say anything, in each family."""
+def priors(rank: int) -> dict[str, Prior]:
+    """The prior of users in each family."""
     return {
-        "gaussian": Population(jnp.zeros(rank), jnp.eye(rank)),
-        "simplex": Population(jnp.full(rank, 1.0 / rank), jnp.zeros((rank, 0))),
+        "gaussian": GaussianPrior(jnp.zeros(rank), jnp.eye(rank)),
+        "simplex": SimplexPrior(jnp.full(rank, 1.0 / rank)),
     }
 
 
-def index_pairs(count: np.ndarray, table: np.ndarray) -> Preferences:
-    """Random pairs of a table of rewards: `count [users]` each."""
+def index_pairs(
+    count: Int[np.ndarray, " users"], table: Float[np.ndarray, "responses rank"]
+) -> Preferences:
+    """Random pairs of a table of rewards, `count` of each user."""
     rng, pairs = np.random.default_rng(SEED), int(count.sum())
     chosen = rng.integers(len(table), size=pairs, dtype=np.int32)
     rejected = (chosen + rng.integers(1, len(table), size=pairs, dtype=np.int32)) % len(table)

@@ -1,6 +1,4 @@
-"""The benchmark's new users: adapting them, scoring candidates for them, and starting a process
-that does.
-"""
+"""The benchmark's new users: adapting, scoring candidates, and starting a process that does."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ from benchmarks.throughput_parts import (
     embeddings,
     index_pairs,
     median_seconds,
-    populations,
+    priors,
     pytorch_rows,
     read_bandwidth,
 )
@@ -36,6 +34,7 @@ from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import population_posterior
 from lore_jax.users.adapt import adapt_rewards
+from lore_jax.users.score import top_k
 
 PUBLISHED_STEPS = 500
 
@@ -45,33 +44,34 @@ def adapt_section(size: Sizes) -> Iterator[Row]:
     distinct = dataclasses.replace(size, users=size.new_users, pairs=size.shots)
     prefs, _ = comparisons(distinct, distinct=True)
     directions = np.random.default_rng(SEED).standard_normal((size.dim, size.rank), np.float32)
-    work = f"adapt {size.new_users:,} users x {size.shots}, {prefs.num_responses:,} responses, dim {size.dim}"
+    work = (
+        f"adapt {size.new_users:,} users x {size.shots}, {prefs.num_responses:,} responses, "
+        f"dim {size.dim}"
+    )
     if HAS_TORCH:
         from benchmarks.pytorch_reference import published_adapt
 
-        given = (prefs.embeddings, prefs.chosen, prefs.rejected, prefs.user, directions)
+        given = (np.asarray(prefs.embeddings), prefs.chosen, prefs.rejected, prefs.user, directions)
         steps = {"PyTorch, published": lambda: published_adapt(*given)}
         yield from pytorch_rows(work, steps, PUBLISHED_STEPS, size.timed_steps)
     prefs = dataclasses.replace(prefs, embeddings=jnp.asarray(prefs.embeddings))
     speed = read_bandwidth(prefs.embeddings.nbytes, size.turns)
-    floor = prefs.embeddings.nbytes / speed
-    for family, prior in populations(size.rank).items():
-        params, scale = (
-            {"V": jnp.asarray(directions)},
-            jnp.float32(ROW_NORM if family == "gaussian" else 1.0),
-        )
-        temperature = 1.0 if family == "gaussian" else 100.0
-        model = Model(LinearBasis(size.rank), params, scale, prior, family, temperature)
+    bound = prefs.embeddings.nbytes / speed
+    for family, prior in priors(size.rank).items():
+        scale, temperature = (ROW_NORM, 1.0) if family == "gaussian" else (1.0, 100.0)
+        params = {"V": jnp.asarray(directions)}
+        model = Model(LinearBasis(size.rank), params, jnp.float32(scale), prior, temperature)
         converged = lore.adapt(model, prefs).converged.mean()
         seconds = median_seconds(lambda model=model: lore.adapt(model, prefs).weights, size.turns)
-        note = f"{floor / seconds:.0%} of the floor, one pass at {speed / 1e9:.3g} GB/s; {converged:.2%} converged"
+        note = (
+            f"{bound / seconds:.0%} of the bound, one pass at {speed / 1e9:.3g} GB/s; "
+            f"{converged:.2%} converged"
+        )
         yield {"work": work, "method": f"lore_jax, {family}", "seconds": seconds, "note": note}
 
 
 def users_section(size: Sizes) -> Iterator[Row]:
-    """Populations of new users, rewards given: everything from index pairs to posteriors on the
-    host counts.
-    """
+    """Populations of new users, rewards given, from index pairs to posteriors on the host."""
     rank, shots = 8, 10
     table = np.random.default_rng(SEED).standard_normal((12_800, rank)).astype(np.float32)
     on_device = jnp.asarray(table)
@@ -82,22 +82,20 @@ def users_section(size: Sizes) -> Iterator[Row]:
     counts[f"{len(ragged):,} users, 1 to {ragged.max()} shots, {ragged.mean():.1f} on average"] = (
         ragged
     )
-    for family, prior in populations(rank).items():
-        model = Model(LinearBasis(rank), None, jnp.ones(()), prior, family)
+    for family, prior in priors(rank).items():
+        model = Model(LinearBasis(rank), {}, jnp.ones(()), prior)
         for name, count in counts.items():
             prefs = index_pairs(count, table)
-            found = adapt_rewards(model, on_device, prefs)
+            posterior = adapt_rewards(model, on_device, prefs)
             seconds = median_seconds(
                 lambda m=model, p=prefs: adapt_rewards(m, on_device, p).weights, size.turns
             )
             note = f"{len(count) / seconds:,.0f} users/s, {count.sum() / seconds:,.0f} pairs/s; "
-            note += f"{found.converged.mean():.4%} converged in {found.steps.mean():.1f} steps"
-            yield {
-                "work": f"adapt {name}, rank {rank}",
-                "method": f"lore_jax, {family}",
-                "seconds": seconds,
-                "note": note,
-            }
+            note += (
+                f"{posterior.converged.mean():.4%} converged in {posterior.steps.mean():.1f} steps"
+            )
+            work, label = f"adapt {name}, rank {rank}", f"lore_jax, {family}"
+            yield {"work": work, "method": label, "seconds": seconds, "note": note}
 
 
 def score_section(size: Sizes) -> Iterator[Row]:
@@ -108,8 +106,7 @@ def score_section(size: Sizes) -> Iterator[Row]:
         LinearBasis(rank),
         {"V": jnp.eye(rank)},
         jnp.ones(()),
-        populations(rank)["gaussian"],
-        "gaussian",
+        priors(rank)["gaussian"],
     )
     users = population_posterior(model, size.score_users)
     users = dataclasses.replace(
@@ -122,23 +119,19 @@ def score_section(size: Sizes) -> Iterator[Row]:
         "NumPy": median_seconds(lambda: np.full(shape, 1.5, np.float32), size.turns),
     }
     for name, write in writes.items():
-        yield {
-            "work": work,
-            "method": f"a plain write of the result, {name}",
-            "seconds": write,
-            "note": "the floor",
-        }
-    candidates = np.arange(shared)
-    seconds = median_seconds(lambda: lore.score(model, users, table, candidates), size.turns)
+        label = f"a plain write of the result, {name}"
+        yield {"work": work, "method": label, "seconds": write, "note": "the bound"}
+    everybody = np.arange(shared)
+    seconds = median_seconds(lambda: lore.score(model, users, table, everybody), size.turns)
     note = " and ".join(
         f"{seconds / write:.2f} x {name}'s plain write" for name, write in writes.items()
     )
     yield {"work": work, "method": "lore_jax", "seconds": seconds, "note": note}
     few = users.take(np.arange(size.score_users // 10))
-    mine = rng.integers(len(table), size=(few.num_users, own))
-    seconds = median_seconds(lambda: lore.score(model, few, table, mine, top_k=10), size.turns)
+    candidates = rng.integers(len(table), size=(few.num_users, own))
+    seconds = median_seconds(lambda: top_k(model, few, table, 10, candidates), size.turns)
     work = f"best 10 of {own} candidates of their own, {few.num_users:,} users, rank {rank}"
-    note = f"{mine.size / seconds:,.0f} candidates/s"
+    note = f"{candidates.size / seconds:,.0f} candidates/s"
     yield {"work": work, "method": "lore_jax", "seconds": seconds, "note": note}
 
 
@@ -170,15 +163,8 @@ def start_section(size: Sizes) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         write_small_model_and_cache(Path(folder))
         env = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/programs"}
-        command = [
-            "-m",
-            "lore_jax",
-            "adapt",
-            f"{folder}/model",
-            f"{folder}/cache",
-            "--export",
-            f"{folder}/w.parquet",
-        ]
+        command = ["-m", "lore_jax", "adapt", f"{folder}/model", f"{folder}/cache"]
+        command += ["--export", f"{folder}/w.parquet"]
         cold = seconds_of(*command, "--overwrite", env=env)
         warm = float(
             np.median([seconds_of(*command, "--overwrite", env=env) for _ in range(turns)])
@@ -193,16 +179,9 @@ def write_small_model_and_cache(folder: Path) -> None:
     rng, rank = np.random.default_rng(SEED), 8
     table = embeddings(2000, 384, rng)
     params = {"V": jnp.asarray(rng.standard_normal((384, rank), np.float32))}
-    lore.save(
-        folder / "model",
-        Model(
-            LinearBasis(rank),
-            params,
-            jnp.float32(ROW_NORM),
-            populations(rank)["gaussian"],
-            "gaussian",
-        ),
-    )
+    prior = priors(rank)["gaussian"]
+    model = Model(LinearBasis(rank), params, jnp.float32(ROW_NORM), prior)
+    lore.save(folder / "model", model)
     prefs = index_pairs(np.full(100, 10), table)
     with lore.CacheWriter(folder / "cache", dim=384, dtype="float32") as writer:
         writer.append(table)

@@ -1,7 +1,6 @@
-"""Abstention on real votes: which personal margins are sure of their sign, and what does falling
-back cost?
+"""Abstention on real votes: which margins are sure of their sign, and what does falling back cost?
 
-    python -m experiments.abstention --data DIR --out RUN      (three splits: about 8 minutes on one CPU core; --smoke)
+    python -m experiments.abstention --data DIR --out RUN
 
 One Polis conversation, by default the one where people differ most (`experiments.polis` says what
 the data are, and how they are split and fitted). Unseen voters give some pairs; for every test pair
@@ -9,7 +8,10 @@ the 90 % interval of the margin is either on one side of zero or not. Where it i
 `Margins.or_population` takes what holds for everybody. The table says how often that happens, how
 right the personal margins are on both kinds of pairs, and what falling back does to accuracy.
 
-Expected, 20 shots: unseen statements, 63 % of the pairs fall back, accuracy 73.5 becomes 65.3; seen
+Time: three splits take about 8 minutes on one CPU core. Each (test, split) is one file in
+RUN/parts: a run that was stopped goes on where it was.
+
+Expected, 20 shots: new statements, 63 % of the pairs fall back, accuracy 73.5 becomes 65.3; known
 statements, 40 %, 90.0 becomes 85.8. Sure margins are right in 84.7 and 97.0 %.
 """
 
@@ -17,27 +19,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 import lore_jax as lore
-from experiments.polis import make_conversations, protocol
+from experiments.common.parts import Part, run_parts
+from experiments.polis import PolisProtocol, data_folder, polis_protocol
 from lore_jax.data.splits import Holdout, split_users
 from lore_jax.datasets.polis.pairs import polis_preferences
 from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
 from lore_jax.evaluation import metrics
-from lore_jax.evaluation.results import plain
+from lore_jax.evaluation.results import make_results, plain
+from lore_jax.evaluation.schema import Results
+from lore_jax.reporting.tables import markdown
 from lore_jax.storage.files import write_file
 from lore_jax.users.predict import Margins
 
 LAND_BANK = "ssis.land-bank-farmland.2rumnecbeh.2021-08-01"
-Measured = dict[str, list[np.ndarray]]  # name of a number to its per-user values, an array a split
+TESTS: tuple[Holdout, ...] = ("new items", "known items")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Config:
         splits: how many times statements and voters are split.
         shots: numbers of pairs that unseen voters give.
         level: of the intervals.
-        smoke: a made-up conversation, one split, and fits of a few steps, to see that everything
+        smoke: a synthetic conversation, one split, and fits of a few steps, to see that everything
             runs.
     """
 
@@ -64,80 +67,100 @@ class Config:
     smoke: bool = False
 
 
-def measure(
-    config: Config, root: Path, conversation: str, test: Holdout, seed: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """One split: fit, then per-user numbers after each number of shots."""
-    asked, votes = protocol(test, smoke=config.smoke), read_polis(root / conversation)
-    table = load_polis_embeddings(root).of(votes).astype(np.float32)
-    drawn = polis_preferences(votes, table, test=test, split_seed=seed, **asked.limits)
-    seen, unseen = split_users(drawn.train.num_users, 0.3, seed=seed)
-    model, *_ = lore.fit(
-        drawn.train.take_users(seen), asked.fits["gaussian"], key=jax.random.key(seed)
-    )
-    known, pairs = drawn.train.take_users(unseen), drawn.test.take_users(unseen)
-    nobody = lore.margins(model, lore.population_posterior(model, len(unseen)), pairs)
+def evaluate_part(
+    config: Config, protocol: PolisProtocol, folder: Path, test: Holdout, split: int
+) -> Results:
+    """One split: fit, then numbers of each voter after each number of shots."""
+    votes, embeddings = read_polis(folder), load_polis_embeddings(folder.parent)
+    table = embeddings.of(votes).astype(np.float32)
+    drawn = polis_preferences(votes, table, test=test, split_seed=split, **protocol.limits)
+    seen, unseen = split_users(drawn.train.num_users, 0.3, seed=split)
+    train, known = drawn.train.take_users(seen), drawn.train.take_users(unseen)
+    model, *_ = lore.fit(train, protocol.fits["gaussian"], key=jax.random.key(split))
+    pairs = drawn.test.take_users(unseen)
+    population = lore.margins(model, lore.population_posterior(model, len(unseen)), pairs)
+    measured = {}
     for shots in config.shots:
-        own = lore.margins(
-            model, lore.adapt(model, lore.draw_shots(known, shots, seed=seed)), pairs
-        )
-        sure = own.decided(config.level)
+        posterior = lore.adapt(model, lore.draw_shots(known, shots, seed=split))
+        personal = lore.margins(model, posterior, pairs)
+        measured[shots] = measure(personal, population, pairs, config.level)
+    return make_results(
+        [],
+        [],
+        name="abstention",
+        config=settings_of(config, protocol),
+        seed=split,
+        measured={"voters": np.asarray(pairs.user_ids), "after": measured},
+    )
 
-        def per_user(values: np.ndarray, of: np.ndarray) -> np.ndarray:
-            return metrics.per_user_mean(values[of], pairs.user[of], pairs.num_users)
 
-        def accuracy(margins: Margins, of: np.ndarray) -> np.ndarray:
-            return per_user(metrics.correct(margins.mean), of)
+def measure(
+    personal: Margins, population: Margins, pairs: lore.Preferences, level: float
+) -> dict[str, np.ndarray]:
+    """What each voter's margins are worth, `[voters]` each; NaN where a voter has no such pair."""
+    sure = personal.decided(level)
+    fallback = personal.or_population(population, level)
 
-        every = np.ones(len(sure), bool)
-        yield (
-            shots,
-            {
-                "voters": np.asarray(pairs.user_ids),
-                "fell back": per_user(~sure, every),
-                "personal": accuracy(own, every),
-                "with falling back": accuracy(own.or_population(nobody, config.level), every),
-                "population": accuracy(nobody, every),
-                "personal, sure": accuracy(own, sure),
-                "personal, not sure": accuracy(own, ~sure),
-                "population, not sure": accuracy(nobody, ~sure),
-            },
-        )
+    def per_user(values: np.ndarray, use: np.ndarray) -> np.ndarray:
+        return metrics.per_user_mean(values[use], pairs.user[use], pairs.num_users)
+
+    def accuracy(margins: Margins, use: np.ndarray) -> np.ndarray:
+        return per_user(metrics.correct(margins.mean), use)
+
+    every = np.ones(len(sure), bool)
+    return {
+        "fell back": per_user(~sure, every),
+        "personal": accuracy(personal, every),
+        "with falling back": accuracy(fallback, every),
+        "population": accuracy(population, every),
+        "personal, sure": accuracy(personal, sure),
+        "personal, not sure": accuracy(personal, ~sure),
+        "population, not sure": accuracy(population, ~sure),
+        "cost": accuracy(fallback, every) - accuracy(personal, every),
+    }
+
+
+def settings_of(config: Config, protocol: PolisProtocol) -> dict[str, object]:
+    """What changes a part's numbers."""
+    return {
+        "conversation": config.conversation,
+        "shots": config.shots,
+        "level": config.level,
+        "fit": protocol.fits["gaussian"],
+    }
 
 
 def run(config: Config) -> dict[str, Any]:
-    """All splits of both tests, then the table."""
-    root = make_conversations(config.out / "data", seed=0) if config.smoke else config.data
-    if root is None or not root.is_dir():
-        raise FileNotFoundError(
-            f"{root} is not a folder: --data must name the folder of the Polis conversations"
-        )
-    config.out.mkdir(parents=True, exist_ok=True)
-    conversation = "one" if config.smoke else config.conversation
-    found: dict[tuple[Holdout, int], Measured] = {}
-    tests: tuple[Holdout, ...] = ("new items", "known items")
+    """Makes the parts that are missing, then the table."""
+    root = data_folder(config.data, config.out, smoke=config.smoke)
+    folder = root / ("one" if config.smoke else config.conversation)
+
+    def part(test: Holdout, split: int) -> Part:
+        protocol = polis_protocol(test, smoke=config.smoke)
+        settings = {"config": settings_of(config, protocol), "seed": split}
+
+        def make() -> Results:
+            return evaluate_part(config, protocol, folder, test, split)
+
+        return Part(f"{test.replace(' ', '-')}-{split}", settings, make)
+
     splits = 1 if config.smoke else config.splits
-    todo: list[tuple[Holdout, int]] = [(test, split) for test in tests for split in range(splits)]
-    for test, split in tqdm(todo, desc="tests x splits", disable=None):
-        for shots, numbers in measure(config, root, conversation, test, split):
-            numbers["cost"] = numbers["with falling back"] - numbers["personal"]
-            of = found.setdefault((test, shots), {})
-            for name, values in numbers.items():
-                of.setdefault(name, []).append(values)
-    rng = np.random.default_rng(0)
-    rows = [
-        {
-            "test": test,
-            "shots": shots,
-            # A voter may be unseen in several splits, and is one person all the same.
-            **{
-                name: metrics.bootstrap(of[name], rng, users=of["voters"]).interval()
-                for name in of
-                if name != "voters"
-            },
-        }
-        for (test, shots), of in found.items()
-    ]
+    parts = [part(test, split) for test in TESTS for split in range(splits)]
+    results = run_parts(config.out / "parts", parts, description="tests x splits")
+    rng, rows = np.random.default_rng(0), []
+    for number, test in enumerate(TESTS):
+        of_test = results[number * splits : (number + 1) * splits]
+        # A voter may be unseen in several splits, and is one person all the same.
+        voters = [np.array(part["measured"]["voters"]) for part in of_test]
+        for shots in config.shots:
+            row: dict[str, Any] = {"test": test, "shots": shots}
+            for name in of_test[0]["measured"]["after"][str(shots)]:
+                values = [
+                    np.array(part["measured"]["after"][str(shots)][name], np.float64)
+                    for part in of_test
+                ]
+                row[name] = metrics.bootstrap(values, rng, users=voters).interval()
+            rows.append(row)
     result = plain({"config": config, "rows": rows})
     write_file(config.out / "abstention.json", [json.dumps(result, indent=1).encode()])
     print(table(result))
@@ -145,18 +168,16 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """In Markdown; %, macro over users, the mean over splits."""
+    """The numbers in Markdown; %, macro over users, the mean over splits."""
     names = [name for name in result["rows"][0] if name not in ("test", "shots")]
-    lines = [f"| statements | shots | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    lines = [["statements", "shots", *names]]
     for row in result["rows"]:
-        means = [row[name]["mean"] for name in names[:-1]]
-        conditions = [
-            "" if mean is None else f"{100 * mean:.1f}" for mean in means
-        ]  # nothing may be sure
-        cost = [100 * row["cost"][end] for end in ("mean", "low", "high")]
-        conditions.append("{:+.1f} ({:.1f} to {:.1f})".format(*cost))
-        lines.append(f"| {row['test']} | {row['shots']} | {' | '.join(conditions)} |")
-    return "\n".join(lines)
+        means = [row[name]["mean"] for name in names if name != "cost"]
+        line = ["" if mean is None else f"{100 * mean:.1f}" for mean in means]  # nothing is sure
+        cost, low, high = (100 * row["cost"][end] for end in ("mean", "low", "high"))
+        line.append(f"{cost:+.1f} ({low:.1f} to {high:.1f})")
+        lines.append([row["test"].removesuffix(" items"), str(row["shots"]), *line])
+    return markdown(lines)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""PersonalLLM: simulated users who weigh ten reward models; how much of a user do a few comparisons
-show?
+"""PersonalLLM: simulated users weigh ten reward models; what do a few comparisons show of a user?
 
     python -m experiments.personalllm --data DIR --model REWARD_MODEL --out RUN [--paper]
 
@@ -14,7 +13,7 @@ Training prompts with a text of the test are dropped.
 
 --paper: the best of eight replies against the worst by raw mixed scores, the paper's objective, no
 validation. Default: two replies at random by standardised scores, which is what a system could ask
-its users; ridges and rank by validation, another user's weights and shuffled users as controls,
+its users; ridges and rank by validation, mismatched and permuted users as controls,
 shots 0 to 45.
 
 Expected with --paper (paper, seen / unseen users): LoRe 94.3 / 93.3, 94.6 / 93.6, 96.0 / 96.1; BT
@@ -32,7 +31,7 @@ import numpy as np
 import tyro
 
 from experiments.common.options import Options, data_of, describe, embedded, fits
-from experiments.common.protocol import Drawn, Protocol, run
+from experiments.common.protocol import EvaluationProtocol, Split, run
 from experiments.common.smoke_data import write_personalllm
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.personalllm import (
@@ -43,7 +42,7 @@ from lore_jax.datasets.personalllm import (
     draw_users,
     read_personalllm,
 )
-from lore_jax.evaluation.results import Results
+from lore_jax.evaluation.schema import Results
 from lore_jax.model.model import Model
 
 PAPER = {  # seen and unseen users, %
@@ -88,7 +87,7 @@ class Config(Options):
     shots: int = 9
 
 
-def draw(data: PersonalLLM, prefs: Preferences, config: Config, alpha: float, seed: int) -> Drawn:
+def draw(data: PersonalLLM, prefs: Preferences, config: Config, alpha: float, seed: int) -> Split:
     """One split: new users, seen and unseen, and their pairs on training and on test prompts."""
     kind: PairKind = "best against worst" if config.paper else "random"
     scores = data.scores if config.paper else data.standardised()
@@ -99,22 +98,20 @@ def draw(data: PersonalLLM, prefs: Preferences, config: Config, alpha: float, se
     wanted = [(train, config.prompts, 0), (train, shots, 1), (test, None, 0), (test, None, 1)]
     drawn = []
     for number, (prompts, per_user, group) in enumerate(wanted):
-        of, count = weights[groups[group]], len(prompts) if per_user is None else per_user
-        row, each = data.row[prompts], np.random.SeedSequence([seed, number]).generate_state(1)[0]
+        own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         chosen, rejected, user, prompt = draw_pairs(
-            row, scores[prompts], of, per_user, kind, seed=int(each)
+            data.row[prompts],
+            scores[prompts],
+            weights[groups[group]],
+            per_user,
+            kind,
+            seed=own_seed,
         )
-        drawn.append(
-            (
-                chosen,
-                rejected,
-                user + config.users * group,
-                prompts[prompt],
-                len(of) * count - len(user),
-            )
-        )
+        count = len(prompts) if per_user is None else per_user
+        ties = config.users * count - len(user)
+        drawn.append((chosen, rejected, user + config.users * group, prompts[prompt], ties))
     columns = [np.concatenate(parts) for parts in zip(*(part[:4] for part in drawn), strict=True)]
-    part = np.repeat(np.arange(4), [len(one[0]) for one in drawn])
+    part = np.repeat(np.arange(4), [len(columns[0]) for columns in drawn])
     # The table was checked when the cache was written: a column of zeros stands for it here.
     bare = np.zeros((prefs.num_responses, 1), np.float16)
     pairs = from_arrays(bare, *columns[:3], prompt=columns[3], num_users=len(weights))
@@ -124,18 +121,11 @@ def draw(data: PersonalLLM, prefs: Preferences, config: Config, alpha: float, se
         pairs.take_pairs(part[pairs.row] == number).take_users(users[wanted[number][2]])
         for number in range(4)
     ]
-    # Nobody is simulated twice: users of other splits are other people, and the intervals must know
-    # it.
-    names = {
-        name: np.array([f"{seed}-{user}" for user in of])
-        for name, of in zip(("seen", "unseen"), users, strict=True)
-    }
-    return Drawn(
-        parts[0],
-        parts[1],
-        (parts[2], parts[3]),
-        names,
-        {"pairs that are ties": sum(one[4] for one in drawn)},
+    # Users of other splits are other people, and the intervals must know it.
+    seen, unseen = (np.array([f"{seed}-{user}" for user in numbers]) for numbers in users)
+    dropped = {"pairs that are ties": sum(part[4] for part in drawn)}
+    return Split(
+        parts[0], parts[1], (parts[2], parts[3]), {"seen": seen, "unseen": unseen}, dropped
     )
 
 
@@ -146,16 +136,21 @@ def run_on(
     about: dict[str, object],
     known: Mapping[str, Model] | None = None,
 ) -> Results:
-    """The experiment on a table that is there; `known` are models to compare with."""
-    numbers = {(task, name): value for task, of in PAPER.items() for name, value in of.items()}
+    """The experiment on pairs that are embedded; `known` are models to compare with."""
+    numbers = {
+        (task, name): value for task, methods in PAPER.items() for name, value in methods.items()
+    }
     shots = (
         (0, config.shots)
         if config.paper
         else tuple(sorted({0, 5, config.shots, 20, config.prompts}))
     )
     kind = "best against worst of eight replies" if config.paper else "two replies at random"
-    note = f"Simulated users who weigh ten reward models; {kind}; the paper's numbers are on best against worst."
-    protocol = Protocol(
+    note = (
+        f"Simulated users who weigh ten reward models; {kind}; the paper's numbers are on best "
+        "against worst."
+    )
+    protocol = EvaluationProtocol(
         "PersonalLLM", fits(config), shots, numbers=numbers, note=note, known=known or {}
     )
     tasks = {

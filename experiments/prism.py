@@ -1,5 +1,4 @@
-"""PRISM: people of many countries who score replies in dialogues; does knowing a person help with
-their next dialogue?
+"""PRISM: people score replies in dialogues; does knowing a person help with their next dialogue?
 
     python -m experiments.prism --data DIR --model REWARD_MODEL --out RUN [--paper]
 
@@ -24,21 +23,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tyro
 
+from experiments.common.fits import later_variant
 from experiments.common.options import Options, data_of, describe, embedded, fits
-from experiments.common.protocol import Drawn, Protocol, leak_free, run
+from experiments.common.protocol import EvaluationProtocol, Split, leak_free, run
 from experiments.common.smoke_data import write_prism
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import hold_out_within_users, split_users
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.prism import HOME, read_prism
 from lore_jax.evaluation.metrics import bootstrap
-from lore_jax.evaluation.results import Results, per_user, select, users_of
-from lore_jax.methods.simplex.config import LATER_VARIANT
+from lore_jax.evaluation.results import Where, methods_of, per_user, select, users_of
+from lore_jax.evaluation.schema import Results
 from lore_jax.model.model import Model
 from lore_jax.reporting.tables import markdown, show
 
@@ -67,15 +66,17 @@ class Config(Options):
     later: bool = False
 
 
-def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> Drawn:
+def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> Split:
     """One split: people into seen and unseen, each one's dialogues into training and test."""
     owner = np.unique(np.stack([prefs.user, prefs.prompt], axis=1), axis=0)[:, 0]
     many = np.bincount(owner, minlength=prefs.num_users) >= config.dialogues
     own = prefs.take_pairs(many[prefs.user])
     cut = hold_out_within_users(own, 0.5 if config.paper else 0.3, group_by="prompt", seed=seed)
     train = leak_free(texts, own, cut.train, cut.test)
-    has = [np.bincount(own.user[part], minlength=own.num_users) > 0 for part in (train, cut.test)]
-    enough = np.flatnonzero(has[0] & has[1])
+    has_train, has_test = (
+        np.bincount(own.user[part], minlength=own.num_users) > 0 for part in (train, cut.test)
+    )
+    enough = np.flatnonzero(has_train & has_test)
     if len(enough) < 2:
         raise ValueError(
             f"{len(enough)} people have {config.dialogues} dialogues with pairs: 2 are expected"
@@ -87,11 +88,11 @@ def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> 
     dropped = {
         f"people with fewer than {config.dialogues} dialogues": int((~many).sum()),
         "pairs of theirs": prefs.num_pairs - own.num_pairs,
-        "cross_split pairs": cut.dropped,
+        "cross-split pairs": cut.dropped,
         "training pairs with a text of the test": int(cut.train.sum() - train.sum()),
         "people left without training or test": int(many.sum()) - len(enough),
     }
-    return Drawn(
+    return Split(
         own.take_pairs(train).take_users(seen),
         own.take_pairs(train).take_users(unseen),
         (own.take_pairs(cut.test).take_users(seen), own.take_pairs(cut.test).take_users(unseen)),
@@ -100,33 +101,28 @@ def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> 
     )
 
 
-def by_group(results: Results, people: Mapping[str, Mapping[str, Any]], shots: int) -> str:
-    """Accuracy of unseen people by what they said of themselves, over all splits, in Markdown."""
-    methods = list(dict.fromkeys(row["method"] for row in results["rows"]))
+def by_group(results: Results, people: Mapping[str, Mapping[str, object]], shots: int) -> str:
+    """Accuracy of unseen people by what the survey says of them, over all splits, in Markdown."""
+    methods = methods_of(results)
     values: dict[tuple[str, str], dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
     for name in methods:
-        for row in select(results, method=name, users="unseen", shots=shots, control=None):
-            who = users_of(results, row)
-            for about in ("gender", "age", "region"):
-                of = np.array([str(people.get(str(one), {}).get(about)) for one in who])
-                for group in np.unique(of):
-                    found = values.setdefault((about, str(group)), {}).setdefault(name, [])
-                    found.append((per_user(row, "accuracy")[of == group], who[of == group]))
+        for row in select(results, Where("unseen", method=name, control=None, shots=shots)):
+            ids, accuracy = users_of(results, row), per_user(row, "accuracy")
+            for question in ("gender", "age", "region"):
+                answers = np.array([str(people.get(str(user), {}).get(question)) for user in ids])
+                for group in np.unique(answers):
+                    splits = values.setdefault((question, str(group)), {}).setdefault(name, [])
+                    splits.append((accuracy[answers == group], ids[answers == group]))
     lines, rng = [["", "people", *methods]], np.random.default_rng(0)
-    for (about, group), found in sorted(values.items()):
-        drawn = {
-            name: bootstrap([one for one, _ in parts], rng, users=[who for _, who in parts])
-            for name, parts in found.items()
+    for (question, group), splits_of in sorted(values.items()):
+        resampled = {
+            name: bootstrap([part for part, _ in splits], rng, users=[ids for _, ids in splits])
+            for name, splits in splits_of.items()
         }
-        count = max(one.num_users for one in drawn.values())
+        count = max(accuracy.num_users for accuracy in resampled.values())
         if count >= SMALLEST_GROUP:
-            lines.append(
-                [
-                    f"{about}: {group}",
-                    str(count),
-                    *(show(drawn[name].interval()) for name in methods),
-                ]
-            )
+            intervals = [show(resampled[name].interval()) for name in methods]
+            lines.append([f"{question}: {group}", str(count), *intervals])
     return f"\n\nUnseen people by group:\n\n{markdown(lines)}" if len(lines) > 1 else ""
 
 
@@ -135,31 +131,26 @@ def run_on(
     texts: Texts | None,
     config: Config,
     about: dict[str, object],
-    people: Mapping[str, Mapping[str, Any]] | None = None,
+    people: Mapping[str, Mapping[str, object]] | None = None,
     known: Mapping[str, Model] | None = None,
 ) -> Results:
     """The experiment on pairs that are embedded; a prompt is a dialogue."""
     fitted = fits(config)
     if config.later:
-        variant = dataclasses.replace(
-            LATER_VARIANT, scale=config.scale, steps=10 if config.smoke else LATER_VARIANT.steps
+        fitted["LoRe, later variant"] = later_variant(
+            rank=config.basis_rank, scale=config.scale, smoke=config.smoke
         )
-        fitted["LoRe, later variant"] = dataclasses.replace(fitted["LoRe"], simplex=variant)
     numbers = {("PRISM", name): value for name, value in PAPER.items()}
     note = "The chosen reply against each other one of its turn."
-    protocol = Protocol("PRISM", fitted, config.shots, "dialogues", numbers, note, known or {})
-    of_group = (
-        (lambda results: by_group(results, people, config.shots[-1]))
-        if people
-        else (lambda results: "")
+    protocol = EvaluationProtocol(
+        "PRISM", fitted, config.shots, "dialogues", numbers, note, known or {}
     )
-    return run(
-        protocol,
-        {"PRISM": lambda seed: draw(prefs, texts, config, seed)},
-        config,
-        about=about,
-        more=of_group,
-    )
+
+    def groups(results: Results) -> str:
+        return by_group(results, people, config.shots[-1]) if people else ""
+
+    tasks = {"PRISM": lambda seed: draw(prefs, texts, config, seed)}
+    return run(protocol, tasks, config, about=about, more=groups)
 
 
 def main(config: Config) -> Results:

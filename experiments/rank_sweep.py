@@ -28,16 +28,17 @@ import lore_jax as lore
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, draw_shots, hold_out_groups, split_users
 from lore_jax.evaluation.results import plain
-from lore_jax.fitting.config import make_basis
-from lore_jax.fitting.selection import Choice, choose, gaussian_hyper, simplex_hyper
-from lore_jax.fitting.validation import GaussianPipeline, SimplexPipeline, sweep
-from lore_jax.model.model import rms_row_norm
+from lore_jax.fitting.selection import choose
+from lore_jax.fitting.validation import sweep
+from lore_jax.methods.base import AnyMethod, Choice, Stage
+from lore_jax.methods.gaussian.method import PopulationConfig
+from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.reporting.tables import markdown
 from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.files import write_file
 
-WHO = ("seen users", "unseen users")
+USERS = ("seen users", "unseen users")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,25 +71,23 @@ class Config:
 
 
 def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
-    """What each pair does: runs 2s and 2s + 1 are split s, tested on seen and on unseen users;
-    `[runs, pairs]`.
+    """What each pair does in each run, `[runs, pairs]`.
+
+    Runs 2s and 2s + 1 are split s, tested on seen and on unseen users.
     """
     parts: dict[str, list[np.ndarray]] = {"fit": [], "shots": [], "test": []}
     for split in range(config.splits):
         seed = config.seed + split
         is_seen = np.isin(prefs.user, split_users(prefs.num_users, 0.3, seed=seed)[0])
         cut = hold_out_groups(prefs, 0.3, group_by=config.group_by, seed=seed)
-        place = np.flatnonzero(cut.train & ~is_seen)
-        drawn = draw_shots(
-            dataclasses.replace(prefs, row=np.arange(prefs.num_pairs)).take_pairs(place),
-            config.shots,
-            seed=seed,
-        )
-        given = (cut.train & is_seen) | np.isin(np.arange(prefs.num_pairs), drawn.row)
-        for who in (is_seen, ~is_seen):
+        numbered = dataclasses.replace(prefs, row=np.arange(prefs.num_pairs))
+        unseen = numbered.take_pairs(np.flatnonzero(cut.train & ~is_seen))
+        shots = draw_shots(unseen, config.shots, seed=seed)
+        known = (cut.train & is_seen) | np.isin(np.arange(prefs.num_pairs), shots.row)
+        for tested in (is_seen, ~is_seen):
             parts["fit"].append(prefs.pair_weight * (cut.train & is_seen))
-            parts["shots"].append(prefs.pair_weight * given)
-            parts["test"].append((cut.test & who).astype(np.float32))
+            parts["shots"].append(prefs.pair_weight * known)
+            parts["test"].append((cut.test & tested).astype(np.float32))
     return {name: np.stack(rows).astype(np.float32) for name, rows in parts.items()}
 
 
@@ -96,36 +95,26 @@ def run(config: Config) -> dict[str, np.ndarray]:
     """Accuracies of each family, `[ranks, splits, 2]`, in shares of 1."""
     prefs = load_cache(config.cache)
     work, ranks = roles(prefs, config), sorted(rank for rank in config.ranks if rank <= prefs.dim)
-    key, width = jax.random.key(config.seed), ranks[-1]
-    grid: list[Choice] = [{"rank": rank} for rank in ranks]
-    settings = lore.SimplexConfig(scale=config.scale, steps=config.steps)
-    paper = dataclasses.replace(lore.PAPER, simplex=settings)
-    simplex = SimplexPipeline(make_basis(paper, width), settings, prefs.num_users)
-    found = {}
-    hypers = [simplex_hyper({"rank": rank}, width, prefs.head) for rank in ranks]
-    found["LoRe, the paper's objective"] = sweep(
-        prefs, settings.input_scale, simplex, grid, hypers, work, key=key, batch=config.batch
-    )
-    first = prefs.take_pairs(work["fit"][0] > 0)
-    asked = lore.FitConfig(
-        group_by=config.group_by, item_effects=0.0, num_components=0, logit_scale=1.0
-    )
-    chosen, _ = choose(first.take_responses(), asked, key=key)
-    settings_of: list[Choice] = [{**chosen, "rank": rank} for rank in ranks]
-    gaussian = GaussianPipeline(make_basis(lore.FitConfig(), width), lore.PopulationConfig())
-    hypers = [gaussian_hyper(one, width) for one in settings_of]
-    found["gaussian"] = sweep(
-        prefs,
-        rms_row_norm(prefs.embeddings),
-        gaussian,
-        settings_of,
-        hypers,
-        work,
-        key=key,
-        batch=config.batch,
-    )
+    key = jax.random.key(config.seed)
+
+    def accuracy_of(name: str, method: AnyMethod, choices: list[Choice]) -> np.ndarray:
+        stage, scale = Stage(name, method, ()), method.input_scale(prefs)
+        table = sweep(prefs, scale, stage, choices, work, key=key, batch=config.batch)
+        return table.accuracy.reshape(len(ranks), config.splits, 2)
+
+    simplex = SimplexConfig(scale=config.scale, steps=config.steps)
+    # Given at once: these are not varied after a fit.
+    population = PopulationConfig(item_effects=0.0, num_components=0, logit_scale=1.0)
+    first = prefs.take_pairs(work["fit"][0] > 0).take_responses()
+    fit = lore.FitConfig(population, group_by=config.group_by)
+    chosen, _ = choose(first, fit, population.input_scale(first), key=key)
     accuracy = {
-        name: table.accuracy.reshape(len(ranks), config.splits, 2) for name, table in found.items()
+        "LoRe, the paper's objective": accuracy_of(
+            "simplex", simplex, [{"rank": rank} for rank in ranks]
+        ),
+        "gaussian": accuracy_of(
+            "gaussian", population, [{**chosen, "rank": rank} for rank in ranks]
+        ),
     }
     return report(config, ranks, accuracy, chosen)
 
@@ -134,18 +123,13 @@ def report(
     config: Config, ranks: list[int], accuracy: dict[str, np.ndarray], chosen: Choice
 ) -> dict[str, np.ndarray]:
     """Writes the numbers, the table and the figure."""
-    columns = [f"rank {rank}" for rank in ranks]
-    lines, series = [["accuracy in %, mean (lowest to highest split)", *columns]], {}
+    lines = [["accuracy in %, mean (lowest to highest split)", *(f"rank {k}" for k in ranks)]]
+    series = {}
     for name, values in accuracy.items():
-        for number, who in enumerate(WHO):
-            one = 100 * values[:, :, number]
-            lines.append(
-                [
-                    f"{name}, {who}",
-                    *(f"{row.mean():.1f} ({row.min():.1f} to {row.max():.1f})" for row in one),
-                ]
-            )
-            series[f"{name}, {who}"] = one
+        for number, users in enumerate(USERS):
+            percent = series[f"{name}, {users}"] = 100 * values[:, :, number]
+            ranges = [f"{row.mean():.1f} ({row.min():.1f} to {row.max():.1f})" for row in percent]
+            lines.append([f"{name}, {users}", *ranges])
     text = (
         f"# Accuracy against rank\n\n{markdown(lines)}\n\nRidges of the gaussian family: {chosen}."
     )
@@ -160,12 +144,8 @@ def report(
     }
     write_file(config.out / "rank_sweep.json", [json.dumps(plain(content)).encode()])
     write_file(config.out / "rank_sweep.md", [text.encode(), b"\n"])
-    curves(
-        config.out / "rank_sweep.png",
-        ranks,
-        series,
-        f"{config.splits} splits; band: lowest to highest",
-    )
+    note = f"{config.splits} splits; band: lowest to highest"
+    curves(config.out / "rank_sweep.png", ranks, series, note)
     print(text)
     return accuracy
 

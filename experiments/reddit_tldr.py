@@ -1,5 +1,4 @@
-"""Reddit TLDR: workers who compared summaries of posts; does each of them have a taste of their
-own?
+"""Reddit TLDR: workers compared summaries of posts; does each have a taste of their own?
 
     python -m experiments.reddit_tldr --data DIR --model REWARD_MODEL --out RUN [--paper]
 
@@ -27,13 +26,13 @@ import numpy as np
 import tyro
 
 from experiments.common.options import Options, data_of, describe, embedded, fits
-from experiments.common.protocol import Drawn, Protocol, leak_free, run
+from experiments.common.protocol import EvaluationProtocol, Split, leak_free, run
 from experiments.common.smoke_data import write_reddit_tldr
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import draw_shots, split_users
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.reddit_tldr import HOME, read_reddit_tldr
-from lore_jax.evaluation.results import Results
+from lore_jax.evaluation.schema import Results
 from lore_jax.model.model import Model
 
 PAPER = {  # seen and unseen users, %
@@ -76,7 +75,7 @@ def draw(
     config: Config,
     train_pairs: int,
     seed: int,
-) -> Drawn:
+) -> Split:
     """One split of the workers: half of them are seen."""
     train = leak_free(texts, prefs, ~is_test, is_test)
     count, tests = (
@@ -85,7 +84,8 @@ def draw(
     enough = np.flatnonzero((count >= config.at_least) & (tests > 0))
     if len(enough) < 2:
         raise ValueError(
-            f"{len(enough)} workers have {config.at_least} training pairs and a test pair: 2 are expected"
+            f"{len(enough)} workers have {config.at_least} training pairs and a test pair: "
+            "2 are expected"
         )
     seen, unseen = (enough[part] for part in split_users(len(enough), 0.5, seed=seed))
     dropped = {
@@ -93,7 +93,7 @@ def draw(
         "training pairs with a text of the test": int((~is_test).sum() - train.sum()),
     }
     names = np.arange(prefs.num_users).astype(str) if prefs.user_ids is None else prefs.user_ids
-    return Drawn(
+    return Split(
         draw_shots(prefs.take_pairs(train).take_users(seen), train_pairs, seed=seed),
         prefs.take_pairs(train).take_users(unseen),
         (prefs.take_pairs(is_test).take_users(seen), prefs.take_pairs(is_test).take_users(unseen)),
@@ -110,12 +110,21 @@ def run_on(
     about: dict[str, object],
     known: Mapping[str, Model] | None = None,
 ) -> Results:
-    """The experiment on pairs that are embedded; `is_test` says which are of the validation posts,
-    `[pairs]`.
+    """The experiment on pairs that are embedded.
+
+    Args:
+        prefs: the pairs.
+        is_test: which of them are of the validation posts, `[pairs]`.
+        texts: of the responses, to keep training and test apart; None: there are none.
+        config: of the experiment.
+        about: where the data come from and what was left out.
+        known: models to compare with.
     """
-    numbers = {(task, name): value for task, of in PAPER.items() for name, value in of.items()}
+    numbers = {
+        (task, name): value for task, methods in PAPER.items() for name, value in methods.items()
+    }
     note = "Workers' choices of summaries."
-    protocol = Protocol(
+    protocol = EvaluationProtocol(
         "Reddit TLDR", fits(config), config.shots, numbers=numbers, note=note, known=known or {}
     )
     each = functools.partial(draw, prefs, is_test, texts, config)

@@ -19,11 +19,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import tyro
+from jaxtyping import Float
 
 from experiments.common.options import Options, data_of, embedded
 from experiments.common.smoke_data import write_reward_bench
@@ -46,7 +46,7 @@ class Config:
         model: the folder of the reward model that embedded what was fitted; not needed where the
             cache is there already.
         cache: the benchmark's embeddings; None: OUT/cache.
-        smoke: made-up prompts and the tiny random reward model.
+        smoke: synthetic prompts and the tiny random reward model.
     """
 
     out: Path
@@ -57,38 +57,34 @@ class Config:
     smoke: bool = False
 
 
-def scores(model: Model, embeddings: Any, head: np.ndarray | None) -> dict[str, np.ndarray]:
-    """What each method says of each reply, `[responses]`."""
-    table = np.asarray(
-        apply_basis(model, np.asarray(embeddings))
-    )  # no terms: these replies were in no fit
-    out = {} if head is None else {"reference head": np.asarray(embeddings, np.float32) @ head}
-    out["population"] = table @ np.asarray(model.population.mean)
-    # In the gaussian family column 0 is the population's direction, the others are what people
-    # depart along.
-    return out | {f"column {column}": table[:, column] for column in range(table.shape[1])}
+def scores(
+    model: Model, embeddings: np.ndarray, head: np.ndarray | None
+) -> dict[str, Float[np.ndarray, " responses"]]:
+    """The score that each method gives to each reply."""
+    # Without item effects: these replies were in no fit.
+    rewards = np.asarray(apply_basis(model, embeddings))
+    result = {} if head is None else {"reference head": np.asarray(embeddings, np.float32) @ head}
+    result["population"] = rewards @ np.asarray(model.prior.mean)
+    # In the population model column 0 is the population's direction; people deviate along the rest.
+    return result | {f"column {column}": rewards[:, column] for column in range(rewards.shape[1])}
 
 
 def report(
-    bench: RewardBench, found: dict[str, np.ndarray]
+    bench: RewardBench, scores: dict[str, np.ndarray]
 ) -> tuple[str, dict[str, dict[str, float]]]:
-    """Shares of prompts won by subset, as Markdown and as numbers; the average is over subsets, as
-    published.
+    """Shares of prompts won by subset, as Markdown and as numbers.
+
+    The average is over subsets, as published.
     """
     subsets = list(dict.fromkeys(bench.subset.tolist()))
     lines, numbers = [["prompts won, %", *subsets, "average"]], {}
-    for name, values in found.items():
+    for name, values in scores.items():
         won = bench.won(values)
         shares = {subset: float(won[bench.subset == subset].mean()) for subset in subsets}
         numbers[name] = shares | {"average": float(np.mean(list(shares.values())))}
         lines.append([name, *(f"{100 * value:.1f}" for value in numbers[name].values())])
-    lines.append(
-        [
-            "prompts",
-            *(str(int((bench.subset == subset).sum())) for subset in subsets),
-            str(len(bench.subset)),
-        ]
-    )
+    counts = [str(int((bench.subset == subset).sum())) for subset in subsets]
+    lines.append(["prompts", *counts, str(len(bench.subset))])
     return markdown(lines), numbers
 
 
@@ -101,8 +97,12 @@ def run(config: Config) -> dict[str, dict[str, float]]:
     prefs = embedded(bench.pairs, options)
     loaded = load_model(config.fitted)
     refuse_other_encoder(loaded, config.cache or config.out / "cache")
-    text, numbers = report(bench, scores(loaded.model, prefs.embeddings, prefs.head))
-    text = f"# RewardBench 2\n\n{config.fitted}, rank {loaded.model.rank}, {loaded.model.family} family.\n\n{text}"
+    model = loaded.model
+    text, numbers = report(bench, scores(model, np.asarray(prefs.embeddings), prefs.head))
+    heading = (
+        f"# RewardBench 2\n\n{config.fitted}, rank {model.rank}, {type(model.prior).__name__}."
+    )
+    text = f"{heading}\n\n{text}"
     content = {
         "config": config,
         "encoder": loaded.encoder,

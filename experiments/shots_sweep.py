@@ -20,23 +20,25 @@ from typing import Annotated
 
 import jax
 import tyro
-from tqdm import tqdm
 
 import lore_jax as lore
+from experiments.common.fits import applicable
 from experiments.common.options import Options, fits
+from experiments.common.parts import Part, run_parts
 from experiments.common.scorers import projected
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy
 from lore_jax.evaluation.evaluate import conditions, evaluate
+from lore_jax.evaluation.names import CONTROL_LABELS, GAUSSIAN, MISMATCHED_USER
 from lore_jax.evaluation.results import (
-    Results,
+    Where,
     describe_split,
     join,
     make_results,
-    plain,
-    read_results,
+    methods_of,
     write_results,
 )
+from lore_jax.evaluation.schema import Results
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import shots_columns, table
 from lore_jax.storage.cache.manifest import read_manifest
@@ -75,24 +77,17 @@ class Config:
     smoke: bool = False
 
 
-def part(prefs: Preferences, config: Config, split: int) -> Results:
+def evaluate_part(prefs: Preferences, config: Config, split: int) -> Results:
     """One split: fit once, adapt to every draw."""
     seed = config.seed + split
     drawn = lore.four_way(
         prefs, group_by=config.group_by, items=("new items",), min_train=config.min_train, seed=seed
     )
-    asked = fits(Options(out=config.out, rank=config.rank, scale=config.scale, smoke=config.smoke))
+    options = Options(out=config.out, rank=config.rank, scale=config.scale, smoke=config.smoke)
     train = drawn.train.take_responses()
     methods, chosen = {}, {}
-    for name, of in asked.items():
-        if of.rank == 0 and train.head is None:
-            continue
-        own = (
-            of
-            if name == "LoRe" or of.rank == 0
-            else dataclasses.replace(of, group_by=config.group_by)
-        )
-        model, users, history = lore.fit(train, own, key=jax.random.key(seed))
+    for name, fit in applicable(fits(options, group_by=config.group_by), train).items():
+        model, users, history = lore.fit(train, fit, key=jax.random.key(seed))
         methods[name], chosen[name] = projected(model, users, prefs.embeddings), history.choice
     unseen = [condition for condition in conditions(drawn) if condition.users == "unseen"]
     rows, entries = [], []
@@ -106,51 +101,40 @@ def part(prefs: Preferences, config: Config, split: int) -> Results:
                 group_by=config.group_by,
                 digest=drawn.digest,
                 chosen=chosen,
-                dropped=drawn.dropped,
+                dropped=drawn.dropped._asdict(),
                 **about,
             )
         )
-    return make_results(rows, entries, name="shots", config=settings(config), seed=seed)
+    return make_results(rows, entries, name="shots", config=settings_of(config), seed=seed)
 
 
-def settings(config: Config) -> dict[str, object]:
+def settings_of(config: Config) -> dict[str, object]:
     """What changes a part's numbers."""
-    values = {
-        name: value
-        for name, value in dataclasses.asdict(config).items()
-        if name not in ("cache", "out", "splits", "seed")
-    }
-    return plain({**values, "encoder": read_manifest(config.cache)["encoder"]})
+    paths_and_splits = ("cache", "out", "splits", "seed")
+    values = dataclasses.asdict(config)
+    settings = {name: value for name, value in values.items() if name not in paths_and_splits}
+    return {**settings, "encoder": read_manifest(config.cache)["encoder"]}
 
 
 def run(config: Config) -> Results:
-    """All splits, then the tables."""
-    prefs, folder, asked, parts = (
-        load_cache(config.cache),
-        config.out / "parts",
-        settings(config),
-        [],
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    for split in tqdm(range(config.splits), desc="splits", disable=None):
-        path = folder / f"{split}.json"
-        if not path.exists():
-            write_results(path, part(prefs, config, split))
-        parts.append(read_results(path))
-        if parts[-1]["config"] != asked or parts[-1]["seed"] != config.seed + split:
-            raise ValueError(
-                f"{path} was made with other settings: remove it, or give another --out"
-            )
-    results = join(parts)
-    methods = dict.fromkeys(row["method"] for row in results["rows"])
-    lines = {name: {"method": name, "control": None} for name in methods}
-    lines |= {
-        f"{name}, another user's weights": {"method": name, "control": "mismatched user"}
-        for name in ("LoRe", "gaussian")
-    }
+    """Makes the splits that are missing, then the tables."""
+    prefs, settings = load_cache(config.cache), settings_of(config)
+
+    def part(split: int) -> Part:
+        entries = {"config": settings, "seed": config.seed + split}
+        return Part(str(split), entries, lambda: evaluate_part(prefs, config, split))
+
+    parts = [part(split) for split in range(config.splits)]
+    results = join(run_parts(config.out / "parts", parts, description="splits"))
+    lines = {name: Where(method=name, control=None) for name in methods_of(results)}
+    for name in ("LoRe", GAUSSIAN):
+        label = f"{name}, {CONTROL_LABELS[MISMATCHED_USER]}"
+        lines[label] = Where(method=name, control=MISMATCHED_USER)
     text = (
-        "# Accuracy against shots\n\nUnseen users, new items, accuracy in % with 95 % intervals (users and splits "
-        f"resampled); {config.draws} draws, the same for every method.\n\n{table(results, lines, shots_columns(results))}"
+        "# Accuracy against shots\n\n"
+        "Unseen users, new items, accuracy in % with 95 % intervals (users and splits resampled); "
+        f"{config.draws} draws, the same for every method.\n\n"
+        f"{table(results, lines, shots_columns(results))}"
     )
     write_results(config.out / "results.json", results)
     write_file(config.out / "tables.md", [text.encode(), b"\n"])

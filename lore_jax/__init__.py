@@ -24,7 +24,9 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY as RIDGE_BRADLEY_TERRY
     from lore_jax.fitting.config import FitConfig as FitConfig
     from lore_jax.fitting.fit import fit as fit
+    from lore_jax.methods.bradley_terry import BradleyTerryConfig as BradleyTerryConfig
     from lore_jax.methods.gaussian.method import PopulationConfig as PopulationConfig
+    from lore_jax.methods.reference import ReferenceConfig as ReferenceConfig
     from lore_jax.methods.simplex.method import SimplexConfig as SimplexConfig
     from lore_jax.model.model import Model as Model
     from lore_jax.model.model import reference_head as reference_head
@@ -41,6 +43,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.users.predict import predict_proba as predict_proba
     from lore_jax.users.predict import sample_weights as sample_weights
     from lore_jax.users.score import score as score
+    from lore_jax.users.score import top_k as top_k
 
     __version__: str
 
@@ -65,6 +68,9 @@ _HOME = {
     "predict_proba": "users.predict",
     "sample_weights": "users.predict",
     "score": "users.score",
+    "top_k": "users.score",
+    "BradleyTerryConfig": "methods.bradley_terry",
+    "ReferenceConfig": "methods.reference",
     "PopulationConfig": "methods.gaussian.method",
     "SimplexConfig": "methods.simplex.method",
     "FitConfig": "fitting.config",

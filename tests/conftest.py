@@ -1,22 +1,36 @@
-"""Eight CPU devices for every test, set before jax is imported; ranks never broadcast by accident.
+"""Eight CPU devices for every test; no accidental broadcasting; array annotations are checked.
 
 Compilation is most of what the tests cost, and their programs run once: the compiler need not try
 hard.
 """
 
 import os
+from pathlib import Path
 
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
-os.environ.setdefault(
-    "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
-)  # or the first of several workers takes a whole GPU
+# Otherwise the first of several workers takes a whole GPU.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import pytest  # noqa: E402
+import shapes  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+shapes.install()  # before the package is imported
 
 # The same examples on every run and every machine, however slow.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def polis_data():
+    """The folder of published Polis conversations: LORE_POLIS, or beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "data" / "polis"
+    folder = Path(os.environ.get("LORE_POLIS", beside))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not exist (set LORE_POLIS)")
+    return folder

@@ -13,9 +13,9 @@ QUICK = RunConfig(
     checkpoint_seconds=0.0,
 )
 QUICK_OPTIONS = [
-    *("--method", "simplex", "--rank", "2", "--steps", "25"),
-    *("--learning-rate", "0.1", "--temperature", "1"),
-    *("--split.items", "new items", "--chunk", "10", "--checkpoint-seconds", "0"),
+    *("--method", "simplex", "--rank", "2", "--steps", "25", "--learning-rate", "0.1"),
+    *("--temperature", "1", "--split.items", "new items", "--chunk", "10"),
+    *("--checkpoint-seconds", "0"),
 ]
 
 

@@ -1,6 +1,4 @@
-"""Who may import whom: folders stand in one order, and a file imports from folders before its own,
-or from its own.
-"""
+"""Folders stand in one order: a file imports from its own folder and from those before it."""
 
 import ast
 import graphlib
@@ -38,9 +36,7 @@ INSIDE_FUNCTIONS = {"pyarrow", "pandas", "transformers"}
 
 
 def files():
-    """Every module under its dotted name within the package; the table of contents stands outside
-    the house.
-    """
+    """Every module under its dotted name within the package, but the package's `__init__`."""
     names = {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
         for path in PACKAGE.rglob("*.py")
@@ -53,9 +49,7 @@ def files():
 
 
 def imports(path):
-    """`(module, line, when)` of each import; when is "import", "call" (inside a function) or
-    "typing".
-    """
+    """`(module, line, when)` of each import; when: "import", "call" (in a function), "typing"."""
 
     def walk(node, when):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -83,7 +77,7 @@ def within(module, names):
 
 
 def layer(name):
-    """How high a module's folder stands; `python -m lore_jax` is the top."""
+    """The layer of a module's folder; `python -m lore_jax` is the top."""
     folder = name.split(".")[0]
     return len(ORDER) if folder == "__main__" else ORDER.index(folder)
 
@@ -141,8 +135,8 @@ def test_importing_the_package_is_light():
         "import sys, lore_jax\n"
         "early = [name for name in ('jax', 'flax', 'numpy') if name in sys.modules]\n"
         "for name in set(lore_jax.__all__) - {'save', 'load'}: getattr(lore_jax, name)\n"
-        f"heavy = [name for name in {sorted({*HOMES, *INSIDE_FUNCTIONS})!r} if name in sys.modules]\n"
-        "print(early, heavy)\n"
+        f"heavy = set({sorted({*HOMES, *INSIDE_FUNCTIONS})!r}) & set(sys.modules)\n"
+        "print(early, sorted(heavy))\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", script],
@@ -158,13 +152,14 @@ def test_importing_the_package_is_light():
 def test_a_file_that_reaches_up_is_found(tmp_path):
     offender = tmp_path / "newton.py"
     offender.write_text(
-        "def f():\n    from lore_jax.users.adapt import adapt\nimport torch\nfrom lore_jax.evaluation import metrics\n"
+        "def f():\n    from lore_jax.users.adapt import adapt\n"
+        "import torch\nfrom lore_jax.evaluation import metrics\n"
     )
-    found = imports(offender)
-    assert ("lore_jax.users.adapt", 2, "call") in found
-    assert ("torch", 3, "import") in found
+    rows = imports(offender)
+    assert ("lore_jax.users.adapt", 2, "call") in rows
+    assert ("torch", 3, "import") in rows
     assert within("lore_jax.evaluation.metrics", files()) == "evaluation.metrics"
-    assert ("lore_jax.evaluation.metrics", 4, "import") in found
+    assert ("lore_jax.evaluation.metrics", 4, "import") in rows
     assert layer("users.adapt") > layer("solvers.newton")
 
 

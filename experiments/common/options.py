@@ -1,27 +1,32 @@
-"""What every experiment on published data is told, and what follows from it: the data, their
-embeddings, the fits.
-"""
+"""The options of the experiments on published data, and what follows: data, embeddings, fits."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import lore_jax as lore
+from experiments.common.fits import (
+    REFERENCE_HEAD,
+    paper_objective,
+    population_model,
+    ridge_bradley_terry,
+)
 from experiments.common.tiny_model import write_reward_model
 from lore_jax.data.preferences import Preferences
+from lore_jax.data.splits import GroupBy
 from lore_jax.datasets.formats.rows import TextPairs
+from lore_jax.evaluation import names
 from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache, read_texts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every experiment is told.
+    """The options that the experiments on published data share.
 
     Attributes:
         out: where to write.
@@ -30,14 +35,14 @@ class Options:
         model: the folder of the reward model that embeds it; not needed where the cache is there
             already.
         cache: the embeddings; None: OUT/cache. `lore-jax embed` and earlier runs make them.
-        paper: the paper's setting to the letter, instead of the honest one: no validation, no
+        paper: the paper's setting to the letter, instead of the validated one: no validation, no
             controls, no ridge.
         splits: how many times users are split; None: 20 as in the paper, or 5.
         rank: columns of the basis in the paper's objective; the paper chooses among 2 to 50.
         scale: what raw embeddings are multiplied by for the paper's objective: 1 for a reward
             model's hidden states, 30 for unit rows.
         seed: seed of everything.
-        smoke: made-up files of the published schema, a tiny random reward model, fits of a few
+        smoke: synthetic files of the published schema, a tiny random reward model, fits of a few
             steps.
     """
 
@@ -53,43 +58,41 @@ class Options:
     smoke: bool = False
 
     @property
+    def basis_rank(self) -> int:
+        """Columns of the basis in the paper's objective."""
+        return 2 if self.smoke else self.rank
+
+    @property
     def num_splits(self) -> int:
         """How many splits are drawn."""
         return self.splits or (1 if self.smoke else 20 if self.paper else 5)
 
 
-def fits(options: Options) -> dict[str, lore.FitConfig]:
-    """What is compared: the paper's three, or the honest four with everything of ours chosen on
-    validation.
+def fits(options: Options, *, group_by: GroupBy = "prompt") -> dict[str, lore.FitConfig]:
+    """What is compared: the paper's three fits, or four with ours chosen on validation.
+
+    Args:
+        options: of the experiment.
+        group_by: what validation folds do not cut.
+
+    Returns:
+        Names of methods to what is fitted.
     """
-    simplex = lore.SimplexConfig(scale=options.scale, steps=10 if options.smoke else 1000)
-    paper = dataclasses.replace(
-        lore.PAPER, rank=2 if options.smoke else options.rank, simplex=simplex
-    )
-    head = lore.FitConfig(rank=0)
+    smoke = options.smoke
+    paper = paper_objective(rank=options.basis_rank, scale=options.scale, smoke=smoke)
     if options.paper:
-        return {"reference head": head, "BT": dataclasses.replace(paper, rank=1), "LoRe": paper}
-    ridge, gaussian = (
-        dataclasses.replace(one, group_by="prompt")
-        for one in (lore.RIDGE_BRADLEY_TERRY, lore.FitConfig())
-    )
-    if options.smoke:
-        given = {
-            "ridge_population": 10.0,
-            "ridge_deviation": 3.0,
-            "num_components": 0,
-            "logit_scale": 1.0,
-        }
-        short = lore.PopulationConfig(steps=5)
-        ridge = dataclasses.replace(ridge, **given)
-        gaussian = dataclasses.replace(
-            gaussian, rank=2, item_effects=0.0, population=short, **given
-        )
-    return {"reference head": head, "ridge BT": ridge, "LoRe": paper, "gaussian": gaussian}
+        bradley_terry = paper_objective(rank=1, scale=options.scale, smoke=smoke)
+        return {names.REFERENCE_HEAD: REFERENCE_HEAD, "BT": bradley_terry, "LoRe": paper}
+    return {
+        names.REFERENCE_HEAD: REFERENCE_HEAD,
+        names.RIDGE_BT: ridge_bradley_terry(group_by=group_by, smoke=smoke),
+        "LoRe": paper,
+        names.GAUSSIAN: population_model(group_by=group_by, smoke=smoke),
+    }
 
 
 def data_of(options: Options, write: Callable[[Path], None], home: str) -> str:
-    """Where the data are: as told, or made up for --smoke."""
+    """Where the data are: as given, or synthetic files written for --smoke."""
     if not options.smoke:
         if options.data is None:
             raise FileNotFoundError(
@@ -103,8 +106,11 @@ def data_of(options: Options, write: Callable[[Path], None], home: str) -> str:
 
 
 def embedded(pairs: TextPairs, options: Options) -> Preferences:
-    """The pairs over their embeddings: from the cache if it is there (and holds these very pairs),
-    else embedded now.
+    """The pairs over their embeddings, from the cache if it exists, else embedded now.
+
+    Raises:
+        FileNotFoundError: there is neither a cache nor a model.
+        ValueError: the cache holds other pairs.
     """
     cache = options.cache or options.out / "cache"
     if not cache.exists():
@@ -130,7 +136,7 @@ def embedded(pairs: TextPairs, options: Options) -> Preferences:
     return prefs
 
 
-def describe(options: Options, counts: Mapping[str, int]) -> dict[str, Any]:
+def describe(options: Options, counts: Mapping[str, int]) -> dict[str, object]:
     """What made the embeddings and what was left out of the pairs, for the results."""
     return {
         "encoder": read_manifest(options.cache or options.out / "cache")["encoder"],
@@ -138,13 +144,8 @@ def describe(options: Options, counts: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def settings_of(options: Options) -> dict[str, Any]:
-    """The options that change numbers: not where files are, nor how many splits are drawn of the
-    same kind.
-    """
+def settings_of(options: Options) -> dict[str, object]:
+    """The options that change a part's numbers: no paths, nor the number of splits."""
+    paths_and_splits = ("out", "data", "model", "cache", "splits", "seed")
     values = dataclasses.asdict(options)
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in ("out", "data", "model", "cache", "splits", "seed")
-    }
+    return {name: value for name, value in values.items() if name not in paths_and_splits}

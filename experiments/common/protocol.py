@@ -1,11 +1,10 @@
-"""What the experiments on published data sets share: one part after another, fitted and evaluated
-alike, and the report.
+"""The protocol of the experiments on published data sets, and their report.
 
-An experiment says how its data set is read, split and fitted; what it is told stands in
-`options.py`, the rest is here, once. The seven steps are read -> embed -> split -> fit -> adapt ->
-evaluate -> report. Each (task, split) is one file in OUT/parts: a run that was stopped goes on
-where it was. OUT/results.json holds everything, OUT/tables.md the tables with the paper's numbers
-beside ours, OUT/figures what is drawn from the JSON.
+An experiment says how its data set is read, split and fitted. The steps are read -> embed -> split
+-> fit -> adapt -> evaluate -> report; what follows the split is here, once. Each (task, split) is
+one file in OUT/parts (`experiments.common.parts`). OUT/results.json holds everything,
+OUT/tables.md the tables with the paper's numbers beside ours, OUT/figures what is drawn from the
+JSON.
 """
 
 from __future__ import annotations
@@ -16,28 +15,32 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
+from jaxtyping import Bool
 
 import lore_jax as lore
+from experiments.common.fits import applicable
 from experiments.common.options import Options, settings_of
+from experiments.common.parts import Part, run_parts
 from experiments.common.scorers import as_published, projected
 from lore_jax.data.four_way import split_digest
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import draw_prompts
+from lore_jax.data.splits import Users, draw_prompts
 from lore_jax.datasets.leaks import Texts, keep_apart
 from lore_jax.evaluation.conclusion import average, conclude, difference
 from lore_jax.evaluation.controls import permute_users
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
-from lore_jax.evaluation.evaluate import PERMUTED_USERS, Condition, Method, Row, evaluate
+from lore_jax.evaluation.evaluate import Condition, Method, evaluate
+from lore_jax.evaluation.names import GAUSSIAN, PERMUTED_USERS, Control
 from lore_jax.evaluation.results import (
-    Results,
+    Where,
     describe_split,
     join,
     make_results,
-    plain,
-    read_results,
+    methods_of,
+    select,
     write_results,
 )
+from lore_jax.evaluation.schema import Results, Row
 from lore_jax.model.model import Model
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import markdown, measures, method_lines, shots_columns, show, table
@@ -46,7 +49,7 @@ from lore_jax.storage.files import write_file
 _ALL = 2**31 - 1  # shots that nobody has: all of them
 
 
-class Drawn(NamedTuple):
+class Split(NamedTuple):
     """One split of one task.
 
     Attributes:
@@ -60,12 +63,12 @@ class Drawn(NamedTuple):
     train: Preferences
     shots: Preferences
     tests: tuple[Preferences, Preferences]
-    names: dict[str, np.ndarray]
+    names: dict[Users, np.ndarray]
     dropped: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
+class EvaluationProtocol:
     """What is done on every split.
 
     Attributes:
@@ -74,8 +77,8 @@ class Protocol:
         shots: how much unseen users give; the last is the one of the tables.
         shots_are: pairs, or prompts (dialogues) with all their pairs.
         numbers: the paper's accuracies in %, (task, method) to (seen users, unseen users).
-        note: said under every figure and table.
-        known: models that are given and not fitted, by name: the truth of made-up data.
+        note: stands under every figure and table.
+        known: models that are given and not fitted, by name: the ground truth of synthetic data.
     """
 
     name: str
@@ -88,19 +91,19 @@ class Protocol:
 
 
 def run(
-    protocol: Protocol,
-    tasks: Mapping[str, Callable[[int], Drawn]],
+    protocol: EvaluationProtocol,
+    tasks: Mapping[str, Callable[[int], Split]],
     options: Options,
     *,
     about: Mapping[str, Any],
     more: Callable[[Results], str] = lambda results: "",
 ) -> Results:
-    """All parts, then what they say together.
+    """Makes the parts that are missing and reports on all of them.
 
     Args:
         protocol: what is done on every split.
         tasks: names of tasks to `seed -> split`.
-        options: what the experiment was told.
+        options: of the experiment.
         about: where the data come from and what was left out, for the results.
         more: adds to the tables.
 
@@ -110,39 +113,34 @@ def run(
     Raises:
         ValueError: OUT/parts holds parts of another configuration.
     """
-    folder = options.out / "parts"
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = plain(
-        {
-            "fits": protocol.fits,
-            "shots": protocol.shots,
-            "options": settings_of(options),
-            "about": about,
-        }
-    )
-    todo = [(task, split) for split in range(options.num_splits) for task in tasks]
-    parts = []
-    for task, split in tqdm(todo, desc="tasks x splits", disable=None):
-        path, seed = folder / f"{task}-{split}.json", options.seed + split
-        if not path.exists():
-            write_results(
-                path,
-                evaluate_part(protocol, tasks[task](seed), options, settings, task, split, seed),
-            )
-        parts.append(read_results(path))
-        if parts[-1]["config"] != settings or parts[-1]["seed"] != seed:
-            raise ValueError(
-                f"{path} was made with other settings: remove it, or give another --out"
-            )
+    config = {
+        "fits": protocol.fits,
+        "shots": protocol.shots,
+        "options": settings_of(options),
+        "about": about,
+    }
+
+    def part(task: str, split: int) -> Part:
+        seed = options.seed + split
+
+        def make() -> Results:
+            return evaluate_part(protocol, tasks[task](seed), options, config, task, split, seed)
+
+        return Part(f"{task}-{split}", {"config": config, "seed": seed}, make)
+
+    parts = [part(task, split) for split in range(options.num_splits) for task in tasks]
+    results = join(run_parts(options.out / "parts", parts, description="tasks x splits"))
     if options.smoke or protocol.known:
-        made_up = "MADE-UP DATA, FITS OF A FEW STEPS." if options.smoke else "MADE-UP DATA."
-        protocol = dataclasses.replace(protocol, note=f"{made_up} {protocol.note}")
-    results = join(parts)
+        warning = "SYNTHETIC DATA, FITS OF A FEW STEPS." if options.smoke else "SYNTHETIC DATA."
+        protocol = dataclasses.replace(protocol, note=f"{warning} {protocol.note}")
     results["seed"] = options.seed
     results["paper"] = [[*key, *value] for key, value in protocol.numbers.items()]
-    if "gaussian" in protocol.fits:
+    if GAUSSIAN in protocol.fits:
         results["conclusions"] = {
-            task: conclude(of_task(results, task), "gaussian", shots=protocol.shots[-1])
+            task: conclude(
+                of_task(results, task),
+                Where("unseen", "new items", GAUSSIAN, shots=protocol.shots[-1]),
+            )
             for task in tasks
         }
     text = report(protocol, results, list(tasks), about) + more(results)
@@ -154,86 +152,79 @@ def run(
 
 
 def evaluate_part(
-    protocol: Protocol,
-    drawn: Drawn,
+    protocol: EvaluationProtocol,
+    data: Split,
     options: Options,
-    settings: Any,
+    config: Mapping[str, object],
     task: str,
     split: int,
     seed: int,
 ) -> Results:
     """One split of one task: fit, adapt, evaluate."""
     conditions = [
-        Condition("unseen", "new items", drawn.shots, drawn.tests[1]),
-        Condition("seen", "new items", drawn.train, drawn.tests[0]),
+        Condition("unseen", "new items", data.shots, data.tests[1]),
+        Condition("seen", "new items", data.train, data.tests[0]),
     ]
     key, about = jax.random.key(seed), {"data": task, "split": split}
-    train = drawn.train.take_responses()
-    if (
-        jax.default_backend() == "cpu"
-    ):  # which would convert a half-precision table before every product
+    table, train = data.train.embeddings, data.train.take_responses()
+    if jax.default_backend() == "cpu":
+        # A CPU would convert a half-precision table before every product.
         train = dataclasses.replace(train, embeddings=np.asarray(train.embeddings, np.float32))
-    wanted = {
-        name: config
-        for name, config in protocol.fits.items()
-        if config.rank != 0 or train.head is not None
+    fitted = {
+        name: lore.fit(train, fit, key=key)
+        for name, fit in applicable(protocol.fits, train).items()
     }
-    fitted = {name: lore.fit(train, config, key=key) for name, config in wanted.items()}
     chosen = {name: history.choice for name, (_, _, history) in fitted.items()}
-    methods = {
-        name: projected(model, users, drawn.train.embeddings)
-        for name, (model, users, _) in fitted.items()
-    }
+    methods = {name: projected(model, users, table) for name, (model, users, _) in fitted.items()}
     if options.paper:
         model, users, _ = fitted["LoRe"]
-        methods["LoRe, weights by Adam"] = as_published(model, users, drawn.train.embeddings, seed)
+        methods["LoRe, weights by Adam"] = as_published(model, users, table, seed)
     for name, model in protocol.known.items():
-        methods[name] = projected(model, lore.adapt(model, drawn.train), drawn.train.embeddings)
+        methods[name] = projected(model, lore.adapt(model, data.train), table)
     rows = _evaluate(protocol, methods, conditions, None, seed, about)
-    if "gaussian" in fitted and split == 0:
-        shuffled = [
-            condition._replace(
-                shots=permute_users(condition.shots, seed=seed),
-                test=permute_users(condition.test, seed=seed + 1),
+    axes = {}
+    if GAUSSIAN in fitted:
+        if split == 0:
+            permuted = [permuted_users(condition, seed) for condition in conditions]
+            model, users, history = lore.fit(
+                permuted[1].shots.take_responses(), protocol.fits[GAUSSIAN], key=key
             )
-            for condition in conditions
-        ]
-        model, users, history = lore.fit(
-            shuffled[1].shots.take_responses(), protocol.fits["gaussian"], key=key
-        )
-        chosen[f"gaussian, {PERMUTED_USERS}"] = history.choice
-        control = {"gaussian": projected(model, users, drawn.train.embeddings)}
-        rows += _evaluate(protocol, control, shuffled, PERMUTED_USERS, seed, about)
+            chosen[f"{GAUSSIAN}, {PERMUTED_USERS}"] = history.choice
+            control = {GAUSSIAN: projected(model, users, table)}
+            rows += _evaluate(protocol, control, permuted, PERMUTED_USERS, seed, about)
+        model, users, _ = fitted[GAUSSIAN]
+        groups = {"seen users": users, "unseen users": lore.adapt(model, data.shots)}
+        prompts = prompts_of_responses(train)
+        axes[task] = describe_axes(model, groups, train.embeddings, prompt=prompts)
     entry = describe_split(
-        drawn.names,
+        data.names,
         items=("new items",),
         group_by="prompt",
-        digest=split_digest([], [drawn.train, drawn.shots, *drawn.tests]),
+        digest=split_digest([], [data.train, data.shots, *data.tests]),
         chosen=chosen,
-        dropped=drawn.dropped,
+        dropped=data.dropped,
         **about,
     )
-    axes = {}
-    if "gaussian" in fitted:
-        model, users, _ = fitted["gaussian"]
-        groups = {"seen users": users, "unseen users": lore.adapt(model, drawn.shots)}
-        axes[task] = describe_axes(
-            model, groups, train.embeddings, prompt=prompts_of_responses(train)
-        )
-    return make_results(rows, [entry], name=protocol.name, config=settings, seed=seed, axes=axes)
+    return make_results(rows, [entry], name=protocol.name, config=config, seed=seed, axes=axes)
+
+
+def permuted_users(condition: Condition, seed: int) -> Condition:
+    """The control: a condition whose pairs are dealt out to its users at random."""
+    return condition._replace(
+        shots=permute_users(condition.shots, seed=seed),
+        test=permute_users(condition.test, seed=seed + 1),
+    )
 
 
 def _evaluate(
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     methods: Mapping[str, Method],
     conditions: Sequence[Condition],
-    control: str | None,
+    control: Control | None,
     seed: int,
     about: Mapping[str, Any],
 ) -> list[Row]:
-    """Rows after each number of shots; of dialogues, by drawing these before `evaluate` takes all
-    of what is left.
-    """
+    """Rows after each number of shots; dialogues are drawn before `evaluate` takes all of them."""
     if protocol.shots_are == "pairs":
         return evaluate(
             methods, conditions, shots=protocol.shots, control=control, seed=seed, **about
@@ -241,110 +232,103 @@ def _evaluate(
     unseen, seen = conditions
     rows = evaluate(methods, [seen], control=control, seed=seed, **about)
     for count in protocol.shots:
-        given = unseen._replace(shots=draw_prompts(unseen.shots, count, seed=seed))
-        found = evaluate(
-            methods, [given], shots=(_ALL if count else 0,), control=control, seed=seed, **about
-        )
-        for row in found:
+        drawn = unseen._replace(shots=draw_prompts(unseen.shots, count, seed=seed))
+        shots = (_ALL if count else 0,)
+        for row in evaluate(methods, [drawn], shots=shots, control=control, seed=seed, **about):
             row["shots"] = count
-        rows += found
+            rows.append(row)
     return rows
 
 
 def leak_free(
-    texts: Texts | None, prefs: Preferences, train: np.ndarray, test: np.ndarray
-) -> np.ndarray:
-    """The training pairs (and shots) that share no text with the test, bool `[pairs]`; None:
-    made-up data without texts.
-    """
+    texts: Texts | None,
+    prefs: Preferences,
+    train: Bool[np.ndarray, " pairs"],
+    test: Bool[np.ndarray, " pairs"],
+) -> Bool[np.ndarray, " pairs"]:
+    """The training pairs (and shots) that share no text with the test; None: there are no texts."""
     return train if texts is None else keep_apart(texts, prefs.chosen, prefs.rejected, train, test)
 
 
 def of_task(results: Results, task: str) -> Results:
     """The results of one task alone."""
-    return {
-        **results,
-        **{
-            name: [row for row in results[name] if row["data"] == task]
-            for name in ("rows", "splits")
-        },
-    }
+    splits = [entry for entry in results["splits"] if entry["data"] == task]
+    return {**results, "rows": select(results, Where(data=task)), "splits": splits}
 
 
 def report(
-    protocol: Protocol, results: Results, tasks: Sequence[str], about: Mapping[str, Any]
+    protocol: EvaluationProtocol,
+    results: Results,
+    tasks: Sequence[str],
+    about: Mapping[str, Any],
 ) -> str:
     """What the results say, in Markdown, the paper's numbers beside ours."""
-    last, methods = (
-        protocol.shots[-1],
-        list(dict.fromkeys(row["method"] for row in results["rows"])),
-    )
-    given = f"{last} {'shots' if protocol.shots_are == 'pairs' else 'dialogues'}"
-    out = [
-        f"# {protocol.name}\n\nAccuracy in %, macro over users, with 95 % intervals (users and splits resampled); in "
+    paragraphs = [
+        f"# {protocol.name}",
+        "Accuracy in %, macro over users, with 95 % intervals (users and splits resampled); in "
         f"brackets what the paper reports. {protocol.note}".rstrip(),
-        "Read and left out: "
-        + ", ".join(f"{count:,} {name}" for name, count in about["counts"].items())
-        + ".",
+        f"Read and left out: {_counts(about['counts'])}.",
     ]
     for task in tasks:
-        here = of_task(results, task)
-        conditions = {
-            "seen users": {"users": "seen", "shots": None},
-            f"unseen users, {given}": {"users": "unseen", "shots": last},
+        paragraphs += _report_of_task(protocol, of_task(results, task), task)
+    return "\n\n".join(paragraphs)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _report_of_task(protocol: EvaluationProtocol, results: Results, task: str) -> list[str]:
+    """The paragraphs about one task, from its own results."""
+    last, unit = protocol.shots[-1], protocol.shots_are
+    after = f"{last} {'shots' if unit == 'pairs' else 'dialogues'}"
+    lines = {name: Where(method=name, control=None) for name in methods_of(results)}
+    paragraphs = [
+        f"## {task}\n\n{markdown(_beside_the_paper(protocol, results, task, lines, after))}",
+        f"In the first split: {_counts(results['splits'][0]['dropped'])}.",
+    ]
+    if len(protocol.shots) > 2:
+        columns = {
+            label.replace("shots", unit): column for label, column in shots_columns(results).items()
         }
-        rows = [["", *conditions]]
-        for name in methods:
-            line = [name]
-            for number, condition in enumerate(conditions.values()):
-                said = show(
-                    average(here, {**condition, "method": name, "control": None}).interval()
-                )
-                paper = protocol.numbers.get((task, name))
-                line.append(said if paper is None else f"{said} [{paper[number]:.1f}]")
-            rows.append(line)
-        rows += [
-            [f"{name} (paper)", *(f"[{value:.1f}]" for value in protocol.numbers[about_task, name])]
-            for about_task, name in protocol.numbers
-            if about_task == task and name not in methods
+        paragraphs.append(f"Unseen users after some {unit}:\n\n{table(results, lines, columns)}")
+    if "conclusions" in results:
+        condition = Where("unseen", "new items", shots=last)
+        gains = [[f"{GAUSSIAN} minus", ""]]
+        for name in lines:
+            if name != GAUSSIAN:
+                two = (condition.also(lines[which]) for which in (GAUSSIAN, name))
+                gains.append([name, show(difference(results, *two).interval())])
+        statement = results["conclusions"][task]["statement"]
+        all_measures = measures(results, method_lines(results), condition)
+        paragraphs += [
+            statement.replace("shot", unit[:-1], 1) + ".",
+            f"Paired differences in points, unseen users, {after}:\n\n{markdown(gains)}",
+            f"All measures and the controls, unseen users, {after}:\n\n{all_measures}",
         ]
-        left = here["splits"][0]["dropped"]
-        out += [
-            f"## {task}\n\n{markdown(rows)}",
-            "In the first split: "
-            + ", ".join(f"{count:,} {name}" for name, count in left.items())
-            + ".",
-        ]
-        if len(protocol.shots) > 2:
-            lines = {name: {"method": name, "control": None} for name in methods}
-            columns = {
-                label.replace("shots", protocol.shots_are): of
-                for label, of in shots_columns(here).items()
-            }
-            out.append(
-                f"Unseen users after some {protocol.shots_are}:\n\n{table(here, lines, columns)}"
-            )
-        if "conclusions" in results:
-            condition = {"users": "unseen", "items": "new items", "shots": last}
-            own = {**condition, "method": "gaussian", "control": None}
-            gains = [
-                [
-                    other,
-                    show(
-                        difference(
-                            here, own, {**condition, "method": other, "control": None}
-                        ).interval()
-                    ),
-                ]
-                for other in methods
-                if other != "gaussian"
-            ]
-            out += [
-                results["conclusions"][task]["statement"].replace(
-                    "shot", protocol.shots_are[:-1], 1
-                )
-                + ".",
-                f"Paired differences in points, unseen users, {given}:\n\n{markdown([['gaussian minus', ''], *gains])}",
-                f"All measures and the controls, unseen users, {given}:\n\n{measures(here, method_lines(here), condition)}",
-            ]
-    return "\n\n".join(out)
+    return paragraphs
+
+
+def _beside_the_paper(
+    protocol: EvaluationProtocol,
+    results: Results,
+    task: str,
+    lines: Mapping[str, Where],
+    after: str,
+) -> list[list[str]]:
+    """Rows of a table: our accuracies, in brackets the paper's, and methods only the paper has."""
+    columns = {
+        "seen users": Where("seen", shots=None),
+        f"unseen users, {after}": Where("unseen", shots=protocol.shots[-1]),
+    }
+    rows = [["", *columns]]
+    for name, line in lines.items():
+        ours = [show(average(results, line.also(column)).interval()) for column in columns.values()]
+        paper = protocol.numbers.get((task, name))
+        if paper is not None:
+            ours = [f"{text} [{value:.1f}]" for text, value in zip(ours, paper, strict=True)]
+        rows.append([name, *ours])
+    for (paper_task, name), values in protocol.numbers.items():
+        if paper_task == task and name not in lines:
+            rows.append([f"{name} (paper)", *(f"[{value:.1f}]" for value in values)])
+    return rows

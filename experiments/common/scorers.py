@@ -1,15 +1,13 @@
-"""Fitted models as methods to evaluate: the basis applied to the table once, and new users' weights
-as published.
-"""
+"""Fitted models as methods to evaluate: the basis applied once, or weights as published."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Shaped
 
 import lore_jax as lore
 from lore_jax.data.preferences import Preferences, group_by_user
@@ -20,16 +18,16 @@ from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior, population_posterior
 from lore_jax.users.predict import Margins, margins
 
+Table = Shaped[np.ndarray, "responses dim"] | Shaped[jax.Array, "responses dim"]
 
-def projected(model: Model, users: Posterior, embeddings: Any) -> Method:
-    """A fitted model as a method whose basis is applied to the table once, and not again in every
-    condition.
 
-    The rewards become the table of the same model with the identity for a basis. A model with terms
-    of the responses' own is left as it is: what is not known of a response is no part of its
-    rewards.
+def projected(model: Model, users: Posterior, embeddings: Table) -> Method:
+    """A fitted model as a method whose basis is applied to the table once, for all conditions.
+
+    The rewards become the table of the same model with the identity for a basis. A model with item
+    effects is left as it is: what is not known of a response is no part of its rewards.
     """
-    if model.terms is not None:
+    if model.item_effects is not None:
         return method(model, users)
     applied, small = rewards(model, embeddings).table, _on_rewards(model)
 
@@ -42,9 +40,10 @@ def projected(model: Model, users: Posterior, embeddings: Any) -> Method:
     )
 
 
-def as_published(model: Model, users: Posterior, embeddings: Any, seed: int) -> Method:
-    """The same with new users' weights as published: 500 Adam steps from N(0, 1) logits; without
-    shots, a random person.
+def as_published(model: Model, users: Posterior, embeddings: Table, seed: int) -> Method:
+    """The same with new users' weights as published: 500 Adam steps from N(0, 1) logits.
+
+    Without shots the weights stay those of a random person.
     """
     applied, small = rewards(model, embeddings).table, _on_rewards(model)
 
@@ -52,15 +51,17 @@ def as_published(model: Model, users: Posterior, embeddings: Any, seed: int) -> 
         logits = jax.random.normal(jax.random.key(seed), (model.rank, shots.num_users))
         weights = np.array(jax.nn.softmax(logits, axis=0).T)
         for bucket in group_by_user(shots):
-            ahead = np.arange(bucket.shots)[:, None]
-            pairs = bucket.first + np.minimum(ahead, bucket.count - 1)
-            given = np.where(ahead < bucket.count, shots.pair_weight[pairs], 0.0).astype(np.float32)
-            of_pairs = jnp.moveaxis(
+            slot = np.arange(bucket.shots)[:, None]
+            pairs = bucket.first + np.minimum(slot, bucket.count - 1)
+            is_pair = slot < bucket.count
+            pair_weight = np.where(is_pair, shots.pair_weight[pairs], 0.0).astype(np.float32)
+            features = jnp.moveaxis(
                 applied[shots.chosen[pairs]] - applied[shots.rejected[pairs]], -1, 0
             )
-            weights[bucket.users] = _adam(of_pairs, given, logits[:, bucket.users]).T
-        known = dataclasses.replace(population_posterior(small, shots.num_users), weights=weights)
-        return margins(small, known, dataclasses.replace(test, embeddings=applied))
+            weights[bucket.users] = _adam(features, pair_weight, logits[:, bucket.users]).T
+        prior = population_posterior(small, shots.num_users)
+        posterior = dataclasses.replace(prior, weights=weights)
+        return margins(small, posterior, dataclasses.replace(test, embeddings=applied))
 
     return Method(adapted, projected(model, users, embeddings).fitted)
 

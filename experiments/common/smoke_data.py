@@ -1,7 +1,7 @@
-"""Small made-up files of the published schemas, for --smoke and the tests. Every text is ours, and
-says nothing.
+"""Small synthetic files of the published schemas, for --smoke and the tests.
 
-Two kinds of people: one likes the long replies, the other the short ones, with exceptions.
+Two groups of people: one likes the long replies, the other the short ones, with exceptions. Every
+text is written here, and means nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import csv
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def reply(rng: np.random.Generator, number: int) -> tuple[str, str]:
     )
 
 
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
@@ -36,7 +35,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def write_reddit_tldr(
     folder: Path, *, workers: int = 12, train: int = 24, validation: int = 12
 ) -> None:
-    """`comparisons` as first published: one JSON object a line, batches with rows of both splits."""
+    """`comparisons` as first published: an object a line, batches with rows of both splits."""
     rng, rows, number = np.random.default_rng(0), [], 0
     for split, posts in (("train", train), ("valid1", validation)):
         for post in range(posts):
@@ -83,7 +82,7 @@ def write_prism(folder: Path, *, users: int = 14, dialogues: int = 6) -> None:
                     number += 1
                     replies += reply(rng, number)
                 best = int(rng.integers(len(replies) // 2)) * 2 + (user + (rng.random() < 0.1)) % 2
-                for place, content in enumerate(replies):
+                for index, content in enumerate(replies):
                     history.append(
                         {
                             "turn": turn,
@@ -91,9 +90,9 @@ def write_prism(folder: Path, *, users: int = 14, dialogues: int = 6) -> None:
                             "content": content,
                             "model_name": "model",
                             "model_provider": "nobody",
-                            "score": 80 if place == best else 20 + place,
-                            "if_chosen": place == best,
-                            "within_turn_id": place,
+                            "score": 80 if index == best else 20 + index,
+                            "if_chosen": index == best,
+                            "within_turn_id": index,
                         }
                     )
             rows.append(
@@ -129,20 +128,19 @@ def write_personalllm(folder: Path, *, train: int = 40, test: int = 8) -> None:
     for split, prompts in (("train", train), ("test", test)):
         rows = []
         for prompt in range(prompts):
-            row: dict[str, Any] = {
+            row: dict[str, object] = {
                 "prompt": f"A {split} prompt, number {prompt}?",
-                "subset": "made up",
+                "subset": "synthetic",
                 "prompt_id": prompt,
             }
-            for place in range(1, REPLIES + 1):
+            for index in range(1, REPLIES + 1):
                 number += 1
-                row[f"response_{place}"] = reply(rng, number)[place % 2]
-                row[f"response_{place}_model"] = f"model {place}"
+                row[f"response_{index}"] = reply(rng, number)[index % 2]
+                row[f"response_{index}_model"] = f"model {index}"
                 for column, model in enumerate(REWARD_MODELS):
                     sign = 1.0 if column % 2 else -1.0
-                    row[f"response_{place}_{model}"] = (
-                        sign * (place % 2) * (1 + column) + rng.normal()
-                    )
+                    mean = sign * (index % 2) * (1 + column)
+                    row[f"response_{index}_{model}"] = mean + rng.normal()
             rows.append(row)
         file = folder / "data" / f"{split}-00000-of-00001.parquet"
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
@@ -153,7 +151,7 @@ def write_community_alignment(folder: Path, *, annotators: int = 6, conversation
     rng, rows, number = np.random.default_rng(3), [], 0
     for annotator in range(annotators):
         for conversation in range(conversations):
-            row: dict[str, Any] = {
+            row: dict[str, object] = {
                 "conversation_id": f"{annotator}-{conversation}",
                 "assigned_lang": ("en", "fr")[annotator % 2],
                 "annotator_id": f"annotator{annotator}",
@@ -161,21 +159,21 @@ def write_community_alignment(folder: Path, *, annotators: int = 6, conversation
                 "annotator_country": "us",
             }
             for turn, name in enumerate(("first", "second", "third", "fourth")):
-                there = turn <= conversation % 2
+                has_turn = turn <= conversation % 2
                 prompt = (
                     f"Shared prompt {conversation}"
                     if turn == 0
                     else f"Then, {annotator}-{conversation}?"
                 )
-                row[f"{name}_turn_prompt"] = prompt if there else ""
+                row[f"{name}_turn_prompt"] = prompt if has_turn else ""
                 for letter in "abcd":
                     number += 1
                     text = reply(rng, number)[int(letter in "bd")]
                     row[f"{name}_turn_response_{letter}"] = (
-                        f"{text}<|end_of_text|>" if there else ""
+                        f"{text}<|end_of_text|>" if has_turn else ""
                     )
                 row[f"{name}_turn_preferred_response"] = (
-                    f"response_{'ab'[annotator % 2]}" if there else ""
+                    f"response_{'ab'[annotator % 2]}" if has_turn else ""
                 )
             rows.append(row)
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,9 +184,7 @@ def write_community_alignment(folder: Path, *, annotators: int = 6, conversation
 
 
 def write_reward_bench(folder: Path, *, prompts: int = 6) -> None:
-    """Rows of RewardBench 2: one correct reply and three incorrect ones, and Ties with two correct
-    ones.
-    """
+    """Rows of RewardBench 2: one correct reply of four, and Ties with two correct ones of five."""
     rng, rows, number = np.random.default_rng(4), [], 0
     for subset, correct in (("Factuality", 1), ("Math", 1), ("Ties", 2)):
         for prompt in range(prompts):

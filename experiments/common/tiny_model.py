@@ -1,22 +1,34 @@
 """Tiny random models as ordinary Hugging Face folders, written with NumPy and tokenizers alone."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+from lore_jax.embed.tokenizer import quiet_import
+
 TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|end|>"
+    "{{ bos_token }}{% for message in messages %}"
+    "<|start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|end|>"
     "{% endfor %}"
 )
 SPECIAL = ["<|bos|>", "<|start|>", "<|end|>", "<|pad|>"]
 VOCABULARY = 256 + len(SPECIAL)
 
 
-def write_tokenizer(folder, template=TEMPLATE):
+def write_tokenizer(folder: Path, template: str = TEMPLATE) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer: a token a byte, and the special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+
+    with quiet_import():
+        from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bare = Tokenizer(
@@ -38,7 +50,8 @@ def write_tokenizer(folder, template=TEMPLATE):
     return tokenizer
 
 
-def decoder_config(**changes):
+def decoder_config(**changes: object) -> dict[str, Any]:
+    """The `config.json` of a tiny Llama reward model."""
     return {
         "architectures": ["LlamaForSequenceClassification"],
         "model_type": "llama",
@@ -57,12 +70,15 @@ def decoder_config(**changes):
     } | changes
 
 
-def decoder_weights(config, seed=0, scale=0.3):
+def decoder_weights(
+    config: Mapping[str, Any], seed: int = 0, scale: float = 0.3
+) -> dict[str, np.ndarray]:
+    """Random weights of such a model."""
     rng = np.random.default_rng(seed)
     dim, inner = config["hidden_size"], config["intermediate_size"]
     keys = dim // config["num_attention_heads"] * config["num_key_value_heads"]
 
-    def normal(*shape):
+    def normal(*shape: int) -> np.ndarray:
         return (scale * rng.standard_normal(shape)).astype(np.float32)
 
     weights = {
@@ -86,10 +102,8 @@ def decoder_weights(config, seed=0, scale=0.3):
     return weights
 
 
-def write_sentence_encoder(folder, **changes):
-    """A Llama sentence encoder, laid out as sentence-transformers do: mean over the tokens, unit
-    norm.
-    """
+def write_sentence_encoder(folder: Path, **changes: object) -> Path:
+    """A Llama sentence encoder as sentence-transformers lay it out: mean pooling, unit norm."""
     folder.mkdir(parents=True, exist_ok=True)
     config = decoder_config(architectures=["LlamaModel"], **changes)
     weights = decoder_weights(config)
@@ -107,7 +121,9 @@ def write_sentence_encoder(folder, **changes):
     return folder
 
 
-def write_reward_model(folder, *, template=TEMPLATE, shards=1, **changes):
+def write_reward_model(
+    folder: Path, *, template: str = TEMPLATE, shards: int = 1, **changes: object
+) -> Path:
     """A Llama reward model; returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     config = decoder_config(**changes)

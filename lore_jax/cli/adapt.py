@@ -6,10 +6,9 @@ import collections
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
-import tyro
-
+from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import UserNames
 
 if TYPE_CHECKING:
@@ -18,32 +17,43 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Finds the weights of every user of a cache, with the basis of a run; users without pairs are
-    the population.
+    """Finds the weights of every user of a cache, with the basis of a run.
+
+    Users without pairs get the population's weights.
 
     Attributes:
         model: a run, or a saved model.
         cache: the users' comparisons, over embeddings of the run's encoder.
         out: the folder of the saved model with these users, which `score` takes; new or empty. It
             takes memory for all of them.
-        export: write user ids, weights, variances and shots to this Parquet file, part by part:
+        export: the Parquet file of user ids, weights, variances and shots, written part by part:
             without `out` the number of users is not limited by memory.
-        names: user names, in what is written.
+        names: user names.
         overwrite: replace what is there.
     """
 
-    model: Annotated[Path, tyro.conf.Positional]
-    cache: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, POSITIONAL]
+    cache: Annotated[Path, POSITIONAL]
     out: Path | None = None
     export: Path | None = None
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=UserNames
-    )
+    names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     overwrite: bool = False
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Adapts, writes and says how it went."""
+class Result(TypedDict):
+    """What was written, and how many users converged."""
+
+    out: str | None
+    export: str | None
+    users: int
+    users_without_pairs: int
+    pairs: int
+    median_shots: float
+    not_converged: int
+
+
+def run(config: Config) -> Result:
+    """Adapts and writes."""
     import numpy as np
     from tqdm import tqdm
 
@@ -54,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
     from lore_jax.storage.cache.manifest import read_manifest
 
     if config.out is None and config.export is None:
-        raise ValueError("--out and --export are both missing: the users would be lost")
+        raise ValueError("--out and --export are both missing: nothing would be written")
     loaded = load_model(config.model)
     refuse_other_encoder(loaded, config.cache)
     if config.export is not None and config.export.exists() and not config.overwrite:
@@ -68,13 +78,13 @@ def run(config: Config) -> dict[str, Any]:
 
     def parts() -> Iterator[Posterior]:
         nonlocal not_converged
-        with tqdm(total=manifest["users"], group_by=" users", disable=None) as bar:
+        with tqdm(total=manifest["users"], unit=" users", disable=None) as bar:
             for users in adapt_cache(loaded.model, config.cache):
                 if users.user_ids is not None:
                     users = dataclasses.replace(
                         users, user_ids=np.array(config.names.apply(users.user_ids))
                     )
-                shots.append(users.shots)
+                shots.append(np.asarray(users.shots))
                 not_converged += int((~users.converged).sum())
                 if config.out is not None:
                     kept.append(users)
@@ -91,30 +101,27 @@ def run(config: Config) -> dict[str, Any]:
         save(
             config.out, loaded.model, join(kept), encoder=loaded.encoder, overwrite=config.overwrite
         )
-    of_users = np.concatenate(shots)
+    all_shots = np.concatenate(shots)
     return {
         "out": None if config.out is None else str(config.out),
         "export": None if config.export is None else str(config.export),
-        "users": len(of_users),
-        "users_without_pairs": int((of_users == 0).sum()),
+        "users": len(all_shots),
+        "users_without_pairs": int((all_shots == 0).sum()),
         "pairs": manifest["pairs"],
-        "median_shots": float(np.median(of_users)) if len(of_users) else 0.0,
+        "median_shots": float(np.median(all_shots)) if len(all_shots) else 0.0,
         "not_converged": not_converged,
     }
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(result: Result) -> list[str]:
     """The result for people."""
-    without = result["users_without_pairs"]
-    said = [
-        ", ".join(place for place in (result["out"], result["export"]) if place),
+    text = [
+        ", ".join(path for path in (result["out"], result["export"]) if path),
         f"  {result['users']:,} users adapted on {result['pairs']:,} pairs, the median user on "
         f"{result['median_shots']:g}",
     ]
-    if without:
-        said.append(f"  {without:,} users without pairs are the population")
-    if result["not_converged"]:
-        said.append(
-            f"  {result['not_converged']:,} users did not converge; see `converged` in the export"
-        )
-    return said
+    if count := result["users_without_pairs"]:
+        text.append(f"  {count:,} users without pairs have the population's weights")
+    if count := result["not_converged"]:
+        text.append(f"  {count:,} users did not converge; see `converged` in the export")
+    return text

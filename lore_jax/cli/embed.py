@@ -1,22 +1,19 @@
-"""`lore-jax embed`: comparisons of texts, or votes on statements, become a cache, by a model's
-folder.
-"""
+"""`lore-jax embed`: a model embeds comparisons of texts, or Polis statements, into a cache."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import tyro
-
+from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Embeds every distinct response of comparisons of texts and writes a cache; resumes where it
-    was killed.
+    """Embeds every distinct response of comparisons and writes a cache; resumes an interrupted run.
 
     Attributes:
         sources: JSONL or Parquet, one comparison a row: user_id, prompt, chosen, rejected (texts or
@@ -36,7 +33,7 @@ class Config:
         overwrite: replace a cache that is there.
     """
 
-    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    sources: Annotated[tuple[Path, ...], POSITIONAL]
     model: Path
     out: Path
     dtype: Literal["bfloat16", "float32"] | None = None
@@ -44,16 +41,14 @@ class Config:
     max_length: int | None = None
     batch_tokens: int | None = None
     model_parallel: int = 1
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=UserNames
-    )
+    names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
     overwrite: bool = False
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Embeds, and says what was done."""
+def run(config: Config) -> dict[str, object]:
+    """Embeds the responses; the result is what was done."""
     from lore_jax.datasets.formats.rows import read_text_pairs
     from lore_jax.datasets.polis.pairs import polis_text_pairs
     from lore_jax.datasets.polis.votes import read_polis
@@ -89,18 +84,19 @@ def run(config: Config) -> dict[str, Any]:
     }
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """The result for people."""
-    said = [
+def lines(result: Mapping[str, object]) -> list[str]:
+    """The result as text."""
+    output = [
         f"{result['cache']}",
         f"  {result['responses']:,} responses embedded",
         f"  {result['pairs']:,} pairs by {result['users']:,} users",
     ]
     if result["resumed_from"]:
-        said.append(f"  went on from row {result['resumed_from']:,}")
+        output.append(f"  resumed from row {result['resumed_from']:,}")
     if result["cut_prompts"]:
-        said.append(
-            f"  {result['cut_prompts']:,} prompts of {result['cut_replies']:,} replies lost their beginning"
+        output.append(
+            f"  {result['cut_prompts']:,} prompts of {result['cut_replies']:,} replies "
+            "were too long and lost their beginning"
         )
-    said += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
-    return [*said, f"  {result['note']}"] if result["note"] else said
+    output += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
+    return [*output, f"  {result['note']}"] if result["note"] else output

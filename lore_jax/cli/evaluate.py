@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
-import tyro
+from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class Config:
         overwrite: replace existing results.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, POSITIONAL]
     cache: Path | None = None
     test: Path | None = None
     out: Path | None = None
@@ -62,7 +62,7 @@ class Summary(TypedDict):
 
     results: str
     conclusion: Conclusion | None
-    note: str
+    note: str | None
     averages: list[dict[str, object]]
     table: str
 
@@ -167,7 +167,7 @@ def _what_to_test(
         digest="",
         data=config.test.name,
         split=number,
-        dropped={"pairs_of_unknown_users": other.pairs_of_strangers},
+        dropped={"pairs_of_unknown_users": other.pairs_of_unknown_users},
     )
     return other.conditions, BasisPredictor(loaded.model, other.users), entry
 

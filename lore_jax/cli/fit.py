@@ -6,9 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
-from lore_jax.fitting.config import FitConfig
+from lore_jax.cli.arguments import FLAT, POSITIONAL, OneOf
+from lore_jax.fitting.config import METHODS, FitConfig
 from lore_jax.parallel.devices import Mapping
 from lore_jax.runs.config import RunConfig, SplitConfig
 
@@ -36,12 +35,14 @@ class Config:
             MPI), and they fit together; the run's folder must be one that all of them see.
     """
 
-    cache: Annotated[Path, tyro.conf.Positional]
+    cache: Annotated[Path, POSITIONAL]
     out: Path
     resume: bool = False
     overwrite: bool = False
     seed: int = RunConfig.seed
-    fit: Annotated[FitConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=FitConfig)
+    fit: Annotated[FitConfig, FLAT, OneOf("method", METHODS)] = dataclasses.field(
+        default_factory=FitConfig
+    )
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     chunk: int = RunConfig.chunk
     checkpoint_seconds: float = RunConfig.checkpoint_seconds
@@ -88,7 +89,8 @@ def lines(result: dict[str, Any]) -> list[str]:
         parts = result["split"]["parts"]
         seen, unseen = parts["users/seen"], parts["users/unseen"]
         said.append(
-            f"  {parts['train']:,} pairs of {seen:,} seen users fitted; {unseen:,} users kept for the test"
+            f"  {parts['train']:,} pairs of {seen:,} seen users fitted; "
+            f"{unseen:,} users kept for the test"
         )
     said.append(f"  {choice}")
     if result["loss"] is not None:

@@ -1,35 +1,78 @@
-"""`lore-jax inspect`: what a folder holds, damaged parts included."""
+"""`lore-jax inspect`: what a folder holds, corrupt parts included."""
+
+# Which fields a report has follows from its kind.
+# pyright: reportTypedDictNotRequiredAccess=false
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, TypedDict, cast
 
-import tyro
+from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     from lore_jax.evaluation.schema import Diagnostics
     from lore_jax.runs.folder import RunFolder
 
-_SHOWN = 5  # damaged parts listed by name
+_SHOWN = 5  # corrupt parts listed by name
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Says what a cache, a run or a saved model holds. The exit status is 1 where something is
-    damaged.
+    """Says what a cache, a run or a saved model holds.
+
+    The exit status is 1 where something is corrupt.
 
     Attributes:
         path: the folder.
         verify: full reads every file of a cache, quick looks at sizes only.
     """
 
-    path: Annotated[Path, tyro.conf.Positional]
+    path: Annotated[Path, POSITIONAL]
     verify: Literal["full", "quick"] = "full"
 
 
-def run(config: Config) -> dict[str, Any]:
+class Report(TypedDict, total=False):
+    """What is known of a folder; which fields there are depends on its kind and on corruption."""
+
+    kind: Required[Literal["cache", "run", "model", "checkpoints"]]
+    path: Required[str]
+    corrupt: Required[list[str]]
+    finished: bool
+    # of a cache (`describe_cache`)
+    files: dict[str, int]
+    unexpected_files: list[str]
+    encoder: dict[str, object]
+    dim: int
+    dtype: str
+    responses: int
+    pairs: int
+    users: int
+    note: str | None
+    # of checkpoints, of which a saved model is one
+    steps: list[int]
+    arrays: dict[str, str]
+    extra: dict[str, object]
+    parts: dict[str, dict[str, object]]
+    temperature: float
+    named_users: int
+    # of a run (`run.json`)
+    config: dict[str, Any]
+    choice: dict[str, float]
+    data: dict[str, Any]
+    split: dict[str, Any] | None
+    devices: int
+    versions: dict[str, str]
+    num_steps: int
+    steps_taken: int
+    checkpoints: list[int]
+    model: list[int]
+    evaluated: bool
+    diagnostics: Diagnostics | None
+
+
+def run(config: Config) -> Report:
     """Looks at the folder."""
     path = config.path
     if not path.exists() and not path.with_name(path.name + ".partial").exists():
@@ -47,88 +90,79 @@ def run(config: Config) -> dict[str, Any]:
     from lore_jax.storage.cache.manifest import describe_cache
 
     try:
-        return {"kind": "cache", **describe_cache(path, verify=config.verify)}
+        return cast(Report, {"kind": "cache", **describe_cache(path, verify=config.verify)})
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path} is neither a cache, nor a run, nor a saved model"
         ) from None
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """The result for people."""
-    kinds = {
+def lines(result: Report) -> list[str]:
+    """The report for people."""
+    describe = {
         "cache": _cache_lines,
         "run": _run_lines,
         "model": _model_lines,
         "checkpoints": _checkpoint_lines,
     }
-    said = kinds[result["kind"]](result)
-    damaged = result["damaged"]
-    said += [f"  damaged: {line}" for line in damaged[:_SHOWN]]
-    if len(damaged) > _SHOWN:
-        said.append(f"  and {len(damaged) - _SHOWN} damaged parts more")
-    return said if damaged else [*said, "  no damage found"]
+    text, corrupt = describe[result["kind"]](result), result["corrupt"]
+    text += [f"  corrupt: {line}" for line in corrupt[:_SHOWN]]
+    if len(corrupt) > _SHOWN:
+        text.append(f"  and {len(corrupt) - _SHOWN} corrupt parts more")
+    return text if corrupt else [*text, "  no corruption found"]
 
 
-def _describe_checkpoints(path: Path) -> dict[str, Any]:
+def _describe_checkpoints(path: Path) -> Report:
+    """Checkpoints, or a saved model, which is stored as one."""
     from lore_jax.storage.checkpoint.store import CheckpointStore
 
     with CheckpointStore(path, read_only=True) as store:
         steps = store.describe()
-    damaged = [step["damaged"] for step in steps if step["damaged"]]
-    whole = [step for step in steps if not step["damaged"]]
+    whole = [step for step in steps if not step["corrupt"]]
     newest = whole[-1] if whole else {"arrays": {}, "extra": {}}
-    report = {
+    report: Report = {
         "kind": "checkpoints",
         "path": str(path),
+        "corrupt": [step["corrupt"] for step in steps if step["corrupt"]],
         "steps": [step["step"] for step in steps],
-        "damaged": damaged,
-    }
-    if "basis" not in newest["extra"]:
-        return {**report, "arrays": newest["arrays"], "extra": newest["extra"]}
-    extra = newest["extra"]
-    user_ids = extra.pop("user_ids", None)
-    return {
-        **report,
-        "kind": "model",
         "arrays": newest["arrays"],
-        **extra,
-        "named_users": len(user_ids or []),
     }
+    extra = newest["extra"]
+    if "parts" not in extra:
+        return {**report, "extra": extra}
+    user_ids = extra.pop("user_ids", None)
+    return cast(Report, {**report, **extra, "kind": "model", "named_users": len(user_ids or [])})
 
 
-def _describe_run(path: Path) -> dict[str, Any]:
+def _describe_run(path: Path) -> Report:
     from lore_jax.runs.folder import CHECKPOINTS, METRICS, MODEL, RESULTS, read_run
-    from lore_jax.storage.files import damage
+    from lore_jax.storage.files import find_corruption
 
-    report: dict[str, Any] = {"kind": "run", "path": str(path), "damaged": []}
+    report: Report = {"kind": "run", "path": str(path), "corrupt": []}
     try:
         run = read_run(path)
     except ValueError as error:
-        return {**report, "damaged": [str(error)]}
-    manifest = run.manifest
-    report |= {
-        name: manifest[name]
-        for name in ("config", "choice", "data", "split", "devices", "versions", "steps")
-    }
-    if manifest["split"] is not None and (line := damage(path, manifest["split"]["file"])):
-        report["damaged"].append(line)
-    for part in (CHECKPOINTS, MODEL):
-        if (path / part).is_dir():
-            described = _describe_checkpoints(path / part)
-            report[part] = described["steps"]
-            report["damaged"] += described["damaged"]
-    metrics = path / METRICS
-    steps_made = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
-    evaluated = (path / RESULTS).exists()
-    report |= {"steps_made": steps_made, "finished": run.is_finished, "evaluated": evaluated}
-    if run.is_finished and not report["damaged"]:
+        return {**report, "corrupt": [str(error)]}
+    manifest, metrics = run.manifest, path / METRICS
+    for name in ("config", "choice", "data", "split", "devices", "versions"):
+        report[name] = manifest[name]
+    report["num_steps"] = manifest["steps"]
+    report["steps_taken"] = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
+    report["finished"], report["evaluated"] = run.is_finished, (path / RESULTS).exists()
+    if manifest["split"] is not None and (line := find_corruption(path, manifest["split"]["file"])):
+        report["corrupt"].append(line)
+    for name, folder in (("checkpoints", CHECKPOINTS), ("model", MODEL)):
+        if (path / folder).is_dir():
+            described = _describe_checkpoints(path / folder)
+            report[name] = described.get("steps", [])
+            report["corrupt"] += described["corrupt"]
+    if run.is_finished and not report["corrupt"]:
         report["diagnostics"] = _diagnose(run)
     return report
 
 
 def _diagnose(run: RunFolder) -> Diagnostics | None:
-    """How much of the fit is in use, over the responses it was fitted on; None without its cache."""
+    """How much of the fit is in use over the responses of its cache; None without the cache."""
     from lore_jax.evaluation.diagnostics import diagnose
     from lore_jax.evaluation.disagreement import prompts_of_responses
     from lore_jax.model.saved import load
@@ -143,81 +177,75 @@ def _diagnose(run: RunFolder) -> Diagnostics | None:
     return diagnose(model, users, train.embeddings, prompt=prompts_of_responses(train))
 
 
-def _run_lines(result: dict[str, Any]) -> list[str]:
-    if "config" not in result:
-        return [f"{result['path']}: a run"]
-    data, split = result["data"], result["split"]
-    state = (
-        "finished"
-        if result["finished"]
-        else "not finished: `lore-jax fit --resume` goes on with it"
-    )
-    choice = ", ".join(f"{name} {value:g}" for name, value in result["choice"].items())
-    said = [
-        f"{result['path']}: a run, {state}",
-        f"  {result['config']['fit']['family']} weights: {choice}",
-        f"  of {data['cache']}: {data['responses']:,} responses, {data['pairs']:,} pairs by {data['users']:,} users",
+def _run_lines(report: Report) -> list[str]:
+    if "config" not in report:
+        return [f"{report['path']}: a run"]
+    data, split = report["data"], report["split"]
+    finished = report["finished"]
+    state = "finished" if finished else "not finished: `lore-jax fit --resume` goes on with it"
+    choice = ", ".join(f"{name} {value:g}" for name, value in report["choice"].items())
+    checkpoints = ", ".join(map(str, report.get("checkpoints", [])))
+    text = [
+        f"{report['path']}: a run, {state}",
+        f"  method {report['config']['fit']['method']['name']}: {choice}",
+        f"  of {data['cache']}: {data['responses']:,} responses, "
+        f"{data['pairs']:,} pairs by {data['users']:,} users",
     ]
     if split is not None:
         parts = split["parts"]
-        said.append(
-            f"  {parts['train']:,} pairs of {parts['users/seen']:,} users fitted, {parts['users/unseen']:,} users kept out"
+        text.append(
+            f"  {parts['train']:,} pairs of {parts['users/seen']:,} users fitted, "
+            f"{parts['users/unseen']:,} users kept for the test"
         )
-    kept = (
-        f", checkpoints of {', '.join(map(str, result['checkpoints']))}"
-        if result.get("checkpoints")
-        else ""
+    text.append(
+        f"  {report['steps_taken']:,} of {report['num_steps']:,} steps"
+        + (f", checkpoints of {checkpoints}" if checkpoints else "")
     )
-    said.append(f"  {result['steps_made']:,} of {result['steps']:,} steps{kept}")
-    if result["evaluated"]:
-        said.append("  evaluated: results.json")
-    if result.get("diagnostics"):
+    if report["evaluated"]:
+        text.append("  evaluated: results.json")
+    if diagnostics := report.get("diagnostics"):
         from lore_jax.evaluation.diagnostics import diagnostic_lines
 
-        said += [f"  {line}" for line in diagnostic_lines(result["diagnostics"])]
-    elif result["finished"]:
-        said.append("  its cache is not where it was: how much of the fit is in use cannot be told")
-    return said
+        text += [f"  {line}" for line in diagnostic_lines(diagnostics)]
+    elif finished:
+        text.append("  its cache has moved: how much of the fit is in use is unknown")
+    return text
 
 
-def _cache_lines(result: dict[str, Any]) -> list[str]:
-    state = (
-        "a cache"
-        if result["finished"]
-        else "an interrupted write of a cache, which the same command resumes"
-    )
-    said = [
-        f"{result['path']}: {state}, {sum(result['files'].values()):,} bytes in {len(result['files'])} files"
-    ]
-    if "responses" in result:
-        model = result["encoder"].get("model", "an unnamed encoder")
-        said.append(
-            f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, by {model}"
+def _cache_lines(report: Report) -> list[str]:
+    finished, files = report["finished"], report["files"]
+    state = "a cache" if finished else "an interrupted write, which the same command resumes"
+    text = [f"{report['path']}: {state}, {sum(files.values()):,} bytes in {len(files)} files"]
+    if "responses" in report:
+        encoder = report["encoder"].get("model", "an unnamed encoder")
+        text.append(
+            f"  {report['responses']:,} responses, dim {report['dim']}, {report['dtype']}, "
+            f"by {encoder}"
         )
-    if "pairs" in result:
-        said.append(f"  {result['pairs']:,} pairs by {result['users']:,} users")
-    if result.get("note"):
-        said.append(f"  {result['note']}")
-    if result["strangers"]:
-        said.append(f"  files that are no part of it: {', '.join(result['strangers'][:_SHOWN])}")
-    return said
+    if "pairs" in report:
+        text.append(f"  {report['pairs']:,} pairs by {report['users']:,} users")
+    if note := report.get("note"):
+        text.append(f"  {note}")
+    if report["unexpected_files"]:
+        text.append(f"  unexpected files: {', '.join(report['unexpected_files'][:_SHOWN])}")
+    return text
 
 
-def _model_lines(result: dict[str, Any]) -> list[str]:
-    basis, arrays = result["basis"], result["arrays"]
-    said = [
-        f"{result['path']}: a saved model",
-        f"  {basis['name']} of rank {basis['rank']}, {result['family']} weights, temperature {result['temperature']:g}",
+def _model_lines(report: Report) -> list[str]:
+    parts, arrays = report["parts"], report["arrays"]
+    basis, prior = parts["basis"], parts["prior"]
+    text = [
+        f"{report['path']}: a saved model",
+        f"  {basis['name']} of rank {basis['rank']}, {prior['name']}, "
+        f"temperature {report['temperature']:g}",
     ]
-    said += [f"  {name} {kind}" for name, kind in arrays.items() if name.startswith("params/")]
+    text += [f"  {name} {array}" for name, array in arrays.items() if name.startswith("params/")]
     if "users/weights" in arrays:
-        count = arrays["users/weights"].split("[")[1].split(",")[0]
-        said.append(
-            f"  {int(count):,} users, {'with' if result['named_users'] else 'without'} names"
-        )
-    return said
+        count = int(arrays["users/weights"].split("[")[1].split(",")[0])
+        text.append(f"  {count:,} users, {'with' if report['named_users'] else 'without'} names")
+    return text
 
 
-def _checkpoint_lines(result: dict[str, Any]) -> list[str]:
-    steps = ", ".join(map(str, result["steps"]))
-    return [f"{result['path']}: checkpoints of steps {steps}, {len(result['arrays'])} arrays each"]
+def _checkpoint_lines(report: Report) -> list[str]:
+    steps = ", ".join(map(str, report["steps"]))
+    return [f"{report['path']}: checkpoints of steps {steps}, {len(report['arrays'])} arrays each"]

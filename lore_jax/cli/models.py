@@ -1,9 +1,10 @@
-"""What the commands take for a model: a run, or a saved model; and whether a cache goes with it."""
+"""The models that commands take: a run or a saved model, and whether a cache fits it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lore_jax.model.basis import input_width
 from lore_jax.model.model import Model
@@ -14,18 +15,18 @@ from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
 
 
 class LoadedModel(NamedTuple):
-    """A model and what it goes with.
+    """A model and what was saved with it.
 
     Attributes:
         model: the model.
         users: its users, or None.
         encoder: what makes the embeddings it takes, or None if that was not saved.
-        path: where it is.
+        path: the folder it came from.
     """
 
     model: Model
     users: Posterior | None
-    encoder: dict[str, Any] | None
+    encoder: Mapping[str, object] | None
     path: Path
 
 
@@ -40,7 +41,7 @@ def load_model(path: Path) -> LoadedModel:
 
     Raises:
         FileNotFoundError: neither is there, or the run has not finished.
-        ValueError: what is there is damaged.
+        ValueError: what is there is corrupt.
     """
     folder = path
     if (path / MANIFEST).exists():
@@ -60,19 +61,20 @@ def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:
     Raises:
         ValueError: the manifests disagree; the message says where.
     """
-    manifest = read_manifest(cache)
-    dim = input_width(loaded.model.params)
+    manifest, dim = read_manifest(cache), input_width(loaded.model.params)
     if manifest["dim"] != dim:
         raise ValueError(
             f"{cache} has dim {manifest['dim']}, {loaded.path} was fitted on dim {dim}"
         )
     if loaded.encoder is None:
         return
-    fitted = {"encoder": loaded.encoder, "dim": dim}
-    if encoder_fingerprint(manifest) != encoder_fingerprint(fitted):
-        here, there = manifest["encoder"], loaded.encoder
-        differing = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-        lines = ", ".join(
-            f"{name} {here.get(name)!r} (fitted on {there.get(name)!r})" for name in differing
+    expected, encoder = loaded.encoder, manifest["encoder"]
+    if encoder_fingerprint(manifest) != encoder_fingerprint({"encoder": expected, "dim": dim}):
+        differences = ", ".join(
+            f"{name} {encoder.get(name)!r} (fitted on {expected.get(name)!r})"
+            for name in {**encoder, **expected}
+            if encoder.get(name) != expected.get(name)
         )
-        raise ValueError(f"{cache} holds embeddings of another encoder than {loaded.path}: {lines}")
+        raise ValueError(
+            f"{cache} holds embeddings of another encoder than {loaded.path}: {differences}"
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 # What comparisons may repeat or leave out, by its name in results, in words.
 LEFT_OUT = {
@@ -21,14 +20,14 @@ class UserNames:
 
     Attributes:
         hash_ids: keep HMAC-SHA256 of the users' names instead of the names, and no further columns.
-        hash_key: a file whose bytes are the secret key for that; without one, whoever guesses a
-            name can check it.
+        hash_key: a file whose bytes are the secret key of the hash; without one, a guessed name can
+            be checked.
     """
 
     hash_ids: bool = False
     hash_key: Path | None = None
 
-    def apply(self, user_ids: Iterable[Any]) -> list[str]:
+    def apply(self, user_ids: Iterable[object]) -> list[str]:
         """The names to write."""
         from lore_jax.export.parquet import hash_user_ids
 
@@ -42,9 +41,7 @@ class UserNames:
 
 
 def are_polis(sources: Sequence[Path]) -> bool:
-    """Whether sources of comparisons are Polis folders, and not one file; refuses none and several
-    files.
-    """
+    """Whether the sources are Polis folders, and not one file of comparisons."""
     if not sources:
         raise ValueError("no source is given: a file of comparisons or a Polis folder is expected")
     if not sources[0].is_dir() and len(sources) > 1:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
+from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class Config:
         sources: one file, or one or more Polis folders.
         out: the cache's folder, new or empty.
         embeddings: .npy or .safetensors, one row a response. Texts: in the order that
-            --list-responses writes. Polis:
-            the folder with embeddings*.safetensors and embeddings-rows.csv; by default the one
-            above the conversation.
+            --list-responses writes. Polis: one row a statement, or the folder with
+            embeddings*.safetensors and embeddings-rows.csv; by default the one above the
+            conversation.
         encoder: what made the embeddings (a model's name): a run refuses embeddings of another
             encoder.
         cache: take the embeddings from an earlier cache: rows of its table, or texts it has.
@@ -45,7 +45,7 @@ class Config:
         overwrite: replace a cache that is there.
     """
 
-    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    sources: Annotated[tuple[Path, ...], POSITIONAL]
     out: Path | None = None
     embeddings: Path | None = None
     encoder: str | None = None
@@ -53,16 +53,14 @@ class Config:
     head: Path | None = None
     list_responses: Path | None = None
     dtype: Literal["float16", "bfloat16", "float32"] | None = None
-    names: Annotated[UserNames, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=UserNames
-    )
+    names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
     overwrite: bool = False
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Writes the cache and says what it holds."""
+def run(config: Config) -> dict[str, object]:
+    """Writes the cache; the result is what it holds."""
     import numpy as np
 
     from lore_jax.datasets.sources import GivenEmbeddings, read_polis_source, read_rows_source
@@ -81,7 +79,8 @@ def run(config: Config) -> dict[str, Any]:
         )
     else:
         source = read_rows_source(first, given)
-    user_ids = config.names.apply(source.user_ids)
+    pairs = source.pairs
+    user_ids = config.names.apply(pairs.user_ids)
     folder, dtype = _write(config, config.out, source, user_ids)
     return {
         "cache": str(folder),
@@ -89,10 +88,10 @@ def run(config: Config) -> dict[str, Any]:
         "dim": source.table.array.shape[1],
         "dtype": dtype,
         "encoder": source.table.encoder,
-        "pairs": len(source.columns["user"]),
+        "pairs": len(pairs.user),
         "users": len(user_ids),
-        "users_without_pairs": len(user_ids) - len(np.unique(source.columns["user"])),
-        "prompts": len(np.unique(source.columns["prompt"])),
+        "users_without_pairs": len(user_ids) - len(np.unique(pairs.user)),
+        "prompts": len(np.unique(pairs.prompt)),
         **source.counts,
         "note": source.note,
     }
@@ -118,7 +117,7 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tu
         encoder=table.encoder,
         overwrite=config.overwrite,
     )
-    with writer, tqdm(total=count, desc=out.name, group_by="row", disable=None) as bar:
+    with writer, tqdm(total=count, desc=out.name, unit="row", disable=None) as bar:
         for start in range(0, count, _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, count))
             try:
@@ -129,7 +128,11 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tu
                 ) from None
             bar.update(part.stop - part.start)
         folder = writer.finish(
-            **source.columns,
+            chosen=source.pairs.chosen,
+            rejected=source.pairs.rejected,
+            user=source.pairs.user,
+            prompt=source.pairs.prompt,
+            pair_weight=source.pairs.pair_weight,
             user_ids=user_ids,
             head=head,
             texts=source.texts,
@@ -139,26 +142,30 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tu
     return folder, dtype
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """The result for people."""
+def lines(result: Mapping[str, object]) -> list[str]:
+    """The result as text."""
     if "listed" in result:
         return [
-            f"{result['listed']}: {result['responses']:,} responses; embed them in this order, one row a line"
+            f"{result['listed']}: {result['responses']:,} responses; embed them in this order, "
+            "one row a line"
         ]
-    model = result["encoder"].get("model", "unnamed encoder")
+    encoder = result["encoder"]
+    model = encoder.get("model") if isinstance(encoder, Mapping) else None
     without = (
         f" ({result['users_without_pairs']:,} without any)" if result["users_without_pairs"] else ""
     )
-    said = [
+    output = [
         f"{result['cache']}",
-        f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, by {model}",
-        f"  {result['pairs']:,} pairs by {result['users']:,} users{without} on {result['prompts']:,} prompts",
+        f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, "
+        f"by {model or 'unnamed encoder'}",
+        f"  {result['pairs']:,} pairs by {result['users']:,} users{without} "
+        f"on {result['prompts']:,} prompts",
     ]
-    said += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
-    return [*said, f"  {result['note']}"] if result["note"] else said
+    output += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
+    return [*output, f"  {result['note']}"] if result["note"] else output
 
 
-def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, Any]:
+def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, object]:
     import json
 
     from lore_jax.datasets.formats.rows import holds_index_rows, read_text_pairs

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, TypedDict
 
-import tyro
+from lore_jax.cli.arguments import POSITIONAL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Config:
         overwrite: replace an existing page.
     """
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    runs: Annotated[tuple[Path, ...], POSITIONAL]
     out: Path
     note: str | None = None
     overwrite: bool = False

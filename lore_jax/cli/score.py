@@ -1,17 +1,21 @@
-"""`lore-jax score`: what users think of candidate responses."""
+"""`lore-jax score`: every user's scores of candidate responses."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
-import tyro
+from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import Float, Int
+
+    Texts = list[tuple[object, str]]  # the prompt, a text or messages, and the reply
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +34,24 @@ class Config:
         overwrite: replace a file that is there.
     """
 
-    model: Annotated[Path, tyro.conf.Positional]
-    candidates: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, POSITIONAL]
+    candidates: Annotated[Path, POSITIONAL]
     out: Path
     top_k: int | None = 10
     overwrite: bool = False
 
 
-def run(config: Config) -> dict[str, Any]:
+class Result(TypedDict):
+    """What was scored, and where the scores are."""
+
+    out: str
+    users: int
+    candidates: int
+    prompts: int
+    rows: int
+
+
+def run(config: Config) -> Result:
     """Scores, and writes the file."""
     import numpy as np
 
@@ -61,48 +75,44 @@ def run(config: Config) -> dict[str, Any]:
     if config.candidates.is_dir():
         refuse_other_encoder(loaded, config.candidates)
     table, texts = _candidates(config.candidates)
-    if table.shape[1] != input_width(loaded.model.params):
+    if table.shape[1] != (dim := input_width(loaded.model.params)):
         raise ValueError(
-            f"{config.candidates} has dim {table.shape[1]}, {config.model} was fitted on dim {input_width(loaded.model.params)}"
+            f"{config.candidates} has dim {table.shape[1]}, {config.model} was fitted on dim {dim}"
         )
     users = loaded.users
     names = np.arange(users.num_users) if users.user_ids is None else users.user_ids
-    columns: dict[str, list[Any]] = {
-        "user_id": [],
-        "prompt": [],
-        "rank": [],
-        "response": [],
-        "score": [],
-    }
-    for number, rows in enumerate(_by_prompt(texts, table.shape[0])):
+    columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+    prompts = _by_prompt(texts, table.shape[0])
+    for number, rows in enumerate(prompts):
         count = len(rows) if config.top_k is None else min(config.top_k, len(rows))
-        best, place = top_k(loaded.model, users, table[rows], count)
+        scores, best = top_k(loaded.model, users, table[rows], count)
         columns["user_id"].append(np.repeat(names.astype(str), count))
         columns["prompt"].append(np.full(users.num_users * count, number, np.int32))
         columns["rank"].append(np.tile(np.arange(1, count + 1, dtype=np.int32), users.num_users))
-        columns["response"].append(rows[np.asarray(place)].reshape(-1))
-        columns["score"].append(np.asarray(best, np.float32).reshape(-1))
-    merged = {name: np.concatenate(parts) for name, parts in columns.items()}
-    replies = [reply for _, reply in texts]
-    _write(config.out, merged, replies)
+        columns["response"].append(rows[np.asarray(best)].reshape(-1))
+        columns["score"].append(np.asarray(scores, np.float32).reshape(-1))
+    table_of_scores = {name: np.concatenate(parts) for name, parts in columns.items()}
+    _write(config.out, table_of_scores, [reply for _, reply in texts])
     return {
         "out": str(config.out),
         "users": users.num_users,
         "candidates": table.shape[0],
-        "prompts": number + 1,
-        "rows": len(merged["score"]),
+        "prompts": len(prompts),
+        "rows": len(table_of_scores["score"]),
     }
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(result: Result) -> list[str]:
     """The result for people."""
     return [
         f"{result['out']}: {result['rows']:,} rows",
-        f"  {result['candidates']:,} candidates to {result['prompts']:,} prompts for {result['users']:,} users",
+        f"  {result['candidates']:,} candidates to {result['prompts']:,} prompts "
+        f"for {result['users']:,} users",
     ]
 
 
-def _candidates(path: Path) -> tuple[Any, list[tuple[Any, str]]]:
+def _candidates(path: Path) -> tuple[Float[np.ndarray, "candidates dim"], Texts]:
+    """The embeddings of the candidates, and their prompts and replies; none without texts."""
     from lore_jax.datasets.formats.rows import load_embeddings
     from lore_jax.storage.cache.reader import load_cache, read_texts
 
@@ -111,21 +121,20 @@ def _candidates(path: Path) -> tuple[Any, list[tuple[Any, str]]]:
     return load_embeddings(path), []
 
 
-def _by_prompt(texts: list[tuple[Any, str]], count: int) -> Iterator[np.ndarray]:
+def _by_prompt(texts: Texts, count: int) -> list[Int[np.ndarray, " candidates"]]:
     """The rows of each prompt's candidates, in the order in which prompts first occur."""
     import numpy as np
 
     if not texts:
-        yield np.arange(count)
-        return
-    rows: dict[str, list[int]] = {}
+        return [np.arange(count)]
+    rows: dict[str, list[int]] = collections.defaultdict(list)
     for row, (prompt, _) in enumerate(texts):
-        rows.setdefault(json.dumps(prompt, sort_keys=True), []).append(row)
-    for of_prompt in rows.values():
-        yield np.array(of_prompt)
+        rows[json.dumps(prompt, sort_keys=True)].append(row)
+    return [np.array(prompt_rows) for prompt_rows in rows.values()]
 
 
 def _write(path: Path, columns: dict[str, np.ndarray], replies: list[str]) -> None:
+    """Writes one row a score, with the reply where replies are known."""
     from lore_jax.storage.files import write_file
 
     if path.suffix == ".parquet":
@@ -141,11 +150,11 @@ def _write(path: Path, columns: dict[str, np.ndarray], replies: list[str]) -> No
         write_file(path, [memoryview(content.getvalue())])
         return
 
-    def rows() -> Iterator[bytes]:
+    def lines_of_json() -> Iterator[bytes]:
         for values in zip(*(column.tolist() for column in columns.values()), strict=True):
             row = dict(zip(columns, values, strict=True))
             if replies:
                 row["reply"] = replies[row["response"]]
             yield json.dumps(row).encode() + b"\n"
 
-    write_file(path, rows())
+    write_file(path, lines_of_json())

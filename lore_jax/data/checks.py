@@ -1,27 +1,28 @@
-"""Checks of the arrays that preferences are made of: each refuses in one line what was got, and
-says what is expected.
+"""Checks of the arrays that preferences are made of.
+
+Each refuses in one line what was got, and says what is expected.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import jax
 import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Bool, Float, Float32, Int, Integer, Shaped
 
-_ROWS_PER_CHECK = (
-    65_536  # rows checked for NaN at a time, so that a memory-mapped table is never copied whole
-)
+# Rows checked for NaN at a time, so that a memory-mapped table is never copied whole.
+_ROWS_PER_CHECK = 65_536
 
 
-def check_table(embeddings: Any) -> None:
-    """A table of embeddings `[responses, dim]`: its kind, shape and dtype, and that every entry is
-    finite.
-    """
+def check_table(embeddings: npt.ArrayLike) -> Float[np.ndarray | Array, "responses dim"]:
+    """The table of embeddings, if its type, shape and dtype are right and its entries finite."""
     shape, dtype = getattr(embeddings, "shape", None), getattr(embeddings, "dtype", None)
     if shape is None or dtype is None:
         raise ValueError(
-            f"embeddings is a {type(embeddings).__name__}: a NumPy or JAX array [responses, dim] is expected"
+            f"embeddings is a {type(embeddings).__name__}: "
+            "a NumPy or JAX array [responses, dim] is expected"
         )
     if len(shape) != 2 or 0 in shape:
         raise ValueError(
@@ -29,30 +30,32 @@ def check_table(embeddings: Any) -> None:
         )
     if str(dtype) not in ("float16", "bfloat16", "float32"):
         raise ValueError(f"embeddings has dtype {dtype}: float16, bfloat16 or float32 is expected")
+    table = cast(np.ndarray | Array, embeddings)
     for start in range(0, shape[0], _ROWS_PER_CHECK):
-        block = embeddings[start : start + _ROWS_PER_CHECK]
-        if bad := first_not_finite(block):
-            row, column = bad
+        block = table[start : start + _ROWS_PER_CHECK]
+        if entry := first_not_finite(block):
+            row, column = entry
             value = np.float32(block[row, column])
             raise ValueError(
                 f"embeddings row {start + row} holds {value} in column {column}: not finite"
             )
+    return table
 
 
-def first_not_finite(rows: Any) -> tuple[int, int] | None:
-    """Row and column of the first entry of `[n, dim]` that is NaN or infinite; None: there is none."""
-    # The sum of a row is finite if all of its entries are, except by overflow, which the exact look
-    # below settles.
+def first_not_finite(rows: Float[np.ndarray | Array, "rows dim"]) -> tuple[int, int] | None:
+    """Row and column of the first entry that is NaN or infinite; None: there is none."""
+    # The sum of a row is finite if all of its entries are, unless it overflows: rows whose sum is
+    # not finite are looked at entry by entry.
     with np.errstate(over="ignore", invalid="ignore"):
         suspects = ~np.isfinite(np.asarray(rows.sum(axis=1, dtype=np.float32)))
     for row in np.flatnonzero(suspects):
-        bad = np.flatnonzero(~np.isfinite(np.asarray(rows[row], np.float32)))
-        if bad.size:
-            return int(row), int(bad[0])
+        columns = np.flatnonzero(~np.isfinite(np.asarray(rows[row], np.float32)))
+        if columns.size:
+            return int(row), int(columns[0])
     return None
 
 
-def integers(name: str, value: Any) -> np.ndarray:
+def integers(name: str, value: npt.ArrayLike) -> Integer[np.ndarray, "pairs"]:
     """The array, if it holds integers `[pairs]`."""
     array = np.asarray(value)
     if array.size == 0:
@@ -64,20 +67,24 @@ def integers(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def refuse(bad: np.ndarray, message: str, values: np.ndarray) -> None:
-    """Raises with the first bad entry's value and place, if there is one."""
+def refuse(
+    bad: Bool[np.ndarray, "entries"], message: str, values: Shaped[np.ndarray, "entries"]
+) -> None:
+    """Raises with the value and the index of the first bad entry, if there is one."""
     if bad.any():
-        place = int(np.flatnonzero(bad)[0])
-        raise ValueError(message.format(values[place], place))
+        index = int(np.flatnonzero(bad)[0])
+        raise ValueError(message.format(values[index], index))
 
 
-def check_range(name: str, values: np.ndarray, limit: int, what: str) -> None:
+def check_range(name: str, values: Integer[np.ndarray, "pairs"], limit: int, what: str) -> None:
     """Every entry must be 0 or more and below the limit."""
     refuse((values < 0) | (values >= limit), name + " is {} in pair {}, outside " + what, values)
 
 
-def check_user_ids(user_ids: np.ndarray, num_users: int | None) -> np.ndarray:
-    """The users' names as texts, `[num_users]`, if they differ."""
+def check_user_ids(
+    user_ids: Shaped[np.ndarray, "..."], num_users: int | None
+) -> Shaped[np.ndarray, "users"]:
+    """The users' names as texts, if they differ."""
     if user_ids.ndim != 1:
         raise ValueError(
             f"user_ids has shape {user_ids.shape}: [num_users], one name a user, is expected"
@@ -89,13 +96,16 @@ def check_user_ids(user_ids: np.ndarray, num_users: int | None) -> np.ndarray:
     names, counts = np.unique(user_ids.astype(str), return_counts=True)
     if (counts > 1).any():
         raise ValueError(
-            f"user_ids holds {str(names[counts > 1][0])!r} {counts[counts > 1][0]} times: names must differ"
+            f"user_ids holds {str(names[counts > 1][0])!r} {counts[counts > 1][0]} times: "
+            "names must differ"
         )
     return user_ids.astype(str)
 
 
-def check_pair_weight(pair_weight: Any, pairs: int, order: np.ndarray) -> np.ndarray:
-    """How much each pair counts, in the order given, float32 `[pairs]`; ones if nothing is said."""
+def check_pair_weight(
+    pair_weight: npt.ArrayLike | None, pairs: int, order: Int[np.ndarray, "pairs"]
+) -> Float32[np.ndarray, "pairs"]:
+    """How much each pair counts, in the order given; ones for None."""
     ones = np.broadcast_to(np.float32(1.0), pairs)  # takes no memory
     if pair_weight is None:
         return ones
@@ -115,8 +125,8 @@ def check_pair_weight(pair_weight: Any, pairs: int, order: np.ndarray) -> np.nda
     return ones if np.all(array == 1.0) else array[order]
 
 
-def check_head(head: Any, dim: int) -> np.ndarray | None:
-    """The reference head in float32 `[dim]`, if there is one."""
+def check_head(head: npt.ArrayLike | None, dim: int) -> Float32[np.ndarray, "dim"] | None:
+    """The reference head in float32, if there is one."""
     if head is None:
         return None
     array = np.asarray(jax.device_get(head), np.float32)

@@ -1,4 +1,4 @@
-"""The 2 x 2 hold-out: seen and unseen users against known and new items, in one split."""
+"""The 2 x 2 hold-out (users x items): seen and unseen users, known and new items, in one split."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import (
@@ -26,9 +27,9 @@ class Dropped(NamedTuple):
     Attributes:
         users: users with fewer pairs than the minimum in some part.
         pairs_of_users: all pairs of those users.
-        cross_split: pairs of the users kept with one response on each side of a cut.
-        not_in_fit: test pairs of the users kept, on known items, whose groups happen to be in no
-            training pair.
+        cross_split: cross-split pairs of the users kept.
+        not_in_fit: test pairs of known items, of the users kept, whose groups are in no training
+            pair.
     """
 
     users: int
@@ -39,24 +40,25 @@ class Dropped(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FourWay:
-    """A 2 x 2 hold-out: seen and unseen users against known and new items.
+    """A 2 x 2 hold-out (users x items): up to four tests, one for each condition.
 
     Attributes:
         train: pairs to fit on: seen users, training groups.
         shots: pairs to adapt on, from which `draw_shots` draws: unseen users, training groups.
-        tests: `(users, items)`, such as `("unseen", "new items")`, to the test pairs. Users are
-            numbered as in `train` (seen) or in `shots` (unseen).
+        tests: condition `(users, items)`, such as `("unseen", "new items")`, to the test pairs.
+            Users are numbered as in `train` (seen) or in `shots` (unseen).
         seen_users: which users of the original are the seen ones, ascending.
         unseen_users: which are the unseen ones, ascending.
         dropped: what was left out.
-        digest: sha256 over who and what is in which part: equal for equal splits of equal pairs.
+        digest: sha256 over the users and the pairs of each part: equal for equal splits of equal
+            pairs, in whatever order.
     """
 
     train: Preferences
     shots: Preferences
     tests: dict[tuple[Users, Holdout], Preferences]
-    seen_users: np.ndarray
-    unseen_users: np.ndarray
+    seen_users: Int[np.ndarray, "seen"]
+    unseen_users: Int[np.ndarray, "unseen"]
     dropped: Dropped
     digest: str
 
@@ -74,17 +76,17 @@ def four_way(
 ) -> FourWay:
     """Splits users into seen and unseen ones, and pairs into training, known items and new items.
 
-    New items are cut off first, for everybody (`hold_out_groups`); what remains is cut within each
-    user (`hold_out_within_users`). A test pair counts as one of known items only if its groups are in
-    a training pair of a seen user. Users who fall below a minimum are dropped everywhere.
+    New items are held out first, for all users (`hold_out_groups`); what remains is cut within each
+    user (`hold_out_within_users`). A test pair is one of known items only if its groups are in a
+    training pair of a seen user. Users below a minimum are dropped from every part.
 
     Args:
         prefs: all pairs of all users.
-        unseen_users: the share of the users to keep out of the fit.
+        unseen_users: the share of the users to hold out of the fit.
         test: the share of the groups to hold out in each of the two cuts.
         group_by: "prompt", or "response" where prompts are few and judged by everybody.
         items: the tests wanted. With ("new items",) nothing is cut within users, with
-            ("known items",) nothing for everybody.
+            ("known items",) nothing is held out for all users.
         min_train: users with fewer training pairs (or pairs to draw shots from) are dropped.
         min_test: users with fewer test pairs in any test are dropped.
         seed: seed of all draws.
@@ -104,98 +106,96 @@ def four_way(
         raise ValueError(
             f"items is {items!r}: ('known items', 'new items') or one of them is expected"
         )
-    seed_of_users, seed_new, seed_known = np.random.SeedSequence(seed).generate_state(3).tolist()
+    seed_users, seed_new, seed_known = np.random.SeedSequence(seed).generate_state(3).tolist()
     fit = np.ones(prefs.num_pairs, bool)
-    tests: dict[Users, np.ndarray] = {}
+    held_out: dict[Holdout, np.ndarray] = {}
     if "new items" in items:
-        fit, tests["new items"], _ = hold_out_groups(prefs, test, group_by=group_by, seed=seed_new)
+        fit, held_out["new items"], _ = hold_out_groups(
+            prefs, test, group_by=group_by, seed=seed_new
+        )
     if "known items" in items:
         rows = np.flatnonzero(fit)
         cut = hold_out_within_users(prefs.take_pairs(fit), test, group_by=group_by, seed=seed_known)
-        fit, tests["known items"] = (
+        fit, held_out["known items"] = (
             _mask(rows[part], prefs.num_pairs) for part in (cut.train, cut.test)
         )
 
-    def enough(tests: dict[Users, np.ndarray]) -> np.ndarray:
-        def count(part: np.ndarray) -> np.ndarray:
-            return np.bincount(prefs.user[part], minlength=prefs.num_users)
+    def enough(tests: dict[Holdout, np.ndarray]) -> np.ndarray:
+        """Whether a user has the least number of pairs in every part, bool `[users]`."""
+        parts = [(fit, min_train), *((part, min_test) for part in tests.values())]
+        counts = [
+            np.bincount(prefs.user[part], minlength=prefs.num_users) >= least
+            for part, least in parts
+        ]
+        return np.logical_and.reduce(counts)
 
-        return np.logical_and.reduce(
-            [count(fit) >= min_train, *(count(part) >= min_test for part in tests.values())]
-        )
-
-    kept = np.flatnonzero(enough(tests))
+    kept = np.flatnonzero(enough(held_out))
     wanted = f"{min_train} training pairs and {min_test} test pairs of {' and of '.join(items)}"
     if len(kept) < 2:
         raise ValueError(
             f"{len(kept)} of {prefs.num_users} users have {wanted}: at least 2 are expected"
         )
-    seen, unseen = (kept[part] for part in split_users(len(kept), unseen_users, seed=seed_of_users))
-    # A group is known if a seen user's training has it; dropping a user may take that from
-    # others' test pairs.
-    known = dict(tests)
+    seen, unseen = (kept[part] for part in split_users(len(kept), unseen_users, seed=seed_users))
+    # A group is known if the training of a seen user has it. A user who is dropped may take that
+    # from the test pairs of others, so this goes on until nobody is dropped.
+    tests = dict(held_out)
     while True:
         if "known items" in tests:
-            known["known items"] = tests["known items"] & _in_fit(
-                prefs, group_by, fit & np.isin(prefs.user, seen)
-            )
-        stay = enough(known)
+            training = fit & np.isin(prefs.user, seen)
+            tests["known items"] = held_out["known items"] & _in_fit(prefs, group_by, training)
+        stay = enough(tests)
         if stay[seen].all() and stay[unseen].all():
             break
         seen, unseen = seen[stay[seen]], unseen[stay[unseen]]
         if not len(seen) or not len(unseen):
             raise ValueError(
-                f"no {'unseen' if len(seen) else 'seen'} user has {wanted}, that others' training has too"
+                f"no {'unseen' if len(seen) else 'seen'} user has {wanted}, "
+                "that others' training has too"
             )
     users: dict[Users, np.ndarray] = {"seen": seen, "unseen": unseen}
-    member: dict[Users, np.ndarray] = {
-        name: np.isin(prefs.user, who) for name, who in users.items()
+    by_users: dict[Users, np.ndarray] = {
+        name: np.isin(prefs.user, ids) for name, ids in users.items()
     }
-    in_fit = {name: fit & member[name] for name in member}
-    in_conditions: dict[tuple[Users, Holdout], np.ndarray] = {}
-    for name in member:
-        in_conditions |= {(name, column): known[column] & member[name] for column in items}
-    in_kept = member["seen"] | member["unseen"]
-    not_in_fit = (
-        int((tests["known items"] & ~known["known items"] & in_kept).sum())
-        if "known items" in tests
-        else 0
-    )
+    base = {name: prefs.take_pairs(fit & mask) for name, mask in by_users.items()}
+    conditions: dict[tuple[Users, Holdout], Preferences] = {
+        (name, column): prefs.take_pairs(tests[column] & mask)
+        for name, mask in by_users.items()
+        for column in items
+    }
+    parts = [*base.values(), *conditions.values()]
+    in_kept = by_users["seen"] | by_users["unseen"]
+    not_in_fit = sum(int((held_out[name] & ~tests[name] & in_kept).sum()) for name in tests)
     return FourWay(
-        train=prefs.take_pairs(in_fit["seen"]).take_users(seen),
-        shots=prefs.take_pairs(in_fit["unseen"]).take_users(unseen),
+        train=base["seen"].take_users(seen),
+        shots=base["unseen"].take_users(unseen),
         tests={
-            condition: prefs.take_pairs(part).take_users(users[condition[0]])
-            for condition, part in in_conditions.items()
+            condition: pairs.take_users(users[condition[0]])
+            for condition, pairs in conditions.items()
         },
         seen_users=seen,
         unseen_users=unseen,
         dropped=Dropped(
             users=prefs.num_users - len(seen) - len(unseen),
             pairs_of_users=int((~in_kept).sum()),
-            cross_split=int(in_kept.sum())
-            - sum(int(part.sum()) for part in [*in_fit.values(), *in_conditions.values()])
-            - not_in_fit,
+            cross_split=int(in_kept.sum()) - sum(part.num_pairs for part in parts) - not_in_fit,
             not_in_fit=not_in_fit,
         ),
-        digest=split_digest(
-            [*users.values()],
-            [prefs.take_pairs(part) for part in [*in_fit.values(), *in_conditions.values()]],
-        ),
+        digest=split_digest([seen, unseen], parts),
     )
 
 
-def _in_fit(prefs: Preferences, group_by: GroupBy, fit: np.ndarray) -> np.ndarray:
-    """Whether all groups of a pair are in a pair of `fit`, bool `[pairs]`."""
+def _in_fit(
+    prefs: Preferences, group_by: GroupBy, fit: Bool[np.ndarray, "pairs"]
+) -> Bool[np.ndarray, "pairs"]:
+    """Whether all groups of a pair are in a pair of `fit`."""
     if group_by == "prompt":
         return np.isin(prefs.prompt, prefs.prompt[fit])
     seen = np.concatenate([prefs.chosen[fit], prefs.rejected[fit]])
     return np.isin(prefs.chosen, seen) & np.isin(prefs.rejected, seen)
 
 
-def split_digest(users: Sequence[np.ndarray], parts: Sequence[Preferences]) -> str:
-    """Hashes who and what is where, each list behind its length; the order of the caller's pairs
-    does not matter.
+def split_digest(users: Sequence[Int[np.ndarray, "..."]], parts: Sequence[Preferences]) -> str:
+    """Hashes the users and the pairs of each part; the order of the caller's pairs does not matter.
 
     Args:
         users: ids of the users on each side.
@@ -206,8 +206,8 @@ def split_digest(users: Sequence[np.ndarray], parts: Sequence[Preferences]) -> s
         A sha256 in hexadecimal digits.
 
     Example:
-        >>> split_digest([seen, unseen], [train, test])[:12]
-        'f3b1c7d20a94'
+        >>> len(split_digest([split.seen_users, split.unseen_users], [split.train, split.shots]))
+        64
     """
     lists = [np.array([len(users), len(parts)]), *users]
     for part in parts:
@@ -221,7 +221,7 @@ def split_digest(users: Sequence[np.ndarray], parts: Sequence[Preferences]) -> s
     return digest.hexdigest()
 
 
-def _mask(index: np.ndarray, length: int) -> np.ndarray:
+def _mask(index: Int[np.ndarray, "kept"], length: int) -> Bool[np.ndarray, "pairs"]:
     mask = np.zeros(length, bool)
     mask[index] = True
     return mask

@@ -1,17 +1,19 @@
 """Preferences: a table of embedded responses and index pairs into it.
 
-This is the one representation of the project. A pair is two row numbers of the table, never a
-difference of two embeddings: the basis is applied to the table once, `[responses, rank]`, and
-everything after that costs rank, not dim.
+Every part of the package takes this one representation. A pair is two row numbers of the table,
+never a difference of two embeddings: the basis is applied to the table once, `[responses, rank]`,
+and everything after that costs rank, not dim.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lore_jax.data.checks import (
     check_head,
@@ -31,8 +33,7 @@ _LARGEST_ID = int(np.iinfo(np.int32).max)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Preferences:
-    """Comparisons by many users over one table of responses; build it with `from_arrays`, which
-    checks it.
+    """Comparisons by many users over one table of responses; made by `from_arrays`.
 
     Attributes:
         embeddings: the table `[responses, dim]`, float16, bfloat16 or float32; NumPy (a memory map
@@ -49,16 +50,24 @@ class Preferences:
         head: the reference head `[dim]` of the reward model that made the embeddings, or None.
     """
 
-    embeddings: Any
-    chosen: np.ndarray
-    rejected: np.ndarray
-    user: np.ndarray
-    prompt: np.ndarray
-    pair_weight: np.ndarray
+    embeddings: Float[np.ndarray | Array, "responses dim"]
+    chosen: Int[np.ndarray, "pairs"]
+    rejected: Int[np.ndarray, "pairs"]
+    user: Int[np.ndarray, "pairs"]
+    prompt: Int[np.ndarray, "pairs"]
+    pair_weight: Float[np.ndarray, "pairs"]
     num_users: int
-    user_ids: np.ndarray | None
-    row: np.ndarray
-    head: np.ndarray | None
+    user_ids: Shaped[np.ndarray, "users"] | None
+    row: Int[np.ndarray, "pairs"]
+    head: Float[np.ndarray, "dim"] | None
+
+    def __repr__(self) -> str:
+        """The sizes, in one line."""
+        return (
+            f"Preferences({self.num_pairs:,} pairs, {self.num_users:,} users, "
+            f"{len(np.unique(self.prompt)):,} prompts, {self.num_responses:,} responses, "
+            f"dim {self.dim}, {self.embeddings.dtype})"
+        )
 
     @property
     def num_pairs(self) -> int:
@@ -75,82 +84,64 @@ class Preferences:
         """The length of one embedding."""
         return self.embeddings.shape[1]
 
-    def pairs_per_user(self) -> np.ndarray:
+    def pairs_per_user(self) -> Int[np.ndarray, "users"]:
         """The number of pairs of each user, int64 `[num_users]`."""
         return np.diff(self._first_pairs())
 
-    def weight_per_user(self) -> np.ndarray:
-        """The sum of each user's weights, float64 `[num_users]`."""
+    def weight_per_user(self) -> Float[np.ndarray, "users"]:
+        """The sum of `pair_weight` over each user's pairs, float64 `[num_users]`."""
         first, total = self._first_pairs(), np.zeros(self.num_users)
         has_pairs = np.diff(first) > 0
         if has_pairs.any():
             total[has_pairs] = np.add.reduceat(self.pair_weight, first[:-1][has_pairs])
         return total
 
-    def _first_pairs(self) -> np.ndarray:
-        """Where each user's pairs begin, and where the last ones end: pairs are sorted, so that
-        none need be counted.
+    def _first_pairs(self) -> Int[np.ndarray, "bounds"]:
+        """Where each user's pairs begin, and where the last ones end.
+
+        Pairs are sorted by user: a search, in the type of the column, makes no copy of it as
+        counting would.
         """
         return np.searchsorted(self.user, np.arange(self.num_users + 1, dtype=self.user.dtype))
 
-    def take_pairs(self, keep: np.ndarray) -> Preferences:
-        """The pairs in `keep` (a mask or row numbers `[n]`), sorted by user again; table and users
-        stay as they are.
-        """
+    def take_pairs(self, keep: Bool[np.ndarray, "pairs"] | Int[np.ndarray, "kept"]) -> Preferences:
+        """The pairs in `keep`, a mask or row numbers, sorted by user; table and users stay."""
         index = np.flatnonzero(keep) if keep.dtype == bool else np.sort(keep)
-        columns = {
-            name: getattr(self, name)[index]
-            for name in ("chosen", "rejected", "user", "prompt", "pair_weight", "row")
-        }
-        return dataclasses.replace(self, **columns)
+        return self._at(index, self.user[index])
 
-    def take_users(self, users: np.ndarray) -> Preferences:
-        """The pairs of `users` (ids `[n]`, distinct), who become users `0 ..
-
-        n - 1` in the order given.
-        """
+    def take_users(self, users: Int[np.ndarray, "users"]) -> Preferences:
+        """The pairs of `users` (distinct ids), renumbered from 0 in the order given."""
         new_id = np.full(self.num_users, -1, np.int32)
         new_id[users] = np.arange(len(users), dtype=np.int32)
         user = new_id[self.user]
         index = np.flatnonzero(user >= 0)
         index = index[np.argsort(user[index], kind="stable")]
-        columns = {
-            name: getattr(self, name)[index]
-            for name in ("chosen", "rejected", "prompt", "pair_weight", "row")
-        }
-        return dataclasses.replace(
-            self,
-            user=user[index],
-            num_users=len(users),
-            user_ids=None if self.user_ids is None else self.user_ids[users],
-            **columns,
-        )
+        user_ids = None if self.user_ids is None else self.user_ids[users]
+        taken = self._at(index, user[index])
+        return dataclasses.replace(taken, num_users=len(users), user_ids=user_ids)
 
     def take_responses(self) -> Preferences:
-        """The same pairs over a table of the responses they compare, and no others: what a fit
-        needs of a large table.
-        """
-        rows, place = np.unique(np.concatenate([self.chosen, self.rejected]), return_inverse=True)
-        chosen, rejected = place.astype(np.int32).reshape(2, -1)
+        """The same pairs over a table of only the responses they compare."""
+        rows, index = np.unique(np.concatenate([self.chosen, self.rejected]), return_inverse=True)
+        chosen, rejected = index.astype(np.int32).reshape(2, -1)
         return dataclasses.replace(
             self, embeddings=self.embeddings[rows], chosen=chosen, rejected=rejected
         )
 
-    def with_users(self, user: np.ndarray) -> Preferences:
-        """The same pairs, made by other users: `user [pairs]` in `0 .. num_users - 1` (for shuffled
-        controls).
-        """
+    def with_users(self, user: Int[np.ndarray, "pairs"]) -> Preferences:
+        """The same pairs by other users, `user` (for permutation controls)."""
         order = np.argsort(user, kind="stable")
-        columns = {
-            name: getattr(self, name)[order]
-            for name in ("chosen", "rejected", "prompt", "pair_weight", "row")
-        }
-        return dataclasses.replace(self, user=user[order].astype(np.int32), **columns)
+        return self._at(order, user[order].astype(np.int32))
+
+    def _at(self, index: Int[np.ndarray, "kept"], user: Int[np.ndarray, "kept"]) -> Preferences:
+        """The pairs at `index`, by the users given."""
+        names = ("chosen", "rejected", "prompt", "pair_weight", "row")
+        columns = {name: getattr(self, name)[index] for name in names}
+        return dataclasses.replace(self, user=user, **columns)
 
 
 class Bucket(NamedTuple):
-    """Users whose number of pairs lies in `(shots / 2, shots]`; their pairs are contiguous, because
-    pairs are sorted.
+    """Users whose number of pairs lies in `(shots / 2, shots]`; a user's pairs are contiguous.
 
     Attributes:
         shots: the padded length, a power of two.
@@ -161,9 +152,9 @@ class Bucket(NamedTuple):
     """
 
     shots: int
-    users: np.ndarray
-    first: np.ndarray
-    count: np.ndarray
+    users: Int[np.ndarray, "users"]
+    first: Int[np.ndarray, "users"]
+    count: Int[np.ndarray, "users"]
 
 
 def group_by_user(prefs: Preferences) -> Iterator[Bucket]:
@@ -184,12 +175,8 @@ def group_by_user(prefs: Preferences) -> Iterator[Bucket]:
         >>> for bucket in group_by_user(prefs):
         ...     index = bucket.first[:, None] + np.arange(bucket.shots)
     """
-    # Pairs are sorted by user: a search, in the type of the column, makes no copy of it as counting
-    # would.
-    place = np.searchsorted(
-        prefs.user, np.arange(prefs.num_users + 1, dtype=prefs.user.dtype)
-    ).astype(np.int32)
-    first, count = place[:-1], np.diff(place)
+    bounds = prefs._first_pairs().astype(np.int32)
+    first, count = bounds[:-1], np.diff(bounds)
     padded = np.zeros_like(count)
     has_pairs = count > 0
     padded[has_pairs] = 1 << np.ceil(np.log2(count[has_pairs])).astype(np.int32)
@@ -199,16 +186,16 @@ def group_by_user(prefs: Preferences) -> Iterator[Bucket]:
 
 
 def from_arrays(
-    embeddings: Any,
-    chosen: Any,
-    rejected: Any,
-    user: Any,
+    embeddings: npt.ArrayLike,
+    chosen: npt.ArrayLike,
+    rejected: npt.ArrayLike,
+    user: npt.ArrayLike,
     *,
-    prompt: Any = None,
-    pair_weight: Any = None,
+    prompt: npt.ArrayLike | None = None,
+    pair_weight: npt.ArrayLike | None = None,
     num_users: int | None = None,
-    user_ids: Sequence[str] | np.ndarray | None = None,
-    head: Any = None,
+    user_ids: npt.ArrayLike | None = None,
+    head: npt.ArrayLike | None = None,
 ) -> Preferences:
     """Checks a table and index pairs and makes `Preferences` of them, sorted by user.
 
@@ -229,19 +216,19 @@ def from_arrays(
         The checked `Preferences`. `row` says where each pair stood in the arrays given.
 
     Raises:
-        ValueError: an argument is not what it should be; the message names the first place.
+        ValueError: an argument is not what it should be; the message names the first bad entry.
 
     Example:
-        >>> prefs = from_arrays(np.eye(3, dtype=np.float32), chosen=[0, 2], rejected=[1, 0], user=[0, 1])
-        >>> prefs.num_users, prefs.num_pairs
-        (2, 2)
+        >>> table = np.eye(3, dtype=np.float32)
+        >>> from_arrays(table, chosen=[0, 2], rejected=[1, 0], user=[0, 1])
+        Preferences(2 pairs, 2 users, 1 prompts, 3 responses, dim 3, float32)
     """
-    check_table(embeddings)
-    responses = embeddings.shape[0]
-    columns = {"chosen": chosen, "rejected": rejected, "user": user}
+    table = check_table(embeddings)
+    responses = table.shape[0]
+    given = {"chosen": chosen, "rejected": rejected, "user": user}
     if prompt is not None:
-        columns["prompt"] = prompt
-    columns = {name: integers(name, value) for name, value in columns.items()}
+        given["prompt"] = prompt
+    columns = {name: integers(name, value) for name, value in given.items()}
     pairs = len(columns["chosen"])
     for name, value in columns.items():
         if len(value) != pairs:
@@ -269,33 +256,33 @@ def from_arrays(
         columns["prompt"] = np.zeros(pairs, np.int32)
     order = np.argsort(columns["user"], kind="stable")
     return Preferences(
-        embeddings=embeddings,
+        embeddings=table,
         **{name: value[order].astype(np.int32) for name, value in columns.items()},
         pair_weight=check_pair_weight(pair_weight, pairs, order),
         num_users=num_users,
         user_ids=user_ids,
         row=order.astype(np.int64),
-        head=check_head(head, embeddings.shape[1]),
+        head=check_head(head, table.shape[1]),
     )
 
 
 def from_dataframe(
     frame: pd.DataFrame,
-    embeddings: Any,
+    embeddings: npt.ArrayLike,
     *,
     user: str = "user_id",
     chosen: str = "chosen",
     rejected: str = "rejected",
     prompt: str = "prompt_id",
-    pair_weight: str = "pair_weight",
-    head: Any = None,
+    pair_weight: str = "weight",
+    head: npt.ArrayLike | None = None,
 ) -> Preferences:
     """Makes `Preferences` of a data frame whose rows name responses by their row in the table.
 
     Args:
         frame: one row a pair. Users and prompts may be of any type (strings, numbers): they are
-            numbered in sorted order, and the users' names are kept as `user_ids`. The prompt and
-            pair_weight columns are optional.
+            numbered in sorted order, and the users' names are kept as `user_ids`. The columns of
+            prompts and pair weights are optional.
         embeddings: the table `[responses, dim]`.
         user: name of the column that says who compared.
         chosen: name of the column with the preferred response's row.
@@ -312,6 +299,7 @@ def from_dataframe(
             value is refused by `from_arrays`.
 
     Example:
+        >>> import pandas as pd
         >>> frame = pd.DataFrame({"user_id": ["ann", "bob"], "chosen": [0, 2], "rejected": [1, 0]})
         >>> from_dataframe(frame, np.eye(3, dtype=np.float32)).user_ids.tolist()
         ['ann', 'bob']

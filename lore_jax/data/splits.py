@@ -1,16 +1,15 @@
-"""Splits that never leak: seen and unseen users, new and known items, folds, and draws of a few
-shots.
+"""Splits without leaks: seen and unseen users, known and new items, folds, draws of a few shots.
 
-A *group* is what a test must not share with training: the prompt, or, where all pairs answer one
-prompt, the response. Two tests, two cuts:
+A *group* is what a test must not share with training (as in GroupKFold): a prompt, or, where all
+pairs answer one prompt, a response. Two tests need two cuts:
 
-- new items: a group is on one side for everybody (`hold_out_groups`);
-- known items: each user's own groups are cut, others may have judged the same ones
-(`hold_out_within_users`).
+- new items: each group is on one side for all users (`hold_out_groups`);
+- known items: each user's own groups are cut, and other users may have judged the same ones in
+  training (`hold_out_within_users`).
 
-A cross-split pair, with one response on each side, is dropped, never assigned, and counted. Holding out *pairs*
-instead would leave both responses of a test pair in training, in other pairs of the same user, and
-measure memory.
+A pair is *cross-split* if its two responses are on different sides. Cross-split pairs are dropped
+and counted, never assigned. A hold-out of single pairs would measure memory instead: both responses
+of a test pair would stay in training, in other pairs of the same user.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from lore_jax.data.preferences import Preferences
 
@@ -35,17 +35,19 @@ class Cut(NamedTuple):
         dropped: how many pairs are in neither, because they are cross-split.
     """
 
-    train: np.ndarray
-    test: np.ndarray
+    train: Bool[np.ndarray, "pairs"]
+    test: Bool[np.ndarray, "pairs"]
     dropped: int
 
 
-def split_users(num_users: int, unseen: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws which users are kept out of the fit.
+def split_users(
+    num_users: int, unseen: float, *, seed: int
+) -> tuple[Int[np.ndarray, "seen"], Int[np.ndarray, "unseen"]]:
+    """Draws which users are held out of the fit.
 
     Args:
         num_users: the number of users, at least 2.
-        unseen: the share of them to keep out, between 0 and 1; rounded to whole users, at least 1
+        unseen: the share of them to hold out, between 0 and 1; rounded to whole users, at least 1
             on each side.
         seed: seed of the draw.
 
@@ -65,19 +67,17 @@ def split_users(num_users: int, unseen: float, *, seed: int) -> tuple[np.ndarray
         raise ValueError(
             f"{num_users} users cannot be split into seen and unseen ones: at least 2 are expected"
         )
-    kept_out = np.random.default_rng(seed).permutation(num_users)[
-        : _at_least_one(unseen, num_users)
-    ]
-    is_unseen = np.isin(np.arange(num_users), kept_out)
+    drawn = np.random.default_rng(seed).permutation(num_users)[: _at_least_one(unseen, num_users)]
+    is_unseen = np.isin(np.arange(num_users), drawn)
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
 
 
 def hold_out_groups(
     prefs: Preferences, fraction: float, *, group_by: GroupBy = "prompt", seed: int
 ) -> Cut:
-    """Cuts pairs so that no group, and no response, stands on both sides: the test of new items.
+    """Cuts pairs so that no group, and no response, is on both sides: the test of new items.
 
-    With `group_by="prompt"` a response given to prompts of both sides goes where most of its pairs are.
+    With `group_by="prompt"`, a response to prompts of both sides goes where most of its pairs are.
 
     Args:
         prefs: any preferences.
@@ -95,20 +95,20 @@ def hold_out_groups(
     Example:
         >>> cut = hold_out_groups(prefs, 0.3, seed=0)
         >>> train, test = prefs.take_pairs(cut.train), prefs.take_pairs(cut.test)
+        >>> set(train.prompt) & set(test.prompt)
+        set()
     """
     _check_fraction("fraction", fraction)
     groups = _groups(prefs, group_by, own=False)
-    held_out = np.random.default_rng(seed).permutation(groups.count) < _at_least_one(
-        fraction, groups.count
-    )
+    rank = np.random.default_rng(seed).permutation(groups.count)
+    held_out = rank < _at_least_one(fraction, groups.count)
     return _checked(_cut(groups, held_out), groups, f"holding out {fraction:g} of")
 
 
 def hold_out_within_users(
     prefs: Preferences, fraction: float, *, group_by: GroupBy = "prompt", seed: int
 ) -> Cut:
-    """Cuts each user's own groups, so that no user meets a group or response of their training again:
-    known items.
+    """Cuts each user's own groups, and none is on both sides for one user: the test of known items.
 
     Other users may have judged a user's test groups in training.
 
@@ -126,16 +126,14 @@ def hold_out_within_users(
         ValueError: no user has 2 groups, a share outside `(0, 1)`, or no pair is left on one side.
 
     Example:
-        >>> cut = hold_out_within_users(prefs, 0.25, group_by="response", seed=0)
-        >>> cut.dropped
-        118
+        >>> cut = hold_out_within_users(prefs, 0.25, seed=0)
+        >>> bool((cut.train & cut.test).any())
+        False
     """
     _check_fraction("fraction", fraction)
     groups = _groups(prefs, group_by, own=True)
-    held_out = (
-        groups.rank(np.random.default_rng(seed))
-        < np.rint(fraction * np.bincount(groups.owner))[groups.owner]
-    )
+    held_out_of_user = np.rint(fraction * np.bincount(groups.owner))
+    held_out = groups.rank(np.random.default_rng(seed)) < held_out_of_user[groups.owner]
     return _checked(_cut(groups, held_out), groups, f"holding out {fraction:g} of")
 
 
@@ -149,13 +147,14 @@ def folds(
 ) -> list[Cut]:
     """Cuts for validation: each group is in the test part of exactly one fold.
 
-    With `holdout="new items"` a group is what all users share (`hold_out_groups`), with `holdout="known items"` each
-    user's own (`hold_out_within_users`). Each fold drops its own cross-split pairs.
+    With `holdout="new items"` all users share the groups (`hold_out_groups`), with
+    `holdout="known items"` each user has their own (`hold_out_within_users`). Each fold drops its
+    own cross-split pairs.
 
     Args:
         prefs: any preferences.
         count: the number of folds, at least 2.
-        holdout: whether the fitted model will meet items it has not seen, or ones it has.
+        holdout: whether the validation pairs are on new items, or on known ones.
         group_by: "prompt", or "response" where prompts are few and judged by everybody.
         seed: seed of the draw.
 
@@ -163,7 +162,7 @@ def folds(
         `count` cuts.
 
     Raises:
-        ValueError: fewer groups than folds, an unknown `holdout`, or a fold is left without pairs on one
+        ValueError: fewer groups than folds, an unknown `holdout`, or a fold has no pair on one
             side.
 
     Example:
@@ -177,11 +176,11 @@ def folds(
     if groups.count < count:
         raise ValueError(f"{groups.count} {groups.name} cannot fill {count} folds")
     rng = np.random.default_rng(seed)
-    # A user's first group lands in a random fold: otherwise users with few groups would all be tested
-    # in the first ones.
-    fold = (
-        groups.rank(rng) + rng.integers(count, size=groups.owner.max() + 1)[groups.owner]
-    ) % count
+    rank = groups.rank(rng)
+    # Each user's first group is in a random fold: otherwise the first folds would test all of the
+    # users who have few groups.
+    first_fold = rng.integers(count, size=groups.owner.max() + 1)
+    fold = (rank + first_fold[groups.owner]) % count
     return [
         _checked(_cut(groups, fold == k), groups, f"fold {k} of {count} over") for k in range(count)
     ]
@@ -204,7 +203,8 @@ def draw_shots(prefs: Preferences, shots: int, *, seed: int) -> Preferences:
         ValueError: `shots` is negative.
 
     Example:
-        >>> posterior = adapt(model, draw_shots(prefs, 10, seed=0))
+        >>> bool((draw_shots(prefs, 3, seed=0).pairs_per_user() <= 3).all())
+        True
     """
     if shots < 0:
         raise ValueError(f"shots is {shots}: 0 or more is expected")
@@ -228,15 +228,16 @@ def draw_prompts(prefs: Preferences, prompts: int, *, seed: int) -> Preferences:
         ValueError: `prompts` is negative.
 
     Example:
-        >>> posterior = adapt(model, draw_prompts(prefs, 3, seed=0))
+        >>> drawn = draw_prompts(prefs, 3, seed=0)
+        >>> len(set(drawn.prompt[drawn.user == 0])) <= 3
+        True
     """
     if prompts < 0:
         raise ValueError(f"prompts is {prompts}: 0 or more is expected")
     span = int(prefs.prompt.max(initial=0)) + 1
-    own, of_pair = np.unique(prefs.user.astype(np.int64) * span + prefs.prompt, return_inverse=True)
-    return prefs.take_pairs(
-        _rank_within(own // span, np.random.default_rng(seed))[of_pair] < prompts
-    )
+    keys, index = np.unique(prefs.user.astype(np.int64) * span + prefs.prompt, return_inverse=True)
+    rank = _rank_within(keys // span, np.random.default_rng(seed))
+    return prefs.take_pairs(rank[index] < prompts)
 
 
 class _Groups(NamedTuple):
@@ -244,24 +245,24 @@ class _Groups(NamedTuple):
 
     Attributes:
         name: what they are, in the plural.
-        owner: whose group it is, `[groups]`: a user, or 0 for all where users share groups.
-        of_pair: the group, or the two groups, of each pair, `[pairs, 1 or 2]`.
-        responses: a number of each pair's two responses (of the user's, where groups have owners),
-            `[pairs, 2]`.
+        owner: the user whose group it is, or 0 where all users share the groups.
+        index: the group of each pair (its prompt), or its two groups (its responses).
+        responses: numbers of each pair's two responses; where groups have owners, the same response
+            judged by two users has two numbers.
     """
 
     name: str
-    owner: np.ndarray
-    of_pair: np.ndarray
-    responses: np.ndarray
+    owner: Int[np.ndarray, "groups"]
+    index: Int[np.ndarray, "pairs sides"]
+    responses: Int[np.ndarray, "pairs 2"]
 
     @property
     def count(self) -> int:
         """The number of groups."""
         return len(self.owner)
 
-    def rank(self, rng: np.random.Generator) -> np.ndarray:
-        """Each group's place in a random order of its owner's groups, from 0, `[groups]`."""
+    def rank(self, rng: np.random.Generator) -> Int[np.ndarray, "groups"]:
+        """The rank of each group, from 0, in a random order of its owner's groups."""
         return _rank_within(self.owner, rng)
 
 
@@ -273,22 +274,25 @@ def _groups(prefs: Preferences, group_by: GroupBy, *, own: bool) -> _Groups:
     responses = owner * prefs.num_responses + np.stack([prefs.chosen, prefs.rejected], axis=1)
     span = int(prefs.prompt.max()) + 1 if group_by == "prompt" else prefs.num_responses
     keys = owner * span + prefs.prompt[:, None] if group_by == "prompt" else responses
-    distinct, of_pair = np.unique(keys, return_inverse=True)
+    distinct, index = np.unique(keys, return_inverse=True)
     if np.bincount(distinct // span).max() < 2:
         hint = "; group_by='response' splits the responses instead" if group_by == "prompt" else ""
         raise ValueError(
             f"{'no user has' if own else 'there are not'} 2 {group_by}s to put on two sides{hint}"
         )
-    number_of_response = np.unique(responses, return_inverse=True)[1].reshape(responses.shape)
-    name = f"the users' {group_by}s" if own else f"{group_by}s"
-    return _Groups(name, distinct // span, of_pair.reshape(keys.shape), number_of_response)
+    return _Groups(
+        name=f"the users' {group_by}s" if own else f"{group_by}s",
+        owner=distinct // span,
+        index=index.reshape(keys.shape),
+        responses=np.unique(responses, return_inverse=True)[1].reshape(responses.shape),
+    )
 
 
-def _cut(groups: _Groups, held_out: np.ndarray) -> Cut:
-    side = held_out[groups.of_pair]
-    test, train = np.asarray(side.all(axis=1)), np.asarray(~side.any(axis=1))
-    # Prompts of both sides may share a response: it goes where most of its pairs are, and its other
-    # pairs straddle.
+def _cut(groups: _Groups, held_out: Bool[np.ndarray, "groups"]) -> Cut:
+    in_held_out = held_out[groups.index]
+    test, train = np.asarray(in_held_out.all(axis=1)), np.asarray(~in_held_out.any(axis=1))
+    # Prompts of both sides may share a response. It goes where most of its pairs are; its other
+    # pairs are cross-split.
     votes = np.bincount(
         groups.responses.ravel(), weights=np.repeat(test.astype(np.int8) - train.astype(np.int8), 2)
     )
@@ -301,14 +305,16 @@ def _checked(cut: Cut, groups: _Groups, what: str) -> Cut:
     for name, part in (("training", cut.train), ("test", cut.test)):
         if not part.any():
             raise ValueError(
-                f"{what} {groups.count} {groups.name} leaves no {name} pair: {cut.dropped} of {len(part)} pairs are "
-                "cross-split"
+                f"{what} {groups.count} {groups.name} leaves no {name} pair: "
+                f"{cut.dropped} of {len(part)} pairs are cross-split"
             )
     return cut
 
 
-def _rank_within(owner: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each entry's place, from 0, in a random order of the entries of the same owner, `[n]`."""
+def _rank_within(
+    owner: Int[np.ndarray, "entries"], rng: np.random.Generator
+) -> Int[np.ndarray, "entries"]:
+    """The rank of each entry, from 0, in a random order of the entries of the same owner."""
     order = np.lexsort((rng.random(len(owner)), owner))
     count = np.bincount(owner)
     rank = np.empty(len(owner), np.int64)

@@ -1,11 +1,10 @@
-"""Community Alignment: annotators of five countries, four candidate replies a turn (Zhang et al.
-2025, Meta).
+"""Community Alignment: annotators of five countries, four replies a turn (Zhang et al. 2025).
 
 A row is a conversation of up to four turns: `conversation_id`, `annotator_id`, `assigned_lang`, and
 for each of first, second, third and fourth `X_turn_prompt`, `X_turn_response_a` to `_d`,
 `X_turn_preferred_response` ("response_a"). A user is an annotator; a pair sets the preferred reply
-against each other one. Opening prompts are shared by many annotators, so the group that splits must
-not cut is the opening prompt.
+against each other one. Opening prompts are shared by many annotators, so the group that a split
+keeps on one side is the opening prompt.
 """
 
 from __future__ import annotations
@@ -13,12 +12,17 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from lore_jax.datasets.formats.collect import PairCollector, Published
 from lore_jax.datasets.formats.hub import Home, locate
 from lore_jax.datasets.formats.messages import Message
-from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.records import (
+    Row,
+    data_files,
+    read_records,
+    require_columns,
+    require_text,
+)
 
 HOME = Home("facebook/community-alignment-dataset", ("*.csv", "data/*.csv"))
 
@@ -58,17 +62,18 @@ def read_community_alignment(
 
     Raises:
         FileNotFoundError: there are no such files.
-        ValueError: a row is not what it should be; the message names its place.
+        ValueError: a row is not what it should be; the message says where.
 
     Example:
-        >>> published = read_community_alignment("community-alignment-dataset", language="en")
+        >>> folder = "community-alignment-dataset"
+        >>> published = read_community_alignment(folder, language="en")  # doctest: +SKIP
     """
     pairs = PairCollector()
-    users: dict[str, dict[str, Any]] = {}
+    users: dict[str, dict[str, object]] = {}
     seen: set[str] = set()
     for file in _filtered(data_files(locate(data, HOME))):
-        for place, row in read_records(file):
-            require_columns(place, row, _COLUMNS)
+        for where, row in read_records(file):
+            require_columns(where, row, _COLUMNS)
             if language is not None and row.get("assigned_lang") != language:
                 pairs.counts["conversations in other languages"] += 1
                 continue
@@ -80,11 +85,11 @@ def read_community_alignment(
             pairs.counts["conversations"] += 1
             user = str(row["annotator_id"])
             users.setdefault(user, {about: row.get(about) for about in _ABOUT})
-            _add(pairs, place, user, name, row)
+            _add(pairs, where, user, name, row)
     return pairs.finish(str(data), users)
 
 
-def _add(pairs: PairCollector, place: str, user: str, name: str, row: dict[str, Any]) -> None:
+def _add(pairs: PairCollector, where: str, user: str, name: str, row: Row) -> None:
     prompt: list[Message] = []
     opening = _cell(row.get("first_turn_prompt"))
     for number, turn in enumerate(_TURNS):
@@ -96,24 +101,25 @@ def _add(pairs: PairCollector, place: str, user: str, name: str, row: dict[str, 
         letter = re.fullmatch(r"(?:response_)?([a-d])", choice)
         if choice and letter is None:
             raise ValueError(
-                f"{place}: {turn}_turn_preferred_response is {choice!r}: response_a to response_d is expected"
+                f"{where}: {turn}_turn_preferred_response is {choice!r}: "
+                "response_a to response_d is expected"
             )
         replies = {key: _cell(row.get(f"{turn}_turn_response_{key}")) for key in _LETTERS}
         if not text or letter is None or not replies[letter[1]]:
             pairs.counts["conversations cut: a turn without a prompt or a preferred reply"] += 1
             return
-        chosen = a_text(place, f"{turn}_turn_response_{letter[1]}", replies.pop(letter[1]))
+        chosen = require_text(where, f"{turn}_turn_response_{letter[1]}", replies.pop(letter[1]))
         prompt.append(Message("user", text))
         rejected = [reply for reply in replies.values() if reply]
         if not rejected:
             pairs.counts["turns without a rejected reply"] += 1
         for other in rejected:
             about = {"conversation": name, "turn": number, "language": row.get("assigned_lang")}
-            pairs.add(place, user, opening, prompt, chosen, other, **about)
+            pairs.add(where, user, opening, prompt, chosen, other, **about)
         prompt.append(Message("assistant", chosen))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A cell as text; missing ones are empty (CSV) or null (Parquet)."""
     return value.removesuffix(_END_OF_TEXT).strip() if isinstance(value, str) else ""
 

@@ -1,11 +1,10 @@
-"""No text on both sides of a split: prompts, turns and replies of the test are nowhere in what is
-fitted or adapted to.
+"""Splits without leaks of text: no prompt, turn or reply of the test is in the training pairs.
 
-Splitting by group keeps groups apart, not texts: two people open a dialogue with the same words, and
-a model refuses two questions in the same sentence. So every text of a response is numbered, each
-turn of its prompt and its reply, and training pairs that hold a text of the test are dropped,
-whatever group they belong to. The test stays as it is, so that its numbers can be set beside others'
-on the same test.
+Splitting by group keeps groups apart, not texts: two people open a dialogue with the same words,
+and a model refuses two questions in the same sentence. Therefore every text of a response is
+numbered, each turn of its prompt and its reply, and training pairs that hold a text of the test are
+dropped, whatever their group. The test stays as it is, so that its numbers can be compared with
+others' on the same test.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from lore_jax.datasets.formats.rows import Response
 
@@ -22,26 +22,26 @@ class Texts(NamedTuple):
     """The texts of each response, numbered: equal texts have equal numbers.
 
     Attributes:
-        number: the texts of all responses one after the other, int32 `[n]`.
-        response: whose text each is, int32 `[n]`.
+        number: the texts of all responses one after the other, int32 `[texts]`.
+        response: whose text each is, int32 `[texts]`.
         num_responses: the number of responses.
         num_texts: the number of distinct texts.
     """
 
-    number: np.ndarray
-    response: np.ndarray
+    number: Int[np.ndarray, " texts"]
+    response: Int[np.ndarray, " texts"]
     num_responses: int
     num_texts: int
 
-    def shared(self, rows: np.ndarray) -> np.ndarray:
-        """Which responses hold a text that some response of `rows` holds too, bool `[responses]`."""
-        asked = np.zeros(self.num_responses, bool)
-        asked[rows] = True
-        in_test = np.zeros(self.num_texts, bool)
-        in_test[self.number[asked[self.response]]] = True
-        out = np.zeros(self.num_responses, bool)
-        out[self.response[in_test[self.number]]] = True
-        return out
+    def shared(self, rows: Int[np.ndarray, " rows"]) -> Bool[np.ndarray, " responses"]:
+        """Which responses hold a text that some response of `rows` holds too."""
+        is_given = np.zeros(self.num_responses, bool)
+        is_given[rows] = True
+        text_is_given = np.zeros(self.num_texts, bool)
+        text_is_given[self.number[is_given[self.response]]] = True
+        shares_text = np.zeros(self.num_responses, bool)
+        shares_text[self.response[text_is_given[self.number]]] = True
+        return shares_text
 
 
 def number_texts(responses: Sequence[Response]) -> Texts:
@@ -54,9 +54,10 @@ def number_texts(responses: Sequence[Response]) -> Texts:
         The `Texts`.
 
     Example:
-        >>> texts = number_texts(pairs.responses)
-        >>> texts.shared(test_rows).sum()
-        118
+        >>> prompt = [{"role": "user", "content": "Name a colour."}]
+        >>> texts = number_texts([Response(prompt, "Blue."), Response([], "Blue.")])
+        >>> texts.num_texts, texts.shared(np.array([1])).tolist()
+        (2, [True, True])
     """
     numbers: dict[str, int] = {}
     of_prompt: dict[int, list[int]] = {}  # equal prompts are one object
@@ -66,17 +67,21 @@ def number_texts(responses: Sequence[Response]) -> Texts:
             of_prompt[id(prompt)] = [
                 numbers.setdefault(turn["content"].strip(), len(numbers)) for turn in prompt
             ]
-        here = {*of_prompt[id(prompt)], numbers.setdefault(reply.strip(), len(numbers))}
-        number += here
-        response += [row] * len(here)
+        of_response = {*of_prompt[id(prompt)], numbers.setdefault(reply.strip(), len(numbers))}
+        number += of_response
+        response += [row] * len(of_response)
     return Texts(
         np.array(number, np.int32), np.array(response, np.int32), len(responses), len(numbers)
     )
 
 
 def keep_apart(
-    texts: Texts, chosen: np.ndarray, rejected: np.ndarray, train: np.ndarray, test: np.ndarray
-) -> np.ndarray:
+    texts: Texts,
+    chosen: Int[np.ndarray, " pairs"],
+    rejected: Int[np.ndarray, " pairs"],
+    train: Bool[np.ndarray, " pairs"],
+    test: Bool[np.ndarray, " pairs"],
+) -> Bool[np.ndarray, " pairs"]:
     """The training pairs that share no text with any test pair.
 
     Args:
@@ -90,7 +95,12 @@ def keep_apart(
         A part of `train`, bool `[pairs]`.
 
     Example:
-        >>> train = keep_apart(texts, prefs.chosen, prefs.rejected, cut.train, cut.test)
+        >>> replies = ["Blue.", "Red.", "Fig.", "Plum.", "Blue.", "Lime."]
+        >>> texts = number_texts([Response([], reply) for reply in replies])
+        >>> chosen, rejected = np.array([[0, 1], [2, 3], [4, 5]]).T
+        >>> test = np.array([False, False, True])
+        >>> keep_apart(texts, chosen, rejected, ~test, test).tolist()
+        [False, True, False]
     """
     shared = texts.shared(np.concatenate([chosen[test], rejected[test]]))
     return train & ~shared[chosen] & ~shared[rejected]

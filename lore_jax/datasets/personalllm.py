@@ -1,5 +1,4 @@
-"""PersonalLLM: prompts with eight replies, each scored by ten reward models; simulated users mix
-them (Zollo et al. 2025).
+"""PersonalLLM: eight replies a prompt, scored by ten reward models (Zollo et al. 2025).
 
 A row has `prompt`, `response_1` to `response_8`, and the scores `response_1_gemma_2b` and so on. A
 simulated user weighs the ten models, weights ~ Dirichlet(alpha), and compares two replies to a
@@ -14,13 +13,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
 
 from lore_jax.datasets.formats.hub import Home, locate
 from lore_jax.datasets.formats.messages import Message
-from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.records import (
+    Row,
+    data_files,
+    read_records,
+    require_columns,
+    require_text,
+)
 from lore_jax.datasets.formats.rows import Response, ResponseTable, TextPairs
 from lore_jax.datasets.leaks import number_texts
 
@@ -59,27 +65,23 @@ class PersonalLLM(NamedTuple):
         row: the table's row of each reply, int32 `[prompts, 8]`.
         scores: of the ten reward models, float32 `[prompts, 8, 10]`.
         is_test: whether a prompt belongs to the published test, bool `[prompts]`.
-        responses: the table's texts; empty for a made-up table.
+        responses: the table's texts; empty for a synthetic table.
         counts: what was read and dropped.
     """
 
-    row: np.ndarray
-    scores: np.ndarray
-    is_test: np.ndarray
+    row: Int[np.ndarray, "prompts replies"]
+    scores: Float[np.ndarray, "prompts replies models"]
+    is_test: Bool[np.ndarray, " prompts"]
     responses: list[Response]
     counts: dict[str, int]
 
-    def standardised(self) -> np.ndarray:
-        """Scores with mean 0 and variance 1 over the replies to the training prompts, `[prompts, 8,
-        10]`.
-        """
+    def standardised(self) -> Float[np.ndarray, "prompts replies models"]:
+        """Scores with mean 0 and variance 1 over the replies to the training prompts."""
         train = self.scores[~self.is_test].reshape(-1, self.scores.shape[-1])
         return (self.scores - train.mean(axis=0)) / train.std(axis=0)
 
     def pairs(self) -> TextPairs:
-        """What `embed` takes: every reward model as a user who compares the best and the worst
-        reply to each prompt.
-        """
+        """Every reward model as a user who compares the best and the worst reply; for `embed`."""
         models = self.scores.shape[-1]
         chosen, rejected, user, prompt = draw_pairs(
             self.row, self.scores, np.eye(models), None, "best against worst", seed=0
@@ -98,23 +100,22 @@ class PersonalLLM(NamedTuple):
 
 
 def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
-    """Reads prompts, replies and scores, and drops training prompts that share a text with the
-    test.
+    """Reads prompts, replies and scores; drops training prompts that share a text with the test.
 
     Args:
         data: a folder with the published files, whose names say "train" or "test", or
             `namkoong-lab/PersonalLLM` to fetch them.
 
     Returns:
-        The table; prompts that are there twice are read once.
+        The table; prompts that are given twice are read once.
 
     Raises:
         FileNotFoundError: one of the two splits is missing.
-        ValueError: a row is not what it should be; the message names its place.
+        ValueError: a row is not what it should be; the message says where.
 
     Example:
-        >>> table = read_personalllm("PersonalLLM")
-        >>> table.scores.shape, int(table.is_test.sum())
+        >>> table = read_personalllm("PersonalLLM")  # doctest: +SKIP
+        >>> table.scores.shape, int(table.is_test.sum())  # doctest: +SKIP
         ((10402, 8, 10), 1000)
     """
     root = locate(data, HOME)
@@ -125,9 +126,9 @@ def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
     seen: set[tuple[bool, str]] = set()
     for split in ("train", "test"):
         for file in data_files(root, split):
-            for place, row in read_records(file):
-                require_columns(place, row, _COLUMNS)
-                text = a_text(place, "prompt", row["prompt"])
+            for where, row in read_records(file):
+                require_columns(where, row, _COLUMNS)
+                text = require_text(where, "prompt", row["prompt"])
                 counts[f"{split} prompts"] += 1
                 if (split == "test", text) in seen:
                     counts[f"{split} prompts dropped: duplicated"] += 1
@@ -135,9 +136,10 @@ def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
                 seen.add((split == "test", text))
                 prompt = (Message("user", text),)
                 names = [f"response_{number}" for number in range(1, REPLIES + 1)]
-                rows.append([table.row(prompt, a_text(place, name, row[name])) for name in names])
+                texts = [require_text(where, name, row[name]) for name in names]
+                rows.append([table.row(prompt, text) for text in texts])
                 scores.append(
-                    [[_score(place, f"{name}_{m}", row) for m in REWARD_MODELS] for name in names]
+                    [[_score(where, f"{name}_{m}", row) for m in REWARD_MODELS] for name in names]
                 )
                 is_test.append(split == "test")
     row_of, test = np.array(rows, np.int32), np.array(is_test)
@@ -157,15 +159,17 @@ def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
 
 def draw_users(
     num_users: int, alpha: float, *, seed: int, models: int = len(REWARD_MODELS)
-) -> np.ndarray:
-    """Weights of simulated users, Dirichlet(alpha): float32 `[users, models]`, each row summing to
-    1.
+) -> Float[np.ndarray, "users models"]:
+    """Weights of simulated users, Dirichlet(alpha).
 
     Args:
         num_users: the number of users.
         alpha: the concentration; small: most users follow one reward model.
         seed: seed of the draw.
         models: the number of reward models.
+
+    Returns:
+        float32 `[users, models]`; each row sums to 1.
 
     Raises:
         ValueError: alpha is not positive.
@@ -186,7 +190,13 @@ def draw_users(
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def choices(scores: np.ndarray, weights: np.ndarray, kind: PairKind, *, seed: int) -> np.ndarray:
+def choices(
+    scores: Float[np.ndarray, "prompts replies models"],
+    weights: Float[np.ndarray, "users models"],
+    kind: PairKind,
+    *,
+    seed: int,
+) -> UInt8[np.ndarray, "users prompts"]:
     """What every user chooses on every prompt: `8 x chosen + rejected`, replies numbered from 0.
 
     Args:
@@ -203,14 +213,15 @@ def choices(scores: np.ndarray, weights: np.ndarray, kind: PairKind, *, seed: in
         ValueError: an unknown kind.
 
     Example:
-        >>> choices(table.scores, draw_users(1000, 0.01, seed=0), "best against worst", seed=0).nbytes
-        10402000
+        >>> scores = np.arange(16.0).reshape(2, 8, 1)
+        >>> choices(scores, np.ones((1, 1)), "best against worst", seed=0).tolist()
+        [[56, 56]]
     """
     if kind not in ("best against worst", "random"):
         raise ValueError(f"kind is {kind!r}: 'best against worst' or 'random' is expected")
     prompts, replies = scores.shape[:2]
     rng = np.random.default_rng(seed)
-    out = np.empty((len(weights), prompts), np.uint8)
+    code = np.empty((len(weights), prompts), np.uint8)
     by_model = scores.reshape(prompts * replies, -1).T.astype(np.float32)
     for start in range(0, len(weights), _USERS_AT_A_TIME):
         utility = (weights[start : start + _USERS_AT_A_TIME] @ by_model).reshape(
@@ -220,24 +231,25 @@ def choices(scores: np.ndarray, weights: np.ndarray, kind: PairKind, *, seed: in
             first = rng.integers(replies, size=utility.shape[:2])
             second = (first + rng.integers(1, replies, size=first.shape)) % replies
             a, b = (
-                np.take_along_axis(utility, one[..., None], 2)[..., 0] for one in (first, second)
+                np.take_along_axis(utility, reply[..., None], 2)[..., 0]
+                for reply in (first, second)
             )
             best, worst = np.where(a >= b, first, second), np.where(a > b, second, first)
         else:
             best, worst = utility.argmax(axis=2), utility.argmin(axis=2)
-        out[start : start + len(utility)] = REPLIES * best + worst
-    return out
+        code[start : start + len(utility)] = REPLIES * best + worst
+    return code
 
 
 def draw_pairs(
-    row: np.ndarray,
-    scores: np.ndarray,
-    weights: np.ndarray,
+    row: Int[np.ndarray, "prompts replies"],
+    scores: Float[np.ndarray, "prompts replies models"],
+    weights: Float[np.ndarray, "users models"],
     per_user: int | None,
     kind: PairKind,
     *,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Int[np.ndarray, " pairs"], ...]:
     """Pairs of simulated users over the table.
 
     Args:
@@ -268,11 +280,11 @@ def draw_pairs(
     chosen, rejected = np.divmod(code[user, prompt], REPLIES)
     columns = (row[prompt, chosen], row[prompt, rejected], user, prompt)
     differ = columns[0] != columns[1]
-    return tuple(column[differ].astype(np.int32) for column in columns)  # pyright: ignore[reportReturnType]
+    return tuple(column[differ].astype(np.int32) for column in columns)
 
 
-def _score(place: str, name: str, row: dict[str, Any]) -> float:
+def _score(where: str, name: str, row: Row) -> float:
     value = row[name]
-    if type(value) not in (int, float) or not np.isfinite(value):
-        raise ValueError(f"{place}: {name} is {value!r}: a finite number is expected")
-    return value
+    if isinstance(value, int | float) and type(value) is not bool and np.isfinite(value):
+        return value
+    raise ValueError(f"{where}: {name} is {value!r}: a finite number is expected")

@@ -1,11 +1,10 @@
-"""PRISM: people of many countries in dialogues with language models, replies scored in every turn
-(Kirk et al. 2024).
+"""PRISM: people of many countries score the replies of language models (Kirk et al. 2024).
 
 `conversations.jsonl` has one dialogue a row: `conversation_id`, `user_id`, `conversation_history`,
 a list of turns with `turn`, `role` ("user" or "model"), `content`, and for a model's reply `score`
 (1 to 100) and `if_chosen`. The dialogue goes on from the chosen reply. `survey.jsonl` has one
 person a row, by `user_id`. A pair sets the chosen reply of a turn against each other reply of that
-turn; the group that splits must not cut is the dialogue.
+turn; the group that a split keeps on one side is the dialogue.
 """
 
 from __future__ import annotations
@@ -14,12 +13,18 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lore_jax.datasets.formats.collect import PairCollector, Published
 from lore_jax.datasets.formats.hub import Home, locate
 from lore_jax.datasets.formats.messages import Message, kind_of
-from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.records import (
+    Row,
+    data_files,
+    read_records,
+    require_columns,
+    require_text,
+)
 
 HOME = Home("HannahRoseKirk/prism-alignment", ("survey.jsonl", "conversations.jsonl"))
 
@@ -34,7 +39,7 @@ class _Reply(NamedTuple):
 
 
 class _Turn(NamedTuple):
-    place: str
+    where: str
     user: str
     replies: list[_Reply]
 
@@ -42,8 +47,9 @@ class _Turn(NamedTuple):
 def read_prism(data: str | os.PathLike[str]) -> Published:
     """Reads dialogues and, where it is there, the survey.
 
-    A turn whose chosen reply is missing ends its dialogue, because nobody knows what it went on
-    from; that, turns without a rejected reply, and replies equal to the chosen one are counted.
+    A turn whose chosen reply is missing ends its dialogue, because it is unknown which reply the
+    dialogue goes on from. Such turns, turns without a rejected reply, and replies equal to the
+    chosen one are counted.
 
     Args:
         data: a folder with `conversations.jsonl` and `survey.jsonl` (or the same as Parquet or by
@@ -56,36 +62,33 @@ def read_prism(data: str | os.PathLike[str]) -> Published:
 
     Raises:
         FileNotFoundError: there are no dialogues.
-        ValueError: a row is not what it should be; the message names its place.
+        ValueError: a row is not what it should be; the message says where.
 
     Example:
-        >>> published = read_prism("prism-alignment")
-        >>> published.users["user0"]["gender"]
+        >>> published = read_prism("prism-alignment")  # doctest: +SKIP
+        >>> published.users["user0"]["gender"]  # doctest: +SKIP
         'Female'
     """
     root = locate(data, HOME)
     pairs = PairCollector()
     seen: dict[str, str] = {}
     for file in data_files(root, "" if root.is_file() else "conversations"):
-        for place, row in read_records(file):
-            require_columns(place, row, _COLUMNS)
-            name = a_text(place, "conversation_id", row["conversation_id"])
+        for where, row in read_records(file):
+            require_columns(where, row, _COLUMNS)
+            name = require_text(where, "conversation_id", row["conversation_id"])
             content = json.dumps(row["conversation_history"], sort_keys=True, default=str)
             if name in seen:
                 if seen[name] != content:
                     raise ValueError(
-                        f"{place}: conversation_id {name!r} is there twice, with different histories"
+                        f"{where}: conversation_id {name!r} is given twice, "
+                        "with different histories"
                     )
                 pairs.counts["dialogues dropped: duplicated"] += 1
                 continue
             seen[name] = content
             pairs.counts["dialogues"] += 1
-            _add(
-                pairs,
-                name,
-                a_text(place, "user_id", row["user_id"]),
-                _turns(place, row["conversation_history"]),
-            )
+            user = require_text(where, "user_id", row["user_id"])
+            _add(pairs, name, user, _turns(where, row["conversation_history"]))
     return pairs.finish(str(data), _read_survey(root))
 
 
@@ -109,74 +112,63 @@ def _add(pairs: PairCollector, name: str, user: str, turns: Iterator[_Turn]) -> 
             ):
                 pairs.counts["pairs of equal scores, kept"] += 1
             scores = {"chosen_score": chosen.score, "rejected_score": other.score}
-            pairs.add(
-                turn.place,
-                user,
-                name,
-                prompt,
-                chosen.text,
-                other.text,
-                dialogue=name,
-                turn=number,
-                **scores,
-            )
+            about = {"dialogue": name, "turn": number, **scores}
+            pairs.add(turn.where, user, name, prompt, chosen.text, other.text, **about)
         prompt.append(Message("assistant", chosen.text))
 
 
-def _turns(place: str, history: Any) -> Iterator[_Turn]:
+def _turns(row: str, history: object) -> Iterator[_Turn]:
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
         raise ValueError(
-            f"{place}: conversation_history is {kind_of(history)}: a list of turns is expected"
+            f"{row}: conversation_history is {kind_of(history)}: a list of turns is expected"
         )
-    turns: dict[int, list[dict[str, Any]]] = {}
+    turns: dict[int, list[Row]] = {}
     for entry in history:
-        require_columns(f"{place}, conversation_history", entry, ("turn", "role", "content"))
+        require_columns(f"{row}, conversation_history", entry, ("turn", "role", "content"))
         if type(entry["turn"]) is not int or entry["role"] not in ("user", "model"):
             raise ValueError(
-                f"{place}: a turn has number {entry['turn']!r} and role {entry['role']!r}: an integer, and user or model, "
-                "are expected"
+                f"{row}: a turn has number {entry['turn']!r} and role {entry['role']!r}: "
+                "an integer, and user or model, are expected"
             )
         turns.setdefault(entry["turn"], []).append(entry)
     for number in sorted(turns):
-        where = f"{place}, turn {number}"
+        where = f"{row}, turn {number}"
         users = [
-            a_text(where, "content", entry["content"], empty=True)
+            require_text(where, "content", entry["content"], empty=True)
             for entry in turns[number]
             if entry["role"] == "user"
         ]
         if len(users) != 1:
             raise ValueError(f"{where}: {len(users)} messages of the user: one is expected")
-        yield _Turn(
-            where,
-            users[0],
-            [_reply(where, entry) for entry in turns[number] if entry["role"] == "model"],
-        )
+        replies = [_reply(where, entry) for entry in turns[number] if entry["role"] == "model"]
+        yield _Turn(where, users[0], replies)
 
 
-def _reply(place: str, entry: dict[str, Any]) -> _Reply:
-    require_columns(f"{place}, a model's reply", entry, ("content", "if_chosen"))
-    if type(entry["if_chosen"]) is not bool:
-        raise ValueError(
-            f"{place}: if_chosen is {kind_of(entry['if_chosen'])}: true or false is expected"
-        )
-    score = entry.get("score")
-    if score is not None and (type(score) not in (int, float) or not 0 <= score <= 100):
-        raise ValueError(f"{place}: score is {score!r}: a number from 1 to 100 is expected")
-    return _Reply(a_text(place, "content", entry["content"], empty=True), score, entry["if_chosen"])
+def _reply(where: str, entry: Row) -> _Reply:
+    require_columns(f"{where}, a model's reply", entry, ("content", "if_chosen"))
+    text = require_text(where, "content", entry["content"], empty=True)
+    chosen, score = entry["if_chosen"], entry.get("score")
+    if not isinstance(chosen, bool):
+        raise ValueError(f"{where}: if_chosen is {kind_of(chosen)}: true or false is expected")
+    if score is None:
+        return _Reply(text, None, chosen)
+    if not isinstance(score, int | float) or type(score) is bool or not 0 <= score <= 100:
+        raise ValueError(f"{where}: score is {score!r}: a number from 1 to 100 is expected")
+    return _Reply(text, score, chosen)
 
 
-def _read_survey(root: Path) -> dict[str, dict[str, Any]]:
+def _read_survey(root: Path) -> dict[str, dict[str, object]]:
     """What people said about themselves; empty without a survey."""
     try:
         files = [] if root.is_file() else data_files(root, "survey")
     except FileNotFoundError:
         files = []
-    users: dict[str, dict[str, Any]] = {}
+    users: dict[str, dict[str, object]] = {}
     for file in files:
-        for place, row in read_records(file):
-            require_columns(place, row, ("user_id",))
+        for where, row in read_records(file):
+            require_columns(where, row, ("user_id",))
             location = row.get("location")
             region = location.get("reside_region") if isinstance(location, dict) else None
             about = {name: row.get(name) for name in _ABOUT}
-            users[a_text(place, "user_id", row["user_id"])] = {**about, "region": region}
+            users[require_text(where, "user_id", row["user_id"])] = {**about, "region": region}
     return users

@@ -12,10 +12,16 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Shaped
 
 from lore_jax.datasets.formats.hub import Home, locate
 from lore_jax.datasets.formats.messages import Message
-from lore_jax.datasets.formats.records import a_text, data_files, read_records, require_columns
+from lore_jax.datasets.formats.records import (
+    data_files,
+    read_records,
+    require_columns,
+    require_text,
+)
 from lore_jax.datasets.formats.rows import ResponseTable, TextPairs
 
 HOME = Home("allenai/reward-bench-2", ("data/*.parquet",))
@@ -30,9 +36,9 @@ class RewardBench(NamedTuple):
     """
 
     pairs: TextPairs
-    subset: np.ndarray
+    subset: Shaped[np.ndarray, " prompts"]
 
-    def won(self, scores: np.ndarray) -> np.ndarray:
+    def won(self, scores: Float[np.ndarray, "responses ..."]) -> Bool[np.ndarray, "prompts ..."]:
         """Which prompts are won: the lowest correct reply is above the highest incorrect one.
 
         Args:
@@ -58,33 +64,34 @@ def read_reward_bench(data: str | os.PathLike[str]) -> RewardBench:
 
     Raises:
         FileNotFoundError: there are no such files.
-        ValueError: a row is not what it should be; the message names its place.
+        ValueError: a row is not what it should be; the message says where.
 
     Example:
-        >>> bench = read_reward_bench("reward-bench-2")
-        >>> bench.won(table @ head).mean()
+        >>> bench = read_reward_bench("reward-bench-2")  # doctest: +SKIP
+        >>> bench.won(table @ head).mean()  # doctest: +SKIP
     """
     table, subset = ResponseTable(), []
     columns: list[tuple[int, int, int]] = []
     for file in data_files(locate(data, HOME)):
-        for place, row in read_records(file):
-            require_columns(place, row, ("prompt", "chosen", "rejected", "subset"))
-            prompt = (Message("user", a_text(place, "prompt", row["prompt"])),)
-            sides = []
+        for where, row in read_records(file):
+            require_columns(where, row, ("prompt", "chosen", "rejected", "subset"))
+            prompt = (Message("user", require_text(where, "prompt", row["prompt"])),)
+            sides: list[list[int]] = []
             for name in ("chosen", "rejected"):
-                if not isinstance(row[name], list) or not row[name]:
+                replies = row[name]
+                if not isinstance(replies, list) or not replies:
                     raise ValueError(
-                        f"{place}: {name} is {row[name]!r:.60}: a list of replies is expected"
+                        f"{where}: {name} is {replies!r:.60}: a list of replies is expected"
                     )
-                sides.append([table.row(prompt, a_text(place, name, reply)) for reply in row[name]])
+                texts = [require_text(where, name, reply) for reply in replies]
+                sides.append([table.row(prompt, text) for text in texts])
             if both := set(sides[0]) & set(sides[1]):
-                raise ValueError(
-                    f"{place}: {table.responses[min(both)].reply[:40]!r} is both chosen and rejected"
-                )
+                reply = table.responses[min(both)].reply
+                raise ValueError(f"{where}: {reply[:40]!r} is both chosen and rejected")
             columns += [
                 (chosen, rejected, len(subset)) for chosen in sides[0] for rejected in sides[1]
             ]
-            subset.append(a_text(place, "subset", row["subset"]))
+            subset.append(require_text(where, "subset", row["subset"]))
     if not columns:
         raise ValueError(f"{data} holds no rows: one prompt a row is expected")
     chosen, rejected, number = np.array(columns, np.int32).T

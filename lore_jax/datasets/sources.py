@@ -1,5 +1,4 @@
-"""Comparisons together with embeddings that exist already: what a cache is made of, whatever it
-comes from.
+"""Comparisons with embeddings that exist already: what a cache is made of.
 
 Comparisons are a file of rows (texts, or rows of a table) or folders of Polis conversations;
 embeddings are an array or the table of an earlier cache.
@@ -12,23 +11,27 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Float, Int
 
 from lore_jax.datasets.formats.rows import (
+    IndexPairs,
     TextPairs,
     holds_index_rows,
     load_embeddings,
     read_index_pairs,
     read_text_pairs,
 )
-from lore_jax.datasets.polis.pairs import NOTE, join_polis_pairs
+from lore_jax.datasets.polis.pairs import polis_text_pairs
 from lore_jax.datasets.polis.votes import PolisEmbeddings, Votes, load_polis_embeddings, read_polis
 from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache, read_texts
 
-Texts = list[tuple[Any, str]]
+# (prompt, reply) of each response; a prompt is a text or a list of messages.
+Texts = Sequence[tuple[str | list[dict[str, str]], str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +54,17 @@ class Table(NamedTuple):
     """Embeddings of the responses.
 
     Attributes:
-        array: `[n, dim]`.
-        rows: which rows of it are the responses, or None for all.
+        array: `[rows, dim]`.
+        rows: the row of each response, `[responses]`, or None: the rows are the responses.
         encoder: what made them, for the cache's manifest.
         head: the reference head, or None.
-        texts: their texts, where these came with them.
+        texts: the responses' texts, where they are stored with the embeddings.
     """
 
-    array: Any
-    rows: np.ndarray | None
-    encoder: dict[str, Any]
-    head: np.ndarray | None = None
+    array: Float[np.ndarray | jax.Array, "rows dim"]
+    rows: Int[np.ndarray, " responses"] | None
+    encoder: dict[str, object]
+    head: Float[np.ndarray, " dim"] | None = None
     texts: Texts | None = None
 
     @property
@@ -74,20 +77,18 @@ class Source(NamedTuple):
     """Comparisons over a table.
 
     Attributes:
-        columns: chosen, rejected, user, prompt and, from files, pair_weight: `[pairs]` each.
-        user_ids: the users' names, `[users]`.
+        pairs: the comparisons; of texts (`TextPairs`), or of rows of the table.
         table: the embeddings.
         texts: (prompt, reply) of each response, or None.
         extra: further columns of each pair, or empty.
         counts: what was repeated, replaced or left out.
-        note: what must be said beside every number from these pairs, or None.
+        note: what must stand beside every number from these pairs, or None.
     """
 
-    columns: dict[str, Any]
-    user_ids: Sequence[str]
+    pairs: IndexPairs
     table: Table
     texts: Texts | None
-    extra: list[dict[str, Any]]
+    extra: list[dict[str, object]]
     counts: dict[str, int]
     note: str | None = None
 
@@ -109,7 +110,8 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
             rows.
 
     Example:
-        >>> source = read_rows_source(Path("pairs.jsonl"), GivenEmbeddings(Path("table.npy"), encoder="MiniLM"))
+        >>> given = GivenEmbeddings(Path("table.npy"), encoder="MiniLM")
+        >>> source = read_rows_source(Path("pairs.jsonl"), given)  # doctest: +SKIP
     """
     if holds_index_rows(path):
         table = _array(path, given) if given.cache is None else _whole_cache(given.cache)
@@ -117,31 +119,25 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
     else:
         if given.array is None and given.cache is None:
             raise ValueError(
-                f"{path} holds texts: `lore-jax embed` embeds them; or give --cache, or --embeddings in the order that "
-                "--list-responses writes"
+                f"{path} holds texts: `lore-jax embed` embeds them; or give --cache, or "
+                "--embeddings in the order that --list-responses writes"
             )
         pairs = read_text_pairs(path)
-        texts = [(response.prompt, response.reply) for response in pairs.responses]
+        texts = pairs.responses
         table = _array(path, given) if given.cache is None else _texts_in_cache(given.cache, texts)
         if table.num_responses != len(texts):
             raise ValueError(
-                f"{given.array} has {table.num_responses} rows, {path} has {len(texts)} distinct responses: one row a "
-                "response, in the order that --list-responses writes, is expected"
+                f"{given.array} has {table.num_responses} rows, {path} has {len(texts)} distinct "
+                "responses: one row a response, as --list-responses orders them, is expected"
             )
-    columns = {
-        name: getattr(pairs, name)
-        for name in ("chosen", "rejected", "user", "prompt", "pair_weight")
-    }
     extra = pairs.extra if isinstance(pairs, TextPairs) else []
-    return Source(
-        columns, pairs.user_ids, table, texts, extra, {"duplicated_rows": pairs.num_duplicates}
-    )
+    return Source(pairs, table, texts, extra, {"duplicated_rows": pairs.num_duplicates})
 
 
 def read_polis_source(
     folders: Sequence[Path], given: GivenEmbeddings, *, seed: int, max_pairs: int
 ) -> Source:
-    """Reads Polis conversations; each is a prompt.
+    """Reads Polis conversations by `polis_text_pairs`: equal texts are one row of the table.
 
     Args:
         folders: the conversations.
@@ -159,13 +155,19 @@ def read_polis_source(
         ValueError: a file is not what Polis publishes, or the embeddings do not fit the statements.
     """
     conversations = [read_polis(folder) for folder in folders]
-    texts: Texts = [(votes.conversation, text) for votes in conversations for text in votes.texts]
+    pairs = polis_text_pairs(conversations, seed=seed, max_pairs=max_pairs)
+    first_statement: dict[str, int] = {}  # of each response, in the order of `pairs.responses`
+    statements = [text for votes in conversations for text in votes.texts]
+    for number, text in enumerate(statements):
+        first_statement.setdefault(text, number)
+    rows = np.array(list(first_statement.values()))
     if given.array is not None and not given.array.is_dir():
         table = _array(folders[0], given)
-        if table.num_responses != len(texts):
+        if len(table.array) != len(statements):
             raise ValueError(
-                f"{given.array} has {table.num_responses} rows for {len(texts)} statements"
+                f"{given.array} has {len(table.array)} rows for {len(statements)} statements"
             )
+        table = table._replace(rows=rows)
     else:
         if given.cache is not None:
             embedded = polis_embeddings_in_cache(given.cache, conversations)
@@ -175,12 +177,8 @@ def read_polis_source(
                 encoder={"model": given.encoder} if given.encoder else embedded.encoder
             )
         array = np.concatenate([embedded.of(votes) for votes in conversations])
-        table = Table(array, None, embedded.encoder, embedded.head)
-    rows = np.split(
-        np.arange(len(texts)), np.cumsum([len(votes.texts) for votes in conversations])[:-1]
-    )
-    joined = join_polis_pairs(conversations, rows, seed=seed, max_pairs=max_pairs)
-    return Source(joined.columns, joined.user_ids, table, texts, [], joined.counts, NOTE)
+        table = Table(array, rows, embedded.encoder, embedded.head)
+    return Source(pairs, table, pairs.responses, [], pairs.counts, pairs.note)
 
 
 def polis_embeddings_in_cache(
@@ -189,8 +187,8 @@ def polis_embeddings_in_cache(
     """Finds the statements of conversations in a cache, by their texts.
 
     Args:
-        path: a cache that `lore-jax embed` made of Polis folders (these or more), or `lore-jax
-            prepare`.
+        path: a cache that `lore-jax embed` or `lore-jax prepare` made of Polis folders (these or
+            more).
         conversations: the conversations.
 
     Returns:
@@ -198,21 +196,16 @@ def polis_embeddings_in_cache(
 
     Raises:
         FileNotFoundError: there is no cache.
-        ValueError: the cache is damaged, or lacks a statement.
+        ValueError: the cache is corrupt, or lacks a statement.
 
     Example:
-        >>> votes = read_polis("data/polis/scoop-hivemind.freshwater")
-        >>> polis_embeddings_in_cache("cache", [votes]).of(votes).shape
+        >>> votes = read_polis("data/polis/scoop-hivemind.freshwater")  # doctest: +SKIP
+        >>> polis_embeddings_in_cache("cache", [votes]).of(votes).shape  # doctest: +SKIP
         (51, 384)
     """
     prefs = load_cache(path)
-    bare: Texts = [
-        ([], text) for votes in conversations for text in votes.texts
-    ]  # as `embed` writes statements
-    named: Texts = [
-        (votes.conversation, text) for votes in conversations for text in votes.texts
-    ]  # as `prepare` does
-    rows = _rows_of_texts(path, bare, named).tolist()
+    texts: Texts = [([], text) for votes in conversations for text in votes.texts]
+    rows = _rows_of_texts(path, texts).tolist()
     keys = [
         (votes.conversation, int(comment))
         for votes in conversations
@@ -229,7 +222,7 @@ def _array(source: Path, given: GivenEmbeddings) -> Table:
         raise ValueError(f"{source} names rows of a table: --embeddings or --cache is missing")
     if given.encoder is None:
         raise ValueError(
-            "--encoder is missing: the name of what made the embeddings, by which others are refused"
+            "--encoder is missing: the name of what made the embeddings, so that others are refused"
         )
     return Table(load_embeddings(given.array), None, {"model": given.encoder})
 
@@ -252,26 +245,22 @@ def _texts_in_cache(path: Path, texts: Texts) -> Table:
     )
 
 
-def _rows_of_texts(path: str | os.PathLike[str], *spellings: Texts) -> np.ndarray:
-    """The row of each text in a cache, under the first of its spellings that the cache has."""
+def _rows_of_texts(path: str | os.PathLike[str], texts: Texts) -> np.ndarray:
+    """The row of each text in a cache."""
     row_of = {_key(*text): row for row, text in enumerate(read_texts(path))}
-    texts = list(zip(*spellings, strict=True))
-    rows = np.array(
-        [
-            next((row_of[key] for text in spelt if (key := _key(*text)) in row_of), -1)
-            for spelt in texts
-        ]
-    )
-    if (rows < 0).any():
-        _, first = texts[int(np.argmax(rows < 0))][0]
+    rows = np.array([row_of.get(_key(*text), -1) for text in texts])
+    is_missing = rows < 0
+    if is_missing.any():
+        _, reply = texts[int(np.argmax(is_missing))]
         raise ValueError(
-            f"{path} lacks {int((rows < 0).sum())} of {len(texts)} responses, the first {first[:60]!r}"
+            f"{path} lacks {int(is_missing.sum())} of {len(texts)} responses, "
+            f"the first {reply[:60]!r}"
         )
     return rows
 
 
-def _key(prompt: Any, reply: str) -> str:
-    """A prompt may be spelt as a text or as messages."""
+def _key(prompt: str | list[dict[str, str]], reply: str) -> str:
+    """Equal for a prompt that is written as a text and as messages."""
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
     return json.dumps([prompt, reply], sort_keys=True)

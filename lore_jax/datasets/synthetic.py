@@ -1,5 +1,4 @@
-"""Synthetic preferences with everything known: the planted basis, each user's weights, each pair's
-true probability.
+"""Synthetic preferences with their ground truth: basis, users' weights, probabilities of choices.
 
 Responses. An embedding is `e = T diag(lambda)^1/2 g` with `g ~ N(0, I)`, a power law `lambda_j ~
 j^-exponent` and a rotation T, so that no axis is special. T is a Hartley transform between random
@@ -7,8 +6,8 @@ signs: dim log dim operations a row.
 
 Basis. Columns are random directions, made uncorrelated over differences of two responses:
 `Cov[V'(e_a - e_b)] = I`. A user's margins then have variance `|w|^2`, whatever the spectrum. All
-margins are finally divided by one number, so that their root mean square over users and pairs is `1
-/ noise` logits.
+margins are finally divided by one number, so that their root mean square over users and pairs is
+1 / noise logits.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.model.basis import LinearBasis
@@ -35,21 +35,21 @@ class SyntheticConfig:
 
     Attributes:
         num_users: the number of users.
-        num_prompts: the number of prompts; 1 for a conversation in which everybody judges the same
+        num_prompts: the number of prompts; 1 for a conversation in which all users judge the same
             responses.
         responses_per_prompt: responses of each prompt; a pair compares two of them.
         pairs_per_user: the least and the most pairs of a user, drawn evenly; 0 is allowed.
         dim: the length of an embedding.
-        rank: the number of columns of the planted basis.
-        users: how weights differ. simplex: Dirichlet(alpha). gaussian: population + spread x N(0,
-            I). mixture: the same around one of several centres.
+        rank: the number of columns of the true basis.
+        users: the distribution of weights. simplex: Dirichlet(alpha). gaussian: N(mean, spread^2
+            I). mixture: the same around the means of several components.
         alpha: concentration of the Dirichlet distribution; small: most users weigh one column.
-        spread: size of a user's deviation relative to the population's weights, or to a component's
-            centre. 0: users (of a component) do not differ; 1: half of the variance of the margins is
-            personal.
-        num_components: the number of components, equally large.
+        spread: standard deviation of a user's weights around the mean, or the component's mean,
+            whose entries have root mean square 1. 0: users (of a component) do not differ; 1: half
+            of the variance of the margins is personal.
+        num_components: the number of mixture components, equally large.
         noise: temperature of the choices: margins have root mean square 1 / noise logits. 0: the
-            higher reward always wins, and the planted margins have root mean square 1.
+            higher reward always wins, and the true margins have root mean square 1.
         head_correlation: correlation between the reference head's margins and the population's.
         exponent: decay of the embeddings' spectrum; 0: all directions alike.
         row_norm: root mean square norm of an embedding.
@@ -74,46 +74,42 @@ class SyntheticConfig:
 
 
 class Synthetic(NamedTuple):
-    """Simulated preferences and the truth about them.
+    """Simulated preferences and their ground truth.
 
     Attributes:
         prefs: the pairs, with the reference head.
-        model: the planted basis and the distribution that users came from, as a `Model`: an oracle
-            to adapt with.
+        model: the true basis and prior of users as a `Model`: an oracle to adapt with.
         weights: each user's true weights, float32 `[users, rank]`.
         probability: the true probability of each recorded choice, float32 `[pairs]`; all 1 without
             noise.
-        component: each user's component, int32 `[users]`; all 0 without components.
+        component: each user's mixture component, int32 `[users]`; all 0 without a mixture.
     """
 
     prefs: Preferences
     model: Model
-    weights: np.ndarray
-    probability: np.ndarray
-    component: np.ndarray
+    weights: Float[np.ndarray, "users rank"]
+    probability: Float[np.ndarray, " pairs"]
+    component: Int[np.ndarray, " users"]
 
     @property
-    def basis(self) -> np.ndarray:
-        """The planted basis V: `weights . V'(e_chosen - e_rejected)` is a margin in logits, `[dim,
-        rank]`.
-        """
+    def basis(self) -> Float[np.ndarray, "dim rank"]:
+        """The true basis V: `weights . V'(e_chosen - e_rejected)` is a margin in logits."""
         return np.asarray(self.model.params["V"])
 
 
 def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
-    """Simulates users who compare responses by a planted basis and weights.
+    """Simulates users who compare responses by a known basis and known weights.
 
     `P(a chosen over b) = sigmoid(w_u . V'(e_a - e_b))`
 
-    Memory is the table, some numbers a pair, and blocks of fixed size: any number of pairs over any
-        dim.
+    Memory is the table, some numbers a pair, and buffers of fixed size.
 
     Args:
         config: what to simulate.
         seed: seed of everything.
 
     Returns:
-        The preferences and the truth.
+        The preferences and the ground truth.
 
     Raises:
         ValueError: a number in `config` is not possible; the message names it.
@@ -136,10 +132,8 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     head = _correlated_head(
         basis @ np.asarray(prior.mean), spectrum, config.head_correlation, rng_head
     )
-    basis, head = (
-        _rotate(basis.T, signs).T.astype(np.float32),
-        _rotate(head[None], signs)[0].astype(np.float32),
-    )
+    basis = _rotate(basis.T, signs).T.astype(np.float32)
+    head = _rotate(head[None], signs)[0].astype(np.float32)
 
     table, rewards = _draw_table(config, spectrum, signs, basis, rng_table)
     low, high = config.pairs_per_user
@@ -149,12 +143,17 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     prefs = from_arrays(
         table, chosen, rejected, user, prompt=prompt, num_users=config.num_users, head=head
     )
-    model = Model(LinearBasis(config.rank), {"V": jnp.asarray(basis)}, jnp.ones(()), prior)
+    model = Model(
+        basis=LinearBasis(config.rank),
+        params={"V": jnp.asarray(basis)},
+        input_scale=jnp.ones(()),
+        prior=prior,
+    )
     return Synthetic(prefs, model, weights.astype(np.float32), probability, component)
 
 
 def _mean_square(config: SyntheticConfig) -> float:
-    """`E |w|^2`; the population's weights and each component's centre have norm sqrt(rank)."""
+    """`E |w|^2`; the population's mean and each component's have norm sqrt(rank)."""
     if config.users == "simplex":
         return (config.alpha + 1.0) / (config.rank * config.alpha + 1.0)
     return config.rank * (1.0 + config.spread**2)
@@ -163,44 +162,33 @@ def _mean_square(config: SyntheticConfig) -> float:
 def _draw_weights(
     config: SyntheticConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, GaussianPrior | SimplexPrior, np.ndarray]:
-    """Weights `[users, rank]`, the distribution they came from, and each user's component `[users]`."""
+    """Weights `[users, rank]`, their prior, and each user's component `[users]`."""
     component = np.zeros(config.num_users, np.int32)
     if config.users == "simplex":
         weights = rng.dirichlet(np.full(config.rank, config.alpha), config.num_users)
-        mean = np.full(config.rank, 1.0 / config.rank)
-        return (
-            weights,
-            SimplexPrior(jnp.asarray(mean, jnp.float32)),
-            component,
-        )
-    centres = rng.standard_normal(
-        (config.num_components if config.users == "mixture" else 1, config.rank)
-    )
-    centres *= np.sqrt(config.rank) / np.linalg.norm(centres, axis=1, keepdims=True)
+        mean = jnp.full(config.rank, 1.0 / config.rank)
+        return weights, SimplexPrior(mean=mean), component
+    num_components = config.num_components if config.users == "mixture" else 1
+    means = rng.standard_normal((num_components, config.rank))
+    means *= np.sqrt(config.rank) / np.linalg.norm(means, axis=1, keepdims=True)
     if config.users == "mixture":
         component = rng.permutation(
             np.arange(config.num_users, dtype=np.int32) % config.num_components
         )
-    weights = centres[component] + config.spread * rng.standard_normal(
-        (config.num_users, config.rank)
-    )
-    covariance = np.cov(centres, rowvar=False, bias=True).reshape(config.rank, config.rank)
+    deviation = config.spread * rng.standard_normal((config.num_users, config.rank))
+    covariance = np.cov(means, rowvar=False, bias=True).reshape(config.rank, config.rank)
     values, vectors = np.linalg.eigh(covariance + config.spread**2 * np.eye(config.rank))
-    real = (
-        values > 1e-9
-    )  # without spread, components differ along fewer directions than there are columns
-    factor = vectors[:, real] * np.sqrt(values[real])
-    return (
-        weights,
-        GaussianPrior(jnp.asarray(centres.mean(0), jnp.float32), jnp.asarray(factor, jnp.float32)),
-        component,
+    # Without spread, the components' means differ along fewer directions than there are columns.
+    is_positive = values > 1e-9
+    factor = vectors[:, is_positive] * np.sqrt(values[is_positive])
+    prior = GaussianPrior(
+        mean=jnp.asarray(means.mean(0), jnp.float32), factor=jnp.asarray(factor, jnp.float32)
     )
+    return means[component] + deviation, prior, component
 
 
 def _uncorrelated(directions: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
-    """`V A^-1/2` with `A = 2 V' diag(lambda) V`, the covariance of V's rewards over differences of
-    responses.
-    """
+    """`V A^-1/2`, where `A = 2 V' diag(lambda) V` is the covariance of V's rewards of a pair."""
     values, vectors = np.linalg.eigh(2.0 * directions.T @ (spectrum[:, None] * directions))
     return directions @ (vectors / np.sqrt(values)) @ vectors.T
 
@@ -208,12 +196,10 @@ def _uncorrelated(directions: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
 def _correlated_head(
     direction: np.ndarray, spectrum: np.ndarray, correlation: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """`rho v + sqrt(1 - rho^2) n`, where n's margins vary as much as v's and are uncorrelated with
-    them, `[dim]`.
-    """
+    """`rho v + sqrt(1 - rho^2) n`; n's margins vary as much as v's, uncorrelated with them."""
     size = np.sqrt(spectrum @ direction**2)
     other = rng.standard_normal(len(direction))
-    if size == 0.0:  # components that cancel each other out: there is nothing to be correlated with
+    if size == 0.0:  # the components' means cancel each other out: no direction to correlate with
         return other
     other -= direction * (spectrum @ (direction * other)) / size**2
     other *= size / np.sqrt(spectrum @ other**2)
@@ -227,13 +213,9 @@ def _draw_table(
     basis: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The table `[responses, dim]` and its true rewards `[responses, rank]` (of the table as it is
-    stored).
-    """
-    responses, deviation = (
-        config.num_prompts * config.responses_per_prompt,
-        np.sqrt(spectrum).astype(np.float32),
-    )
+    """The table `[responses, dim]`, and the rewards of its stored entries `[responses, rank]`."""
+    responses = config.num_prompts * config.responses_per_prompt
+    deviation = np.sqrt(spectrum).astype(np.float32)
     table = np.empty((responses, config.dim), jnp.dtype(config.dtype))
     rewards = np.empty((responses, config.rank), np.float32)
     rows = max(1, _ENTRIES_AT_A_TIME // config.dim)
@@ -251,9 +233,7 @@ def _draw_pairs(
     rewards: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, ...]:
-    """A random prompt for each entry of `user [pairs]`, two of its responses, and which of them the
-    user chose.
-    """
+    """Prompt, chosen, rejected, and the choice's probability for each entry of `user [pairs]`."""
     prompt, chosen, rejected = (np.empty(len(user), np.int32) for _ in range(3))
     probability = np.empty(len(user), np.float32)
     replies = config.responses_per_prompt
@@ -276,9 +256,7 @@ def _draw_pairs(
 
 
 def _rotate(rows: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """`rows [n, dim]` times a fixed orthogonal matrix: signs, Hartley transform (its own inverse),
-    signs.
-    """
+    """`rows [n, dim]` times an orthogonal matrix: a Hartley transform between random signs."""
     transformed = np.fft.fft(rows * signs[0], norm="ortho")
     return (transformed.real - transformed.imag) * signs[1]
 
@@ -306,16 +284,15 @@ def _check(config: SyntheticConfig) -> None:
         "dtype": ("float32", "float16", "bfloat16"),
     }.items():
         if getattr(config, name) not in choices:
-            raise ValueError(
-                f"{name} is {getattr(config, name)!r}: {' or '.join(map(repr, choices))} is expected"
-            )
+            expected = " or ".join(map(repr, choices))
+            raise ValueError(f"{name} is {getattr(config, name)!r}: {expected} is expected")
     if not -1 <= config.head_correlation <= 1:
         raise ValueError(
             f"head_correlation is {config.head_correlation}: a number from -1 to 1 is expected"
         )
     if config.rank > config.dim:
         raise ValueError(
-            f"rank {config.rank} is above dim {config.dim}: columns of the basis must be independent"
+            f"rank {config.rank} is above dim {config.dim}: at most {config.dim} is expected"
         )
     low, high = config.pairs_per_user
     if not 0 <= low <= high:

@@ -1,9 +1,9 @@
-"""Texts of many lengths into few shapes: rows that several texts share, and batches of rows.
+"""Packing: texts of many lengths into rows that several texts share, and batches of few shapes.
 
-Padding every text to a bucket wastes tokens, and every bucket is a compilation. Here texts are
+Padding every text to a bucket wastes tokens, and every bucket is a compilation. Therefore texts are
 packed end to end into rows of one length; only texts longer than that get rows of the next powers
-of two. Attention stays inside a text (see `attention.py`), so the result is that of the text alone.
-Replies to one prompt follow it in the same row and share it.
+of two. Attention stays inside a text (`lore_jax/embed/transformer/attention.py`), so the result is
+that of the text alone. Replies to one prompt follow it in the same row and share its tokens.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from lore_jax.embed.transformer.attention import PackedTokens
 
@@ -31,7 +32,7 @@ class Part(NamedTuple):
     """
 
     text: int
-    own: np.ndarray
+    own: Int[np.ndarray, " tokens"]
     index: int
 
 
@@ -43,12 +44,12 @@ class Item(NamedTuple):
         parts: each text's own tokens.
     """
 
-    shared: np.ndarray
+    shared: Int[np.ndarray, " tokens"]
     parts: list[Part]
 
     @property
     def length(self) -> int:
-        """The tokens it takes in a row."""
+        """The number of tokens it takes in a row."""
         return len(self.shared) + sum(len(part.own) for part in self.parts)
 
 
@@ -62,26 +63,25 @@ class Batch(NamedTuple):
     """
 
     tokens: PackedTokens
-    index: np.ndarray
-    text: np.ndarray
+    index: Int[np.ndarray, "rows texts"]
+    text: Int[np.ndarray, "rows texts"]
 
 
 def usual_row_length(lengths: Sequence[int], batch_tokens: int) -> int:
-    """How long rows are for texts of these lengths: a power of two, two to four times their mean.
+    """The length of rows for texts of these lengths: a power of two, 2 to 4 times their mean.
 
-    Longer rows would fill a little better, but attention, which compares all tokens of a row, would
-    cost more.
+    Longer rows would leave fewer tokens unused, but attention, which compares all tokens of a row,
+    would cost more.
     """
     mean = sum(lengths) / max(len(lengths), 1)
-    return max(
-        _SHORTEST_ROW, min(_power_of_two(math.ceil(2 * mean)), 1 << (batch_tokens.bit_length() - 1))
-    )
+    longest = 1 << (batch_tokens.bit_length() - 1)
+    return max(_SHORTEST_ROW, min(_power_of_two(math.ceil(2 * mean)), longest))
 
 
 def make_items(
-    token_ids: Sequence[np.ndarray],
+    token_ids: Sequence[Int[np.ndarray, " _"]],
     group: Sequence[int],
-    pooled: Callable[[np.ndarray], int],
+    pooled: Callable[[Int[np.ndarray, " _"]], int],
     *,
     share: bool,
     row_length: int,
@@ -148,30 +148,30 @@ def pack(
     total = sum(item.length for item in items)
     if total < row_length:
         row_length = max(_SHORTEST_ROW, _power_of_two(total))
-    rows: dict[int, list[list[Item]]] = {}  # by length
-    room: list[
-        tuple[int, int, int]
-    ] = []  # of every open row, ascending: tokens left, length, number
+    rows_by_length: dict[int, list[list[Item]]] = {}
+    open_rows: list[tuple[int, int, int]] = []  # (tokens left, length, number), ascending
     for item in sorted(items, key=lambda item: -item.length):
-        place = bisect.bisect_left(room, (item.length,))
-        if place < len(room):
-            left, length, number = room.pop(place)
+        best = bisect.bisect_left(open_rows, (item.length,))
+        if best < len(open_rows):
+            left, length, number = open_rows.pop(best)
         else:
             left = length = max(row_length, _power_of_two(item.length))
-            number = len(rows.setdefault(length, []))
-            rows[length].append([])
-        rows[length][number].append(item)
-        bisect.insort(room, (left - item.length, length, number))
+            number = len(rows_by_length.setdefault(length, []))
+            rows_by_length[length].append([])
+        rows_by_length[length][number].append(item)
+        bisect.insort(open_rows, (left - item.length, length, number))
     batches = []
-    for length, of_length in rows.items():
-        for start, stop, padded in _split(len(of_length), batch_tokens // length, rows_multiple):
-            batches.append(_lay_out(of_length[start:stop], length, padded))
+    for length, rows in rows_by_length.items():
+        for start, stop, padded in _split(len(rows), batch_tokens // length, rows_multiple):
+            batches.append(_lay_out(rows[start:stop], length, padded))
     return batches
 
 
 def _split(rows: int, most: int, multiple: int) -> list[tuple[int, int, int]]:
-    """Cuts rows into batches of the largest size, a quarter of it, and so on: few shapes, and few
-    empty rows.
+    """Cuts rows into batches of the largest size, a quarter of it, and so on.
+
+    Returns:
+        (start, stop, padded number of rows) of each batch: few shapes, and few empty rows.
     """
     size, start, pieces = multiple * max(1, most // multiple), 0, []
     while start < rows:

@@ -1,6 +1,4 @@
-"""Comparisons of texts to an embedding cache that `fit` takes: checked, resumable, with the
-reference head.
-"""
+"""From comparisons of texts to an embedding cache: checked, resumable, with the reference head."""
 
 from __future__ import annotations
 
@@ -9,10 +7,11 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lore_jax.datasets.formats.messages import Message, parse_messages
 from lore_jax.datasets.formats.rows import TextPairs
@@ -22,8 +21,8 @@ from lore_jax.embed.texts import embed_conversations
 from lore_jax.embed.transformer.weights import model_identity
 from lore_jax.storage.cache.writer import CacheWriter
 
-_ROWS_PER_SHARD = 4096  # the most rows that a killed run embeds again
-_SAMPLE = 8
+_ROWS_PER_SHARD = 4096  # the most rows that an interrupted run embeds again
+_SAMPLE = 8  # responses whose logit is compared with the model's own
 
 
 class EmbedReport(NamedTuple):
@@ -32,9 +31,9 @@ class EmbedReport(NamedTuple):
     Attributes:
         path: the cache.
         responses: the number of rows of the table.
-        resumed_from: the row that the run went on from; 0: it began.
-        cut_prompts: how many distinct prompts lost their beginning, because they were too long.
-        cut_replies: how many replies that concerns.
+        resumed_from: the row at which an interrupted run was resumed; 0: none was.
+        cut_prompts: how many distinct prompts were too long and lost their beginning.
+        cut_replies: how many replies they have.
     """
 
     path: Path
@@ -52,8 +51,7 @@ def embed_pairs(
     *,
     overwrite: bool = False,
 ) -> EmbedReport:
-    """Embeds every distinct response of comparisons and writes a cache; the same call again resumes
-    a killed one.
+    """Embeds every distinct response of comparisons into a cache; repeated, it resumes.
 
     Args:
         pairs: the comparisons, as `read_text_pairs` reads them, or of Polis conversations, by
@@ -65,24 +63,25 @@ def embed_pairs(
         overwrite: replace a cache that is there.
 
     Returns:
-        What was done, and how many prompts were cut.
+        What was embedded, and how many prompts were cut.
 
     Raises:
         FileNotFoundError: the model's folder or a part of it is missing.
         FileExistsError: `out` holds something else.
-        ValueError: the model is not supported; a response cannot be embedded honestly (the message
+        ValueError: the model is not supported; a response cannot be embedded unchanged (the message
             names its pair); or head . embedding is not the model's own logit. Nothing is finished,
             rows already done stay.
         OSError: the disk refused; rows already done stay.
 
     Example:
-        >>> embed_pairs(read_text_pairs("pairs.jsonl"), "Skywork-Reward-Llama-3.1-8B-v0.2", "cache")
-        >>> prefs = load_cache("cache")
+        >>> pairs = read_text_pairs("pairs.jsonl")  # doctest: +SKIP
+        >>> embed_pairs(pairs, "Skywork-Reward-Llama-3.1-8B-v0.2", "cache")  # doctest: +SKIP
+        >>> prefs = load_cache("cache")  # doctest: +SKIP
     """
     encoder = as_encoder(model, config)
-    places = pairs.places or _places(pairs)
-    conversations = _conversations(pairs, places)
-    prepared = prepare(conversations, encoder.renderer, places)
+    labels = pairs.labels or _labels(pairs)
+    conversations = _conversations(pairs, labels)
+    prepared = prepare(conversations, encoder.renderer, labels)
     dtype = jnp.dtype(encoder.config.store or encoder.dtype)
     writer = CacheWriter(
         out,
@@ -95,13 +94,13 @@ def embed_pairs(
     )
     with writer:
         first = row = writer.rows_done
-        for table in embed_conversations(prepared.conversations, encoder, places, first=first):
+        for table in embed_conversations(prepared.conversations, encoder, labels, first=first):
             if row == first and encoder.head is not None:
                 _check_head(
                     encoder,
                     prepared.conversations[row : row + len(table)],
                     table.astype(dtype),
-                    places[row:],
+                    labels[row:],
                 )
             writer.append(table)
             row += len(table)
@@ -122,8 +121,8 @@ def embed_pairs(
     )
 
 
-def describe_encoder(encoder: TextEncoder) -> dict[str, Any]:
-    """What decides an embedding, for the cache's manifest."""
+def describe_encoder(encoder: TextEncoder) -> dict[str, object]:
+    """Everything that an embedding depends on, for the cache's manifest."""
     renderer, pooling = encoder.renderer, encoder.pooling
     return {
         **model_identity(encoder.folder),
@@ -131,36 +130,34 @@ def describe_encoder(encoder: TextEncoder) -> dict[str, Any]:
         "rendering": "chat template" if renderer.is_chat else "plain",
         "template_sha256": renderer.tokenizer.template_sha256 if renderer.is_chat else None,
         "prefix": renderer.prefix,
-        "pooling": pooling.kind,
+        "pooling": pooling.mode,
         "unit_norm": pooling.unit_norm,
         "dtype": jnp.dtype(encoder.dtype).name,
         "max_length": renderer.max_length,
     }
 
 
-def _places(pairs: TextPairs) -> list[str]:
+def _labels(pairs: TextPairs) -> list[str]:
     """What to call each response in messages: the first pair that has it."""
-    places = ["a response of no pair"] * len(pairs.responses)
-    for side in ("rejected", "chosen"):
-        column = getattr(pairs, side)
+    labels = ["a response of no pair"] * len(pairs.responses)
+    for side, column in (("rejected", pairs.rejected), ("chosen", pairs.chosen)):
         for number in range(len(column) - 1, -1, -1):
-            places[column[number]] = f"pair {number}, {side}"
-    return places
+            labels[column[number]] = f"pair {number}, {side}"
+    return labels
 
 
-def _conversations(pairs: TextPairs, places: Sequence[str]) -> list[Conversation]:
-    """The responses in a form that can be compared; the two sides of a pair must answer the same
-    prompt.
-    """
+def _conversations(pairs: TextPairs, labels: Sequence[str]) -> list[Conversation]:
+    """The responses as conversations; both sides of a pair must answer the same prompt."""
     conversations = []
     prompts: dict[tuple[Message, ...], tuple[Message, ...]] = {}  # equal prompts become one object
-    for response, place in zip(pairs.responses, places, strict=True):
-        prompt = parse_messages(f"{place}: prompt", response.prompt)
+    for response, label in zip(pairs.responses, labels, strict=True):
+        prompt = parse_messages(f"{label}: prompt", response.prompt)
         conversations.append(Conversation(prompts.setdefault(prompt, prompt), response.reply))
     for number, (chosen, rejected) in enumerate(zip(pairs.chosen, pairs.rejected, strict=True)):
         if conversations[chosen].prompt is not conversations[rejected].prompt:
             raise ValueError(
-                f"pair {number}: chosen and rejected answer different prompts: they may differ in the reply only"
+                f"pair {number}: chosen and rejected answer different prompts: "
+                "they may differ in the reply only"
             )
     return conversations
 
@@ -175,15 +172,15 @@ def _digest(conversations: Sequence[Conversation]) -> str:
 def _check_head(
     encoder: TextEncoder,
     conversations: Sequence[Conversation],
-    stored: np.ndarray,
-    places: Sequence[str],
+    stored: Float[np.ndarray, "responses dim"],
+    labels: Sequence[str],
 ) -> None:
-    """Stops the run if the stored head times the stored embedding is not what the model itself
-    answers.
+    """Refuses stored embeddings whose product with the head is not the model's own logit.
 
-    The sample is run again text by text, so that packing, sharing, pooling and rounding are all
-    looked at. Rounding errors are about independent of the head: they move a logit by a few eps of
-    `|head| |embedding| / sqrt(dim)`, and a wrong head, or a wrong token, by about all of that.
+    A sample is run again text by text, so that packing, shared prompts, pooling and rounding are
+    all checked. Rounding errors are about independent of the head: they change a logit by a few eps
+    of `|head| |embedding| / sqrt(dim)`; a wrong head or a wrong token changes it by about all of
+    that.
     """
     assert encoder.head is not None
     renderer = encoder.renderer
@@ -202,6 +199,6 @@ def _check_head(
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"{places[sample[first]]}: head . embedding is {computed[first]:.4g}, the model's own logit is "
-            f"{own[first]:.4g}: these are not the model's embeddings"
+            f"{labels[sample[first]]}: head . embedding is {computed[first]:.4g}, the model's own "
+            f"logit is {own[first]:.4g}: these are not the model's embeddings"
         )

@@ -1,4 +1,4 @@
-"""From the hidden states of a text's tokens to its embedding, as the model's own files say.
+"""Pooling: from the hidden states of a text's tokens to its embedding, as the model's files say.
 
 sentence-transformers folders say it in `modules.json` and `1_Pooling/config.json`. A reward model's
 score head reads the last token that is not padding.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from lore_jax.embed.transformer.architectures import Architecture
 
-_MODES = {
+_Mode = Literal["mean", "first", "last", "last_non_pad"]
+_MODES: dict[str, _Mode] = {
     "mean": "mean",
     "mean_tokens": "mean",
     "cls": "first",
@@ -31,7 +34,7 @@ class Pooling:
     """How a text's embedding is made of its tokens.
 
     Attributes:
-        kind: mean over all tokens; the first or the last token; or, as Hugging Face reward models
+        mode: mean over all tokens; the first or the last token; or, as Hugging Face reward models
             do it, the last token that is not the padding token (the end of turn may be the padding
             token: then it is the one before).
         unit_norm: the embedding is divided by its length.
@@ -39,16 +42,16 @@ class Pooling:
         prefix: what the files put in front of every text.
     """
 
-    kind: Literal["mean", "first", "last", "last_non_pad"]
+    mode: _Mode
     unit_norm: bool = False
     max_length: int | None = None
     prefix: str = ""
 
-    def token_index(self, token_ids: np.ndarray, pad_id: int | None) -> int:
+    def token_index(self, token_ids: Int[np.ndarray, " tokens"], pad_id: int | None) -> int:
         """Which token of a text is its embedding; 0 for the mean, which looks at all."""
-        if self.kind == "last_non_pad" and pad_id is not None:
+        if self.mode == "last_non_pad" and pad_id is not None:
             return int(np.flatnonzero(token_ids != pad_id)[-1])
-        return len(token_ids) - 1 if self.kind in ("last", "last_non_pad") else 0
+        return len(token_ids) - 1 if self.mode in ("last", "last_non_pad") else 0
 
 
 def read_pooling(folder: Path, model: Architecture) -> Pooling:
@@ -72,11 +75,13 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
             )
         return Pooling("last_non_pad" if model.has_head else "last")
     modules = {
-        str(one["type"]).rsplit(".", 1)[-1]: one.get("path", "") for one in _read(modules_file)
+        str(module["type"]).rsplit(".", 1)[-1]: module.get("path", "")
+        for module in _read(modules_file)
     }
     if unknown := sorted(set(modules) - {"Transformer", "Pooling", "Normalize"}):
         raise ValueError(
-            f"{modules_file} has a module {unknown[0]!r}: supported are Transformer, Pooling, Normalize"
+            f"{modules_file} has a module {unknown[0]!r}: "
+            "supported are Transformer, Pooling, Normalize"
         )
     if "Pooling" not in modules:
         raise ValueError(
@@ -84,34 +89,29 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
         )
     pooling_file = folder / modules["Pooling"] / "config.json"
     pooling = _read(pooling_file)
-    limits, prompts = (
-        folder / "sentence_bert_config.json",
-        folder / "config_sentence_transformers.json",
-    )
-    limit = _read(limits).get("max_seq_length") if limits.is_file() else None
-    named = _read(prompts) if prompts.is_file() else {}
-    prefix = (named.get("prompts") or {}).get(named.get("default_prompt_name"), "")
+    limits_file = folder / "sentence_bert_config.json"
+    limit = _read(limits_file).get("max_seq_length") if limits_file.is_file() else None
+    prompts_file = folder / "config_sentence_transformers.json"
+    prompts = _read(prompts_file) if prompts_file.is_file() else {}
+    prefix = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"), "")
     if prefix and not pooling.get("include_prompt", True):
         raise ValueError(
             f"{pooling_file} leaves the prompt {prefix!r} out of the pooling: that is not supported"
         )
-    return Pooling(_kind(pooling, pooling_file), "Normalize" in modules, limit, prefix)
+    return Pooling(_mode(pooling, pooling_file), "Normalize" in modules, limit, prefix)
 
 
-def _kind(pooling: dict[str, Any], where: Path) -> Any:
-    named = pooling.get("pooling_mode")
-    chosen = (
-        [named]
-        if named
-        else [
-            name.removeprefix("pooling_mode_")
-            for name, on in pooling.items()
-            if name.startswith("pooling_mode_") and on is True
-        ]
-    )
-    if len(chosen) != 1 or chosen[0] not in _MODES:
-        raise ValueError(f"{where} pools by {chosen}: one of mean, cls, lasttoken is expected")
-    return _MODES[chosen[0]]
+def _mode(pooling: Mapping[str, object], file: Path) -> _Mode:
+    modes = [
+        name.removeprefix("pooling_mode_")
+        for name, is_on in pooling.items()
+        if name.startswith("pooling_mode_") and is_on is True
+    ]
+    if pooling.get("pooling_mode"):
+        modes = [str(pooling["pooling_mode"])]
+    if len(modes) != 1 or modes[0] not in _MODES:
+        raise ValueError(f"{file} pools by {modes}: one of mean, cls, lasttoken is expected")
+    return _MODES[modes[0]]
 
 
 def _read(path: Path) -> Any:
@@ -121,19 +121,24 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path} is not JSON: {error}") from None
 
 
-def pool(hidden: jax.Array, item: jax.Array, index: jax.Array, pooling: Pooling) -> jax.Array:
+def pool(
+    hidden: Float[jax.Array, "rows length dim"],
+    item: Int[jax.Array, "rows length"],
+    index: Int[jax.Array, "rows texts"],
+    pooling: Pooling,
+) -> Float[jax.Array, "rows texts dim"]:
     """The embeddings of the texts in packed rows.
 
     Args:
         hidden: last hidden state `[rows, length, dim]`.
         item: which text of the row a token belongs to `[rows, length]`; only read for the mean.
         index: for each text, the column of the token that stands for it `[rows, texts]`.
-        pooling: how.
+        pooling: how to pool, static.
 
     Returns:
         `[rows, texts, dim]`, float32; slots without a text hold something finite.
     """
-    if pooling.kind == "mean":
+    if pooling.mode == "mean":
         texts = jnp.arange(index.shape[1], dtype=item.dtype)
         member = (item[:, None, :] == texts[None, :, None]).astype(jnp.float32)
         summed = jnp.einsum("rtl,rld->rtd", member, hidden.astype(jnp.float32))

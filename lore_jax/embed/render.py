@@ -1,8 +1,7 @@
-"""From a prompt and a reply to the text that is embedded: one function for chosen and rejected,
-checked to be blind.
+"""Rendering: from a prompt and a reply to the embedded text, alike for both sides of a pair.
 
 If chosen and rejected are written in different ways, a model learns the way and not the preference.
-So a prompt fixes a frame, the text before and after the reply; every reply must be found in its
+Therefore a prompt fixes a frame, the text before and after the reply; every reply must stand in its
 prompt's frame, and nothing else may change. A conversation that is too long loses its beginning,
 the same for all replies to it; a reply is never cut.
 """
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 from tqdm import tqdm
 
 from lore_jax.datasets.formats.messages import Message, check_prompt, check_reply
@@ -23,7 +23,7 @@ from lore_jax.embed.tokenizer import TextTokenizer
 _BETWEEN_TURNS = "\n\n"  # for models without a chat template
 _PLACEHOLDER = "A reply."
 _TEXTS_PER_BLOCK = 1024
-_MARGIN = 8  # tokens that are not there as bytes of the text: at most a few special ones
+_MARGIN = 8  # tokens that are no bytes of the text: at most a few special ones
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Renderer:
             return self.tokenizer.render_chat([turn._asdict() for turn in turns])
         return self.prefix + _BETWEEN_TURNS.join([*(turn.content for turn in prompt), reply])
 
-    def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def token_ids(self, texts: Sequence[str]) -> list[Int[np.ndarray, " _"]]:
         """The tokens of rendered texts; a chat template has written its special tokens already."""
         return self.tokenizer.token_ids(texts, add_special_tokens=not self.is_chat)
 
@@ -103,7 +103,8 @@ def make_renderer(
         return renderer
     if tokenizer.chat_template is None:
         raise ValueError(
-            "the model is a chat model, but its tokenizer has no chat template to write conversations with"
+            "the model is a chat model, but its tokenizer has no chat template "
+            "to write conversations with"
         )
     (ids,) = renderer.token_ids([renderer.text([Message("user", "A prompt.")], _PLACEHOLDER)])
     for first, second in zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True):
@@ -116,24 +117,24 @@ def make_renderer(
 
 
 def prepare(
-    conversations: Sequence[Conversation], renderer: Renderer, places: Sequence[str]
+    conversations: Sequence[Conversation], renderer: Renderer, labels: Sequence[str]
 ) -> Prepared:
-    """Checks every conversation before the first one is embedded, and cuts the prompts that are too
-    long.
+    """Checks all conversations before the first is embedded, and cuts prompts that are too long.
 
     Args:
         conversations: what to embed.
         renderer: how it is written.
-        places: what to call each conversation in messages.
+        labels: what to call each conversation in messages.
 
     Returns:
         The conversations to embed, in the same order.
 
     Raises:
-        ValueError: a conversation that cannot be embedded honestly; the message names its place.
+        ValueError: a conversation that cannot be embedded unchanged; the message begins with its
+            label.
 
     Example:
-        >>> prepare(conversations, encoder.renderer, places).num_cut_prompts
+        >>> prepare(conversations, encoder.renderer, labels).num_cut_prompts  # doctest: +SKIP
         0
     """
     replies: dict[tuple[Message, ...], list[int]] = {}
@@ -150,12 +151,12 @@ def prepare(
         for block in _blocks(replies):
             texts = {}
             for prompt, numbers in block:
-                texts |= _checked_texts(prompt, numbers, conversations, renderer, places, forbidden)
+                texts |= _checked_texts(prompt, numbers, conversations, renderer, labels, forbidden)
             lengths = _lengths(texts, renderer)
             for prompt, numbers in block:
                 longest = max(numbers, key=lengths.__getitem__)
                 if lengths[longest] > renderer.max_length:
-                    shorter = _cut(prompt, conversations[longest].reply, renderer, places[longest])
+                    shorter = _cut(prompt, conversations[longest].reply, renderer, labels[longest])
                     for number in numbers:
                         prepared[number] = Conversation(shorter, conversations[number].reply)
                     cut_prompts += 1
@@ -184,7 +185,7 @@ def _checked_texts(
     numbers: Sequence[int],
     conversations: Sequence[Conversation],
     renderer: Renderer,
-    places: Sequence[str],
+    labels: Sequence[str],
     forbidden: re.Pattern[str],
 ) -> dict[int, str]:
     """The rendered texts of all replies to a prompt, each of them checked."""
@@ -192,13 +193,15 @@ def _checked_texts(
     for number in numbers:
         reply = conversations[number].reply
         try:
-            for what, content in [*(("prompt", turn.content) for turn in prompt), ("reply", reply)]:
-                _check_content(what, content, forbidden)
+            for turn in prompt:
+                _check_content("prompt", turn.content, forbidden)
+            _check_content("reply", reply, forbidden)
             check_reply("reply", reply)
             if frame is None:
                 if renderer.is_chat and not prompt:
                     raise ValueError(
-                        "a text without a prompt: this model reads conversations, texts need an encoder"
+                        "a text without a prompt: this model reads conversations, "
+                        "texts need an encoder"
                     )
                 if prompt:
                     check_prompt("prompt", prompt)
@@ -207,17 +210,14 @@ def _checked_texts(
             texts[number] = renderer.text(prompt, reply)
             _check_frame(texts[number], reply, *frame)
         except ValueError as error:
-            raise ValueError(f"{places[number]}: {error}") from None
+            raise ValueError(f"{labels[number]}: {error}") from None
     return texts
 
 
 def _lengths(texts: Mapping[int, str], renderer: Renderer) -> dict[int, int]:
-    """An upper bound of the number of tokens of each text, exact where that might be above the
-    limit.
-    """
-    lengths = {
-        number: len(text.encode()) + _MARGIN for number, text in texts.items()
-    }  # a token is a byte or more
+    """Upper bounds of the texts' numbers of tokens, exact where the bound is above the limit."""
+    # A token is a byte or more.
+    lengths = {number: len(text.encode()) + _MARGIN for number, text in texts.items()}
     long = [number for number, length in lengths.items() if length > renderer.max_length]
     lengths.update(
         zip(long, map(len, renderer.token_ids([texts[number] for number in long])), strict=True)
@@ -225,18 +225,19 @@ def _lengths(texts: Mapping[int, str], renderer: Renderer) -> dict[int, int]:
     return lengths
 
 
-def _check_content(what: str, content: str, forbidden: re.Pattern[str]) -> None:
+def _check_content(name: str, content: str, forbidden: re.Pattern[str]) -> None:
     if not isinstance(content, str):
-        raise ValueError(f"{what} is a {type(content).__name__}: a text is expected")
+        raise ValueError(f"{name} is a {type(content).__name__}: a text is expected")
     try:
         content.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{what} has a lone surrogate at character {error.start}: text in UTF-8 is expected"
+            f"{name} has a lone surrogate at character {error.start}: text in UTF-8 is expected"
         ) from None
     if match := forbidden.search(content):
         raise ValueError(
-            f"{what} holds the special token {match.group()!r} as text: text not yet written for a model is expected"
+            f"{name} holds the special token {match.group()!r} as text: "
+            "text not yet written for a model is expected"
         )
 
 
@@ -245,15 +246,15 @@ def _check_frame(text: str, reply: str, before: str, after: str) -> None:
     inner = text[len(before) : len(text) - len(after)]
     if not (text.startswith(before) and text.endswith(after) and inner.strip() == reply.strip()):
         raise ValueError(
-            "the chat template writes this reply in another way than others: sides would differ in it"
+            "the chat template writes this reply in another way than others: "
+            "chosen and rejected would differ in it"
         )
 
 
 def _cut(
-    prompt: tuple[Message, ...], reply: str, renderer: Renderer, place: str
+    prompt: tuple[Message, ...], reply: str, renderer: Renderer, label: str
 ) -> tuple[Message, ...]:
-    """The prompt without its beginning, so that the longest reply fits: first whole exchanges go,
-    then words.
+    """The prompt without its beginning, so that the longest reply fits: exchanges go, then words.
 
     The system turn stays: it is an instruction for the whole conversation, not its beginning.
     """
@@ -270,14 +271,13 @@ def _cut(
         starts = [
             start for turn in turns for start in renderer.tokenizer.token_starts(turn.content)
         ]
-        start = next(
-            (start for start in starts[over:] if start > 0), None
-        )  # several tokens may share one character
+        # Several tokens may share one character.
+        start = next((start for start in starts[over:] if start > 0), None)
         if start is None:
             reply_length = len(renderer.tokenizer.token_ids([reply], add_special_tokens=False)[0])
             raise ValueError(
-                f"{place}: the reply has {reply_length} tokens, with its prompt too many for {renderer.max_length}; "
-                "a reply is never cut"
+                f"{label}: the reply has {reply_length} tokens, with its prompt too many for "
+                f"{renderer.max_length}; a reply is never cut"
             )
         turns = tuple(turn._replace(content=turn.content[start:]) for turn in turns)
     return (*system, *turns)

@@ -1,6 +1,4 @@
-"""A model ready to embed: its weights on the devices, its tokenizer, and the loop that keeps both
-busy.
-"""
+"""A model ready to embed: its weights on the devices, its tokenizer, and the loop over batches."""
 
 from __future__ import annotations
 
@@ -11,11 +9,12 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from lore_jax.embed.packing import Batch, make_items, pack, usual_row_length
 from lore_jax.embed.pooling import Pooling, pool, read_pooling
@@ -25,13 +24,12 @@ from lore_jax.embed.transformer.architectures import Architecture, Decoder, read
 from lore_jax.embed.transformer.attention import PackedTokens
 from lore_jax.embed.transformer.bidirectional import encoder_hidden
 from lore_jax.embed.transformer.causal import decoder_hidden
-from lore_jax.embed.transformer.placement import Placement, place
-from lore_jax.embed.transformer.weights import load_params
+from lore_jax.embed.transformer.placement import Placement, make_placement
+from lore_jax.embed.transformer.weights import Params, load_params
 from lore_jax.parallel.devices import Devices
 
-_DECODER_LENGTH = (
-    4096  # tokens; the models' own limits are far above what a conversation needs, and cost memory
-)
+# Tokens; the models' own limits are far above what a conversation needs, and cost memory.
+_DECODER_LENGTH = 4096
 _BATCH_TOKENS = {"cpu": 2048}
 _BATCH_TOKENS_ACCELERATOR = 16_384
 _BATCHES_IN_FLIGHT = 2  # one that the device works on, and one that waits for it
@@ -67,7 +65,7 @@ class Chunk(NamedTuple):
         group: which texts may share their beginning.
     """
 
-    token_ids: list[np.ndarray]
+    token_ids: list[Int[np.ndarray, " _"]]
     group: list[int]
 
 
@@ -83,15 +81,15 @@ class TextEncoder:
         head: the score head of a reward model, float32 `[dim]`, or None.
         renderer: how texts are written and cut into tokens.
         pooling: how an embedding is made of a text's tokens.
-        placement: which device has what.
+        placement: the mesh of devices.
         batch_tokens: tokens of a batch, all devices together.
     """
 
     folder: Path
     config: EmbedConfig
     model: Architecture
-    params: Any
-    head: np.ndarray | None
+    params: Params
+    head: Float[np.ndarray, " dim"] | None
     renderer: Renderer
     pooling: Pooling
     placement: Placement
@@ -100,7 +98,7 @@ class TextEncoder:
     @property
     def dtype(self) -> np.dtype:
         """The number type of the weights."""
-        return self.params["embedding"].dtype
+        return self.params.single["embedding"].dtype
 
 
 def load_encoder(
@@ -109,8 +107,7 @@ def load_encoder(
     *,
     devices: Devices | None = None,
 ) -> TextEncoder:
-    """Loads a model from an ordinary Hugging Face folder (config.json, tokenizer.json,
-    safetensors).
+    """Loads a model from a Hugging Face folder (config.json, tokenizer.json, safetensors).
 
     Args:
         folder: the folder, already downloaded.
@@ -122,20 +119,19 @@ def load_encoder(
 
     Raises:
         FileNotFoundError: the folder or a part of it is missing.
-        ValueError: the model is not supported, its files are damaged, or the configuration does not
+        ValueError: the model is not supported, its files are corrupt, or the configuration does not
             fit it.
 
     Example:
-        >>> encoder = load_encoder("all-MiniLM-L6-v2")
-        >>> embed_texts(["A text.", "Another."], encoder).shape
+        >>> encoder = load_encoder("all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> embed_texts(["A text.", "Another."], encoder).shape  # doctest: +SKIP
         (2, 384)
     """
     config = EmbedConfig() if config is None else config
     folder = Path(folder)
     model = read_architecture(folder)
     pooling = read_pooling(folder, model)
-    # A decoder without sentence-transformers files is a chat model: it has read conversations, not
-    # bare texts.
+    # A decoder without sentence-transformers files is a chat model, trained on conversations.
     is_chat = model.is_causal and not (folder / "modules.json").is_file()
     renderer = make_renderer(
         load_tokenizer(folder),
@@ -143,7 +139,7 @@ def load_encoder(
         prefix=pooling.prefix,
         max_length=_max_length(model, pooling, config),
     )
-    placement = place(model, devices, config.model_parallel)
+    placement = make_placement(model, devices, config.model_parallel)
     batch_tokens = config.batch_tokens
     if batch_tokens is None:
         platform = placement.mesh.devices.flat[0].platform
@@ -172,16 +168,18 @@ def _max_length(model: Architecture, pooling: Pooling, config: EmbedConfig) -> i
     if config.max_length is not None:
         if not 2 <= config.max_length <= model.max_length:
             raise ValueError(
-                f"max_length is {config.max_length}: 2 to {model.max_length}, what the model was made for, is expected"
+                f"max_length is {config.max_length}: 2 to {model.max_length}, "
+                "what the model was made for, is expected"
             )
         return config.max_length
     limits = [model.max_length, pooling.max_length, _DECODER_LENGTH if model.is_causal else None]
     return min(limit for limit in limits if limit is not None)
 
 
-def embed_chunks(encoder: TextEncoder, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
-    """Embeds chunk after chunk; the next one is made ready in another thread while the devices
-    work.
+def embed_chunks(
+    encoder: TextEncoder, chunks: Iterable[Chunk]
+) -> Iterator[Float[np.ndarray, "_ dim"]]:
+    """Embeds chunk after chunk; another thread prepares the next one while the devices work.
 
     Args:
         encoder: the model.
@@ -191,9 +189,8 @@ def embed_chunks(encoder: TextEncoder, chunks: Iterable[Chunk]) -> Iterator[np.n
         The embeddings of each chunk, float32 `[texts, dim]`, in its order.
     """
     iterator = iter(chunks)
-    tables: collections.deque[np.ndarray] = (
-        collections.deque()
-    )  # of chunks whose batches are not all done
+    # Tables of the chunks with batches that still run.
+    tables: collections.deque[np.ndarray] = collections.deque()
     running: collections.deque[tuple[Batch, jax.Array, bool]] = collections.deque()
 
     def next_batches() -> tuple[int, list[Batch]] | None:
@@ -229,7 +226,7 @@ def make_batches(encoder: TextEncoder, chunk: Chunk) -> list[Batch]:
         chunk.token_ids,
         chunk.group,
         lambda ids: pooling.token_index(ids, pad_id),
-        share=encoder.model.is_causal and pooling.kind in ("last", "last_non_pad"),
+        share=encoder.model.is_causal and pooling.mode in ("last", "last_non_pad"),
         row_length=row_length,
     )
     return pack(
@@ -240,31 +237,33 @@ def make_batches(encoder: TextEncoder, chunk: Chunk) -> list[Batch]:
     )
 
 
-def run_batch(encoder: TextEncoder, batch: Batch) -> jax.Array:
-    """Starts one batch on the devices: float32 `[rows, texts, dim]`, not waited for."""
+def run_batch(encoder: TextEncoder, batch: Batch) -> Float[jax.Array, "rows texts dim"]:
+    """Starts one batch on the devices and does not wait for it."""
     tokens, index = jax.device_put((batch.tokens, batch.index), encoder.placement.rows)
     hidden = _hidden(encoder.params, tokens, encoder.model)
     return _pool(hidden, tokens.item, index, encoder.pooling)
 
 
 @jax.jit(static_argnames=("model",))
-def _hidden(params: Any, tokens: PackedTokens, model: Architecture) -> jax.Array:
-    # Accelerators multiply float32 in a lower precision unless they are told not to.
-    exact = params["embedding"].dtype == jnp.float32
+def _hidden(
+    params: Params, tokens: PackedTokens, model: Architecture
+) -> Float[jax.Array, "rows length dim"]:
+    # By default accelerators multiply float32 in a lower precision.
+    exact = params.single["embedding"].dtype == jnp.float32
     with jax.default_matmul_precision("float32") if exact else contextlib.nullcontext():
         if isinstance(model, Decoder):
             return decoder_hidden(params, tokens, model)
         return encoder_hidden(params, tokens, model)
 
 
-# Apart from the forward pass, because the number of texts in a row varies and must not compile that
-# again.
+# Apart from the forward pass, which another number of texts in a row must not compile again.
 _pool = jax.jit(pool, static_argnames=("pooling",))
 
 
-def own_logits(encoder: TextEncoder, token_ids: Sequence[np.ndarray]) -> np.ndarray:
-    """A reward model's logit of each text, run alone: the head on every token, then the model's own
-    choice of token.
+def own_logits(
+    encoder: TextEncoder, token_ids: Sequence[Int[np.ndarray, " _"]]
+) -> Float[np.ndarray, " texts"]:
+    """A reward model's logit of each text, run alone: the head at the last token but padding.
 
     Args:
         encoder: a reward model.
@@ -278,13 +277,9 @@ def own_logits(encoder: TextEncoder, token_ids: Sequence[np.ndarray]) -> np.ndar
     for ids in token_ids:
         (batch,) = make_batches(encoder, Chunk([ids], [0]))
         tokens = jax.device_put(batch.tokens, encoder.placement.rows)
-        every = (
-            np.asarray(_hidden(encoder.params, tokens, encoder.model)[0], np.float32) @ encoder.head
-        )
-        allowed = (
-            ids != encoder.model.pad_id
-            if encoder.model.pad_id is not None
-            else np.ones(len(ids), bool)
-        )
-        logits.append(every[np.flatnonzero(allowed)[-1]])
+        hidden = np.asarray(_hidden(encoder.params, tokens, encoder.model)[0], np.float32)
+        last = len(ids) - 1
+        if encoder.model.pad_id is not None:
+            last = np.flatnonzero(ids != encoder.model.pad_id)[-1]
+        logits.append((hidden @ encoder.head)[last])
     return np.array(logits, np.float32)

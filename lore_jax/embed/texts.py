@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from tqdm import tqdm
 
-from lore_jax.datasets.formats.messages import kind_of, parse_conversation
+from lore_jax.datasets.formats.messages import Message, kind_of, parse_conversation
 from lore_jax.embed.render import Conversation, prepare
 from lore_jax.embed.text_encoder import Chunk, EmbedConfig, TextEncoder, as_encoder, embed_chunks
 
@@ -22,7 +22,7 @@ def embed_texts(
     texts: Sequence[str | list[dict[str, str]]],
     model: str | os.PathLike[str] | TextEncoder,
     config: EmbedConfig | None = None,
-) -> np.ndarray:
+) -> Float[np.ndarray, "texts dim"]:
     """Embeds texts with a model from a Hugging Face folder.
 
     Args:
@@ -40,22 +40,23 @@ def embed_texts(
             limit, holding the model's special tokens. The message names it.
 
     Example:
-        >>> embed_texts(["Clean water for all.", "Lower the speed limit."], "all-MiniLM-L6-v2").shape
+        >>> texts = ["Clean water for all.", "Lower the speed limit."]
+        >>> embed_texts(texts, "all-MiniLM-L6-v2").shape  # doctest: +SKIP
         (2, 384)
     """
     encoder = as_encoder(model, config)
     conversations = [_conversation(number, text, encoder) for number, text in enumerate(texts)]
-    places = [f"text {number}" for number in range(len(texts))]
+    labels = [f"text {number}" for number in range(len(texts))]
     table = np.empty((len(texts), encoder.model.dim), np.float32)
-    prepared = prepare(conversations, encoder.renderer, places)
+    prepared = prepare(conversations, encoder.renderer, labels)
     done = 0
-    for rows in embed_conversations(prepared.conversations, encoder, places):
+    for rows in embed_conversations(prepared.conversations, encoder, labels):
         table[done : done + len(rows)] = rows
         done += len(rows)
     return table
 
 
-def _conversation(number: int, text: Any, encoder: TextEncoder) -> Conversation:
+def _conversation(number: int, text: object, encoder: TextEncoder) -> Conversation:
     """A text as a reply without a prompt, a conversation as a prompt and a reply."""
     if not isinstance(text, str | list):
         raise ValueError(
@@ -65,8 +66,8 @@ def _conversation(number: int, text: Any, encoder: TextEncoder) -> Conversation:
         return Conversation(*parse_conversation(f"text {number}", text))
     if encoder.renderer.is_chat:
         raise ValueError(
-            f"text {number} is a text: {encoder.model.name} reads conversations, lists of messages that end with the "
-            "assistant's"
+            f"text {number} is a text: {encoder.model.name} reads conversations, "
+            "lists of messages that end with the assistant's"
         )
     return Conversation((), text)
 
@@ -74,19 +75,19 @@ def _conversation(number: int, text: Any, encoder: TextEncoder) -> Conversation:
 def embed_conversations(
     conversations: Sequence[Conversation],
     encoder: TextEncoder,
-    places: Sequence[str],
+    labels: Sequence[str],
     *,
     first: int = 0,
-) -> Iterator[np.ndarray]:
+) -> Iterator[Float[np.ndarray, "_ dim"]]:
     """Embeds prepared conversations chunk by chunk, with a progress bar.
 
-    The chunks depend on the conversations alone, not on `first`: a run that goes on at any row
-    repeats the computation that it would have done in one go, bit by bit.
+    The chunks depend on the conversations alone, not on `first`: a run that is resumed at any row
+    repeats the computation of an uninterrupted one, bit by bit.
 
     Args:
         conversations: checked and cut by `prepare`.
         encoder: the model.
-        places: what to call each conversation in messages.
+        labels: what to call each conversation in messages.
         first: the row to begin with.
 
     Yields:
@@ -104,17 +105,16 @@ def embed_conversations(
             ids = renderer.token_ids(
                 [renderer.text(conversation.prompt, conversation.reply) for conversation in part]
             )
-            for number, one in zip(span, ids, strict=True):
-                if len(one) > renderer.max_length:
+            lengths = list(map(len, ids))
+            for number, length in zip(span, lengths, strict=True):
+                if length > renderer.max_length:
                     raise ValueError(
-                        f"{places[number]} has {len(one)} tokens: the limit is {renderer.max_length}"
+                        f"{labels[number]} has {length} tokens: the limit is {renderer.max_length}"
                     )
-            tokens_of_chunks.append(sum(map(len, ids)))
-            numbers: dict[Any, int] = {}
-            yield Chunk(
-                ids,
-                [numbers.setdefault(conversation.prompt, len(numbers)) for conversation in part],
-            )
+            tokens_of_chunks.append(sum(lengths))
+            groups: dict[tuple[Message, ...], int] = {}
+            group = [groups.setdefault(conversation.prompt, len(groups)) for conversation in part]
+            yield Chunk(ids, group)
 
     with tqdm(
         total=len(conversations), initial=first, desc="embedding", unit="text", disable=None
@@ -132,9 +132,7 @@ def embed_conversations(
 
 
 def _chunk_spans(conversations: Sequence[Conversation], batch_tokens: int) -> Iterator[range]:
-    """Cuts rows into chunks of about `_BATCHES_PER_CHUNK` batches: enough texts to pack them
-    tightly.
-    """
+    """Cuts rows into chunks of about `_BATCHES_PER_CHUNK` batches: enough texts to pack densely."""
     start, tokens = 0, 0.0
     for number, conversation in enumerate(conversations):
         characters = len(conversation.reply) + sum(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
-import os
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 # Some templates print today's date into the system turn (Llama 3.2, Mistral). The same text must
-# give the same embedding tomorrow, so every template is told this date, the one that Llama 3.1's
-# prints by itself: as `date_string`, which the Llama 3 family asks for first, and by a macro in
-# place of the function that gives the others the time.
+# have the same embedding on every day, so all templates get this date, which Llama 3.1's prints by
+# itself: as `date_string`, which the Llama 3 family asks for first, and by a macro that replaces
+# the function from which the others take the time.
 _DATE = datetime.datetime(2024, 7, 26)
 _FIXED_CLOCK = (
     "{% macro strftime_now(format) %}{{ format"
@@ -26,12 +29,12 @@ _FIXED_CLOCK = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextTokenizer:
-    """A tokenizer of the Hugging Face folder, with the few things that are asked of it.
+    """The tokenizer and the chat template of a Hugging Face folder.
 
     Attributes:
         hugging_face: the fast tokenizer of transformers.
-        special_tokens: number and text of the control tokens, which are recognised wherever they
-            stand.
+        special_tokens: number and text of the control tokens, which are recognised anywhere in a
+            text.
         chat_template: how a conversation is written for the model, or None.
     """
 
@@ -41,7 +44,7 @@ class TextTokenizer:
 
     @property
     def template_sha256(self) -> str | None:
-        """The digest of the chat template and of the date it is told, or None."""
+        """The digest of the chat template and of the date it prints, or None."""
         if self.chat_template is None:
             return None
         return hashlib.sha256(f"{_DATE.isoformat()}\n{self.chat_template}".encode()).hexdigest()
@@ -66,9 +69,14 @@ class TextTokenizer:
                 f"the model's chat template refuses the conversation: {error}"
             ) from None
 
-    def token_ids(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[np.ndarray]:
-        """The tokens of each text, int32; never cut. Rendered conversations carry their special
-        tokens already.
+    def token_ids(
+        self, texts: Sequence[str], *, add_special_tokens: bool
+    ) -> list[Int[np.ndarray, " _"]]:
+        """The tokens of each text, int32, never cut.
+
+        Args:
+            texts: the texts.
+            add_special_tokens: False for rendered conversations, which have theirs already.
         """
         if not texts:
             return []
@@ -84,11 +92,32 @@ class TextTokenizer:
         return [np.array(ids, np.int32) for ids in encoded["input_ids"]]
 
     def token_starts(self, text: str) -> list[int]:
-        """The place in the text, in characters, where each of its tokens begins."""
+        """The character of the text at which each of its tokens begins."""
         encoded = self.hugging_face(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         return [start for start, _ in encoded["offset_mapping"]]
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Mutes log records up to WARNING, and warnings, while a library is imported.
+
+    transformers advises at its import to install PyTorch, which only its models need: here it is
+    the tokeniser and the chat template.
+
+    Example:
+        >>> with quiet_import():  # doctest: +SKIP
+        ...     import transformers
+    """
+    level = logging.root.manager.disable
+    logging.disable(max(level, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:
@@ -105,26 +134,25 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
         ValueError: it cannot be read.
 
     Example:
-        >>> load_tokenizer(Path("all-MiniLM-L6-v2")).token_ids(["Hello"], add_special_tokens=True)
+        >>> tokenizer = load_tokenizer(Path("all-MiniLM-L6-v2"))  # doctest: +SKIP
+        >>> tokenizer.token_ids(["Hello"], add_special_tokens=True)  # doctest: +SKIP
         [array([ 101, 7592,  102], dtype=int32)]
     """
     if not (folder / "tokenizer.json").is_file():
         raise FileNotFoundError(
             f"{folder} has no tokenizer.json: a folder with a fast tokenizer is expected"
         )
-    # Otherwise importing transformers advises to install PyTorch, which is not needed here.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import AutoTokenizer
+    with quiet_import():
+        from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
+    except Exception as error:  # the tokenizers library raises bare Exceptions for corrupt files
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {first_line}") from None
     added = tokenizer.added_tokens_decoder.items()
     special = {number: token.content for number, token in added if token.special}
-    return TextTokenizer(
-        tokenizer, special, tokenizer.get_chat_template() if tokenizer.chat_template else None
-    )
+    template = tokenizer.get_chat_template() if tokenizer.chat_template else None
+    return TextTokenizer(tokenizer, special, template)

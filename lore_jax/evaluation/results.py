@@ -90,6 +90,7 @@ def make_results(
     config: object,
     seed: int,
     axes: Mapping[str, AxesEntry] | None = None,
+    measured: object = None,
     **more: object,
 ) -> Results:
     """Puts everything about an evaluation into one JSON value.
@@ -103,7 +104,8 @@ def make_results(
         seed: the seed of it all.
         axes: names of data sets to `describe_axes` of a fit, with `diagnostics` if it was
             diagnosed.
-        **more: other fields of `Results`, or whatever else an experiment has measured.
+        measured: whatever else an experiment has measured.
+        **more: other fields of `Results`.
 
     Returns:
         The results, plain lists and numbers; NaN is null.
@@ -122,6 +124,7 @@ def make_results(
         "splits": list(splits),
         "rows": list(rows),
         "axes": axes or {},
+        "measured": measured,
         **more,
     }
     return cast(Results, plain(content))

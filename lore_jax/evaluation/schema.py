@@ -6,7 +6,7 @@ Arrays are NumPy where an evaluation makes them, lists where a file was read; Na
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -256,6 +256,7 @@ class Results(TypedDict):
         splits: the splits.
         rows: the rows.
         axes: names of data sets to their axes of disagreement.
+        measured: whatever else an experiment has measured, or None.
         method: the method that the results are about.
         run: the run that was evaluated.
         note: what must be said beside every number.
@@ -273,9 +274,10 @@ class Results(TypedDict):
     splits: list[SplitEntry]
     rows: list[Row]
     axes: dict[str, AxesEntry]
+    measured: Any
     method: NotRequired[str]
     run: NotRequired[RunEntry]
-    note: NotRequired[str]
+    note: NotRequired[str | None]
     conclusion: NotRequired[Conclusion | None]
     conclusions: NotRequired[dict[str, Conclusion]]
     paper: NotRequired[list[list[str | float]]]

@@ -1,8 +1,8 @@
 """Adapting to the users of a cache on disk, some at a time: populations that fit in no memory.
 
-What stays in memory is the rewards of the table, `rank` numbers a response, and where each user's
-pairs stand; embeddings, pairs and names are read when they are needed, and posteriors are handed on
-as soon as they are found.
+What stays in memory is the rewards of the table, `rank` numbers a response, and the positions of
+each user's pairs; embeddings, pairs and names are read when they are needed, and posteriors are
+handed on as soon as they are known.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.storage.cache.manifest import PAIR_COLUMNS, PAIRS, USERS, read_manifest, refuse_damage
+from lore_jax.storage.cache.manifest import (
+    PAIR_COLUMNS,
+    PAIRS,
+    USERS,
+    CacheManifest,
+    check_files,
+    read_manifest,
+)
 from lore_jax.storage.cache.reader import read_rows
 from lore_jax.storage.safetensors import map_tensor
 from lore_jax.users.adapt import adapt_rewards
@@ -47,45 +55,46 @@ def adapt_cache(
 
     Raises:
         FileNotFoundError: there is no cache.
-        ValueError: a file is damaged, or the embeddings are of another width than the model's.
+        ValueError: a file is corrupt, or the embeddings are of another width than the model's.
 
     Example:
-        >>> export_weights("weights.parquet", adapt_cache(model, "cache"))
+        >>> export_weights("users.parquet", adapt_cache(model, "cache"))  # doctest: +SKIP
     """
     if users_at_a_time < 1:
         raise ValueError(f"users_at_a_time is {users_at_a_time}: 1 or more is expected")
     folder, manifest = Path(path), read_manifest(path)
-    refuse_damage(folder, [*manifest["files"], *manifest["shards"]], "full")
+    check_files(folder, [*manifest["files"], *manifest["shards"]], "full")
     table = _rewards_of(model, folder, manifest)
     columns = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
-    count, order = _where_users_are(columns["user"], manifest["users"])
-    place = np.concatenate([[0], np.cumsum(count)])
-    names = (
-        _read_names(folder)
-        if any(record["name"] == USERS for record in manifest["files"])
-        else None
-    )
+    count, order = _sort_by_user(columns["user"], manifest["users"])
+    offset = np.concatenate([[0], np.cumsum(count)])
+    has_names = any(record["name"] == USERS for record in manifest["files"])
+    names = _read_names(folder) if has_names else None
     for first in range(0, max(1, manifest["users"]), users_at_a_time):
-        users = slice(first, min(first + users_at_a_time, manifest["users"]))
-        places = slice(int(place[first]), int(place[users.stop]))
-        pairs = places if order is None else order[places]
-        some = {name: np.asarray(column[pairs]) for name, column in columns.items()}
-        row = np.arange(places.start, places.stop) if order is None else order[places]
-        some["user"] = np.repeat(np.arange(users.stop - first, dtype=np.int32), count[users])
-        own = (
-            None
-            if names is None
-            else np.array(list(itertools.islice(names, users.stop - first)), dtype=str)
-        )
+        stop = min(first + users_at_a_time, manifest["users"])
+        positions = slice(int(offset[first]), int(offset[stop]))
+        row = np.arange(positions.start, positions.stop) if order is None else order[positions]
+        pairs = positions if order is None else row
+        part = {name: np.asarray(column[pairs]) for name, column in columns.items()}
+        part["user"] = np.repeat(np.arange(stop - first, dtype=np.int32), count[first:stop])
+        user_ids = None
+        if names is not None:
+            user_ids = np.array(list(itertools.islice(names, stop - first)), dtype=str)
         prefs = Preferences(
-            embeddings=table, **some, num_users=users.stop - first, user_ids=own, row=row, head=None
+            embeddings=table,
+            **part,
+            num_users=stop - first,
+            user_ids=user_ids,
+            row=row,
+            head=None,
         )
         yield adapt_rewards(model, table, prefs)
 
 
-def _rewards_of(model: Model, folder: Path, manifest: dict[str, Any]) -> Any:
-    import jax.numpy as jnp
-
+def _rewards_of(
+    model: Model, folder: Path, manifest: CacheManifest
+) -> Float[Array, "responses rank"]:
+    """The rewards of every response of a cache, read part by part."""
     responses = manifest["responses"]
     rows = max(1, _TABLE_BYTES // (4 * manifest["dim"]))
     table = np.empty((responses, model.rank), np.float32)
@@ -95,10 +104,10 @@ def _rewards_of(model: Model, folder: Path, manifest: dict[str, Any]) -> Any:
     return jnp.asarray(table)
 
 
-def _where_users_are(user: np.ndarray, num_users: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The number of pairs of each user, and the order that sorts pairs by user; None if they are
-    sorted already.
-    """
+def _sort_by_user(
+    user: Int[np.ndarray, " pairs"], num_users: int
+) -> tuple[Int[np.ndarray, " users"], Int[np.ndarray, " pairs"] | None]:
+    """The number of pairs of each user, and the order that sorts pairs by user; None: sorted."""
     count, ascending, last = np.zeros(num_users, np.int64), True, 0
     for start in range(0, len(user), _PAIRS_AT_A_TIME):
         part = np.asarray(user[start : start + _PAIRS_AT_A_TIME])
@@ -109,7 +118,7 @@ def _where_users_are(user: np.ndarray, num_users: int) -> tuple[np.ndarray, np.n
 
 
 def _read_names(folder: Path) -> Iterator[str]:
-    """The users' names one by one: the list stands in its file with one name a line."""
+    """The users' names one by one: the file holds one name a line."""
     with open(folder / USERS, encoding="utf-8") as file:
         for line in file:
             text = line.strip().rstrip(",")

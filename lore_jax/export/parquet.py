@@ -8,25 +8,29 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Shaped
 
 from lore_jax.model.posterior import Posterior
 from lore_jax.storage.files import write_file
 
+if TYPE_CHECKING:
+    import pyarrow
+    from _typeshed import ReadableBuffer
 
-def hash_user_ids(user_ids: Iterable[Any], key: bytes = b"") -> np.ndarray:
-    """Names that cannot be read back: `HMAC-SHA256(key, name)`, 64 hexadecimal digits; equal names
-    stay equal.
+
+def hash_user_ids(user_ids: Iterable[object], key: bytes = b"") -> Shaped[np.ndarray, " users"]:
+    """Names that cannot be read back: `HMAC-SHA256(key, name)`, 64 hexadecimal digits.
 
     Args:
-        user_ids: the users' names.
+        user_ids: the users' names; equal names stay equal.
         key: a secret. Without one, whoever can guess a name (an e-mail address, a number) can check
             the guess.
 
     Returns:
-        `[users]`, of str.
+        `[users]`, of text.
 
     Example:
         >>> hash_user_ids(["ann"], b"secret")[0][:8]
@@ -49,13 +53,13 @@ def export_weights(
     """Writes one row a user to a Parquet file, whole or not at all.
 
     Columns: `user_id` (text; the user's number where users have no names), `weights` and `variance`
-        (float32 lists of
-    length rank: the mode, and the diagonal of the covariance there), `shots` and `converged`.
+    (float32 lists of length rank: the mode, and the diagonal of the covariance there), `shots` and
+    `converged`.
 
     Args:
         path: the file to make.
-        users: what is known of the users; or parts of them one after the other, each written before
-            the next is asked for, as `adapt_cache` gives them. One row group a part.
+        users: the users' posterior; or parts of it one after the other, each written before the
+            next is asked for, as `adapt_cache` gives them. One row group a part.
         hash_ids: write `hash_user_ids` instead of the names.
         hash_key: the key for that.
         overwrite: replace a file that is there.
@@ -69,9 +73,10 @@ def export_weights(
         OSError: the disk refused; nothing is left behind.
 
     Example:
-        >>> pandas.read_parquet(export_weights("users.parquet", users)).columns.tolist()
-        ['user_id', 'weights', 'variance', 'shots', 'converged']
-        >>> export_weights("many.parquet", (adapt(model, prefs) for prefs in parts))
+        >>> export_weights("users.parquet", posterior)
+        PosixPath('users.parquet')
+        >>> export_weights("many.parquet", (part for part in [users, posterior])).name
+        'many.parquet'
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -87,7 +92,8 @@ class _Sink(io.RawIOBase):
     """A file for Parquet's writer whose content is taken away while it is written."""
 
     def __init__(self) -> None:
-        self._size, self._pending = 0, []
+        self._size = 0
+        self._pending: list[bytes] = []
 
     def writable(self) -> bool:
         return True
@@ -95,7 +101,7 @@ class _Sink(io.RawIOBase):
     def tell(self) -> int:
         return self._size
 
-    def write(self, content: Any) -> int:
+    def write(self, content: ReadableBuffer, /) -> int:
         self._pending.append(bytes(content))
         self._size += len(self._pending[-1])
         return len(self._pending[-1])
@@ -108,15 +114,14 @@ class _Sink(io.RawIOBase):
 def _parquet(parts: Iterable[Posterior], hash_key: bytes | None) -> Iterator[bytes]:
     import pyarrow.parquet
 
-    sink, writer, done = _Sink(), None, 0
+    sink, writer, num_written = _Sink(), None, 0
     for users in parts:
-        names = (
-            np.arange(done, done + users.num_users) if users.user_ids is None else users.user_ids
-        )
-        done += users.num_users
-        rows = _table(
-            users, names.astype(str) if hash_key is None else hash_user_ids(names, hash_key)
-        )
+        names = users.user_ids
+        if names is None:
+            names = np.arange(num_written, num_written + users.num_users)
+        num_written += users.num_users
+        names = names.astype(str) if hash_key is None else hash_user_ids(names, hash_key)
+        rows = _table(users, names)
         writer = writer or pyarrow.parquet.ParquetWriter(sink, rows.schema)
         writer.write_table(rows, row_group_size=max(1, users.num_users))
         yield from sink.take()
@@ -126,23 +131,22 @@ def _parquet(parts: Iterable[Posterior], hash_key: bytes | None) -> Iterator[byt
     yield from sink.take()
 
 
-def _table(users: Posterior, names: np.ndarray) -> Any:
+def _table(users: Posterior, names: Shaped[np.ndarray, " users"]) -> pyarrow.Table:
     import pyarrow
 
     weights = np.asarray(users.weights, np.float32)
-    variance = np.ascontiguousarray(
-        np.diagonal(np.asarray(users.covariance, np.float32), axis1=1, axis2=2)
-    )
-    rank = weights.shape[1]
+    covariance = np.asarray(users.covariance, np.float32)
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+
+    def lists(rows: np.ndarray) -> pyarrow.Array:
+        values = pyarrow.array(np.ascontiguousarray(rows).reshape(-1))
+        return pyarrow.FixedSizeListArray.from_arrays(values, weights.shape[1])
+
     return pyarrow.table(
         {
             "user_id": pyarrow.array(names.tolist(), pyarrow.string()),
-            "weights": pyarrow.FixedSizeListArray.from_arrays(
-                pyarrow.array(weights.reshape(-1)), rank
-            ),
-            "variance": pyarrow.FixedSizeListArray.from_arrays(
-                pyarrow.array(variance.reshape(-1)), rank
-            ),
+            "weights": lists(weights),
+            "variance": lists(variance),
             "shots": pyarrow.array(np.asarray(users.shots, np.int32)),
             "converged": pyarrow.array(np.asarray(users.converged, bool)),
         }

@@ -1,15 +1,15 @@
-"""For other programs: users as a Parquet table, adapting and scoring as StableHLO programs."""
+"""Adapting and scoring as StableHLO programs, for other software."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.export
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from lore_jax.model.basis import input_width
 from lore_jax.model.model import Model, apply_basis
@@ -31,10 +31,10 @@ def export_adapt(
     """Writes adapting as a StableHLO program, which runs wherever JAX does, without this library.
 
     `(embeddings [responses, dim] float32, chosen [users, shots] int32, rejected [users, shots]
-    int32, pair_weight [users, shots] float32) -> {"weights" [users, rank], "covariance" [users, rank,
-    rank], "shots", "converged", "steps", "grad_norm" [users]}`, for any number of users and
-    responses; a pair of pair_weight 0 is padding. The model is part of the program. Terms that responses
-    of the fit have of their own are not: responses count as new.
+    int32, pair_weight [users, shots] float32) -> {"weights" [users, rank], "covariance" [users,
+    rank, rank], "shots", "converged", "steps", "grad_norm" [users]}`, for any number of users and
+    responses; a pair whose `pair_weight` is 0 is padding. The model is part of the program, without
+    its item effects: responses count as new.
 
     Args:
         path: the file to make.
@@ -52,25 +52,30 @@ def export_adapt(
         OSError: the disk refused; nothing is left behind.
 
     Example:
-        >>> export_adapt("adapt.stablehlo", model, shots=10)
-        >>> program = jax.export.deserialize(bytearray(open("adapt.stablehlo", "rb").read()))
-        >>> program.call(embeddings, chosen, rejected, pair_weight)["weights"]
+        >>> path = export_adapt("adapt.stablehlo", model, shots=2)
+        >>> program = jax.export.deserialize(bytearray(path.read_bytes()))
+        >>> chosen, rejected = jnp.array([[0, 1]]), jnp.array([[2, 2]])
+        >>> users = program.call(prefs.embeddings, chosen, rejected, jnp.ones((1, 2)))
+        >>> users["weights"].shape
+        (1, 3)
     """
     if shots < 1:
         raise ValueError(f"shots is {shots}: 1 or more is expected")
 
     def run(
-        embeddings: jax.Array, chosen: jax.Array, rejected: jax.Array, pair_weight: jax.Array
+        embeddings: Float[Array, "responses dim"],
+        chosen: Int[Array, "users shots"],
+        rejected: Int[Array, "users shots"],
+        pair_weight: Float[Array, "users shots"],
     ) -> dict[str, jax.Array]:
         table = apply_basis(model, embeddings)
         features = jnp.moveaxis(table[chosen] - table[rejected], 0, -1)
-        found = adapt_user(model, features, pair_weight.T)
-        return {name: jnp.moveaxis(getattr(found, name), -1, 0) for name in POSTERIOR_ARRAYS}
+        posterior = adapt_user(model, features, pair_weight.T)
+        return {name: jnp.moveaxis(getattr(posterior, name), -1, 0) for name in POSTERIOR_ARRAYS}
 
     responses, users = jax.export.symbolic_shape("responses, users")
-    index, pair_weight = (
-        jax.ShapeDtypeStruct((users, shots), dtype) for dtype in (jnp.int32, jnp.float32)
-    )
+    index = jax.ShapeDtypeStruct((users, shots), jnp.int32)
+    pair_weight = jax.ShapeDtypeStruct((users, shots), jnp.float32)
     embeddings = jax.ShapeDtypeStruct((responses, input_width(model.params)), jnp.float32)
     return _write_program(path, run, (embeddings, index, index, pair_weight), platforms, overwrite)
 
@@ -102,11 +107,15 @@ def export_score(
         OSError: the disk refused; nothing is left behind.
 
     Example:
-        >>> export_score("score.stablehlo", model)
-        >>> jax.export.deserialize(bytearray(open("score.stablehlo", "rb").read())).call(embeddings, posterior.weights)
+        >>> path = export_score("score.stablehlo", model)
+        >>> program = jax.export.deserialize(bytearray(path.read_bytes()))
+        >>> program.call(prefs.embeddings, posterior.weights).shape
+        (12, 150)
     """
 
-    def run(embeddings: jax.Array, weights: jax.Array) -> jax.Array:
+    def run(
+        embeddings: Float[Array, "candidates dim"], weights: Float[Array, "users rank"]
+    ) -> Float[Array, "users candidates"]:
         return weights @ apply_basis(model, embeddings).T
 
     candidates, users = jax.export.symbolic_shape("candidates, users")
@@ -117,8 +126,8 @@ def export_score(
 
 def _write_program(
     path: str | os.PathLike[str],
-    run: Callable[..., Any],
-    shapes: Any,
+    run: Callable[..., jax.Array | dict[str, jax.Array]],
+    shapes: Sequence[jax.ShapeDtypeStruct],
     platforms: Sequence[str],
     overwrite: bool,
 ) -> Path:

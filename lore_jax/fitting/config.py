@@ -41,7 +41,8 @@ class FitConfig:
     folds: int = 4
 
 
-# The paper's objective, initialisation and optimiser, to the letter; and as published later for PRISM.
+# The paper's objective, initialisation and optimiser, to the letter; and as published later for
+# PRISM.
 PAPER = FitConfig(SimplexConfig(rank=5))
 LATER_VARIANT = SimplexConfig(
     steps=20_000, uniform_logits=True, pooled=True, alternate=True, anchor=1e4, prune=1e-2
@@ -63,5 +64,5 @@ def method_name(method: AnyMethod) -> str:
 
 
 def default_group_by(prefs: Preferences, folds: int) -> GroupBy:
-    """What folds must not cut, if nobody says: prompts where there are five a fold, else responses."""
+    """What folds must not cut, by default: prompts where there are five a fold, else responses."""
     return "prompt" if len(set(prefs.prompt.tolist())) >= 5 * folds else "response"

@@ -1,4 +1,4 @@
-"""fit: preferences in, a model and everybody's weights out; what is not given is chosen on validation."""
+"""fit: preferences in, a model and everybody's weights out; what is open is chosen first."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ class JointFit:
                 len(infos) > 1
             ):  # steps that wait hold memory; a streamed table would be sent at once
                 infos[-2].loss.block_until_ready()
-        return state, Info(*(np.array([first_shard(x) for x in xs]) for xs in zip(*infos)))
+        return state, Info(
+            *(np.array([first_shard(x) for x in xs]) for xs in zip(*infos, strict=True))
+        )
 
     def finish(self, state: PyTree) -> Predictor:
         """The fitted method, once all steps are taken."""
@@ -147,7 +149,8 @@ def fit(
             needs a reference head), it has no basis, or there are too few groups for the folds.
 
     Example:
-        >>> model, users, history = fit(prefs, FitConfig(BradleyTerryConfig(3.0)), key=jax.random.key(0))
+        >>> config = FitConfig(BradleyTerryConfig(ridge=3.0))
+        >>> model, users, history = fit(prefs, config, key=jax.random.key(0))
         >>> history.choice
         {'ridge': 3.0}
 

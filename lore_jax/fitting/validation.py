@@ -1,13 +1,13 @@
 """Validation: many settings of a joint fit on many folds, as one compiled program.
 
-A fold is three sets of weights on the same pairs, laid out once: pairs that fit the basis, pairs that
-adapt users to it (their shots), and pairs that are predicted. Settings are traced numbers, ranks are
-masks of columns, so one function of (fold, setting) serves all of them and is mapped over the grid;
-nothing is compiled twice and no Python loop runs over settings.
+A fold is three sets of weights on the same pairs, laid out once: pairs that fit the basis, pairs
+that adapt users to it (their shots), and pairs that are predicted. Settings are traced numbers,
+ranks are masks of columns, so one function of (fold, setting) serves all of them and is mapped over
+the grid; nothing is compiled twice and no Python loop runs over settings.
 
-A fold mirrors what the model is for. With `holdout="new items"` whole groups (prompts, responses) are
-held out, because replies to be ranked will be new; with `holdout="known items"` a part of each user's
-own groups.
+A fold mirrors what the model is for. With `holdout="new items"` whole groups (prompts, responses)
+are held out, because replies to be ranked will be new; with `holdout="known items"` a part of each
+user's own groups.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The contract of methods: everything that fits, selects, evaluates and saves asks of one.
 
 A method is its configuration, a frozen dataclass. A field that is None is chosen on validation; the
-values chosen, a `Choice`, are put in its place when the choice is made. Nothing outside a method asks
-which method it is: adding one is one file, and a row in `fitting.config.METHODS` for the command line.
+values chosen, a `Choice`, are put in its place when the choice is made. Nothing outside a method
+asks which method it is: adding one is one file, and a row in `fitting.config.METHODS` for the
+command line.
 
-`init`, `step`, `finish` and `predict` are written for one shard of users and traced by jax: they read
-what validation chooses from `hyper` alone, so that a sweep over choices is one compiled program.
+`init`, `step`, `finish` and `predict` are written for one shard of users and traced by jax: they
+read what validation chooses from `hyper` alone, so that a sweep over choices is one compiled
+program.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from jaxtyping import Array, Float
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
-from lore_jax.model.saved import save
 from lore_jax.parallel.buckets import FitData, Layout
 from lore_jax.solvers.likelihood import Likelihood
 from lore_jax.users.adapt import adapt
@@ -152,6 +153,8 @@ class BasisPredictor:
         self, path: str | os.PathLike[str], *, encoder: Mapping[str, object] | None = None
     ) -> None:
         """Saves model and users, for `lore.load`."""
+        from lore_jax.model.saved import save  # Orbax is slow to import
+
         save(path, self.model, self.users, encoder=encoder, overwrite=True)
 
 
@@ -167,7 +170,7 @@ class Method(Protocol[State, Hyper, Fitted]):
 
     @property
     def num_minibatches(self) -> int:
-        """1: a step is taken on everything. More: on so many parts of the table in turn, at most."""
+        """1: steps are taken on everything. More: at most so many parts of the table in turn."""
         ...
 
     def stages(self, prefs: Preferences) -> Sequence[Stage]:

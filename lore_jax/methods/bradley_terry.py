@@ -7,8 +7,8 @@ It is rank 1 of LoRe, the baseline that personalisation has to beat, and where t
 starts.
 
 Newton's direction is found by conjugate gradients, whose every iteration is one product with the
-table and one with its transpose: nothing of size dim x dim is formed, and ridges and folds vmap. Step
-length and stopping are those of `newton.py`.
+table and one with its transpose: nothing of size dim x dim is formed, and ridges and folds vmap.
+Step length and stopping are those of `newton.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The reward basis R: embeddings `[..., dim]` to rewards `[..., rank]`, as Flax modules behind one
-call.
-"""
+"""The reward basis R: embeddings to rewards, as Flax modules behind one call."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ class LinearBasis(nn.Module):
 
     @nn.compact
     def __call__(self, embeddings: jax.Array, input_scale: jax.Array | float) -> jax.Array:
-        """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is
-        its RMS row norm.
-        """
+        """Rewards of a table in float32; `input_scale` is its RMS row norm."""
         shape = (embeddings.shape[-1], self.rank)
         directions = self.param("V", nn.initializers.normal(self.init_scale), shape, jnp.float32)
         # V is scaled, not the table: dim x rank numbers instead of a second copy of responses x
@@ -76,9 +72,7 @@ class MLPBasis(nn.Module):
 
     @nn.compact
     def __call__(self, embeddings: jax.Array, input_scale: jax.Array | float) -> jax.Array:
-        """Rewards `[responses, rank]` in float32 of a table `[responses, dim]`; `input_scale` is
-        its RMS row norm.
-        """
+        """Rewards of a table in float32; `input_scale` is its RMS row norm."""
         # Rows of norm sqrt(dim) are what the layers' initialisation expects.
         layer = embeddings.astype(jnp.float32) * (embeddings.shape[-1] ** 0.5 / input_scale)
         for width in self.hidden:

@@ -1,6 +1,4 @@
-"""Model: a fitted basis and the population of weights, with everything needed to use them on new
-embeddings.
-"""
+"""Model: a fitted basis and the prior of the weights, ready for new embeddings."""
 
 from __future__ import annotations
 
@@ -72,11 +70,10 @@ class Rewards(NamedTuple):
 
 
 def rewards(model: Model, embeddings: Any) -> Rewards:
-    """The basis applied to a table, once, with the item effects where the fit has seen
-    them.
+    """The basis applied to a table, once, with the item effects that the fit has seen.
 
-    `R(e) / temperature + effect of the response`. A response is recognised by its embedding, wherever
-    it stands.
+    `R(e) / temperature + effect of the response`. A response is recognised by its embedding,
+    wherever it stands.
 
     Args:
         model: a fitted model.
@@ -106,9 +103,7 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
 
 @jax.jit
 def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
-    """`R(e) / temperature`, `[responses, rank]`: what the text alone says; jit-able, no look at the
-    host.
-    """
+    """`R(e) / temperature`: what the text alone says; no look at the host."""
     applied = model.basis.apply({"params": model.params}, embeddings, model.input_scale)
     return jnp.asarray(applied) / model.temperature
 
@@ -123,9 +118,7 @@ def _add_item_effects(table: jax.Array, effects: ItemEffects, row: jax.Array) ->
 
 
 def response_keys(embeddings: Any) -> np.ndarray:
-    """A 64-bit key of each row of a table, the same for equal numbers in any float type: uint32
-    `[responses, 2]`.
-    """
+    """A 64-bit key of each row of a table, the same for equal numbers in any float type."""
     keys = bytearray()
     for start in range(0, embeddings.shape[0], _ROWS_AT_A_TIME):
         rows = np.ascontiguousarray(

@@ -22,8 +22,8 @@ class Posterior:
     """What is known of each user's weights after some shots: `w ~ N(weights, covariance)`.
 
     Attributes:
-        weights: the mode, `[users, rank]`, or the mean under a mixture prior; the prior's mean for a
-            user without shots.
+        weights: the mode, `[users, rank]`, or the mean under a mixture prior; the prior's mean for
+            a user without shots.
         covariance: Laplace covariance, `[users, rank, rank]`; zeros under a simplex prior.
         shots: number of comparisons used, int32 `[users]`.
         converged: whether the solve reached its optimum, `[users]`.

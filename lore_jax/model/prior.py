@@ -1,7 +1,7 @@
-"""Priors: what holds of a user's weights before the user has said anything, and how answers move it.
+"""Priors: what holds of a user's weights before any answer, and how answers move it.
 
-A prior solves its users: it knows along which directions rewards matter to them, and the solver that
-finds their weights. Whoever adapts asks for nothing else, so a new prior is a new class here.
+A prior solves its users: it knows along which directions rewards matter to them, and the solver
+that finds their weights. Whoever adapts asks for nothing else, so a new prior is a new class here.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class SimplexPrior:
         start: Float[Array, "rank *users"] | None = None,
         likelihood: Likelihood = LOGISTIC,
     ) -> Posterior:
-        """The minimiser of the mean loss (`interior_point.simplex_estimate`), without covariance."""
+        """The minimiser of the mean loss (`interior_point`), without covariance."""
         if start is not None:
             raise ValueError(
                 "a simplex prior begins in the middle of the simplex: start must be None"

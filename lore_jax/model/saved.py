@@ -1,8 +1,8 @@
 """A fitted model and its users on disk: `save` and `load`.
 
-The arrays are one step of a checkpoint. Basis, prior, item effects and likelihood are stored as names
-and fields, and made anew when they are loaded, so that nothing is ever pickled and a saved model does
-not run code.
+The arrays are one step of a checkpoint. Basis, prior, item effects and likelihood are stored as
+names and fields, and made anew when they are loaded, so that nothing is ever pickled and a saved
+model does not run code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Class = TypeVar("Class", bound=type)
 
 
 def storable(cls: Class) -> Class:
-    """Makes a dataclass loadable: a basis, prior or likelihood of one's own, for use as a decorator.
+    """Makes a basis, prior or likelihood of one's own loadable; a class decorator.
 
     It is stored by its name; whoever loads it must have registered the same class.
     """

@@ -1,5 +1,4 @@
-"""How users and their pairs are laid out for a joint fit: in buckets of like length, dealt evenly
-to shards.
+"""Users and their pairs laid out for a joint fit: in buckets of like length, dealt to shards.
 
 A joint fit touches every pair in every step, so its layout is made once, on the host. Users are
 grouped by number of pairs (powers of two), each bucket padded only to its own longest user, and
@@ -165,17 +164,13 @@ def deal(prefs: Preferences, shards: int = 1) -> Layout:
 
 
 def _rounded(count: int) -> int:
-    """The next count with at most four binary digits: splits of one data set then share compiled
-    programs.
-    """
+    """The next count with at most four binary digits: splits then share compiled programs."""
     step = 1 << max(0, count.bit_length() - 4)
     return -(-count // step) * step
 
 
 def _merged(buckets: list[Bucket]) -> list[Bucket]:
-    """Joins a bucket to the next longer one where that pads the whole by little: every bucket costs
-    compile time.
-    """
+    """Joins a bucket to the next longer one where that pads little: each costs compile time."""
     out: list[Bucket] = []
     slots = sum(len(bucket.users) * int(bucket.count.max()) for bucket in buckets)
     for bucket in reversed(buckets):
@@ -189,7 +184,5 @@ def _merged(buckets: list[Bucket]) -> list[Bucket]:
 
 
 def features(table: jax.Array, bucket: UserBucket) -> jax.Array:
-    """Differences of rewards of a bucket's pairs: table `[responses, rank]` -> `[rank, shots,
-    users]`.
-    """
+    """Differences of rewards of a bucket's pairs."""
     return jnp.moveaxis(table[bucket.chosen] - table[bucket.rejected], -1, 0)

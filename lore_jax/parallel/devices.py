@@ -113,9 +113,7 @@ def place(
 
 
 def split(array: Any, devices: Devices) -> jax.Array:
-    """Puts an array `[shards, ...]` on devices, one shard each; of several processes each sends its
-    own shards.
-    """
+    """Puts an array `[shards, ...]` on devices, one shard each; each process sends its own."""
     return put(array, _sharding(devices, PartitionSpec(_AXIS)))
 
 
@@ -125,9 +123,7 @@ def replicate(array: Any, devices: Devices) -> jax.Array:
 
 
 def put(array: Any, sharding: Sharding) -> jax.Array:
-    """`jax.device_put` that several processes may call together, each with the whole array and
-    reading its own parts.
-    """
+    """`jax.device_put` for several processes, each with the whole array, reading its parts."""
     if sharding.is_fully_addressable or (
         isinstance(array, jax.Array) and not array.is_fully_addressable
     ):
@@ -161,9 +157,7 @@ def is_first_process() -> bool:
 
 
 def any_process(*flags: bool) -> tuple[bool, ...]:
-    """Which flags are set on any process: what all of them then act on. All must ask; none goes on
-    before the others did.
-    """
+    """Which flags are set on any process. All must ask; none goes on before the others did."""
     if jax.process_count() == 1:
         return flags
     gathered: Any = multihost_utils.process_allgather(np.array(flags, bool))
@@ -187,7 +181,5 @@ def _sharding(devices: Devices, spec: PartitionSpec) -> NamedSharding:
 
 
 def on_one_cpu(array: Any) -> bool:
-    """Whether a jax array lies in the memory of this machine, in one piece, so that NumPy can look
-    at it.
-    """
+    """Whether a jax array lies in this machine's memory, in one piece: NumPy can look at it."""
     return [device.platform for device in array.devices()] == ["cpu"]

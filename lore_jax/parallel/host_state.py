@@ -1,8 +1,8 @@
-"""The state of a joint fit without the devices: what a checkpoint keeps, so that a run resumes on any.
+"""The state of a joint fit without the devices: what a checkpoint keeps.
 
-On devices every leaf has a leading shard axis. What all shards share (the basis, its optimiser) stands
-there once a shard; what belongs to users (`PerUser`) lies in the buckets of a layout that depends on
-the number of shards. Here the former is kept once and the latter in the order of users.
+On devices every leaf has a leading shard axis. What all shards share (the basis, its optimiser)
+stands there once a shard; what belongs to users (`PerUser`) lies in the buckets of a layout that
+depends on the number of shards. Here the former is kept once and the latter in the order of users.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Mini-batches: the table cut into parts that no pair crosses, for fits that take a step on every part.
+"""Mini-batches: the table cut into parts that no pair crosses; a step is taken on each.
 
 A pair ties its two responses together. Responses tied by any chain of pairs form a component (the
 replies to a prompt; a whole conversation, if everybody in it judges the same statements), and a
-minibatch is a run of components in the order of the table, so that it need not be copied. Where texts
-stand in the order of the users who judged them, such a minibatch would hold all pairs of a few users:
-its gradient would be theirs, and everybody else's places in it padding. Components are then dealt
-at random. A step on one minibatch reads the minibatch's rows and nothing else: an epoch, one step on every
-minibatch, passes over the table as often as a single step on all of it. A minibatch small enough stays in a
-processor's cache between the two products of a step, and a table too large for a device's memory
-passes through it minibatch by minibatch.
+minibatch is a run of components in the order of the table, so that it need not be copied. Where
+texts stand in the order of the users who judged them, such a minibatch would hold all pairs of a
+few users: its gradient would be theirs, and everybody else's places in it padding. Components are
+then dealt at random. A step on one minibatch reads the minibatch's rows and nothing else: an epoch,
+one step on every minibatch, passes over the table as often as a single step on all of it. A
+minibatch small enough stays in a processor's cache between the two products of a step, and a table
+too large for a device's memory passes through it minibatch by minibatch.
 
-Users keep the places that `layout.py` gave them: a minibatch is the same buckets of the same users with
-fewer shots. All minibatches have the same shapes, hence one compiled program.
+Users keep the places that `layout.py` gave them: a minibatch is the same buckets of the same users
+with fewer shots. All minibatches have the same shapes, hence one compiled program.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ class Minibatch:
 
 
 def assign_minibatches(prefs: Preferences, count: int) -> np.ndarray:
-    """Cuts the table into minibatches of about equally many rows: runs of it, or components dealt at
-    random.
+    """Cuts the table into parts of about equally many rows: runs, or components at random.
 
     Args:
         prefs: the pairs.
-        count: the most minibatches to make; there are fewer where pairs tie many responses together.
+        count: the most minibatches to make; there are fewer where pairs tie many responses
+            together.
 
     Returns:
-        The minibatch of each response, int32 `[responses]`, -1 for responses in no pair; no number is
-        left out. The same on every call.
+        The minibatch of each response, int32 `[responses]`, -1 for responses in no pair; no number
+        is left out. The same on every call.
 
     Example:
         >>> assign_minibatches(prefs, 40).max()
@@ -88,9 +88,7 @@ def assign_minibatches(prefs: Preferences, count: int) -> np.ndarray:
 
 
 def _cut(order: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
-    """The minibatch of each component: minibatches end where the rows counted so far pass a multiple of a
-    share.
-    """
+    """The part of each component: parts end where the rows so far pass a multiple of a share."""
     middle = np.cumsum(rows[order]) - rows[order] / 2
     minibatch = np.empty(len(rows), np.int64)
     minibatch[order] = middle * count // rows.sum()
@@ -98,9 +96,7 @@ def _cut(order: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _crowding(prefs: Preferences, minibatch: np.ndarray) -> float:
-    """`sum_b n_b^2`, `n_b` a user's pairs in minibatch b, on average over some users: least where pairs
-    are spread evenly.
-    """
+    """`sum_b n_b^2`, `n_b` a user's pairs in part b, averaged over some users: least when even."""
     count = prefs.pairs_per_user()
     some, ends = (
         np.unique(np.linspace(0, prefs.num_users - 1, _USERS_LOOKED_AT, dtype=np.int64)),
@@ -130,8 +126,8 @@ def lay_out_minibatches(
         ...     buckets = one.buckets
     """
     rows, place = _rows_of(minibatch)
-    # Pairs by user and, within a user, by minibatch: those of user u in minibatch b are `order[first[u, b]
-    # :][: count[u, b]]`.
+    # Pairs by user and, within a user, by minibatch: those of user u in minibatch b are
+    # `order[first[u, b] :][: count[u, b]]`.
     order = np.empty(prefs.num_pairs, np.int32)
     count = np.zeros(prefs.num_users * len(rows), np.int32)
     for part in _parts(prefs):
@@ -160,9 +156,7 @@ def lay_out_minibatches(
 
 
 def _parts(prefs: Preferences) -> Iterator[slice]:
-    """The pairs, some at a time and never a user in two parts, so that sorting them takes little
-    memory.
-    """
+    """The pairs, some at a time and never a user in two parts: sorting takes little memory."""
     ends = np.cumsum(prefs.pairs_per_user())
     start = 0
     while start < prefs.num_pairs:
@@ -172,9 +166,7 @@ def _parts(prefs: Preferences) -> Iterator[slice]:
 
 
 def _rows_of(minibatch: np.ndarray) -> tuple[list[Any], np.ndarray]:
-    """The rows of each minibatch, equally many, and where each response stands in its minibatch,
-    `[responses]`.
-    """
+    """The rows of each part, equally many, and each response's index within its part."""
     responses = len(minibatch)
     used = np.argsort(minibatch, kind="stable")[np.sum(minibatch < 0) :]
     size = np.bincount(minibatch[used])
@@ -198,9 +190,7 @@ def _rows_of(minibatch: np.ndarray) -> tuple[list[Any], np.ndarray]:
 
 
 def _index_type(rows: int) -> Any:
-    """Rows of a minibatch are numbered in two bytes if they can be: of millions of pairs the numbers
-    are the largest part.
-    """
+    """Two bytes if they do: of millions of pairs the row numbers take most of the memory."""
     return np.int16 if rows <= np.iinfo(np.int16).max else np.int32
 
 
@@ -281,9 +271,7 @@ class PlacedMinibatches:
 
 
 def _has_room(devices: Devices, size: int) -> bool:
-    """Whether `size` more bytes take at most half of what a device has left; a CPU takes arrays of
-    the host as they are.
-    """
+    """Whether `size` bytes take at most half of what a device has left; a CPU takes all."""
     here = next(device for device in devices if device.process_index == jax.process_index())
     stats = here.memory_stats() or {}
     (too_large,) = any_process(

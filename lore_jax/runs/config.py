@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from lore_jax.data.splits import Holdout
 from lore_jax.fitting.config import FitConfig
 from lore_jax.parallel.devices import Mapping
-from lore_jax.data.splits import Holdout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +16,8 @@ class SplitConfig:
     Attributes:
         everything: fit all pairs of all users; nothing is kept, and `evaluate` has nothing to say.
         unseen_users: share of the users kept out of the fit, to adapt to and to test on.
-        test: share of the groups kept out in each of the two tests: of all groups, and of each user's
-            own.
+        test: share of the groups kept out in each of the two tests: of all groups, and of each
+            user's own.
         items: which tests: items new to everybody, and items that other users judged in
             the fit.
         min_train: users with fewer training pairs are dropped.
@@ -34,8 +34,7 @@ class SplitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a run does. Split, fit, seed and chunk decide its result, the others only how it gets
-    there.
+    """What a run does: split, fit, seed and chunk decide its result.
 
     Attributes:
         split: what is kept for the test.

@@ -14,7 +14,6 @@ matters.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import platform
 import shutil
@@ -25,12 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
-from lore_jax.storage.cache.reader import load_cache
-from lore_jax.storage.files import canonical_json, damage, read_sealed, seal, write_file
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import Holdout, Users
+from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.files import (
+    find_corruption,
+    json_sha256,
+    read_checked,
+    with_checksum,
+    write_file,
+)
 from lore_jax.storage.safetensors import map_tensor, write_tensors
 
 FORMAT_VERSION = 2
@@ -71,7 +76,9 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether the fit has ended and left its model."""
-        return (self.path / MODEL).is_dir() and any(entry.name.isdecimal() for entry in (self.path / MODEL).iterdir())
+        return (self.path / MODEL).is_dir() and any(
+            entry.name.isdecimal() for entry in (self.path / MODEL).iterdir()
+        )
 
     def load_parts(self, cache: str | os.PathLike[str] | None = None) -> Parts:
         """Loads the cache of the run and cuts it as the run did.
@@ -84,8 +91,8 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: the cache is not there.
-            ValueError: it is damaged, or another one than the run was made of; or the split is
-                damaged.
+            ValueError: it is corrupt, or another one than the run was made of; or the split is
+                corrupt.
         """
         data = self.manifest["data"]
         folder = Path(data["cache"] if cache is None else cache)
@@ -100,7 +107,7 @@ class RunFolder:
         split = self.manifest["split"]
         if split is None:
             return Parts(prefs, None, {})
-        if line := damage(self.path, split["file"]):
+        if line := find_corruption(self.path, split["file"]):
             raise ValueError(line)
         arrays = {name: np.asarray(map_tensor(self.path / SPLIT, name)) for name in split["parts"]}
         place = np.argsort(prefs.row)  # row -> where the pair stands, sorted by user
@@ -130,12 +137,12 @@ def read_run(path: str | os.PathLike[str]) -> RunFolder:
 
     Raises:
         FileNotFoundError: there is no run.
-        ValueError: its manifest is damaged, or of another format.
+        ValueError: its manifest is corrupt, or of another format.
     """
     folder = Path(path)
     if not (folder / MANIFEST).is_file():
         raise FileNotFoundError(f"{folder} is not a run: it has no {MANIFEST}")
-    manifest = read_sealed(folder / MANIFEST)
+    manifest = read_checked(folder / MANIFEST)
     if (number := manifest["format_version"]) != FORMAT_VERSION:
         advice = "update lore_jax" if number > FORMAT_VERSION else "fit it again"
         raise ValueError(
@@ -158,17 +165,23 @@ def refuse_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
         raise FileExistsError(f"{path} is a file: a folder is expected")
     if not path.exists():
         return
-    if strangers := sorted(
+    if unexpected := sorted(
         entry.name
         for entry in path.iterdir()
         if entry.name.removesuffix(".lock") not in _PARTS and not entry.name.startswith(".")
     ):
-        raise FileExistsError(f"{path} holds {strangers[0]!r}, which is no part of a run: choose another folder")
+        raise FileExistsError(
+            f"{path} holds {unexpected[0]!r}, which is no part of a run: choose another folder"
+        )
     if (path / MANIFEST).exists() and not resume and not overwrite:
-        raise FileExistsError(f"{path} holds a run already: resume it, overwrite it, or choose another folder")
+        raise FileExistsError(
+            f"{path} holds a run already: resume it, overwrite it, or choose another folder"
+        )
 
 
-def begin_run(path: Path, cache: Path, split: FourWay | None, about: Mapping[str, Any]) -> RunFolder:
+def begin_run(
+    path: Path, cache: Path, split: FourWay | None, about: Mapping[str, Any]
+) -> RunFolder:
     """Writes what a run begins with, `run.json` last; what stood in the folder is removed.
 
     Args:
@@ -193,13 +206,19 @@ def begin_run(path: Path, cache: Path, split: FourWay | None, about: Mapping[str
             "cache": os.path.abspath(cache),
             "manifest_sha256": _digest(manifest),
             "fingerprint": encoder_fingerprint(manifest),
-            **{name: manifest[name] for name in ("encoder", "dim", "dtype", "responses", "pairs", "users", "note")},
+            **{
+                name: manifest[name]
+                for name in ("encoder", "dim", "dtype", "responses", "pairs", "users", "note")
+            },
         },
         "split": None if split is None else _write_split(path, split),
         **about,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _LIBRARIES},
+        },
     }
-    write_file(path / MANIFEST, [seal(content)])
+    write_file(path / MANIFEST, [with_checksum(content)])
     return read_run(path)
 
 
@@ -226,4 +245,4 @@ def _version(library: str) -> str | None:
 
 def _digest(manifest: Mapping[str, Any]) -> str:
     """The digest a cache's manifest carries, which covers those of all of its files."""
-    return hashlib.sha256(canonical_json(manifest)).hexdigest()
+    return json_sha256(manifest)

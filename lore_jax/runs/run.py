@@ -1,5 +1,4 @@
-"""A fit on disk: it shows its progress, survives being killed, and ends exactly where an unbroken
-one ends.
+"""A fit on disk: it shows progress, survives being killed, and ends where an unbroken one ends.
 
 The fit advances in chunks of steps whose boundaries depend on the configuration alone. A checkpoint
 keeps the state after some chunk, free of devices; going on from it repeats the same programs on the
@@ -29,14 +28,13 @@ import numpy as np
 from jaxtyping import PyTree
 from tqdm import tqdm
 
-from lore_jax.storage.cache.reader import load_cache
-from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
-from lore_jax.storage.files import locked, write_file
-from lore_jax.fitting.fit import JointFit, start
-from lore_jax.fitting.config import default_group_by, method_name
-from lore_jax.parallel.host_state import onto_devices, without_devices
 from lore_jax.data.four_way import FourWay, four_way
 from lore_jax.data.preferences import Preferences
+from lore_jax.fitting.config import default_group_by, method_name
+from lore_jax.fitting.fit import JointFit, start
+from lore_jax.model.saved import load
+from lore_jax.parallel.devices import Devices, any_process, is_first_process
+from lore_jax.parallel.host_state import onto_devices, without_devices
 from lore_jax.runs.config import DECISIVE, RunConfig
 from lore_jax.runs.folder import (
     CHECKPOINTS,
@@ -48,8 +46,9 @@ from lore_jax.runs.folder import (
     read_run,
     refuse_folder,
 )
-from lore_jax.model.saved import load
-from lore_jax.parallel.devices import Devices, any_process, is_first_process
+from lore_jax.storage.cache.reader import load_cache
+from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
+from lore_jax.storage.files import locked, write_file
 
 
 class RunReport(NamedTuple):
@@ -150,9 +149,7 @@ def run_fit(
 def _advance(
     run: RunFolder, config: RunConfig, running: JointFit, state: PyTree, stop: threading.Event
 ) -> tuple[int, int, Any]:
-    """Goes on from the newest checkpoint until the end or a signal; the step it began at, where it
-    is, the state.
-    """
+    """Goes on until the end or a signal; the step it began at, the step it is at, the state."""
     if not running.steps:
         return 0, 0, state
     metrics = run.path / METRICS
@@ -163,14 +160,16 @@ def _advance(
             state = onto_devices(kept, state, running.layout)
         except FileNotFoundError:
             pass
-        except AllDamagedError as error:
+        except AllCorruptError as error:
             warnings.warn(f"starting again from step 0: {error}", RuntimeWarning, stacklevel=3)
         first = saved_at = step
         if is_first_process():
             _cut_metrics(metrics, step)
         saved = time.monotonic()
         quiet = None if is_first_process() else True
-        with tqdm(total=running.steps, initial=step, desc=run.path.name, unit="step", disable=quiet) as bar:
+        with tqdm(
+            total=running.steps, initial=step, desc=run.path.name, unit="step", disable=quiet
+        ) as bar:
             stopping, _ = any_process(stop.is_set(), False)
             while step < running.steps and not stopping:
                 count = min(config.chunk - step % config.chunk, running.steps - step)
@@ -178,7 +177,9 @@ def _advance(
                 loss, grad_norm = np.asarray(info.loss), np.asarray(info.grad_norm)
                 if not np.isfinite(loss).all():
                     bad = step + int(np.flatnonzero(~np.isfinite(loss))[0])
-                    raise ValueError(f"the loss is {loss[bad - step]} at step {bad}: try a lower learning rate")
+                    raise ValueError(
+                        f"the loss is {loss[bad - step]} at step {bad}: try a lower learning rate"
+                    )
                 if is_first_process():
                     _append_metrics(metrics, step, loss, grad_norm)
                 step += count
@@ -227,13 +228,20 @@ def _about(config: RunConfig, group_by: str, running: JointFit, devices: Devices
         "steps": running.steps,
         "choice": running.choice,
         "validation": sweeps,
-        "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
+        "devices": {
+            "platform": devices[0].platform,
+            "kind": devices[0].device_kind,
+            "count": len(devices),
+        },
     }
 
 
 def _numbers(values: np.ndarray) -> list[Any]:
     """Nested lists for JSON, which has no word for NaN: None stands for it."""
-    return [_numbers(value) if np.ndim(value) else (float(value) if np.isfinite(value) else None) for value in values]
+    return [
+        _numbers(value) if np.ndim(value) else (float(value) if np.isfinite(value) else None)
+        for value in values
+    ]
 
 
 def _decisive(config: RunConfig) -> dict[str, Any]:
@@ -256,7 +264,9 @@ def _refuse_other_config(run: RunFolder, config: RunConfig) -> None:
     differing = [name for name in new if old.get(name) != new[name]]
     if differing:
         lines = ", ".join(f"{name} {new[name]} (it has {old.get(name)})" for name in differing)
-        raise ValueError(f"{run.path} is a run of another configuration, and cannot go on with {lines}")
+        raise ValueError(
+            f"{run.path} is a run of another configuration, and cannot go on with {lines}"
+        )
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -273,14 +283,19 @@ def _is_whole(run: RunFolder) -> bool:
     try:
         load(run.path / MODEL)
     except ValueError as error:
-        warnings.warn(f"the model is made again from the last checkpoint: {error}", RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            f"the model is made again from the last checkpoint: {error}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
         return False
     return True
 
 
 def _append_metrics(path: Path, step: int, loss: np.ndarray, grad_norm: np.ndarray) -> None:
     lines = [
-        json.dumps({"step": step + i, "loss": float(loss[i]), "grad_norm": float(grad_norm[i])}) + "\n"
+        json.dumps({"step": step + i, "loss": float(loss[i]), "grad_norm": float(grad_norm[i])})
+        + "\n"
         for i in range(len(loss))
     ]
     with open(path, "a", encoding="ascii") as file:
@@ -301,9 +316,7 @@ def _last_loss(path: Path) -> float | None:
 
 @contextlib.contextmanager
 def _one_writer(path: Path) -> Iterator[None]:
-    """Holds the lock of a run; a run that fails before it has written anything leaves no folder.
-    The first process alone.
-    """
+    """The first process holds the lock; a run that fails before it writes leaves no folder."""
     if not is_first_process():
         yield
         return
@@ -321,9 +334,7 @@ def _one_writer(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hear_sigterm() -> Iterator[threading.Event]:
-    """Sets the event at SIGTERM instead of dying; signals are the main thread's, elsewhere nothing
-    is changed.
-    """
+    """Sets the event at SIGTERM instead of dying; signals are the main thread's alone."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -104,9 +104,7 @@ def solve(lower: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def inverse(lower: jax.Array) -> jax.Array:
-    """The inverse of `L L'`, `[n, n, ...]` -> `[n, n, ...]`: a posterior covariance when `L L'` is
-    a Hessian.
-    """
+    """The inverse of `L L'`, `[n, n, ...]`: a posterior covariance where that is a Hessian."""
     n = lower.shape[0]
     identity = jnp.eye(n, dtype=lower.dtype).reshape(n, n, *[1] * (lower.ndim - 2))
     return solve(

@@ -1,5 +1,4 @@
-"""One user's weights on the simplex: the exact optimum of the paper's convex problem, with a
-certificate.
+"""One user's weights on the simplex: the optimum of a convex problem, with a certificate.
 
 With the basis frozen the paper's few-shot objective, in the weights themselves,
 
@@ -201,7 +200,7 @@ def _add_to_diagonal(matrix: jax.Array, diagonal: jax.Array) -> jax.Array:
 
 
 def _room(position: jax.Array, direction: jax.Array) -> jax.Array:
-    """The longest step in `(0, 1]` that keeps a positive `position [rank, ...]` positive, `[...]`."""
+    """The longest step in `(0, 1]` that keeps `position [rank, ...]` positive."""
     to_wall = jnp.where(
         direction < 0, -position / jnp.where(direction < 0, direction, -1.0), jnp.inf
     )

@@ -1,8 +1,8 @@
-"""Likelihoods: how probable a recorded choice is, given its margin. The only file that knows a loss.
+"""Likelihoods: how probable a recorded choice is, given its margin; no other file knows a loss.
 
 A likelihood is one object. Solvers, fits, metrics and predictions take it and know nothing else of
-the feedback. What an answer said beyond "chosen rather than rejected" (a level, say), and parameters
-that users share, are fields of the object: arrays shaped like the margins, or numbers.
+the feedback. What an answer said beyond "chosen rather than rejected" (a level, say), and
+parameters that users share, are fields of the object: arrays shaped like the margins, or numbers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Likelihood(Protocol):
     def predictive(
         self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]
     ) -> Float[Array, "*any"]:
-        """Log probability of each recorded choice, the uncertainty of a Gaussian margin integrated."""
+        """Log probability of each recorded choice under a Gaussian margin."""
         ...
 
 
@@ -108,9 +108,9 @@ def step_length(
     """How much of a Newton step surely decreases a convex objective with this likelihood.
 
     Where `|phi'''| <= rho phi''` along the step, `rho = M move`, the share `log(1 + rho) / rho`
-    decreases phi from anywhere, and at `rho <= 1` the same bound leaves the full step a decrease of a
-    quarter of the squared decrement. Of other likelihoods the second derivative is bounded alone: then
-    it is the minimiser of the parabola that has this bound for its curvature everywhere.
+    decreases phi from anywhere, and at `rho <= 1` the same bound leaves the full step a decrease of
+    a quarter of the squared decrement. Of other likelihoods the second derivative is bounded alone:
+    then it is the minimiser of the parabola that has this bound for its curvature everywhere.
 
     Args:
         likelihood: with its bounds.

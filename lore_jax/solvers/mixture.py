@@ -2,10 +2,10 @@
 
     p(d) = sum_c share_c N(d; centre_c, spread_c spread_c')
 
-Where people fall into components, one Gaussian puts most of its mass between them, where nobody is; with
-few shots that is where it leaves users. Given comparisons, each component has a posterior of its own,
-found by Newton's method exactly as for a single Gaussian (`d = centre + spread e`, `e ~ N(0, I)`),
-and a Laplace evidence
+Where people fall into components, one Gaussian puts most of its mass between them, where nobody is;
+with few shots that is where it leaves users. Given comparisons, each component has a posterior of
+its own, found by Newton's method exactly as for a single Gaussian (`d = centre + spread e`, `e ~
+N(0, I)`), and a Laplace evidence
 
     log Z_c = -phi_c(e_c) - log |L_c|,          L_c L_c' the Hessian of phi_c at its mode e_c,
 
@@ -32,8 +32,8 @@ class Mixture:
     """Components of users; those out of use have the share 0.
 
     Attributes:
-        log_share: logarithm of each component's share of the users, `[components]`; components out of use come
-            last, at -inf.
+        log_share: logarithm of each component's share of the users, `[components]`; components out
+            of use come last, at -inf.
         centre: mean deviation in each component, `[components, k]`.
         spread: lower Cholesky factor of the covariance inside each component, `[components, k, k]`.
     """
@@ -99,11 +99,12 @@ def mixture_estimate(
 
     Returns:
         A `MapEstimate` whose `deviation` is the posterior mean over all components and whose
-        `covariance` holds what is not known inside components and of the component. `converged`: in every
-        component; `steps`, `grad_norm`: the largest of any component.
+        `covariance` holds what is not known inside components and of the component. `converged`: in
+        every component; `steps`, `grad_norm`: the largest of any component.
 
     Example:
-        >>> mixture_estimate(jnp.ones((1, 5)), jnp.zeros(5), jnp.ones(5), one_component(1)).deviation
+        >>> features, mixture = jnp.ones((1, 5)), one_component(1)
+        >>> mixture_estimate(features, jnp.zeros(5), jnp.ones(5), mixture).deviation.round(2)
         Array([1.13], dtype=float32)
     """
     k, users = features.shape[0], features.shape[2:]
@@ -161,8 +162,8 @@ def component_step(
 ) -> ComponentStep:
     """One Newton step towards a user's mode under one component; arguments as `mixture_estimate`.
 
-    It starts at `deviation [k, ...]`. The evidence is that of the step's end by the quadratic model there is at its start: near the
-    mode it is exact.
+    It starts at `deviation [k, ...]`. The evidence is that of the step's end by the quadratic model
+    there is at its start: near the mode it is exact.
     """
     spread, centre = mixture.spread[component], mixture.centre[component]
     along, base = _in_component(features, offset, mixture, component)

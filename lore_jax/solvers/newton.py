@@ -1,13 +1,12 @@
-"""One user's weights under a Gaussian prior: Newton's method to the mode, and the Laplace posterior
-around it.
+"""One user's weights under a Gaussian prior: Newton's method, and the Laplace posterior.
 
 With the basis frozen, a user's margins are `z_i = o_i + f_i . d`, where o is what the population
 says and `d ~ N(0, I)` the user's deviation from it. The negative log posterior
 
     phi(d) = sum_i c_i loss(z_i) + |d|^2 / 2
 
-is convex, its Hessian `sum_i c_i loss''(z_i) f_i f_i' + I` at least the identity: Newton's direction
-always exists. The loss is a `Likelihood`'s, by default `log(1 + exp(-z))`.
+is convex, its Hessian `sum_i c_i loss''(z_i) f_i f_i' + I` at least the identity: Newton's
+direction always exists. The loss is a `Likelihood`'s, by default `log(1 + exp(-z))`.
 
 Step length. The full step is taken wherever it is sure to decrease phi: if phi still falls at its
 end, for then, being convex, it fell all the way. Otherwise the likelihood says how much of it is
@@ -20,8 +19,9 @@ deviations, whatever the scale of the features, so one tolerance serves everybod
 
 Where the likelihood is self-concordant, a step that changes no margin by more than rho changes the
 Hessian by a part of rho at most, and leaves a gradient that is such a part of the one before. Where
-rho is below a thousandth, and rho times the decrement is small enough, the step has arrived: nothing
-is evaluated again, and the covariance is that of where it started, the same to a thousandth.
+rho is below a thousandth, and rho times the decrement is small enough, the step has arrived:
+nothing is evaluated again, and the covariance is that of where it started, the same to a
+thousandth.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Sums over a user's pairs and over the columns of their features, written so that a CPU vectorises
-over users.
+"""Sums over a user's pairs and over columns, written so that a CPU vectorises over users.
 
 Features are `[k, shots, ...]`, users in the trailing axes, so that neighbouring numbers belong to
 neighbouring users and every addition is one of vectors. A reduction over the first or second axis
@@ -52,9 +51,7 @@ def sums_over_pairs(
 
 
 def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:
-    """`f_i' S f_i`: `[k, shots, ...]` and `[k, k, ...]` -> `[shots, ...]`, the variance of a
-    margin.
-    """
+    """The variance of a margin, `f_i' S f_i`: `[k, shots, ...]`, `[k, k, ...]` to `[shots, ...]`."""
     out = jnp.zeros(features.shape[1:])
     for a in range(len(features)):
         # The off-diagonal entries stand twice in the sum; users stay in the trailing axis.

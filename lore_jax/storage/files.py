@@ -1,21 +1,19 @@
-"""Files on disk that are there whole or not at all, have one writer at a time, and show damage by a
-digest.
+"""Files with atomic writes, one writer at a time, and checksums.
 
-Whatever the library keeps (caches, runs, checkpoints' manifests) goes through these few functions:
-a process killed at any moment leaves either the old file or the new one, and a flipped bit is found
-when the file is read.
+Caches, runs and the manifests of checkpoints are written by these functions: a process killed at
+any moment leaves either the old file or the new one, and a flipped bit is found when the file is
+read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 Verify = Literal["full", "quick"]
 
@@ -23,7 +21,7 @@ _LIST = "files.json"
 
 
 class FileRecord(NamedTuple):
-    """What a manifest keeps of a file.
+    """Size and checksum of a file that was written.
 
     Attributes:
         bytes: the size in bytes.
@@ -34,9 +32,16 @@ class FileRecord(NamedTuple):
     sha256: str
 
 
+class FileEntry(TypedDict):
+    """What a manifest keeps of a file: its name, and the fields of its `FileRecord`."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
 def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
-    """Writes a file whole or not at all: a temporary sibling, flushed to the disk, then renamed
-    over `path`.
+    """Writes a file whole or not at all: a flushed temporary sibling is renamed over `path`.
 
     Args:
         path: the file, replaced if it is there. Its folder must exist.
@@ -50,7 +55,7 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
             left behind.
 
     Example:
-        >>> write_file(Path("notes.txt"), [b"two ", b"chunks"]).bytes
+        >>> write_file(Path("notes.txt"), [b"two ", b"chunks"]).bytes  # doctest: +SKIP
         10
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
@@ -73,9 +78,7 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
 
 
 def sync_folder(path: Path) -> None:
-    """Flushes a folder's entries (names, renames) to the disk, which flushing its files does not
-    do.
-    """
+    """Flushes a folder's entries (names, renames); flushing its files does not do that."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -89,12 +92,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def canonical_json(value: Any) -> bytes:
-    """The one way this library spells a JSON value: sorted keys, ASCII, no NaN; equal values give
-    equal bytes.
+def canonical_json(value: object) -> bytes:
+    """The one spelling of a JSON value here: sorted keys, ASCII, no NaN. Equal values, equal bytes.
 
     Raises:
-        ValueError: `value` holds what JSON has no word for.
+        ValueError: `value` holds what JSON cannot hold.
     """
     try:
         return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()
@@ -102,97 +104,93 @@ def canonical_json(value: Any) -> bytes:
         raise ValueError(f"only what JSON can hold is expected: {error}") from error
 
 
-def seal(content: dict[str, Any]) -> bytes:
-    """`content` as canonical JSON with one more key, `sha256`: the digest of the canonical JSON
-    without it.
-    """
-    return canonical_json(
-        {**content, "sha256": hashlib.sha256(canonical_json(content)).hexdigest()}
-    )
+def json_sha256(value: object) -> str:
+    """The sha256 of the canonical JSON of a value."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Reads what `seal` made; every changed bit of the file is noticed.
+def with_checksum(content: Mapping[str, object]) -> bytes:
+    """`content` as canonical JSON with one more key, `sha256`: the digest of `content`."""
+    return canonical_json({**content, "sha256": json_sha256(content)})
 
-    The digest alone would miss a changed blank or a number spelt in another way, so the bytes
-    themselves must be the canonical spelling of what they say.
+
+def read_checked(path: Path) -> dict[str, Any]:
+    """Reads what `with_checksum` made; every changed bit of the file is found.
+
+    The digest alone would miss a changed blank or another spelling of a number, so the bytes
+    themselves must be the canonical JSON of the content.
 
     Args:
-        path: a file written from `seal`.
+        path: a file written from `with_checksum`.
 
     Returns:
         The content, without its digest.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or was changed by hand.
+        ValueError: the file is corrupt, or was changed by hand.
     """
     data = path.read_bytes()
     try:
         content = json.loads(data)
         digest = content.pop("sha256")
-        intact = (
-            seal(content) == data and digest == hashlib.sha256(canonical_json(content)).hexdigest()
-        )
+        intact = with_checksum(content) == data and digest == json_sha256(content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
         raise ValueError(
-            f"{path} is damaged: its content does not agree with the sha256 it carries"
+            f"{path} is corrupt: its content does not agree with the sha256 it carries"
         )
     return content
 
 
-def damage(folder: Path, record: Mapping[str, Any], verify: Verify = "full") -> str | None:
+def find_corruption(folder: Path, entry: FileEntry, verify: Verify = "full") -> str | None:
     """Says in one line what is wrong with a file, or None.
 
     Args:
-        folder: where the file stands.
-        record: `name`, `bytes` and `sha256` of the file, as they were written down.
+        folder: the folder of the file.
+        entry: name, size and sha256 of the file, as a manifest keeps them.
         verify: "full" reads the file, "quick" looks at its size only.
     """
-    file = folder / record["name"]
+    file, expected = folder / entry["name"], entry["bytes"]
     if not file.is_file():
         return f"{file} is missing"
-    if (size := file.stat().st_size) != record["bytes"]:
-        return f"{file} is {'truncated' if size < record['bytes'] else 'damaged'}: {size} of {record['bytes']} bytes"
-    if verify == "full" and (digest := sha256_of(file)) != record["sha256"]:
-        return f"{file} is damaged: its sha256 is {digest[:12]}..., {record['sha256'][:12]}... is expected"
+    if (size := file.stat().st_size) != expected:
+        problem = "truncated" if size < expected else "corrupt"
+        return f"{file} is {problem}: {size} of {expected} bytes"
+    if verify == "full" and (digest := sha256_of(file)) != entry["sha256"]:
+        wanted = entry["sha256"][:12]
+        return f"{file} is corrupt: its sha256 is {digest[:12]}..., {wanted}... is expected"
     return None
 
 
-def list_files(folder: Path) -> None:
-    """Writes `files.json`: size and sha256 of every file below a folder that will not change any
-    more.
-    """
-    records = [
-        {
-            "name": str(file.relative_to(folder)),
-            "bytes": file.stat().st_size,
-            "sha256": sha256_of(file),
-        }
+def write_file_list(folder: Path) -> None:
+    """Writes `files.json`: size and sha256 of every file below a folder that is complete."""
+    entries = [
+        FileEntry(
+            name=str(file.relative_to(folder)), bytes=file.stat().st_size, sha256=sha256_of(file)
+        )
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     ]
-    write_file(folder / _LIST, [seal({"files": records})])
+    write_file(folder / _LIST, [with_checksum({"files": entries})])
 
 
-def check_listed_files(folder: Path) -> None:
+def check_file_list(folder: Path) -> None:
     """Checks a folder against its `files.json`, if it has one.
 
     Raises:
-        ValueError: a file, or the list, is damaged or missing; the message says which.
+        ValueError: a file, or the list, is corrupt or missing; the message says which.
     """
     if (folder / _LIST).exists():
-        for record in read_sealed(folder / _LIST)["files"]:
-            if line := damage(folder, record):
+        for entry in read_checked(folder / _LIST)["files"]:
+            if line := find_corruption(folder, entry):
                 raise ValueError(line)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` for one writer; the system lets go of it when the process dies,
-    however it dies.
+    """Holds the lock file `path` for one writer; it is released when the process dies, however.
 
     Args:
         path: the lock file, made and removed here. Its folder must exist.
@@ -200,37 +198,43 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it; the message says which.
     """
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    import filelock  # takes a tenth of a second, which readers need not wait for
+
+    lock = filelock.FileLock(path, timeout=0, thread_local=False)
+    while not lock.is_locked:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-            os.close(handle)
+            lock.acquire()
+        except filelock.Timeout:
+            owner = _owner(path)
+            if owner is None:
+                continue  # the last owner removed the file between our open and our lock
             raise BlockingIOError(
                 f"{path} is held by process {owner}, which is writing there: wait for it"
             ) from None
-        # The last owner may have removed the file between our open and our lock: then nobody else
-        # sees what we locked.
-        try:
-            if os.path.samestat(os.stat(path), os.fstat(handle)):
-                break
-        except FileNotFoundError:
-            pass
-        os.close(handle)
     try:
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(PermissionError):  # Windows: a locked file cannot be written to
+            path.write_text(f"{os.getpid()}\n")
         yield
     finally:
         try:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # Windows: an open file cannot be removed
+                path.unlink(missing_ok=True)
         finally:
-            os.close(handle)
+            lock.release()
+
+
+def _owner(path: Path) -> str | None:
+    """The number of the process that wrote the lock file, None without a file."""
+    try:
+        return path.read_text(errors="replace").strip() or "unknown"
+    except FileNotFoundError:
+        return None
+    except PermissionError:  # Windows: a locked file cannot be read
+        return "unknown"
 
 
 def write_json_lines(
-    path: Path, objects: Iterable[dict[str, Any]], expected: int, what: str
+    path: Path, objects: Iterable[Mapping[str, object]], expected: int, what: str
 ) -> FileRecord:
     """Writes objects as lines of JSON; there must be as many as expected, one a `what`."""
     count = 0
@@ -239,9 +243,8 @@ def write_json_lines(
         nonlocal count
         for value in objects:
             count += 1
-            yield (
-                json.dumps(value, default=str).encode() + b"\n"
-            )  # dates and the like, of Parquet, as text
+            # Dates and the like, which Parquet files hold, are written as text.
+            yield json.dumps(value, default=str).encode() + b"\n"
 
     record = write_file(path, lines())
     if count != expected:

@@ -1,5 +1,4 @@
-"""Safetensors files whose data starts on a 64-byte boundary, and memory maps into any safetensors
-file.
+"""Safetensors files with 64-byte aligned data, and memory maps into any safetensors file.
 
 The layout (https://huggingface.co/docs/safetensors): 8 bytes, the little-endian length of a JSON
 header; the header, `{name: {"dtype", "shape", "data_offsets": [start, stop]}}`, offsets counted
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
+from jaxtyping import Shaped
 
 from lore_jax.storage.files import FileRecord, write_file
 
@@ -54,7 +54,7 @@ class Tensor(NamedTuple):
     offset: int
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> FileRecord:
+def write_tensors(path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]]) -> FileRecord:
     """Writes arrays to a safetensors file, whole or not at all, the data 64-byte aligned.
 
     Args:
@@ -68,7 +68,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> FileRecord:
         OSError: the disk refused; nothing is left behind.
 
     Example:
-        >>> write_tensors(Path("table.safetensors"), {"embeddings": np.eye(4, dtype=np.float16)})
+        >>> write_tensors(Path("x.safetensors"), {"embeddings": np.eye(4)})  # doctest: +SKIP
     """
     header, offset = {}, 0
     for name, array in tensors.items():
@@ -110,7 +110,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _LONGEST_HEADER):
             raise ValueError(
-                f"{path} ({size} bytes) is not a safetensors file, or its beginning is damaged"
+                f"{path} ({size} bytes) is not a safetensors file, or its beginning is corrupt"
             )
         text = file.read(length)
     try:
@@ -121,32 +121,28 @@ def read_header(path: Path) -> dict[str, Tensor]:
             for name, entry in header.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{path} is not a safetensors file, or its header is damaged") from None
-    tensors = {}
+        raise ValueError(f"{path} is not a safetensors file, or its header is corrupt") from None
+    tensors, data = {}, 8 + length
     for name, (dtype, shape, start, stop) in spans.items():
         if dtype not in _DTYPES:
             raise ValueError(
                 f"{path}: {name!r} has type {dtype}; the types known are {', '.join(_DTYPES)}"
             )
+        array = f"{name!r} of shape {shape}, type {dtype}"
         if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
-            raise ValueError(
-                f"{path} is damaged: the header gives {name!r} the shape {shape} at {start} to {stop}"
-            )
+            raise ValueError(f"{path} is corrupt: {array}, lies at {start} to {stop}")
         if int(np.prod(shape, dtype=object)) * _DTYPES[dtype].itemsize != stop - start:
+            raise ValueError(f"{path} is corrupt: {array}, has {stop - start} bytes")
+        if data + stop > size:
             raise ValueError(
-                f"{path} is damaged: {name!r} of shape {shape}, type {dtype}, has {stop - start} bytes"
+                f"{path} is truncated: {name!r} ends at byte {data + stop}, the file has {size}"
             )
-        if 8 + length + stop > size:
-            raise ValueError(
-                f"{path} is truncated: {name!r} ends at byte {8 + length + stop}, the file has {size}"
-            )
-        tensors[name] = Tensor(_DTYPES[dtype], shape, 8 + length + start)
+        tensors[name] = Tensor(_DTYPES[dtype], shape, data + start)
     return tensors
 
 
-def map_tensor(path: Path, name: str | None = None) -> np.ndarray:
-    """Maps one array of a safetensors file into memory, read-only: pages are read when they are
-    touched.
+def map_tensor(path: Path, name: str | None = None) -> Shaped[np.ndarray, "..."]:
+    """Maps one array of a safetensors file into memory, read-only; pages are read when touched.
 
     Args:
         path: any safetensors file.
@@ -157,7 +153,7 @@ def map_tensor(path: Path, name: str | None = None) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or holds no such array; the message says which it holds.
+        ValueError: the file is corrupt, or holds no such array; the message says which it holds.
     """
     tensors = read_header(path)
     if name is None and len(tensors) == 1:

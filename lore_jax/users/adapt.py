@@ -1,5 +1,4 @@
-"""Adapting to users: weights and posterior of any number of users from a few comparisons each, the
-basis frozen.
+"""Adapting: weights of any number of users from a few comparisons each, the basis frozen.
 
 The basis is applied to the table once, `[responses, rank]`; after that nothing costs dim. Users are
 grouped by number of shots and solved in chunks of a power of two, so that ragged users cost what
@@ -39,9 +38,9 @@ def adapt_user(
     """One user's weights and posterior from the features of the pairs the user compared.
 
     The prior's own solve: the mode of `sum_i c_i loss(f_i . w) - log prior(w)` and the Laplace
-    covariance there; under a mixture prior, mean and covariance of the components' posteriors; under
-    a simplex prior, the minimiser of the mean loss. Pure and jit-able. Users may ride along in
-    trailing axes of every argument; the results then carry them in their trailing axes.
+    covariance there; under a mixture prior, mean and covariance of the components' posteriors;
+    under a simplex prior, the minimiser of the mean loss. Pure and jit-able. Users may ride along
+    in trailing axes of every argument; the results then carry them in their trailing axes.
 
     Args:
         model: a fitted model (only its prior and likelihood are used).
@@ -108,14 +107,15 @@ def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -
 def adapt_rewards(
     model: Model, table: jax.Array, prefs: Preferences, *, start: Posterior | None = None
 ) -> Posterior:
-    """The same as `adapt` for rewards already computed: `table [responses, rank]` from `rewards`."""
+    """The same as `adapt` for a table of rewards already computed by `rewards`."""
     if start is not None and start.num_users > prefs.num_users:
         raise ValueError(
             f"start has {start.num_users} users, the preferences have {prefs.num_users}"
         )
     if start is not None and not model.prior.warm_starts:
         raise ValueError(
-            f"start is given, but a {type(model.prior).__name__} has no use for it: None is expected"
+            f"start is given, but a {type(model.prior).__name__} has no use for it: "
+            "None is expected"
         )
     table = _project(model.prior, table)
     platform = next(iter(table.devices())).platform
@@ -163,17 +163,13 @@ def _cores() -> int:
 
 
 def _padded_length(shots: int) -> int:
-    """The next number with at most three binary digits: little padding, and few lengths, for each
-    compiles a program.
-    """
+    """The next number with at most three binary digits: little padding, and few programs."""
     step = 1 << max(0, shots.bit_length() - 3)
     return -(-shots // step) * step
 
 
 def _chunk_size(shots: int, users: int, platform: str) -> int:
-    """How many users are solved together: all, or as many as a CPU core's cache holds, on an
-    accelerator many more.
-    """
+    """How many users are solved together: as many as a core's cache, or an accelerator, holds."""
     most = max(1, _PAIRS_PER_CHUNK["cpu" if platform == "cpu" else "accelerator"] // shots)
     return min(most, max(_LEAST_USERS, 1 << (users - 1).bit_length()))
 
@@ -201,9 +197,7 @@ def _fill(out: Posterior, users: np.ndarray, solved: Posterior) -> None:
 def _start_of(
     users: np.ndarray, start: Posterior, model: Model, padding: tuple[int, int]
 ) -> np.ndarray:
-    """Where the users begin, `[rank, chunk]`: the population's mean for those who are not in
-    `start`.
-    """
+    """Where the users begin, `[rank, chunk]`: the prior's mean for those not in `start`."""
     mean = np.asarray(model.prior.mean)
     known = users < start.num_users
     begin = np.tile(mean, (len(users), 1))

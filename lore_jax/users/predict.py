@@ -1,4 +1,4 @@
-"""Margins and probabilities of pairs under posteriors, the uncertainty integrated; draws of weights."""
+"""Margins and probabilities of pairs under posteriors; draws of weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Margins(NamedTuple):
 
     @property
     def log_probability(self) -> Float[np.ndarray, " pairs"]:
-        """Log probability of the recorded choice with the margin's uncertainty integrated, in nats."""
+        """Log probability of the recorded choice, the margin's uncertainty integrated, in nats."""
         return np.asarray(_predictive(self.likelihood, self.mean, self.variance))
 
     @property
@@ -173,8 +173,7 @@ def predict_proba(
 
 
 def sample_weights(posterior: Posterior, count: int, *, key: jax.Array) -> np.ndarray:
-    """Draws from every user's posterior: for whatever is not a margin, a whole ranking or a policy,
-    say.
+    """Draws from every user's posterior, for rankings, policies: whatever is not a margin.
 
     `w = weights + S^1/2 e`, `e ~ N(0, I)`, S^1/2 from the eigenvectors of the covariance, which may
     be singular: what is the same for everybody (column 0 of the population model) is the same in

@@ -102,8 +102,7 @@ _SCORES_AT_A_TIME = 1 << 19  # 2 MB
 
 
 def _score_in_parts(table: jax.Array, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some users at a time, into two buffers by turns: one is copied to the result while the other
-    is filled.
+    """Some users at a time, into two buffers by turns: one is copied while the other is filled.
 
     So the device never holds all scores. On a CPU it is also faster: what takes long about an array
     of 40 MB is not the product but the first use of its pages (`benchmarks/README.md`); NumPy asks
@@ -151,7 +150,7 @@ def _view(scores: jax.Array) -> np.ndarray:
 def _score(
     table: jax.Array, weights: jax.Array, own: jax.Array | None, buffer: jax.Array
 ) -> jax.Array:
-    """Scores of the whole table, or of each user's own rows of it; they take the place of `buffer`."""
+    """Scores of the whole table, or of each user's own rows of it, in the memory of `buffer`."""
     if own is None:
         return weights @ table.T
     return jnp.einsum("uck,uk->uc", table[own], weights)

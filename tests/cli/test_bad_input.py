@@ -15,15 +15,16 @@ from small_run import QUICK_OPTIONS, write_small_cache
 
 from lore_jax.cli.main import main
 from lore_jax.fitting.config import FitConfig
+from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.model.saved import load, save
 from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.runs.run import run_fit
-from lore_jax.storage.files import locked, seal
+from lore_jax.storage.files import locked, with_checksum
 
 GOOD = {"user_id": "ann", "prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}
 NUMBERS = {"user_id": "ann", "chosen": 0, "rejected": 1}
 REFERENCE_HEAD = RunConfig(
-    fit=FitConfig(rank=0), split=SplitConfig(items=("new items",)), devices=1
+    fit=FitConfig(ReferenceConfig()), split=SplitConfig(items=("new items",)), devices=1
 )
 
 
@@ -52,18 +53,18 @@ class Here:
     def copy(self, name):
         return shutil.copytree(self.good / name, self.folder / name).name
 
-    def damaged(self, name, file, change=lambda data: data[:-1] + bytes([data[-1] ^ 1])):
+    def corrupt(self, name, file, change=lambda data: data[:-1] + bytes([data[-1] ^ 1])):
         path = self.folder / self.copy(name) / file
         path.write_bytes(change(path.read_bytes()))
         return name
 
-    def reseal(self, name, file, **changes):
+    def rewrite(self, name, file, **changes):
         def change(data):
             content = json.loads(data)
             del content["sha256"]
-            return seal({**content, **changes})
+            return with_checksum({**content, **changes})
 
-        return self.damaged(name, file, change)
+        return self.corrupt(name, file, change)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def good(tmp_path_factory):
 EYE = np.eye(4, dtype=np.float32)
 GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
 NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
-WITH_RANK_0 = ["--rank", "0", "--split.items", "new items", "--devices", "1", "--resume"]
+RESUME = ["--method", "reference", "--split.items", "new items", "--devices", "1", "--resume"]
 
 
 def prepare(here, *rows, array=EYE, options=GIVEN):
@@ -114,20 +115,37 @@ CASES = {
         lambda here: ["prepare", "x", "--overwite"],
         "--overwite: is --overwrite meant?",
     ),
-    "unknown option": (lambda here: ["fit", "x", "--out", "y", "--frobnicate"], "--frobnicate"),
-    "missing argument": (lambda here: ["inspect"], "Missing from lore-jax inspect: PATH"),
-    "missing option": (lambda here: ["fit", "cache"], "Missing from lore-jax fit: --out"),
+    "unknown option": (
+        lambda here: ["fit", "x", "--out", "y", "--frobnicate"],
+        r"there is no option --frobnicate\.",
+    ),
+    "misspelt option, another missing": (
+        lambda here: ["fit", "cache", "--ot", "y"],
+        "there is no option --ot: is --out meant?",
+    ),
+    "one word too many": (
+        lambda here: ["inspect", "cache", "run"],
+        "unrecognized arguments: run",
+    ),
+    "missing argument": (
+        lambda here: ["inspect"],
+        "inspect: the following arguments are required: PATH",
+    ),
+    "missing option": (
+        lambda here: ["fit", "cache"],
+        "fit: the following arguments are required: --out",
+    ),
     "option without value": (
         lambda here: ["prepare", "x", "--out"],
-        "Missing value for argument '--out'",
+        "argument --out: expected one argument",
     ),
     "option of another type": (
         lambda here: ["fit", "x", "--out", "y", "--seed", "red"],
-        "--seed.*'red'",
+        "argument --seed: invalid int value: 'red'",
     ),
     "option of no choice": (
-        lambda here: ["fit", "x", "--out", "y", "--family", "cauchy"],
-        "'cauchy' for.*--family",
+        lambda here: ["fit", "x", "--out", "y", "--method", "cauchy"],
+        "--method is 'cauchy': 'gaussian' or 'simplex'",
     ),
     # rows
     "no such file": (
@@ -185,8 +203,8 @@ CASES = {
         "line 1: rejected is a list rendered as text",
     ),
     "negative weight": (
-        lambda here: prepare(here, {**NUMBERS, "weight": -1}),
-        "line 1: weight is -1",
+        lambda here: prepare(here, {**NUMBERS, "pair_weight": -1}),
+        "line 1: pair_weight is -1",
     ),
     "two files": (
         lambda here: ["prepare", here.rows(GOOD), here.rows(GOOD, name="b.jsonl"), "--out", "out"],
@@ -312,32 +330,32 @@ CASES = {
     "truncated shard": (
         lambda here: [
             "fit",
-            here.damaged("cache", "embeddings-00000.safetensors", lambda d: d[:-5]),
+            here.corrupt("cache", "embeddings-00000.safetensors", lambda d: d[:-5]),
             "--out",
             "out",
         ],
         "embeddings-00000.safetensors is truncated",
     ),
     "flipped bit in a shard": (
-        lambda here: ["fit", here.damaged("cache", "embeddings-00000.safetensors"), "--out", "out"],
-        "embeddings-00000.safetensors is damaged",
+        lambda here: ["fit", here.corrupt("cache", "embeddings-00000.safetensors"), "--out", "out"],
+        "embeddings-00000.safetensors is corrupt",
     ),
     "flipped bit in the pairs": (
-        lambda here: ["fit", here.damaged("cache", "pairs.safetensors"), "--out", "out"],
-        "pairs.safetensors is damaged",
+        lambda here: ["fit", here.corrupt("cache", "pairs.safetensors"), "--out", "out"],
+        "pairs.safetensors is corrupt",
     ),
-    "damaged manifest": (
-        lambda here: ["fit", here.damaged("cache", "manifest.json"), "--out", "out"],
-        "manifest.json is damaged",
+    "corrupt manifest": (
+        lambda here: ["fit", here.corrupt("cache", "manifest.json"), "--out", "out"],
+        "manifest.json is corrupt",
     ),
     "dim other than the manifest's": (
-        lambda here: ["fit", here.reseal("cache", "manifest.json", dim=13), "--out", "out"],
+        lambda here: ["fit", here.rewrite("cache", "manifest.json", dim=13), "--out", "out"],
         r"embeddings-00000.safetensors holds float32 \[120, 12\]: float32 \[120, 13\] is expected",
     ),
     "dtype other than the manifest's": (
         lambda here: [
             "fit",
-            here.reseal("cache", "manifest.json", dtype="float16"),
+            here.rewrite("cache", "manifest.json", dtype="float16"),
             "--out",
             "out",
         ],
@@ -346,11 +364,11 @@ CASES = {
     "newer cache": (
         lambda here: [
             "fit",
-            here.reseal("cache", "manifest.json", format_version=9),
+            here.rewrite("cache", "manifest.json", format_version=9),
             "--out",
             "out",
         ],
-        "format version 9, newer than 1: update lore_jax",
+        "format version 9, this lore_jax reads 2: update lore_jax",
     ),
     "missing response in a cache": (
         lambda here: ["prepare", here.rows(GOOD), "--cache", here.copy("cache"), "--out", "out"],
@@ -402,28 +420,28 @@ CASES = {
             here.copy("cache"),
             "--out",
             here.copy("run"),
-            *WITH_RANK_0,
+            *RESUME,
             "--seed",
             "4",
         ],
         r"cannot go on with seed 4 \(it has 0\)",
     ),
     "resumed with another cache": (
-        lambda here: ["fit", here.copy("other cache"), "--out", here.copy("run"), *WITH_RANK_0],
+        lambda here: ["fit", here.copy("other cache"), "--out", here.copy("run"), *RESUME],
         "other cache is another cache than the one of",
     ),
-    "damaged run": (
+    "corrupt run": (
         lambda here: [
             "fit",
             here.copy("cache"),
             "--out",
-            here.damaged("run", "run.json"),
-            *WITH_RANK_0,
+            here.corrupt("run", "run.json"),
+            *RESUME,
         ],
-        "run.json is damaged",
+        "run.json is corrupt",
     ),
     "newer run": (
-        lambda here: ["evaluate", here.reseal("run", "run.json", format_version=7)],
+        lambda here: ["evaluate", here.rewrite("run", "run.json", format_version=7)],
         "format version 7, newer than 1",
     ),
     # adapt
@@ -454,15 +472,15 @@ CASES = {
         ][1:],
         "run is not finished: `lore-jax fit --resume` goes on with it",
     ),
-    "damaged model": (
+    "corrupt model": (
         lambda here: [
             "adapt",
-            here.damaged("run", "model/0/arrays/_METADATA"),
+            here.corrupt("run", "model/0/arrays/_METADATA"),
             here.copy("cache"),
             "--out",
             "out",
         ],
-        "_METADATA is damaged",
+        "_METADATA is corrupt",
     ),
     "export is there": (
         lambda here: [
@@ -545,9 +563,9 @@ CASES = {
         lambda here: ["evaluate", here.copy("run"), "--cache", here.copy("other cache")],
         "other cache is another cache than the one of",
     ),
-    "damaged split": (
-        lambda here: ["evaluate", here.damaged("run", "split.safetensors")],
-        "split.safetensors is damaged",
+    "corrupt split": (
+        lambda here: ["evaluate", here.corrupt("run", "split.safetensors")],
+        "split.safetensors is corrupt",
     ),
     "report of nothing": (
         lambda here: ["report", here.copy("run"), "--out", "page.html"],
@@ -555,7 +573,7 @@ CASES = {
     ),
     "report of something else": (
         lambda here: ["report", here.write("results.json", "[]"), "--out", "page.html"],
-        "results.json holds no results of format 1",
+        "results.json holds no results of an evaluation",
     ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],

@@ -1,4 +1,4 @@
-"""Splits, looked at from outside: sets of Python tuples, never the arrays the splits are made with."""
+"""Splits, checked from outside: with sets of Python tuples, not the arrays they are made with."""
 
 import contextlib
 import itertools
@@ -7,51 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from split_data import one_prompt, own, prompts_of, random_preferences, responses_of
 
 from lore_jax.data import splits
-from lore_jax.data.four_way import four_way
 from lore_jax.data.preferences import from_arrays
-
-
-def random_preferences(seed, *, users=12, prompts=15, replies=4, pairs=400, shared=0):
-    """Ragged users over prompts with their own replies; `shared` replies are given to every prompt."""
-    rng = np.random.default_rng(seed)
-    user = rng.choice(users, pairs, p=rng.dirichlet(np.ones(users)))
-    prompt = rng.integers(prompts, size=pairs)
-    own = (
-        rng.permuted(np.tile(np.arange(replies), (pairs, 1)), axis=1)[:, :2]
-        + (shared + prompt * replies)[:, None]
-    )
-    is_shared = rng.random(pairs) < 0.3 if shared else np.zeros(pairs, bool)
-    own[is_shared, 0] = rng.integers(max(1, shared), size=int(is_shared.sum()))
-    order = rng.random(pairs) < 0.5
-    chosen, rejected = np.where(order, own[:, 0], own[:, 1]), np.where(order, own[:, 1], own[:, 0])
-    table = np.ones((shared + prompts * replies, 1), np.float32)
-    return from_arrays(table, chosen, rejected, user, prompt=prompt, num_users=users)
-
-
-def one_prompt(seed, *, users=10, responses=30, pairs=600):
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(responses, size=pairs)
-    rejected = (chosen + rng.integers(1, responses, size=pairs)) % responses
-    table = np.ones((responses, 1), np.float32)
-    return from_arrays(table, chosen, rejected, rng.integers(users, size=pairs), num_users=users)
-
-
-def prompts_of(prefs):
-    return set(prefs.prompt.tolist())
-
-
-def responses_of(prefs):
-    return set(prefs.chosen.tolist()) | set(prefs.rejected.tolist())
-
-
-def own(prefs, ids=None):
-    """(user, prompt) and (user, response) combinations, users by their first numbers."""
-    user = prefs.user.tolist() if ids is None else ids[prefs.user].tolist()
-    prompts = set(zip(user, prefs.prompt.tolist(), strict=True))
-    both = zip(user * 2, prefs.chosen.tolist() + prefs.rejected.tolist(), strict=True)
-    return prompts, set(both)
 
 
 def parts(prefs, cut):
@@ -114,9 +73,8 @@ def test_folds_never_leak_and_test_everything_once(group_by, holdout, check, see
         check(prefs, cut, group_by)
     tested = np.sum([cut.test for cut in cuts], axis=0)
     assert tested.max() <= 1
-    if (
-        group_by == "prompt" and not shared and holdout == "new items"
-    ):  # nothing can straddle: every pair is tested once
+    # No pair can be cross-split here, so that every pair is tested once.
+    if group_by == "prompt" and not shared and holdout == "new items":
         assert (tested == 1).all()
         assert all(cut.dropped == 0 for cut in cuts)
 
@@ -130,9 +88,8 @@ def test_folds_of_prompts_are_of_equal_size():
 @pytest.mark.parametrize("fraction", [0.25, 0.3, 0.5, 0.8])
 def test_the_fraction_is_exact(fraction):
     prefs = random_preferences(3, pairs=5000, users=3, prompts=20)
-    dense = one_prompt(
-        3, users=3, responses=30, pairs=9000
-    )  # every two responses meet: none is lost for want of a pair
+    # Every two responses meet in `dense`: none is lost for want of a pair.
+    dense = one_prompt(3, users=3, responses=30, pairs=9000)
     train, test = parts(prefs, splits.hold_out_groups(prefs, fraction, seed=0))
     assert (len(prompts_of(train)), len(prompts_of(test))) == (
         20 - round(20 * fraction),
@@ -158,15 +115,15 @@ def test_prompts_without_shared_responses_lose_no_pair():
     assert splits.hold_out_within_users(prefs, 0.3, seed=0).dropped == 0
 
 
-def test_cross_split_pairs_of_responses_are_those_with_a_foot_on_both_sides():
+def test_cross_split_pairs_of_responses_are_those_with_one_on_each_side():
     prefs = one_prompt(0)
     cut = splits.hold_out_groups(prefs, 0.3, group_by="response", seed=4)
     held_out = responses_of(prefs.take_pairs(cut.test))
-    feet = [
+    counts = [
         (c in held_out) + (r in held_out) for c, r in zip(prefs.chosen, prefs.rejected, strict=True)
     ]
-    assert cut.dropped == feet.count(1)
-    assert cut.test.tolist() == [count == 2 for count in feet]
+    assert cut.dropped == counts.count(1)
+    assert cut.test.tolist() == [count == 2 for count in counts]
 
 
 def test_a_response_given_to_prompts_of_both_sides_goes_where_most_of_its_pairs_are():
@@ -228,14 +185,13 @@ def test_prompts_are_drawn_whole_and_nested(seed):
         for draw in draws
     ]
     whole = set(zip(prefs.user, prefs.prompt, strict=True))
-    for count, draw, mine in zip((0, 1, 3, 10_000), draws, of_user, strict=True):
+    for count, draw, drawn in zip((0, 1, 3, 10_000), draws, of_user, strict=True):
         for user in range(20):
-            there = sum(one == user for one, _ in whole)
-            assert sum(one == user for one, _ in mine) == min(count, there)
-        inside = [pair in mine for pair in zip(prefs.user, prefs.prompt, strict=True)]
-        np.testing.assert_array_equal(
-            np.sort(draw.row), np.sort(prefs.row[inside])
-        )  # all pairs of what is drawn
+            available = sum(owner == user for owner, _ in whole)
+            assert sum(owner == user for owner, _ in drawn) == min(count, available)
+        # All pairs on a drawn prompt are drawn.
+        inside = [pair in drawn for pair in zip(prefs.user, prefs.prompt, strict=True)]
+        np.testing.assert_array_equal(np.sort(draw.row), np.sort(prefs.row[inside]))
     assert of_user[0] <= of_user[1] <= of_user[2] <= of_user[3] == whole
 
 
@@ -249,117 +205,12 @@ def test_every_pair_is_as_likely_to_be_a_shot():
     )  # four standard errors
 
 
-CONDITIONS = {
-    (users, items) for users in ("seen", "unseen") for items in ("known items", "new items")
-}
-
-
-@pytest.mark.parametrize("group_by", ["prompt", "response"])
-@settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    shared=st.sampled_from([0, 6]),
-    least=st.sampled_from([(1, 1), (8, 3)]),
-)
-def test_four_way_never_leaks(group_by, seed, shared, least):
-    prefs = random_preferences(seed, users=20, prompts=12, pairs=3000, shared=shared)
-    split = four_way(prefs, group_by=group_by, min_train=least[0], min_test=least[1], seed=seed)
-    assert set(split.tests) == CONDITIONS
-    seen, unseen = split.seen_users, split.unseen_users
-    assert not set(seen) & set(unseen)
-    ids = {"seen": seen, "unseen": unseen}
-    base = {"seen": split.train, "unseen": split.shots}
-    groups_of = prompts_of if group_by == "prompt" else responses_of
-    for (users, items), test in split.tests.items():
-        given = base[users]
-        assert test.num_users == len(ids[users]) == given.num_users
-        assert test.pairs_per_user().min() >= least[1]
-        assert given.pairs_per_user().min() >= least[0]
-        if items == "new items":
-            for one in base.values():
-                assert not responses_of(test) & responses_of(one)
-                assert not groups_of(test) & groups_of(one)
-        else:
-            assert groups_of(test) <= groups_of(split.train)
-            (given_prompts, given_responses), (test_prompts, test_responses) = own(given), own(test)
-            assert not given_responses & test_responses
-            assert group_by == "response" or not given_prompts & test_prompts
-    every = [split.train, split.shots, *split.tests.values()]
-    rows = np.concatenate([part.row for part in every])
-    assert len(set(rows)) == len(rows)
-    assert len(rows) + sum(split.dropped[1:]) == prefs.num_pairs
-    assert split.dropped.users == 20 - len(seen) - len(unseen)
-
-
-def test_four_way_keeps_the_users_names_and_numbers():
-    prefs = random_preferences(0, users=20, pairs=3000)
-    named = from_arrays(
-        prefs.embeddings, prefs.chosen, prefs.rejected, prefs.user, prompt=prefs.prompt,
-        user_ids=[f"user {i}" for i in range(20)],
-    )  # fmt: skip
-    split = four_way(named, seed=0)
-    for (users, _), test in split.tests.items():
-        ids = {"seen": split.seen_users, "unseen": split.unseen_users}[users]
-        assert test.user_ids.tolist() == [f"user {i}" for i in ids]
-        np.testing.assert_array_equal(ids[test.user], prefs.user[test.row])
-
-
-def test_four_way_of_one_column():
-    prefs = one_prompt(0, pairs=3000)
-    new = four_way(prefs, group_by="response", items=("new items",), seed=0)
-    assert set(new.tests) == {("seen", "new items"), ("unseen", "new items")}
-    known = four_way(prefs, group_by="response", items=("known items",), seed=0)
-    assert set(known.tests) == {("seen", "known items"), ("unseen", "known items")}
-    # Nothing is held out for everybody, or within users: there is more to train on than with both.
-    both = four_way(prefs, group_by="response", seed=0)
-    assert both.train.num_pairs < min(new.train.num_pairs, known.train.num_pairs)
-
-
-def test_known_test_pairs_whose_prompts_nobody_trained_on_are_dropped():
-    # Each user answers prompts of their own: none of their test prompts can be in the fit of
-    # another.
-    user, prompt = np.repeat(np.arange(6), 10), np.arange(60)
-    prefs = from_arrays(
-        np.ones((120, 1), np.float32), 2 * prompt, 2 * prompt + 1, user, prompt=prompt
-    )
-    with pytest.raises(
-        ValueError, match=r"no seen user has 1 training pairs and 1 test pairs of known items"
-    ):
-        four_way(prefs, items=("known items",), seed=0)
-    split = four_way(prefs, items=("known items",), min_test=0, seed=0)
-    assert all(test.num_pairs == 0 for test in split.tests.values())
-    assert split.dropped == (0, 0, 0, 18)
-    assert four_way(prefs, items=("new items",), min_test=0, seed=0).dropped == (0, 0, 0, 0)
-
-
-def test_the_digest_recognises_a_split():
-    prefs = random_preferences(0, users=20, pairs=3000)
-    digest = four_way(prefs, seed=0).digest
-    assert len(digest) == 64
-    assert four_way(prefs, seed=0).digest == digest
-    # The same pairs in another order, with their split by the same seed, are the same split.
-    order = np.random.default_rng(1).permutation(prefs.num_pairs)
-    columns = (getattr(prefs, name)[order] for name in ("chosen", "rejected", "user"))
-    shuffled = from_arrays(prefs.embeddings, *columns, prompt=prefs.prompt[order], num_users=20)
-    assert four_way(shuffled, seed=0).digest == digest
-    others = [
-        four_way(prefs, seed=1),
-        four_way(prefs, test=0.2, seed=0),
-        four_way(prefs, unseen_users=0.5, seed=0),
-    ]
-    swapped = from_arrays(
-        prefs.embeddings,
-        prefs.rejected,
-        prefs.chosen,
-        prefs.user,
-        prompt=prefs.prompt,
-        num_users=20,
-    )
-    assert len({digest, *(split.digest for split in [*others, four_way(swapped, seed=0)])}) == 5
-
-
 SINGLE = one_prompt(0)
+
+
 DISJOINT = from_arrays(np.ones((4, 1), np.float32), [0, 2], [1, 3], [0, 1])
+
+
 EMPTY = from_arrays(np.ones((4, 1), np.float32), [], [], [], num_users=3)
 
 
@@ -403,8 +254,8 @@ EMPTY = from_arrays(np.ones((4, 1), np.float32), [], [], [], num_users=3)
             "30 responses cannot fill 40 folds",
         ),
         (
-            lambda: splits.folds(SINGLE, 2, use="new", group_by="response", seed=0),
-            "use is 'new': 'unseen' or 'seen'",
+            lambda: splits.folds(SINGLE, 2, holdout="new", group_by="response", seed=0),
+            "holdout is 'new': 'new items' or 'known items'",
         ),
         (
             lambda: splits.folds(DISJOINT, 4, group_by="response", seed=0),
@@ -412,19 +263,6 @@ EMPTY = from_arrays(np.ones((4, 1), np.float32), [], [], [], num_users=3)
         ),
         (lambda: splits.draw_shots(SINGLE, -1, seed=0), "shots is -1: 0 or more"),
         (lambda: splits.draw_prompts(SINGLE, -1, seed=0), "prompts is -1: 0 or more"),
-        (lambda: four_way(SINGLE, seed=0), "there are not 2 prompts"),
-        (
-            lambda: four_way(SINGLE, group_by="response", min_train=1000, seed=0),
-            "0 of 10 users have 1000 training pairs",
-        ),
-        (
-            lambda: four_way(SINGLE, group_by="response", items=("known items", "new"), seed=0),
-            r"items is \('known items', 'new'\)",
-        ),
-        (
-            lambda: four_way(SINGLE, group_by="response", unseen_users=2, seed=0),
-            "unseen is 2: a share",
-        ),
     ],
 )
 def test_what_cannot_be_split_is_refused(call, message):

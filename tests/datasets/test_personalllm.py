@@ -37,11 +37,11 @@ def test_the_table_is_what_the_files_say(folder):
     assert table.counts == {"train prompts": 6, "test prompts": 3}
     np.testing.assert_array_equal(table.is_test, [False] * 6 + [True] * 3)
     row = pq.read_table(folder / "data" / "test-00000-of-00001.parquet").to_pylist()[1]
-    for place in range(REPLIES):
-        prompt, reply = table.responses[table.row[7, place]]
-        assert (prompt[0]["content"], reply) == (row["prompt"], row[f"response_{place + 1}"])
-        expected = [row[f"response_{place + 1}_{model}"] for model in REWARD_MODELS]
-        np.testing.assert_allclose(table.scores[7, place], expected, rtol=1e-6)
+    for index in range(REPLIES):
+        prompt, reply = table.responses[table.row[7, index]]
+        assert (prompt[0]["content"], reply) == (row["prompt"], row[f"response_{index + 1}"])
+        expected = [row[f"response_{index + 1}_{model}"] for model in REWARD_MODELS]
+        np.testing.assert_allclose(table.scores[7, index], expected, rtol=1e-6)
     train = table.standardised()[:6].reshape(-1, 10)
     np.testing.assert_allclose(train.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(train.std(0), 1, atol=1e-5)
@@ -186,6 +186,6 @@ def test_each_user_has_prompts_of_their_own():
     rng = np.random.default_rng(0)
     row, scores = np.arange(400, dtype=np.int32).reshape(50, 8), rng.normal(size=(50, 8, 10))
     _, _, user, prompt = draw_pairs(row, scores, draw_users(20, 1.0, seed=0), 9, "random", seed=0)
-    drawn = [prompt[user == one] for one in range(20)]
-    assert all(len(set(one.tolist())) == 9 for one in drawn)
-    assert len({tuple(one) for one in drawn}) == 20
+    drawn = [prompt[user == number] for number in range(20)]
+    assert all(len(set(prompts.tolist())) == 9 for prompts in drawn)
+    assert len({tuple(prompts) for prompts in drawn}) == 20

@@ -6,18 +6,19 @@ import pytest
 
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.model.model import rewards
+from lore_jax.model.prior import SimplexPrior
 
 CONFIG = SyntheticConfig(num_users=300, num_prompts=300, pairs_per_user=(20, 60), dim=32, rank=4)
 
 
 def true_margins(data):
-    """From the planted basis and weights alone."""
+    """From the true basis and weights alone."""
     table = np.asarray(data.prefs.embeddings, np.float64) @ data.basis.astype(np.float64)
     features = table[data.prefs.chosen] - table[data.prefs.rejected]
     return np.sum(features * data.weights[data.prefs.user], axis=1)
 
 
-@pytest.mark.parametrize("users", ["simplex", "gaussian", "num_components"])
+@pytest.mark.parametrize("users", ["simplex", "gaussian", "mixture"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_the_truth_is_true(users, dtype):
     data = synthetic(dataclasses.replace(CONFIG, users=users, dtype=dtype), seed=1)
@@ -85,7 +86,7 @@ def test_the_head(correlation):
     )
     data = synthetic(config, seed=6)
     head = data.prefs.embeddings @ data.prefs.head
-    population = data.prefs.embeddings @ data.basis @ np.asarray(data.model.population.mean)
+    population = data.prefs.embeddings @ data.basis @ np.asarray(data.model.prior.mean)
     assert np.corrcoef(head, population)[0, 1] == pytest.approx(correlation, abs=0.05)
     assert np.std(head) == pytest.approx(np.std(population), rel=0.1)
 
@@ -94,38 +95,36 @@ def test_simplex_users():
     data = synthetic(
         dataclasses.replace(CONFIG, users="simplex", num_users=4000, alpha=0.3), seed=7
     )
-    assert data.model.family == "simplex"
+    assert isinstance(data.model.prior, SimplexPrior)
     assert (data.weights >= 0).all()
     np.testing.assert_allclose(data.weights.sum(1), 1.0, atol=1e-5)
-    np.testing.assert_allclose(data.weights.mean(0), data.model.population.mean, atol=0.03)
+    np.testing.assert_allclose(data.weights.mean(0), data.model.prior.mean, atol=0.03)
     assert np.mean(np.sum(data.weights**2, axis=1)) == pytest.approx(
         1.3 / 2.2, abs=0.02
     )  # of Dirichlet(0.3) on 4
 
 
 @pytest.mark.parametrize(
-    ("users", "spread"), [("gaussian", 0.5), ("num_components", 0.5), ("num_components", 0.0)]
+    ("users", "spread"), [("gaussian", 0.5), ("mixture", 0.5), ("mixture", 0.0)]
 )
 def test_gaussian_users_come_from_the_population_of_the_model(users, spread):
     data = synthetic(
         dataclasses.replace(CONFIG, users=users, spread=spread, num_users=20_000), seed=8
     )
-    np.testing.assert_allclose(data.weights.mean(0), data.model.population.mean, atol=0.05)
+    np.testing.assert_allclose(data.weights.mean(0), data.model.prior.mean, atol=0.05)
     np.testing.assert_allclose(
-        np.cov(data.weights, rowvar=False), data.model.population.covariance, atol=0.06
+        np.cov(data.weights, rowvar=False), data.model.prior.covariance, atol=0.06
     )
-    assert (
-        np.linalg.matrix_rank(data.model.population.factor) == data.model.population.factor.shape[1]
-    )
+    assert np.linalg.matrix_rank(data.model.prior.factor) == data.model.prior.factor.shape[1]
 
 
 def test_without_spread_users_do_not_differ():
     data = synthetic(dataclasses.replace(CONFIG, spread=0.0), seed=9)
     np.testing.assert_array_equal(data.weights, np.tile(data.weights[:1], (300, 1)))
-    assert data.model.population.factor.shape == (4, 0)
+    assert data.model.prior.factor.shape == (4, 0)
 
 
-def test_camps():
+def test_components():
     data = synthetic(
         dataclasses.replace(CONFIG, users="mixture", spread=0.0, num_components=3), seed=10
     )
@@ -168,7 +167,7 @@ def test_the_seed_decides_and_more_users_keep_the_responses():
         ({"rank": 0}, "rank is 0: 1 or more"),
         ({"pairs_per_user": (5, 4)}, r"pairs_per_user is \(5, 4\)"),
         ({"pairs_per_user": (-1, 4)}, r"pairs_per_user is \(-1, 4\)"),
-        ({"users": "normal"}, "users is 'normal': 'simplex' or 'gaussian' or 'num_components'"),
+        ({"users": "normal"}, "users is 'normal': 'simplex' or 'gaussian' or 'mixture'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"noise": float("nan")}, "noise is nan"),
         ({"noise": -1.0}, "noise is -1"),

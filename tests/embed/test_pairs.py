@@ -1,6 +1,4 @@
-"""Comparisons to a cache: resumed bit by bit, with the reference head, and nothing written that is
-not the model's.
-"""
+"""Comparisons to a cache: resumed bit by bit, and checked against the model's own logits."""
 
 import dataclasses
 import errno
@@ -25,14 +23,14 @@ from lore_jax.storage.cache.writer import CacheWriter
 ONE_DEVICE = jax.devices()[:1]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_reward_model(tmp_path_factory.mktemp("models") / "reward")
+@pytest.fixture
+def folder(reward_folder):
+    return reward_folder
 
 
-@pytest.fixture(scope="module")
-def encoder(folder):
-    return load_encoder(folder, EmbedConfig(batch_tokens=256), devices=ONE_DEVICE)
+@pytest.fixture
+def encoder(reward):
+    return reward
 
 
 @pytest.fixture
@@ -142,7 +140,7 @@ def test_an_interrupted_run_goes_on_and_ends_bit_identical(
 KILLED = """
 import os, signal, sys
 from lore_jax.storage.cache.writer import CacheWriter
-from lore_jax.datasets.rows import read_text_pairs
+from lore_jax.datasets.formats.rows import read_text_pairs
 from lore_jax.embed import EmbedConfig, embed_pairs, pairs, texts
 
 pairs._ROWS_PER_SHARD, texts._BATCHES_PER_CHUNK = 16, 2
@@ -240,7 +238,7 @@ def test_a_wrong_head_or_a_wrong_token_is_noticed(
         wrong = dataclasses.replace(encoder, **broken)
     else:
         wrong = dataclasses.replace(
-            encoder, pooling=dataclasses.replace(encoder.pooling, kind=broken["pooling"])
+            encoder, pooling=dataclasses.replace(encoder.pooling, mode=broken["pooling"])
         )
     with pytest.raises(ValueError, match=r"head \. embedding is"):
         embed_pairs(comparisons, wrong, tmp_path / "cache")
@@ -314,7 +312,7 @@ def test_cut_conversations_are_counted(folder, comparisons, tmp_path):
     ids = full.renderer.token_ids(
         [full.renderer.tokenizer.render_chat(turns) for _, turns in rendered]
     )
-    too_long = {prompt for (prompt, _), one in zip(rendered, ids, strict=True) if len(one) > 72}
+    too_long = {prompt for (prompt, _), text in zip(rendered, ids, strict=True) if len(text) > 72}
     assert 0 < len(too_long) < len(prompts)
     assert report.cut_prompts == len(too_long)
     assert report.cut_replies == sum(prompt in too_long for prompt, _ in rendered)

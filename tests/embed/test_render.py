@@ -1,4 +1,4 @@
-"""Rendering: both sides written alike, conversations cut from the left, every way to leak refused."""
+"""Rendering: both sides written alike, conversations cut from the left, leaks refused."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def chat(tmp_path_factory):
 
 def run(renderer, *conversations):
     return prepare(
-        [Conversation(*one) for one in conversations],
+        [Conversation(*parts) for parts in conversations],
         renderer,
         [f"row {n}" for n in range(len(conversations))],
     )
@@ -58,7 +58,7 @@ def test_plain_models_read_the_turns_one_after_the_other(chat):
 def test_short_conversations_stay_as_they_are(chat):
     conversations = [(ASK, "Because."), (ASK, "No."), (LONG, "Yes.")]
     prepared = run(chat(), *conversations)
-    assert prepared == ([Conversation(*one) for one in conversations], 0, 0)
+    assert prepared == ([Conversation(*parts) for parts in conversations], 0, 0)
 
 
 @pytest.mark.parametrize("limit", range(60, 300, 12))
@@ -70,7 +70,7 @@ def test_a_long_conversation_loses_its_beginning_and_both_sides_the_same(chat, l
     assert first.prompt == second.prompt
     assert [first.reply, second.reply] == replies
     assert prepared[1:] == (1, 2)
-    texts = [renderer.text(*one) for one in prepared.conversations]
+    texts = [renderer.text(*parts) for parts in prepared.conversations]
     lengths = [len(ids) for ids in renderer.token_ids(texts)]
     assert max(lengths) <= limit
     # What is left is the end of the conversation, behind the system's turn.
@@ -124,11 +124,12 @@ def test_the_beginning_is_cut_between_characters(chat):
         (
             ASK,
             "word " * 120,
-            "row 1: the reply has 600 tokens, with its prompt too many for 512; a reply is never cut",
+            "row 1: the reply has 600 tokens, with its prompt too many for 512; "
+            "a reply is never cut",
         ),
     ],
 )
-def test_what_cannot_be_embedded_honestly_is_refused_by_name(chat, prompt, reply, message):
+def test_what_cannot_be_embedded_unchanged_is_refused_by_name(chat, prompt, reply, message):
     with pytest.raises(ValueError, match="^" + message.replace("|", r"\|")) as error:
         run(chat(), (ASK, "Fine."), (prompt, reply))
     assert "\n" not in str(error.value)
@@ -162,17 +163,6 @@ def test_a_template_that_refuses_a_role_is_quoted(tmp_path):
         match="row 0: the model's chat template refuses the conversation: no system turn",
     ):
         run(renderer, (LONG, "Yes"))
-
-
-@pytest.mark.parametrize(
-    "date", ["{{ strftime_now('%d %b %Y') }}", "{% if date_string %}{{ date_string }}{% endif %}"]
-)
-def test_a_template_that_prints_the_date_prints_the_same_one_every_day(tmp_path, date):
-    write_tokenizer(tmp_path, date + TEMPLATE)
-    tokenizer = load_tokenizer(tmp_path)
-    assert tokenizer.render_chat([{"role": "user", "content": "Hi"}]).startswith(
-        "26 Jul 2024<|bos|>"
-    )
 
 
 def test_a_chat_model_needs_a_template(tmp_path):

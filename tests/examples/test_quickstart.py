@@ -1,4 +1,4 @@
-"""The walk-through runs from the first cell to the last, and says what it promises."""
+"""The notebook runs from the first cell to the last, and prints what it promises."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# The notebook runs in a process of its own; what its machinery warns of here is not ours.
+# The notebook runs in a process of its own; warnings of its machinery are not ours.
 pytestmark = pytest.mark.filterwarnings("default")
 
 
@@ -28,16 +28,16 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     client.km = client.create_kernel_manager()
     client.km.kernel_cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     client.execute()
-    said = "".join(
+    text = "".join(
         output.get("text", "")
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.get("outputs", [])
     )
-    accuracy = [int(found) for found in re.findall(r"comparisons each: (\d+) %", said)]
+    accuracy = [int(percent) for percent in re.findall(r"comparisons each: (\d+) %", text)]
     assert accuracy[2] > accuracy[0] + 10
-    assert re.search(r"\d+ users, all solved: True", said)
-    assert "the loaded model says the same: True" in said
-    told_apart = re.search(r"tells (\d+) % of them apart", said)
-    assert told_apart is not None
-    assert int(told_apart[1]) > 80
+    assert re.search(r"\d+ users, all solved: True", text)
+    assert "the loaded model scores alike: True" in text
+    agreement = re.search(r"tells (\d+) % of them apart", text)
+    assert agreement is not None
+    assert int(agreement[1]) > 80

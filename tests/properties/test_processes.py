@@ -104,7 +104,7 @@ def test_two_processes_are_one(tmp_path):
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(25))  # one writer
     with CheckpointStore(tmp_path / "run" / "checkpoints", read_only=True) as store:
-        assert [step["damaged"] for step in store.describe()] == [None, None]
+        assert [step["corrupt"] for step in store.describe()] == [None, None]
     found = np.empty_like(adapt(expected, load_cache(tmp_path / "cache")).weights)
     for number in range(2):
         found[number::2] = np.load(tmp_path / f"weights-{number}.npy")

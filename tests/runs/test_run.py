@@ -31,7 +31,7 @@ from lore_jax.runs.folder import read_run
 from lore_jax.runs.run import run_fit
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.checkpoint.store import CheckpointStore
-from lore_jax.storage.files import locked, seal
+from lore_jax.storage.files import locked, with_checksum
 
 ONE_DEVICE = dataclasses.replace(QUICK, devices=1)
 
@@ -197,9 +197,9 @@ def test_killed_again_and_again_it_ends_the_same(cache, unbroken, tmp_path):
     assert_same_end(tmp_path / "run", unbroken)
 
 
-def test_damaged_checkpoints_are_passed_over_and_made_again(cache, unbroken, copy):
+def test_corrupt_checkpoints_are_passed_over_and_made_again(cache, unbroken, copy):
     shutil.rmtree(copy / "model")
-    for step, match in ((25, "step 25 is damaged, going back to step 20"), (20, "starting again from step 0")):
+    for step, match in ((25, "step 25 is corrupt, going back to step 20"), (20, "starting again from step 0")):
         with CheckpointStore(copy / "checkpoints", read_only=True) as store:
             assert store.steps() == [20, 25]
         (copy / "checkpoints" / str(step) / "manifest" / "metadata").write_bytes(b"\0")
@@ -214,7 +214,7 @@ def test_damaged_checkpoints_are_passed_over_and_made_again(cache, unbroken, cop
         shutil.rmtree(copy / "model")
 
 
-def test_a_finished_run_stays_and_a_damaged_model_is_made_again(cache, unbroken, copy):
+def test_a_finished_run_stays_and_a_corrupt_model_is_made_again(cache, unbroken, copy):
     report = run_fit(cache, copy, ONE_DEVICE, resume=True)
     assert (report.resumed_from, report.step, report.run.is_finished) == (25, 25, True)
     (copy / "model" / "0" / "arrays" / "_METADATA").write_bytes(b"")
@@ -279,10 +279,11 @@ def test_nothing_is_lost_and_nothing_begun_on_the_wrong_data(cache, copy, tmp_pa
     refused(ValueError, "other is another cache than the one of", other_cache, copy, resume=True)
     manifest = json.loads((copy / "run.json").read_bytes())
     del manifest["sha256"]
-    (copy / "run.json").write_bytes(seal({**manifest, "format_version": 3}))
-    refused(ValueError, "format version 3, this lore_jax reads 2: update lore_jax", cache, copy, resume=True)
+    (copy / "run.json").write_bytes(with_checksum({**manifest, "format_version": 3}))
+    message = "format version 3, this lore_jax reads 2: update lore_jax"
+    refused(ValueError, message, cache, copy, resume=True)
     (copy / "run.json").write_bytes(b"{")
-    refused(ValueError, "run.json is damaged", cache, copy, resume=True)
+    refused(ValueError, "run.json is corrupt", cache, copy, resume=True)
     with locked(tmp_path / "run.lock"), pytest.raises(BlockingIOError, match=f"held by process {os.getpid()}"):
         run_fit(cache, copy.parent / "run", ONE_DEVICE, resume=True)
     run_fit(cache, copy, ONE_DEVICE, overwrite=True)

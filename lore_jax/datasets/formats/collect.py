@@ -1,14 +1,13 @@
-"""Comparisons of a published data set, collected one by one into the pairs and the table that
-`embed` takes.
-"""
+"""Comparisons of a published data set, collected one by one into what `embed` takes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
 from lore_jax.datasets.formats.messages import Message, check_prompt, check_reply
 from lore_jax.datasets.formats.rows import ResponseTable, TextPairs
@@ -26,9 +25,9 @@ class Published(NamedTuple):
 
     pairs: TextPairs
     counts: dict[str, int]
-    users: dict[str, dict[str, Any]]
+    users: dict[str, dict[str, object]]
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str) -> Shaped[np.ndarray, " pairs"]:
         """A further column of the pairs, `[pairs]`, in the order of the file."""
         return np.array([row[name] for row in self.pairs.extra])
 
@@ -41,7 +40,8 @@ class PairCollector:
 
     Example:
         >>> pairs = PairCollector()
-        >>> pairs.add("line 1", "ann", "dialogue 1", (Message("user", "Name a colour."),), "Blue.", "Red.")
+        >>> prompt = (Message("user", "Name a colour."),)
+        >>> pairs.add("line 1", "ann", "dialogue 1", prompt, "Blue.", "Red.")
         >>> pairs.finish("colours").pairs.user_ids
         ['ann']
     """
@@ -52,24 +52,24 @@ class PairCollector:
         self._users: dict[str, int] = {}
         self._groups: dict[str, int] = {}
         self._columns: list[tuple[int, int, int, int]] = []
-        self._extra: list[dict[str, Any]] = []
+        self._extra: list[dict[str, object]] = []
 
     def add(
         self,
-        place: str,
+        where: str,
         user: str,
         group: str,
         prompt: Sequence[Message],
         chosen: str,
         rejected: str,
-        **extra: Any,
+        **extra: object,
     ) -> None:
         """Adds a comparison; one that holds nothing to compare is counted instead.
 
         Args:
-            place: what to call it in messages.
+            where: what to call it in messages.
             user: who compared.
-            group: what splits must not cut.
+            group: what a split must keep on one side.
             prompt: the conversation up to the replies.
             chosen: the preferred reply.
             rejected: the other reply.
@@ -91,28 +91,27 @@ class PairCollector:
             check_reply("chosen", chosen)
             check_reply("rejected", rejected)
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from None
-        best, other = (self._table.row(tuple(prompt), reply) for reply in (chosen, rejected))
-        who, where = (
-            self._users.setdefault(user, len(self._users)),
-            self._groups.setdefault(group, len(self._groups)),
-        )
-        self._columns.append((best, other, who, where))
+            raise ValueError(f"{where}: {error}") from None
+        chosen_row = self._table.row(tuple(prompt), chosen)
+        rejected_row = self._table.row(tuple(prompt), rejected)
+        user_index = self._users.setdefault(user, len(self._users))
+        group_index = self._groups.setdefault(group, len(self._groups))
+        self._columns.append((chosen_row, rejected_row, user_index, group_index))
         self._extra.append(extra)
 
-    def finish(self, what: str, users: dict[str, dict[str, Any]] | None = None) -> Published:
+    def finish(self, name: str, users: dict[str, dict[str, object]] | None = None) -> Published:
         """The pairs.
 
         Args:
-            what: the data set, for the message.
+            name: the data set, for the message.
             users: what is known of users.
 
         Raises:
             ValueError: nothing is left; the message says what was dropped.
         """
         if not self._columns:
-            why = ", ".join(f"{count} {name}" for name, count in self.counts.items()) or "no rows"
-            raise ValueError(f"{what} holds no pair: {why}")
+            read = ", ".join(f"{count} {text}" for text, count in self.counts.items()) or "no rows"
+            raise ValueError(f"{name} holds no pair: {read}")
         chosen, rejected, user, group = np.array(self._columns, np.int32).T
         pairs = TextPairs(
             chosen=chosen,
@@ -121,13 +120,12 @@ class PairCollector:
             prompt=group,
             pair_weight=np.ones(len(user), np.float32),
             user_ids=list(self._users),
-            num_duplicates=len(user)
-            - len(np.unique(np.stack([user, chosen, rejected], axis=1), axis=0)),
+            num_duplicates=len(user) - len(np.unique([user, chosen, rejected], axis=1).T),
             responses=self._table.responses,
             extra=self._extra,
         )
         self.counts["duplicated pairs, kept"] += pairs.num_duplicates
-        known = {name: users[name] for name in self._users if name in users} if users else {}
-        return Published(
-            pairs, {name: count for name, count in self.counts.items() if count}, known
-        )
+        counts = {text: count for text, count in self.counts.items() if count}
+        users = users or {}
+        known = {user_id: users[user_id] for user_id in self._users if user_id in users}
+        return Published(pairs, counts, known)

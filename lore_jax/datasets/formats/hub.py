@@ -1,6 +1,4 @@
-"""Where a published data set is: a folder or file on this machine, or its home, fetched only when
-asked by that name.
-"""
+"""Where a published data set is: a local folder or file, or its repository on the hub."""
 
 from __future__ import annotations
 
@@ -24,8 +22,7 @@ class Home(NamedTuple):
 
 
 def locate(data: str | os.PathLike[str], home: Home) -> Path:
-    """The folder or file of a data set; `home.name` itself is fetched from the hub (into its
-    cache), nothing else is.
+    """The folder or file of a data set; only `home.name` is fetched, into the hub's own cache.
 
     Args:
         data: a folder, a file, or `home.name`.
@@ -39,7 +36,8 @@ def locate(data: str | os.PathLike[str], home: Home) -> Path:
         OSError: the hub did not answer.
 
     Example:
-        >>> locate("downloads/prism", Home("HannahRoseKirk/prism-alignment", ("*.jsonl",)))
+        >>> home = Home("HannahRoseKirk/prism-alignment", ("*.jsonl",))
+        >>> locate("downloads/prism", home)  # doctest: +SKIP
         PosixPath('downloads/prism')
     """
     path = Path(data)
@@ -47,7 +45,7 @@ def locate(data: str | os.PathLike[str], home: Home) -> Path:
         return path
     if str(data) != home.name:
         raise FileNotFoundError(
-            f"{data} is not there: a folder is expected, or {home.name!r} to fetch it from the hub"
+            f"{data} does not exist: a folder is expected, or {home.name!r} to fetch from the hub"
         )
     try:
         from huggingface_hub import snapshot_download
@@ -64,5 +62,5 @@ def locate(data: str | os.PathLike[str], home: Home) -> Path:
                 allow_patterns=list(home.patterns),
             )
         )
-    except Exception as error:  # of the hub's own kinds, of its transport's, and the system's
+    except Exception as error:  # the hub's own types, its transport's and the system's
         raise OSError(f"{home.name} could not be fetched: {str(error).splitlines()[0]}") from error

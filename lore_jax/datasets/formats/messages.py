@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-# Python's way of writing a list of strings or of messages; JSON's double quotes alone may be an
-# honest reply.
+# Python's way of writing a list of strings or of messages. JSON's double quotes alone may be a
+# genuine reply.
 _LIST_AS_TEXT = re.compile(r"""\s*\[(?:'.*['"]|".*'|\{['"]role['"].*\})\]\s*""", re.DOTALL)
 
 
@@ -43,9 +43,8 @@ class Comparison(NamedTuple):
     rejected: str
 
 
-def parse_comparison(row: Mapping[str, Any]) -> Comparison:
-    """Reads prompt and replies from the columns prompt, system (both optional), chosen and rejected
-    of a row.
+def parse_comparison(row: Mapping[str, object]) -> Comparison:
+    """Reads the columns chosen, rejected and, both optional, prompt and system of a row.
 
     Args:
         row: the columns by name. Prompt, chosen and rejected are strings or lists of `{"role": ...,
@@ -59,7 +58,8 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
         ValueError: one line that names the column, without the place of the row.
 
     Example:
-        >>> parse_comparison({"prompt": "Name a colour.", "chosen": "Blue.", "rejected": "No."}).prompt
+        >>> row = {"prompt": "Name a colour.", "chosen": "Blue.", "rejected": "No."}
+        >>> parse_comparison(row).prompt
         (Message(role='user', content='Name a colour.'),)
     """
     sides = {name: _side(name, row[name]) for name in ("chosen", "rejected")}
@@ -67,12 +67,16 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
         raise ValueError(
             "chosen and rejected are a text and a list of messages: both must be of one kind"
         )
-    prompt = _prompt(row)
+    system = row.get("system")
+    if system is not None and not isinstance(system, str):
+        raise ValueError(f"system is {kind_of(system)}: a text is expected")
+    prompt = _prompt(row, system)
     replies = {}
     for name, (head, reply) in sides.items():
         if head and prompt is not None and head not in (prompt, _without_system(prompt)):
             raise ValueError(
-                f"{name} is a conversation that does not begin with the prompt and end with one reply to it"
+                f"{name} is a conversation that does not begin with the prompt and end with one "
+                "reply to it"
             )
         check_reply(name, reply)
         replies[name] = reply
@@ -86,15 +90,15 @@ def parse_comparison(row: Mapping[str, Any]) -> Comparison:
             raise ValueError(
                 "there is no prompt: neither a column of that name nor whole conversations"
             )
-        if isinstance(row.get("system"), str) and row["system"]:
-            prompt = _with_system(row["system"], prompt)
+        if system:
+            prompt = _with_system(system, prompt)
     check_prompt("prompt", prompt)
     if replies["chosen"] == replies["rejected"]:
         raise ValueError(f"chosen equals rejected ({_short(replies['chosen'])})")
     return Comparison(prompt, replies["chosen"], replies["rejected"])
 
 
-def parse_conversation(name: str, value: Any) -> tuple[tuple[Message, ...], str]:
+def parse_conversation(name: str, value: object) -> tuple[tuple[Message, ...], str]:
     """Reads a whole conversation: the prompt, and the reply that it ends with.
 
     Args:
@@ -119,36 +123,36 @@ def parse_conversation(name: str, value: Any) -> tuple[tuple[Message, ...], str]
     return prompt, reply
 
 
-def parse_messages(name: str, value: Any) -> tuple[Message, ...]:
-    """Reads a list of `{"role": ..., "content": ...}`; the message of what it refuses begins with
-    `name`.
-    """
+def parse_messages(name: str, value: object) -> tuple[Message, ...]:
+    """Reads a list of `{"role": ..., "content": ...}`; messages of errors begin with `name`."""
     if not isinstance(value, list):
         raise ValueError(
-            f"{name} is {kind_of(value)} ({_short(value)}): a text or a list of messages is expected"
+            f"{name} is {kind_of(value)} ({_short(value)}): "
+            "a text or a list of messages is expected"
         )
     messages = []
     for number, message in enumerate(value):
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
             raise ValueError(
-                f"{name}: message {number} is {_short(message)}: an object with role and content is expected"
+                f"{name}: message {number} is {_short(message)}: "
+                "an object with role and content is expected"
             )
         if message["role"] not in ("system", "user", "assistant"):
             raise ValueError(
-                f"{name}: message {number} has role {message['role']!r}: system, user or assistant is expected"
+                f"{name}: message {number} has role {message['role']!r}: "
+                "system, user or assistant is expected"
             )
         if not isinstance(message["content"], str):
             raise ValueError(
-                f"{name}: message {number} has a content that is {kind_of(message['content'])}, not a text"
+                f"{name}: message {number} has a content that is "
+                f"{kind_of(message['content'])}, not a text"
             )
         messages.append(Message(message["role"], message["content"]))
     return tuple(messages)
 
 
 def check_prompt(name: str, prompt: tuple[Message, ...]) -> None:
-    """Refuses a prompt whose turns are unknown or do not alternate up to the user's; the message
-    begins with `name`.
-    """
+    """Refuses turns that do not alternate or end with the user's; errors begin with `name`."""
     _check_turns(name, prompt)
     if not prompt or prompt[-1].role != "user":
         last = f"the turn of {prompt[-1].role!r}" if prompt else "nothing"
@@ -156,7 +160,7 @@ def check_prompt(name: str, prompt: tuple[Message, ...]) -> None:
 
 
 def check_reply(name: str, reply: str) -> None:
-    """Refuses a reply that is empty, or a list rendered as text; the message begins with `name`."""
+    """Refuses a reply that is empty, or a list rendered as text; errors begin with `name`."""
     if _LIST_AS_TEXT.fullmatch(reply):
         raise ValueError(
             f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected"
@@ -165,9 +169,9 @@ def check_reply(name: str, reply: str) -> None:
         raise ValueError(f"{name} is an empty reply")
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """What a value of a JSON or Parquet file is, in words."""
-    kinds = {
+    names = {
         type(None): "null",
         bool: "true or false",
         int: "an integer",
@@ -175,15 +179,13 @@ def kind_of(value: Any) -> str:
         str: "a text",
         list: "a list",
     }
-    return kinds.get(
+    return names.get(
         type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}"
     )
 
 
-def _prompt(row: Mapping[str, Any]) -> tuple[Message, ...] | None:
-    value, system = row.get("prompt"), row.get("system")
-    if system is not None and not isinstance(system, str):
-        raise ValueError(f"system is {kind_of(system)}: a text is expected")
+def _prompt(row: Mapping[str, object], system: str | None) -> tuple[Message, ...] | None:
+    value = row.get("prompt")
     if value is None:
         if isinstance(row["chosen"], str):
             raise ValueError("prompt is null: a text or a list of messages is expected")
@@ -196,7 +198,7 @@ def _prompt(row: Mapping[str, Any]) -> tuple[Message, ...] | None:
     return _with_system(system, prompt) if system else prompt
 
 
-def _side(name: str, value: Any) -> tuple[tuple[Message, ...], str]:
+def _side(name: str, value: object) -> tuple[tuple[Message, ...], str]:
     """The conversation before the reply, empty if it is not repeated, and the reply."""
     if isinstance(value, str):
         return (), value
@@ -211,9 +213,9 @@ def _check_turns(name: str, messages: tuple[Message, ...]) -> None:
     for number, message in enumerate(_without_system(messages)):
         expected = ("user", "assistant")[number % 2]
         if message.role != expected:
-            place = number + len(messages) - len(_without_system(messages))
+            index = number + len(messages) - len(_without_system(messages))
             raise ValueError(
-                f"{name}: message {place} is the turn of {message.role!r}: {expected!r} is expected there"
+                f"{name}: message {index} is the turn of {message.role!r}: {expected!r} is expected"
             )
 
 
@@ -227,6 +229,6 @@ def _with_system(system: str, messages: tuple[Message, ...]) -> tuple[Message, .
     return (Message("system", system), *_without_system(messages))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,9 +1,7 @@
-"""Rows of published files, each with its place: JSONL, Parquet, Arrow (a `datasets` folder) and
-CSV.
+"""Rows of JSONL, Parquet, Arrow (a `datasets` folder) and CSV files, each with its location.
 
-The format is told by the first bytes, not by the name. What is not a whole file of rows is refused
-where it breaks: an error page saved under the name of the data, a download that stopped, another
-schema.
+The first bytes decide the format, not the name. What is not a whole file of rows is refused where
+it breaks: an error page saved under the name of the data, a download that stopped, another schema.
 """
 
 from __future__ import annotations
@@ -12,18 +10,21 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from lore_jax.datasets.formats.messages import kind_of
 
+if TYPE_CHECKING:
+    import pyarrow
+
 _SUFFIXES = (".jsonl", ".json", ".parquet", ".arrow", ".csv")
 _LONGEST_CELL = 2**24  # characters of a CSV cell; Python's own limit is 131,072
 
-Row = dict[str, Any]
+Row = Mapping[str, object]
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
@@ -33,15 +34,14 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
         path: the file.
 
     Yields:
-        The place of a row, for messages, and the row. Cells of CSV are texts.
+        Where a row stands, for messages, and the row. Cells of CSV are texts.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, HTML, damaged, or not rows; the message names the place.
+        ValueError: the file is empty, HTML, corrupt, or not rows; the message says where.
 
     Example:
-        >>> for place, row in read_records("survey.jsonl"):
-        ...     print(place, row["user_id"])
+        >>> rows = [row for where, row in read_records("survey.jsonl")]  # doctest: +SKIP
     """
     path = Path(path)
     with open(path, "rb") as file:
@@ -59,30 +59,31 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
 
 
 def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
-    """The data files in a folder and below, in order; of the formats that hold some of a name's
-    rows, one alone.
+    """The data files of one format in a folder and below, sorted.
 
     Args:
         folder: where to look; a file stands for itself.
         name: only files whose path below the folder contains it.
 
     Returns:
-        The files, sorted. A data set that is there twice, as Parquet and as JSONL, would count
-        twice: the format of the most files is taken, the others are left.
+        The files. A data set that is kept in two formats would be read twice, so only the files of
+        the most frequent format are returned.
 
     Raises:
-        FileNotFoundError: there are none; the message says what is there.
+        FileNotFoundError: there are none; the message says what the folder holds.
     """
     folder = Path(folder)
     if folder.is_file():
         return [folder]
-    there = sorted(
+    visible = sorted(
         path
         for path in folder.rglob("*")
         if path.is_file() and not _is_hidden(path.relative_to(folder))
     )
     files = [
-        path for path in there if path.suffix in _SUFFIXES and name in str(path.relative_to(folder))
+        path
+        for path in visible
+        if path.suffix in _SUFFIXES and name in str(path.relative_to(folder))
     ]
     files = [
         path
@@ -90,44 +91,44 @@ def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
         if path.name not in ("dataset_info.json", "state.json", "dataset_dict.json")
     ]
     if not files:
-        found = ", ".join(str(path.relative_to(folder)) for path in there[:5]) or "nothing"
+        found = ", ".join(str(path.relative_to(folder)) for path in visible[:5]) or "nothing"
         wanted = f"{name!r} in its path" if name else "rows"
         raise FileNotFoundError(
             f"{folder} holds no {' or '.join(_SUFFIXES)} file with {wanted}; found {found}"
         )
-    kinds = [path.suffix for path in files]
-    kind = max(dict.fromkeys(kinds), key=kinds.count)
-    return [path for path in files if path.suffix == kind]
+    suffixes = [path.suffix for path in files]
+    most_frequent = max(dict.fromkeys(suffixes), key=suffixes.count)
+    return [path for path in files if path.suffix == most_frequent]
 
 
-def require_columns(place: str, row: Mapping[str, Any], columns: Sequence[str]) -> None:
-    """Refuses a row of another schema: the message says which columns were expected, and which were
-    found.
-    """
+def require_columns(where: str, row: Mapping[str, object], columns: Sequence[str]) -> None:
+    """Refuses a row without these columns; the message lists the columns expected and found."""
     missing = [name for name in columns if name not in row]
     if missing:
         found = ", ".join(map(repr, row)) or "nothing"
         expected = ", ".join(map(repr, columns))
         raise ValueError(
-            f"{place}: {', '.join(map(repr, missing))} missing: the columns {expected} are expected, found {found[:200]}"
+            f"{where}: {', '.join(map(repr, missing))} missing: the columns {expected} are "
+            f"expected, found {found[:200]}"
         )
 
 
-def a_text(place: str, name: str, value: Any, *, empty: bool = False) -> str:
-    """A cell that must be a text, without blanks around it; the message of what is refused names
-    place and column.
-    """
+def require_text(where: str, name: str, value: object, *, empty: bool = False) -> str:
+    """The text of a cell, stripped; another type, or an empty text unless `empty`, is refused."""
     if not isinstance(value, str):
-        raise ValueError(f"{place}: {name} is {kind_of(value)}: a text is expected")
+        raise ValueError(f"{where}: {name} is {kind_of(value)}: a text is expected")
     text = value.strip()
     if not text and not empty:
-        raise ValueError(f"{place}: {name} is empty: a text is expected")
+        raise ValueError(f"{where}: {name} is empty: a text is expected")
     return text
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file, each with its place (`file line N`); the columns needed are checked
-    in the header.
+    """The rows of a CSV file, each after where it stands (`file line N`).
+
+    Args:
+        path: the file.
+        columns: columns that its header must have.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -146,7 +147,8 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dic
             for row in reader:
                 if len(row) != len(header):
                     raise ValueError(
-                        f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(header)}"
+                        f"{path} line {reader.line_num}: {len(row)} fields, "
+                        f"the header has {len(header)}"
                     )
                 yield f"{path} line {reader.line_num}", dict(zip(header, row, strict=True))
         except UnicodeDecodeError:
@@ -165,27 +167,28 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     ):
         for number, data in enumerate(file, start=1):
             bar.update(len(data))
-            place = f"{path} line {number}"
+            where = f"{path} line {number}"
             try:
                 line = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:
-                raise ValueError(f"{place}: byte {error.start} is not UTF-8 text") from None
+                raise ValueError(f"{where}: byte {error.start} is not UTF-8 text") from None
             if not line:
                 continue
             if line.startswith("<"):
                 raise ValueError(
-                    f"{place}: {line[:40]!r} is HTML or XML, not JSONL: was an error page downloaded?"
+                    f"{where}: {line[:40]!r} is HTML or XML, not JSONL: "
+                    "was an error page downloaded?"
                 )
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                what = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
                 raise ValueError(
-                    f"{place}: not a whole JSON object ({what}): {line[:40]!r}"
+                    f"{where}: not a whole JSON object ({reason}): {line[:40]!r}"
                 ) from None
             if not isinstance(row, dict):
-                raise ValueError(f"{place}: {kind_of(row)}: one JSON object a line is expected")
-            yield place, row
+                raise ValueError(f"{where}: {kind_of(row)}: one JSON object a line is expected")
+            yield where, row
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
@@ -206,17 +209,19 @@ def _read_arrow(path: Path) -> Iterator[tuple[str, Row]]:
 
     try:
         with pyarrow.memory_map(str(path)) as source:
-            opened = pyarrow.ipc.open_stream(source)  # what `datasets` writes
-            yield from _rows(path, opened, None)
+            stream = pyarrow.ipc.open_stream(source)  # what `datasets` writes
+            yield from _rows(path, stream, None)
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(
             f"{path} is not a whole Arrow file: {str(error).splitlines()[0]}"
         ) from None
 
 
-def _rows(path: Path, batches: Any, total: int | None) -> Iterator[tuple[str, Row]]:
+def _rows(
+    path: Path, batches: Iterable[pyarrow.RecordBatch], total: int | None
+) -> Iterator[tuple[str, Row]]:
     number = 0
-    with tqdm(total=total, desc=path.name, group_by="row", disable=None) as bar:
+    with tqdm(total=total, desc=path.name, unit="row", disable=None) as bar:
         for batch in batches:
             for row in batch.to_pylist():
                 yield f"{path} row {number} (counted from 0)", row

@@ -1,11 +1,11 @@
 """Preference files: JSONL or Parquet, one comparison a row, with who made it.
 
-    text rows     user_id, prompt, chosen, rejected    strings or chat messages, as in TRL; to be embedded
-    index rows    user_id, chosen, rejected            integers: rows of an embedding array you bring yourself
+    text rows     user_id, prompt, chosen, rejected    strings or chat messages, as in TRL
+    index rows    user_id, chosen, rejected            integers: rows of an array of embeddings
 
-Optional columns: prompt_id (the group that splits must not cut), weight, system. Further columns of
-text rows are carried along. A row that is not what it should be is refused with its place;
-duplicated rows are kept and counted.
+Optional columns: prompt_id (the group that a split keeps on one side), pair_weight, system. Further
+columns of text rows are carried along. A row that is not what it should be is refused, and the
+message says where it stands; duplicated rows are kept and counted.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
+import jax
 import numpy as np
+from jaxtyping import Float, Int
 
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison
 from lore_jax.datasets.formats.records import read_records
 from lore_jax.storage.safetensors import map_tensor, read_header
 
-_COLUMNS = ("user_id", "prompt", "chosen", "rejected", "prompt_id", "weight", "system")
+_COLUMNS = ("user_id", "prompt", "chosen", "rejected", "prompt_id", "pair_weight", "system")
 
 
 class Response(NamedTuple):
@@ -42,8 +44,7 @@ class Response(NamedTuple):
 
 
 class ResponseTable:
-    """Numbers distinct (prompt, reply) in the order in which they come: equal texts share one row
-    of the table.
+    """Numbers distinct (prompt, reply): equal texts share one row of the table.
 
     Attributes:
         responses: what to embed, row by row.
@@ -57,9 +58,8 @@ class ResponseTable:
 
     def __init__(self) -> None:
         self.responses: list[Response] = []
-        self._prompts: dict[
-            tuple[Message, ...], list[dict[str, str]]
-        ] = {}  # one object for equal prompts, often long
+        # Equal prompts, which are often long, share one object.
+        self._prompts: dict[tuple[Message, ...], list[dict[str, str]]] = {}
         self._number: dict[tuple[int, str], int] = {}
 
     def row(self, prompt: tuple[Message, ...], reply: str) -> int:
@@ -86,15 +86,20 @@ class IndexPairs:
             are kept.
     """
 
-    chosen: np.ndarray
-    rejected: np.ndarray
-    user: np.ndarray
-    prompt: np.ndarray
-    pair_weight: np.ndarray
+    chosen: Int[np.ndarray, " pairs"]
+    rejected: Int[np.ndarray, " pairs"]
+    user: Int[np.ndarray, " pairs"]
+    prompt: Int[np.ndarray, " pairs"]
+    pair_weight: Float[np.ndarray, " pairs"]
     user_ids: list[str]
     num_duplicates: int
 
-    def preferences(self, embeddings: Any, *, head: Any = None) -> Preferences:
+    def preferences(
+        self,
+        embeddings: Float[np.ndarray | jax.Array, "responses dim"],
+        *,
+        head: Float[np.ndarray | jax.Array, " dim"] | None = None,
+    ) -> Preferences:
         """The pairs over a table `[responses, dim]`, checked as `from_arrays` does."""
         return from_arrays(
             embeddings,
@@ -115,16 +120,32 @@ class TextPairs(IndexPairs):
     Attributes:
         responses: the distinct (prompt, reply), row by row of the table that embedding them gives.
         extra: the further columns of each pair, or an empty list if the file has none.
-        places: what to call each response in messages; None: by a pair that has it.
+        labels: what to call each response in messages; None: by a pair that has it.
         note: what must be said beside every number from these pairs, or None.
         counts: what was replaced or left out, by name.
     """
 
     responses: list[Response]
-    extra: list[dict[str, Any]]
-    places: list[str] | None = None
+    extra: list[dict[str, object]]
+    labels: list[str] | None = None
     note: str | None = None
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+class _Columns(TypedDict):
+    """The fields of `IndexPairs`."""
+
+    chosen: Int[np.ndarray, " pairs"]
+    rejected: Int[np.ndarray, " pairs"]
+    user: Int[np.ndarray, " pairs"]
+    prompt: Int[np.ndarray, " pairs"]
+    pair_weight: Float[np.ndarray, " pairs"]
+    user_ids: list[str]
+    num_duplicates: int
+
+
+# Of one row: chosen, rejected, and the prompt where prompt_id is absent.
+_ParseRow = Callable[[Mapping[str, object]], tuple[int, int, Hashable]]
 
 
 def holds_index_rows(path: str | os.PathLike[str]) -> bool:
@@ -158,14 +179,13 @@ def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
             column.
 
     Example:
-        >>> pairs = read_text_pairs("pairs.jsonl")
-        >>> table = embed(pairs.responses)
-        >>> prefs = pairs.preferences(table)
+        >>> pairs = read_text_pairs("pairs.jsonl")  # doctest: +SKIP
+        >>> embed_pairs(pairs, "all-MiniLM-L6-v2", "cache")  # doctest: +SKIP
     """
     table = ResponseTable()
-    extra: list[dict[str, Any]] = []
+    extra: list[dict[str, object]] = []
 
-    def parse(row: Mapping[str, Any]) -> tuple[int, int, Any]:
+    def parse(row: Mapping[str, object]) -> tuple[int, int, Hashable]:
         comparison = parse_comparison(row)
         chosen, rejected = (
             table.row(comparison.prompt, reply)
@@ -195,55 +215,54 @@ def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexP
             column.
 
     Example:
-        >>> table = load_embeddings("embeddings.npy")
-        >>> prefs = read_index_pairs("pairs.parquet", len(table)).preferences(table)
+        >>> table = load_embeddings("embeddings.npy")  # doctest: +SKIP
+        >>> pairs = read_index_pairs("pairs.parquet", len(table))  # doctest: +SKIP
+        >>> prefs = pairs.preferences(table)  # doctest: +SKIP
     """
 
-    def parse(row: Mapping[str, Any]) -> tuple[int, int, Any]:
-        for name in ("chosen", "rejected"):
-            if type(row[name]) is not int:
-                raise ValueError(
-                    f"{name} is {kind_of(row[name])}: an integer, a row of the embeddings, is expected"
-                )
-            if not 0 <= row[name] < num_responses:
-                raise ValueError(
-                    f"{name} is {row[name]}, outside the embeddings of {num_responses} rows"
-                )
-        if row["chosen"] == row["rejected"]:
-            raise ValueError(f"chosen equals rejected (row {row['chosen']})")
-        return (
-            row["chosen"],
-            row["rejected"],
-            json.dumps(row.get("prompt"), sort_keys=True, default=str),
-        )
+    def response(name: str, value: object) -> int:
+        if type(value) is not int:
+            raise ValueError(
+                f"{name} is {kind_of(value)}: an integer, a row of the embeddings, is expected"
+            )
+        if not 0 <= value < num_responses:
+            raise ValueError(f"{name} is {value}, outside the embeddings of {num_responses} rows")
+        return value
+
+    def parse(row: Mapping[str, object]) -> tuple[int, int, Hashable]:
+        chosen, rejected = (response(name, row[name]) for name in ("chosen", "rejected"))
+        if chosen == rejected:
+            raise ValueError(f"chosen equals rejected (row {chosen})")
+        return chosen, rejected, json.dumps(row.get("prompt"), sort_keys=True, default=str)
 
     return IndexPairs(**_read_pairs(Path(path), parse))
 
 
-def load_embeddings(path: str | os.PathLike[str]) -> np.ndarray:
-    """Maps an embedding array into memory: a `.npy` file, or a `.safetensors` file with one array
-    or one `embeddings`.
+def load_embeddings(path: str | os.PathLike[str]) -> Float[np.ndarray, "responses dim"]:
+    """Maps an array of embeddings into memory.
 
     Args:
-        path: the file.
+        path: a `.npy` file, or a `.safetensors` file with one array or one named `embeddings`.
 
     Returns:
         `[responses, dim]`, read-only, of any floating type.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another kind of file, a damaged one, or an array of another shape or type.
+        ValueError: another kind of file, a corrupt one, or an array of another shape or type.
     """
     return _load_array(Path(path), "embeddings", ("responses", "dim"))
 
 
-def load_vector(path: str | os.PathLike[str]) -> np.ndarray:
-    """Loads a reference head `[dim]` from a `.npy` file, or a `.safetensors` file with one array or
-    one `head`.
+def load_vector(path: str | os.PathLike[str]) -> Float[np.ndarray, " dim"]:
+    """Loads a reference head, float32 `[dim]`.
+
+    Args:
+        path: a `.npy` file, or a `.safetensors` file with one array or one named `head`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another kind of file, a damaged one, or an array of another shape or type.
+        ValueError: another kind of file, a corrupt one, or an array of another shape or type.
     """
     return np.array(_load_array(Path(path), "head", ("dim",)), np.float32)
 
@@ -254,8 +273,8 @@ def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             # NumPy would advise to load it in a way that runs what it holds.
-            why = "" if "pickle" in str(error) else f": {str(error).splitlines()[0]}"
-            raise ValueError(f"{path} is not a whole .npy file of numbers{why}") from None
+            reason = "" if "pickle" in str(error) else f": {str(error).splitlines()[0]}"
+            raise ValueError(f"{path} is not a whole .npy file of numbers{reason}") from None
     elif path.suffix == ".safetensors":
         array = map_tensor(path, name if name in read_header(path) else None)
     else:
@@ -264,7 +283,8 @@ def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
         )
     if array.dtype.kind == "V" and array.dtype.name != "bfloat16":
         raise ValueError(
-            f"{path} has the raw type {array.dtype}: .npy cannot keep bfloat16, save it as .safetensors"
+            f"{path} has the raw type {array.dtype}: .npy cannot keep bfloat16, "
+            "save it as .safetensors"
         )
     if array.ndim != len(axes) or not (array.dtype.kind == "f" or array.dtype.name == "bfloat16"):
         expected = f"floats [{', '.join(axes)}] are expected"
@@ -272,79 +292,66 @@ def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
     return array
 
 
-def _read_pairs(
-    path: Path, parse: Callable[[Mapping[str, Any]], tuple[int, int, Any]]
-) -> dict[str, Any]:
-    """The columns of `IndexPairs`; `parse` gives a row's chosen, rejected, and its prompt where
-    prompt_id is absent.
-    """
+def _read_pairs(path: Path, parse: _ParseRow) -> _Columns:
+    """The columns of `IndexPairs`, read row by row."""
     users: dict[str, int] = {}
-    prompts: dict[Any, int] = {}
-    seen: set[tuple[int, int, int]] = set()
-    chosen, rejected, user, prompt, weight = [], [], [], [], []
+    prompts: dict[Hashable, int] = {}
+    columns: list[tuple[int, int, int, int]] = []  # chosen, rejected, user, prompt
+    pair_weight: list[float] = []
     has_prompt_id = None
-    for place, row in read_records(path):
+    for where, row in read_records(path):
         try:
             _check_columns(row)
-            one_chosen, one_rejected, one_prompt = parse(row)
-            one_user = users.setdefault(_name("user_id", row["user_id"]), len(users))
+            chosen, rejected, prompt = parse(row)
+            user = users.setdefault(_name("user_id", row["user_id"]), len(users))
             if has_prompt_id is None:
                 has_prompt_id = "prompt_id" in row
             if has_prompt_id != ("prompt_id" in row):
-                raise ValueError(
-                    f"prompt_id is {'missing' if has_prompt_id else 'there'}, unlike in the rows before"
-                )
+                state = "missing" if has_prompt_id else "given"
+                raise ValueError(f"prompt_id is {state}, unlike in the rows before")
             if has_prompt_id:
-                one_prompt = _name("prompt_id", row["prompt_id"])
-            one_weight = row.get("weight", 1.0)
-            if type(one_weight) not in (int, float) or not 0 <= one_weight < float("inf"):
-                raise ValueError(
-                    f"weight is {one_weight!r}: a number, finite and 0 or more, is expected"
-                )
+                prompt = _name("prompt_id", row["prompt_id"])
+            pair_weight.append(_pair_weight(row.get("pair_weight", 1.0)))
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from None
-        seen.add((one_user, one_chosen, one_rejected))
-        for column, value in (
-            (chosen, one_chosen),
-            (rejected, one_rejected),
-            (user, one_user),
-            (weight, one_weight),
-        ):
-            column.append(value)
-        prompt.append(prompts.setdefault(one_prompt, len(prompts)))
-    if not chosen:
+            raise ValueError(f"{where}: {error}") from None
+        columns.append((chosen, rejected, user, prompts.setdefault(prompt, len(prompts))))
+    if not columns:
         raise ValueError(f"{path} holds no rows: one comparison a row is expected")
+    table = np.array(columns, np.int32)
+    chosen, rejected, user, prompt = np.ascontiguousarray(table.T)
     return {
-        **{
-            name: np.array(column, np.int32)
-            for name, column in {
-                "chosen": chosen,
-                "rejected": rejected,
-                "user": user,
-                "prompt": prompt,
-            }.items()
-        },
-        "pair_weight": np.array(weight, np.float32),
+        "chosen": chosen,
+        "rejected": rejected,
+        "user": user,
+        "prompt": prompt,
+        "pair_weight": np.array(pair_weight, np.float32),
         "user_ids": list(users),
-        "num_duplicates": len(chosen) - len(seen),
+        "num_duplicates": len(table) - len(np.unique(table[:, :3], axis=0)),
     }
 
 
-def _check_columns(row: Mapping[str, Any]) -> None:
+def _pair_weight(value: object) -> float:
+    if isinstance(value, int | float) and type(value) is not bool and 0 <= value < float("inf"):
+        return value
+    raise ValueError(f"pair_weight is {value!r}: a number, finite and 0 or more, is expected")
+
+
+def _check_columns(row: Mapping[str, object]) -> None:
     needed = ["user_id", "chosen", "rejected"]
     if isinstance(row.get("chosen"), str):
         needed.append("prompt")
     for name in needed:
         if name not in row:
-            found = ", ".join(map(repr, row)) or "nothing"
-            near = difflib.get_close_matches(
-                name, [other for other in row if other not in _COLUMNS], n=1
-            )
+            columns = ", ".join(map(repr, row)) or "nothing"
+            further = [other for other in row if other not in _COLUMNS]
+            near = difflib.get_close_matches(name, further, n=1)
             hint = f"; is {near[0]!r} meant for it?" if near else ""
-            raise ValueError(f"column {name!r} is missing; found {found[:200]}{hint}")
+            raise ValueError(f"column {name!r} is missing; found {columns[:200]}{hint}")
+    if "weight" in row:
+        raise ValueError("column 'weight' is unknown: how much a pair counts is 'pair_weight'")
 
 
-def _name(column: str, value: Any) -> str:
+def _name(column: str, value: object) -> str:
     if type(value) is int or (isinstance(value, str) and value.strip()):
         return str(value)
     what = "empty" if isinstance(value, str) else kind_of(value)

@@ -1,9 +1,8 @@
-"""Polis conversations: votes of real people on short statements, as published in the Polis open
-data.
+"""Polis conversations: votes of people on short statements, as in the Polis open data.
 
 A conversation is a folder with `comments.csv` and `votes.csv` (or, where that was not published,
-the wide `participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. Here the
-files are read; `polis_pairs.py` makes comparisons of the votes.
+the wide `participants-votes.csv`); https://github.com/compdemocracy/openData, CC BY 4.0. This
+module reads the files; `lore_jax/datasets/polis/pairs.py` makes comparisons of the votes.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int, Int8
 
 from lore_jax.datasets.formats.records import read_csv
 from lore_jax.storage.safetensors import map_tensor
@@ -24,8 +24,7 @@ _REMOVED = -1  # `moderated`: 1 accepted, 0 never looked at, -1 removed by a mod
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Votes:
-    """One conversation: its statements without those that moderators removed, and each voter's last
-    vote on each.
+    """One conversation: the statements that moderators kept, and each voter's last vote on each.
 
     Attributes:
         conversation: the folder's name.
@@ -42,13 +41,13 @@ class Votes:
     """
 
     conversation: str
-    comment_ids: np.ndarray
+    comment_ids: Int[np.ndarray, " statements"]
     texts: list[str]
-    moderated: np.ndarray
-    voter_ids: np.ndarray
-    voter: np.ndarray
-    statement: np.ndarray
-    vote: np.ndarray
+    moderated: Int8[np.ndarray, " statements"]
+    voter_ids: Int[np.ndarray, " voters"]
+    voter: Int[np.ndarray, " votes"]
+    statement: Int[np.ndarray, " votes"]
+    vote: Int8[np.ndarray, " votes"]
     num_removed: int
     num_replaced: int
 
@@ -63,15 +62,13 @@ class PolisEmbeddings(NamedTuple):
         head: the reference head `[dim]`, or None.
     """
 
-    table: np.ndarray
+    table: Float[np.ndarray, "rows dim"]
     rows: dict[tuple[str, int], int]
-    encoder: dict[str, Any]
-    head: np.ndarray | None = None
+    encoder: dict[str, object]
+    head: Float[np.ndarray, " dim"] | None = None
 
-    def of(self, votes: Votes) -> np.ndarray:
-        """The rows of one conversation's statements in the order of `votes.comment_ids`,
-        `[statements, dim]`.
-        """
+    def of(self, votes: Votes) -> Float[np.ndarray, "statements dim"]:
+        """The rows of one conversation's statements, in the order of `votes.comment_ids`."""
         try:
             return np.asarray(
                 self.table[
@@ -100,8 +97,8 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
         ValueError: a file is not what Polis publishes; the message names file, line and column.
 
     Example:
-        >>> votes = read_polis("data/polis/scoop-hivemind.freshwater")
-        >>> len(votes.texts), len(votes.voter_ids)
+        >>> votes = read_polis("data/polis/scoop-hivemind.freshwater")  # doctest: +SKIP
+        >>> len(votes.texts), len(votes.voter_ids)  # doctest: +SKIP
         (51, 117)
     """
     folder = Path(folder)
@@ -115,19 +112,16 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
     ):
         comment, text = _integer(where, "comment-id", row), row["comment-body"].strip()
         if comment in comments or not text:
-            raise ValueError(
-                f"{where}: comment {comment} is {'there twice' if comment in comments else 'empty'}"
-            )
+            problem = "given twice" if comment in comments else "empty"
+            raise ValueError(f"{where}: comment {comment} is {problem}")
         comments[comment] = text, _integer(where, "moderated", row, (-1, 0, 1))
-    wide = not (folder / "votes.csv").exists()
-    ballots = (
-        _wide_votes(folder / "participants-votes.csv")
-        if wide
-        else _long_votes(folder / "votes.csv")
+    is_long = (folder / "votes.csv").exists()
+    read_votes, name = (
+        (_long_votes, "votes.csv") if is_long else (_wide_votes, "participants-votes.csv")
     )
     last: dict[tuple[int, int], tuple[int, int]] = {}
     num_votes = 0
-    for where, voter, comment, time, vote in ballots:
+    for where, voter, comment, time, vote in read_votes(folder / name):
         if comment not in comments:
             raise ValueError(
                 f"{where}: a vote on comment {comment}, which comments.csv does not have"
@@ -141,9 +135,7 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
         for (voter, comment), (_, vote) in sorted(last.items())
         if comment in kept
     ]
-    voters, on, vote = (
-        (np.array(triplets, np.int64).reshape(-1, 3).T) if triplets else np.zeros((3, 0), np.int64)
-    )
+    voters, comment, vote = np.array(triplets, np.int64).reshape(-1, 3).T
     comment_ids = np.array(list(kept), np.int64)
     voter_ids = np.array(sorted({voter for voter, _ in last}), np.int64)
     return Votes(
@@ -153,7 +145,7 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
         moderated=np.array([moderated for _, moderated in kept.values()], np.int8),
         voter_ids=voter_ids,
         voter=np.searchsorted(voter_ids, voters).astype(np.int32),
-        statement=np.searchsorted(comment_ids, on).astype(np.int32),
+        statement=np.searchsorted(comment_ids, comment).astype(np.int32),
         vote=vote.astype(np.int8),
         num_removed=len(comments) - len(kept),
         num_replaced=num_votes - len(last),
@@ -161,11 +153,11 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
 
 
 def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
-    """Loads embeddings of the statements: the one `embeddings*.safetensors` of a folder and its
-    `embeddings-rows.csv`.
+    """Loads embeddings of the statements.
 
     Args:
-        root: the folder that holds the conversations' folders.
+        root: the folder that holds the conversations' folders, one `embeddings*.safetensors`, and
+            `embeddings-rows.csv`, which names the statement of each row.
 
     Returns:
         The table, memory-mapped, and where each statement stands in it.
@@ -187,15 +179,15 @@ def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
     for where, row in read_csv(root / "embeddings-rows.csv", ("conversation", "comment-id")):
         key = row["conversation"], _integer(where, "comment-id", row)
         if key in rows:
-            raise ValueError(f"{where}: comment {key[1]} of {key[0]} is there twice")
+            raise ValueError(f"{where}: comment {key[1]} of {key[0]} is given twice")
         rows[key] = len(rows)
     if len(rows) != table.shape[0]:
         raise ValueError(
-            f"{root / 'embeddings-rows.csv'} names {len(rows)} rows, {tables[0].name} has {table.shape[0]}"
+            f"{root / 'embeddings-rows.csv'} names {len(rows)} rows, "
+            f"{tables[0].name} has {table.shape[0]}"
         )
-    return PolisEmbeddings(
-        table, rows, {"model": tables[0].stem.removeprefix("embeddings").lstrip("-")}
-    )
+    model = tables[0].stem.removeprefix("embeddings").lstrip("-")
+    return PolisEmbeddings(table, rows, {"model": model})
 
 
 def _long_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:

@@ -1,8 +1,8 @@
-"""The model families that can be run, and what a Hugging Face `config.json` says of one model.
+"""The supported model families, and what a Hugging Face `config.json` says of one model.
 
-Everything the forward passes need to know stands in one frozen, hashable dataclass per kind of
-model, so that it can be a static argument of jit. What a file asks for and the forward pass does
-not do is refused here, by name.
+A frozen, hashable dataclass for decoders and one for encoders hold everything that the forward
+passes need, so that they can be static arguments of jit. What a file asks for and the forward
+passes do not do is refused here, by name.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from lore_jax.embed.transformer.rope import Rope, read_rope
 _DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text")
 _ENCODERS = ("bert", "roberta", "xlm-roberta")
 _SUPPORTED = (
-    "Llama, Mistral, Qwen2, Qwen3, Gemma2 (...Model, ...ForCausalLM, ...ForSequenceClassification), Gemma3 (text), "
-    "Bert, Roberta, XLMRoberta (...Model, ...ForMaskedLM)"
+    "Llama, Mistral, Qwen2, Qwen3, Gemma2 (...Model, ...ForCausalLM, "
+    "...ForSequenceClassification), Gemma3 (text), Bert, Roberta, XLMRoberta (...Model, "
+    "...ForMaskedLM)"
 )
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -48,17 +49,17 @@ class Decoder:
         max_length: longest text, in tokens.
         ropes: the distinct rotary frequencies.
         layer_rope: which of `ropes` each layer uses.
-        layer_window: how many tokens back each layer sees; 0: all. None: all layers see all.
+        layer_window: how many tokens back each layer attends to; 0: all. None: all in all layers.
         attention_scale: what the attention's dot products are multiplied by.
         softcap: cap of the attention logits, or None.
         has_qkv_bias: queries, keys and values have a bias (Qwen2).
         has_qk_norm: queries and keys are normalised per head (Qwen3, Gemma 3).
-        has_post_norms: also what a layer adds is normalised (Gemma).
+        has_post_norms: the outputs of attention and MLP are normalised too (Gemma).
         norm_offset: added to the stored weights of the norms (Gemma: 1).
         embedding_scale: what the token embeddings are multiplied by.
-        has_head: a score head is there: a reward model.
-        pad_id: the padding token, which a reward model's logit is never read at; None: there is
-            none.
+        has_head: the model has a score head: it is a reward model.
+        pad_id: the padding token, at which a reward model's logit is never read; None: no such
+            token.
     """
 
     name: str
@@ -144,7 +145,7 @@ def read_architecture(folder: Path) -> Architecture:
             those that are.
 
     Example:
-        >>> read_architecture(Path("all-MiniLM-L6-v2")).dim
+        >>> read_architecture(Path("all-MiniLM-L6-v2")).dim  # doctest: +SKIP
         384
     """
     where = folder / "config.json"
@@ -161,25 +162,29 @@ def read_architecture(folder: Path) -> Architecture:
     except ValueError as error:
         raise ValueError(f"{where} is not JSON: {error}") from None
     names = config.get("architectures") or ["nothing"]
-    kind = config.get("model_type")
-    if "auto_map" in config:  # also of a known family: the code may change what the model computes
+    model_type = config.get("model_type")
+    # Refused for known families too: the code may change what the model computes.
+    if "auto_map" in config:
         raise ValueError(
-            f"{where} asks to run code from the folder, which is never done; supported: {_SUPPORTED}"
+            f"{where} asks to run code from the folder, which is never done; "
+            f"supported: {_SUPPORTED}"
         )
     try:
-        if kind in _DECODERS and names[0].endswith(
+        if model_type in _DECODERS and names[0].endswith(
             ("Model", "ForCausalLM", "ForSequenceClassification")
         ):
-            return _read_decoder(config, kind, names[0], str(where))
-        if kind in _ENCODERS and names[0].endswith(("Model", "ForMaskedLM")):
-            return _read_encoder(config, kind, names[0], str(where))
+            return _read_decoder(config, model_type, names[0], str(where))
+        if model_type in _ENCODERS and names[0].endswith(("Model", "ForMaskedLM")):
+            return _read_encoder(config, model_type, names[0], str(where))
     except KeyError as error:
         raise ValueError(f"{where} has no {error}") from None
-    raise ValueError(f"{where} is for {names[0]} (model_type {kind!r}); supported: {_SUPPORTED}")
+    raise ValueError(
+        f"{where} is for {names[0]} (model_type {model_type!r}); supported: {_SUPPORTED}"
+    )
 
 
-def _read_decoder(config: Mapping[str, Any], kind: str, name: str, where: str) -> Decoder:
-    is_gemma = kind.startswith("gemma")
+def _read_decoder(config: Mapping[str, Any], model_type: str, name: str, where: str) -> Decoder:
+    is_gemma = model_type.startswith("gemma")
     has_head = name.endswith("ForSequenceClassification")
     for field in ("attention_bias", "mlp_bias", "use_bidirectional_attention"):
         if config.get(field):
@@ -189,18 +194,13 @@ def _read_decoder(config: Mapping[str, Any], kind: str, name: str, where: str) -
         raise ValueError(
             f"{where} has a score head of {labels} labels: a reward model with one is expected"
         )
-    layers, heads, dim = (
-        config["num_hidden_layers"],
-        config["num_attention_heads"],
-        config["hidden_size"],
-    )
+    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
+    dim = config["hidden_size"]
     head_dim = config.get("head_dim") or dim // heads
-    ropes, layer_rope, layer_window = _read_layers(config, kind, layers, where)
-    activation = (
-        config.get("hidden_activation", "gelu_pytorch_tanh")
-        if is_gemma
-        else config.get("hidden_act", "silu")
-    )
+    ropes, layer_rope, layer_window = _read_layers(config, model_type, layers, where)
+    activation = config.get("hidden_act", "silu")
+    if is_gemma:
+        activation = config.get("hidden_activation", "gelu_pytorch_tanh")
     return Decoder(
         name=name,
         vocabulary=config["vocab_size"],
@@ -218,8 +218,8 @@ def _read_decoder(config: Mapping[str, Any], kind: str, name: str, where: str) -
         layer_window=layer_window,
         attention_scale=(config["query_pre_attn_scalar"] if is_gemma else head_dim) ** -0.5,
         softcap=config.get("attn_logit_softcapping"),
-        has_qkv_bias=kind == "qwen2",
-        has_qk_norm=kind in ("qwen3", "gemma3_text"),
+        has_qkv_bias=model_type == "qwen2",
+        has_qk_norm=model_type in ("qwen3", "gemma3_text"),
         has_post_norms=is_gemma,
         norm_offset=1.0 if is_gemma else 0.0,
         embedding_scale=dim**0.5 if is_gemma else 1.0,
@@ -229,13 +229,11 @@ def _read_decoder(config: Mapping[str, Any], kind: str, name: str, where: str) -
 
 
 def _read_layers(
-    config: Mapping[str, Any], kind: str, layers: int, where: str
+    config: Mapping[str, Any], model_type: str, layers: int, where: str
 ) -> tuple[tuple[Rope, ...], tuple[int, ...], tuple[int, ...] | None]:
-    """Rotary frequencies and windows, layer by layer; files written before transformers 5 spell
-    both differently.
-    """
-    window = config.get("sliding_window", None if kind == "llama" else 4096)
-    if kind in ("qwen2", "qwen3") and not config.get("use_sliding_window"):
+    """`ropes`, `layer_rope` and `layer_window`, also as files before transformers 5 write them."""
+    window = config.get("sliding_window", None if model_type == "llama" else 4096)
+    if model_type in ("qwen2", "qwen3") and not config.get("use_sliding_window"):
         window = None
     if config.get("layer_types"):
         slides = [layer == "sliding_attention" for layer in config["layer_types"]]
@@ -243,39 +241,42 @@ def _read_layers(
             raise ValueError(f"{where} gives the types of {len(slides)} layers, and has {layers}")
         if unknown := sorted(set(config["layer_types"]) - {"sliding_attention", "full_attention"}):
             raise ValueError(
-                f"{where} has layers of type {unknown[0]!r}: sliding_attention or full_attention is expected"
+                f"{where} has layers of type {unknown[0]!r}: "
+                "sliding_attention or full_attention is expected"
             )
-    elif kind == "gemma2":
+    elif model_type == "gemma2":
         slides = [layer % 2 == 0 for layer in range(layers)]
-    elif kind == "gemma3_text":
+    elif model_type == "gemma3_text":
         period = config.get("sliding_window_pattern", 6)
         slides = [(layer + 1) % period != 0 for layer in range(layers)]
-    elif kind in ("qwen2", "qwen3"):
+    elif model_type in ("qwen2", "qwen3"):
         slides = [layer >= config.get("max_window_layers", layers) for layer in range(layers)]
     else:
-        slides = [kind == "mistral"] * layers
+        slides = [model_type == "mistral"] * layers
     windows = tuple(window if slide and window else 0 for slide in slides)
+    layer_window = windows if any(windows) else None
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
     theta = config.get("rope_theta", 10_000.0)
-    if kind != "gemma3_text":
-        return (read_rope(scaling, theta, where),), (0,) * layers, windows if any(windows) else None
-    # Gemma 3: the sliding layers turn faster than the full ones, and only the latter are scaled.
+    if model_type != "gemma3_text":
+        return (read_rope(scaling, theta, where),), (0,) * layers, layer_window
+    # Gemma 3: sliding layers have a smaller base than full ones, and only the latter are scaled.
     local = scaling.get("sliding_attention", {})
     full = scaling.get("full_attention", {} if local else scaling)
     ropes = (
         read_rope(full, config.get("rope_theta", 1_000_000.0), where),
         read_rope(local, config.get("rope_local_base_freq", 10_000.0), where),
     )
-    return ropes, tuple(int(slide) for slide in slides), windows if any(windows) else None
+    return ropes, tuple(int(slide) for slide in slides), layer_window
 
 
-def _read_encoder(config: Mapping[str, Any], kind: str, name: str, where: str) -> Encoder:
+def _read_encoder(config: Mapping[str, Any], model_type: str, name: str, where: str) -> Encoder:
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise ValueError(
-            f"{where} has positions of type {config['position_embedding_type']!r}: 'absolute' is expected"
+            f"{where} has positions of type {config['position_embedding_type']!r}: "
+            "'absolute' is expected"
         )
     pad_id = config.get("pad_token_id")
-    first_position = 0 if kind == "bert" else config["pad_token_id"] + 1
+    first_position = 0 if model_type == "bert" else config["pad_token_id"] + 1
     return Encoder(
         name=name,
         vocabulary=config["vocab_size"],

@@ -1,19 +1,21 @@
-"""Attention inside packed rows: several texts share a row of tokens and do not see each other.
+"""Attention inside packed rows: several texts share a row, and none attends to another.
 
 A row holds items one after the other. An item is a text, or a prompt with several replies to it:
-branch 0 is what they share, branches 1, 2, ... are the replies, each of which sees branch 0 and
-itself. A shared prompt is computed once.
+branch 0 is what they share, branches 1, 2, ... are the replies, each of which attends to branch 0
+and to itself. A shared prompt is computed once.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
 
-# Queries are taken in blocks, so that the logits of long rows never exist at once: [rows, heads,
-# block, length].
+# Queries are taken in blocks, so that the logits of long rows, [rows, heads, block, length], are
+# never held all at once.
 _QUERY_BLOCK = 512
 
 
@@ -22,38 +24,38 @@ class PackedTokens(NamedTuple):
 
     Attributes:
         token: the token's number in the vocabulary.
-        position: its place in its own text, from 0.
+        position: its position in its own text, from 0.
         item: which item of the row it belongs to, from 0; -1 in the unused end of a row.
         branch: 0 for what an item's texts share, from 1 on for each text's own part.
     """
 
-    token: Any
-    position: Any
-    item: Any
-    branch: Any
+    token: Int[np.ndarray | jax.Array, "rows length"]
+    position: Int[np.ndarray | jax.Array, "rows length"]
+    item: Int[np.ndarray | jax.Array, "rows length"]
+    branch: Int[np.ndarray | jax.Array, "rows length"]
 
 
 def packed_attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Float[jax.Array, "rows length heads head_dim"],
+    key: Float[jax.Array, "rows length kv_heads head_dim"],
+    value: Float[jax.Array, "rows length kv_heads head_dim"],
     tokens: PackedTokens,
     *,
     causal: bool,
     scale: float,
-    window: jax.Array | None = None,
+    window: Int[jax.Array, ""] | None = None,
     softcap: float | None = None,
-) -> jax.Array:
+) -> Float[jax.Array, "rows length heads head_dim"]:
     """Attention of every token to the tokens of its own text.
 
     Args:
         query: `[rows, length, heads, head_dim]`.
         key: `[rows, length, kv_heads, head_dim]`; each is used by `heads / kv_heads` query heads.
         value: as `key`.
-        tokens: what stands where.
-        causal: a token sees only what comes before it.
+        tokens: the packed rows.
+        causal: a token attends to itself and to tokens before it only.
         scale: what the dot products are multiplied by.
-        window: how many tokens back a token sees, itself included; scalar. None: all.
+        window: how many tokens back a token attends to, itself included; scalar. None: all.
         softcap: logits become `softcap * tanh(logits / softcap)`. None: they stay.
 
     Returns:
@@ -63,29 +65,28 @@ def packed_attention(
     blocks = []
     for start in range(0, length, _QUERY_BLOCK):
         stop = min(start + _QUERY_BLOCK, length)
-        seen = stop if causal else length
-        mask = _visible(tokens, start, stop, seen, causal, window)
+        keys = stop if causal else length
+        mask = _visible(tokens, start, stop, keys, causal, window)
         blocks.append(
-            _attend(query[:, start:stop], key[:, :seen], value[:, :seen], mask, scale, softcap)
+            _attend(query[:, start:stop], key[:, :keys], value[:, :keys], mask, scale, softcap)
         )
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 
 def _visible(
-    tokens: PackedTokens, start: int, stop: int, seen: int, causal: bool, window: jax.Array | None
-) -> jax.Array:
-    """Which of the first `seen` tokens each token from `start` to `stop` sees, bool `[rows, 1, stop
-    - start, seen]`.
-    """
+    tokens: PackedTokens, start: int, stop: int, keys: int, causal: bool, window: jax.Array | None
+) -> Bool[jax.Array, "rows 1 queries keys"]:
+    """Which of the first `keys` tokens each token from `start` to `stop` attends to."""
 
-    def pairs(array: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return array[:, start:stop, None], array[:, None, :seen]
+    def pairs(array: np.ndarray | jax.Array) -> tuple[jax.Array, jax.Array]:
+        array = jnp.asarray(array)
+        return array[:, start:stop, None], array[:, None, :keys]
 
     item, other_item = pairs(tokens.item)
     visible = item == other_item
     if causal:
         branch, other_branch = pairs(tokens.branch)
-        before = jnp.arange(start, stop)[:, None] >= jnp.arange(seen)[None, :]
+        before = jnp.arange(start, stop)[:, None] >= jnp.arange(keys)[None, :]
         visible &= ((other_branch == 0) | (other_branch == branch)) & before[None]
     if window is not None:
         position, other_position = pairs(tokens.position)
@@ -103,7 +104,7 @@ def _attend(
 ) -> jax.Array:
     if softcap is None:
         return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
-    # Only Gemma 2 caps its logits, which the library's function cannot.
+    # Gemma 2 caps its logits, which jax.nn.dot_product_attention does not do.
     rows, queries, heads, head_dim = query.shape
     grouped = query.reshape(rows, queries, key.shape[2], -1, head_dim)
     logits = (

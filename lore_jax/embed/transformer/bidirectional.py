@@ -1,18 +1,17 @@
-"""BERT-type encoders (MiniLM, BGE, E5): parameters, and the last hidden state of packed rows."""
+"""Bidirectional encoders (BERT, RoBERTa): parameters, and the last hidden state of packed rows."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
+from jaxtyping import Float
 
 from lore_jax.embed.transformer.architectures import Encoder
 from lore_jax.embed.transformer.attention import PackedTokens, packed_attention
-from lore_jax.embed.transformer.layers import Parameter, activate, dense, layer_norm
+from lore_jax.embed.transformer.layers import Parameter, Params, activate, dense, layer_norm
 
 
 def encoder_parameters(model: Encoder) -> dict[str, Parameter]:
-    """The arrays an encoder is made of, by the names used here."""
+    """The arrays of an encoder, by the names that `encoder_hidden` uses."""
     dim, inner = model.dim, model.mlp_dim
     table = {
         "embedding": Parameter(
@@ -43,11 +42,13 @@ def encoder_parameters(model: Encoder) -> dict[str, Parameter]:
     return table
 
 
-def encoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Encoder) -> jax.Array:
+def encoder_hidden(
+    params: Params, tokens: PackedTokens, model: Encoder
+) -> Float[jax.Array, "rows length dim"]:
     """The last hidden state.
 
     Args:
-        params: as `encoder_parameters` names them; those of the layers stacked under `layers`.
+        params: as `encoder_parameters` names them.
         tokens: packed rows.
         model: the architecture, static.
 
@@ -55,12 +56,10 @@ def encoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Encoder)
         `[rows, length, dim]` in the parameters' type.
     """
     position = tokens.position + model.first_position
-    x = (
-        params["embedding"][tokens.token]
-        + params["positions"][position]
-        + params["types"][0][None, None]
-    )
-    x = layer_norm(x, params["embedding_norm"], params["embedding_norm_bias"], model.norm_eps)
+    single = params.single
+    x = single["embedding"][tokens.token] + single["positions"][position]
+    x = x + single["types"][0][None, None]
+    x = layer_norm(x, single["embedding_norm"], single["embedding_norm_bias"], model.norm_eps)
     head_dim = model.dim // model.heads
 
     def apply_layer(x: jax.Array, layer: dict[str, jax.Array]) -> tuple[jax.Array, None]:
@@ -79,5 +78,5 @@ def encoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Encoder)
         y = activate(affine(x, "up"), model.activation)
         return norm(x + affine(y, "down"), "mlp_norm"), None
 
-    x, _ = jax.lax.scan(apply_layer, x, params["layers"])
+    x, _ = jax.lax.scan(apply_layer, x, params.layers)
     return x

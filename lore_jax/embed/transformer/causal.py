@@ -1,23 +1,20 @@
-"""Decoder models (Llama, Mistral, Qwen, Gemma): parameters, and the last hidden state of packed
-rows.
-"""
+"""Causal decoders (Llama, Mistral, Qwen, Gemma): parameters, last hidden state of packed rows."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lore_jax.embed.transformer.architectures import Decoder
 from lore_jax.embed.transformer.attention import PackedTokens, packed_attention
-from lore_jax.embed.transformer.layers import Parameter, activate, dense, rms_norm
+from lore_jax.embed.transformer.layers import Parameter, Params, activate, dense, rms_norm
 from lore_jax.embed.transformer.rope import rotate
 
 
 def decoder_parameters(model: Decoder) -> dict[str, Parameter]:
-    """The arrays a decoder is made of, by the names used here."""
+    """The arrays of a decoder, by the names that `decoder_hidden` uses."""
     dim, inner = model.dim, model.mlp_dim
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     layer = "layers.{}."
@@ -50,31 +47,29 @@ def decoder_parameters(model: Decoder) -> dict[str, Parameter]:
     return table
 
 
-def decoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Decoder) -> jax.Array:
-    """The last hidden state, after the final norm: what a reward model's score head is applied to.
+def decoder_hidden(
+    params: Params, tokens: PackedTokens, model: Decoder
+) -> Float[jax.Array, "rows length dim"]:
+    """The last hidden state, after the final norm: the input of a reward model's score head.
 
     Args:
-        params: as `decoder_parameters` names them; those of the layers stacked under `layers`.
+        params: as `decoder_parameters` names them.
         tokens: packed rows.
         model: the architecture, static.
 
     Returns:
         `[rows, length, dim]` in the parameters' type.
     """
-    x = params["embedding"][tokens.token]
+    x = params.single["embedding"][tokens.token]
     x = x * jnp.asarray(model.embedding_scale, x.dtype)
+    position = tokens.position[:, :, None].astype(jnp.float32)
     angles = jnp.stack(
-        [
-            tokens.position[:, :, None].astype(jnp.float32)
-            * rope.frequencies(model.head_dim)[None, None]
-            for rope in model.ropes
-        ]
+        [position * rope.frequencies(model.head_dim)[None, None] for rope in model.ropes]
     )
     windows = None
     if model.layer_window is not None:
-        windows = jnp.asarray(
-            [window or np.iinfo(np.int32).max for window in model.layer_window], jnp.int32
-        )
+        unlimited = np.iinfo(np.int32).max
+        windows = jnp.asarray([window or unlimited for window in model.layer_window], jnp.int32)
 
     def norm(x: jax.Array, weight: jax.Array) -> jax.Array:
         return rms_norm(x, weight, model.norm_eps, model.norm_offset)
@@ -104,6 +99,6 @@ def decoder_hidden(params: dict[str, Any], tokens: PackedTokens, model: Decoder)
         y = dense(y, layer["down"])
         return x + (norm(y, layer["post_mlp_norm"]) if model.has_post_norms else y), None
 
-    scanned = (params["layers"], jnp.asarray(model.layer_rope, jnp.int32), windows)
+    scanned = (params.layers, jnp.asarray(model.layer_rope, jnp.int32), windows)
     x, _ = jax.lax.scan(apply_layer, x, scanned)
-    return norm(x, params["final_norm"])
+    return norm(x, params.single["final_norm"])

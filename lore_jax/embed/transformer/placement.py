@@ -1,6 +1,4 @@
-"""Which device gets what when texts are embedded: rows over one axis, the matrices of a large model
-over another.
-"""
+"""Devices of an encoder: rows over one axis of the mesh, a large model's matrices over another."""
 
 from __future__ import annotations
 
@@ -35,15 +33,15 @@ class Placement:
         """Where arrays with a leading axis of rows lie."""
         return NamedSharding(self.mesh, PartitionSpec("data"))
 
-    def of(self, parameter: Parameter, *, stacked: bool = False) -> NamedSharding:
-        """Where a parameter, or the stack of all layers' (`stacked`), lies."""
+    def sharding(self, parameter: Parameter, *, stacked: bool = False) -> NamedSharding:
+        """Where a parameter lies, or (`stacked`) the stack of all layers' parameters."""
         axes = [
             "model" if axis == parameter.split else None for axis in range(len(parameter.shape))
         ]
         return NamedSharding(self.mesh, PartitionSpec(*[None] * stacked, *axes))
 
 
-def place(
+def make_placement(
     model: Architecture, devices: Devices | None = None, model_parallel: int = 1
 ) -> Placement:
     """Lays devices out for a model.
@@ -51,7 +49,7 @@ def place(
     Args:
         model: the architecture.
         devices: None: all local ones.
-        model_parallel: how many devices share each matrix; the others run further rows.
+        model_parallel: how many devices share each matrix; such groups of devices share the rows.
 
     Returns:
         The placement.
@@ -62,12 +60,14 @@ def place(
     devices = jax.local_devices() if devices is None else devices
     if model_parallel < 1 or len(devices) % model_parallel:
         raise ValueError(
-            f"model_parallel is {model_parallel}: a divisor of the {len(devices)} devices is expected"
+            f"model_parallel is {model_parallel}: "
+            f"a divisor of the {len(devices)} devices is expected"
         )
     heads = model.kv_heads if isinstance(model, Decoder) else model.heads
     if heads % model_parallel:
         raise ValueError(
-            f"model_parallel is {model_parallel}: a divisor of the model's {heads} key heads is expected"
+            f"model_parallel is {model_parallel}: "
+            f"a divisor of the model's {heads} key heads is expected"
         )
     grid = np.array(devices).reshape(-1, model_parallel)
     return Placement(Mesh(grid, ("data", "model")))

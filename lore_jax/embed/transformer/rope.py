@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 _TYPES = ("default", "linear", "llama3")
 
@@ -40,14 +41,14 @@ class Rope:
     high_freq_factor: float = 4.0
     original_length: int = 8192
 
-    def frequencies(self, head_dim: int) -> np.ndarray:
+    def frequencies(self, head_dim: int) -> Float[np.ndarray, " half_head_dim"]:
         """Radians per token of each pair of dimensions, float32 `[head_dim / 2]`."""
         frequency = self.theta ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
         if self.kind == "linear":
             frequency = frequency / self.factor
         elif self.kind == "llama3":
-            # Turns of a pair over the original length: many turns carry local order and stay as
-            # they are.
+            # Turns of a pair over the original length. Pairs with many turns carry local order and
+            # are not scaled.
             turns = self.original_length * frequency / (2 * math.pi)
             share = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
             keep = np.clip(share, 0.0, 1.0)
@@ -76,7 +77,8 @@ def read_rope(fields: Mapping[str, Any], theta: float, where: str) -> Rope:
         )
     if fields.get("partial_rotary_factor", 1.0) != 1.0:
         raise ValueError(
-            f"{where} rotates a part of each head only (partial_rotary_factor): that is not supported"
+            f"{where} rotates a part of each head only (partial_rotary_factor), "
+            "which is not supported"
         )
     theta = float(fields.get("rope_theta", theta))
     if kind == "default":
@@ -92,10 +94,11 @@ def read_rope(fields: Mapping[str, Any], theta: float, where: str) -> Rope:
     return Rope(theta, kind, *factors, original_length=int(fields[needed[3]]))
 
 
-def rotate(x: jax.Array, angle: jax.Array) -> jax.Array:
-    """Rotates queries or keys `[rows, length, heads, head_dim]` by `angle [rows, length, head_dim /
-    2]`, in float32.
-    """
+def rotate(
+    x: Float[jax.Array, "rows length heads head_dim"],
+    angle: Float[jax.Array, "rows length head_dim//2"],
+) -> Float[jax.Array, "rows length heads head_dim"]:
+    """Rotates each head of queries or keys by an angle for each pair of dimensions, in float32."""
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     cos, sin = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
     return jnp.concatenate(

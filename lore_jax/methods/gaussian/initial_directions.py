@@ -1,5 +1,4 @@
-"""Where the deviations start: the directions along which users' choices depart most from the
-population's.
+"""Where the deviations start: along which users depart most from the population.
 
 At the population, user u's score (the gradient of the log-likelihood in a personal direction) is
 
@@ -32,8 +31,7 @@ def score_directions(
     *,
     likelihood: Likelihood = LOGISTIC,
 ) -> Float[Array, "dim count"]:
-    """The leading directions of users' departure from the population, in concert with the other
-    shards.
+    """The leading directions of users' departure from the population, over all shards.
 
     Args:
         data: one shard.

@@ -11,10 +11,10 @@ The rewards of a response are
 
     R(e) + c B[response],
 
-the basis applied to its text plus an item effect: what a text does not say is shared by all who judged
-the response, and a basis that had to explain it by the text would learn noise. For responses never
-seen the effect is 0. c is the standard deviation of the effects relative to that of the basis; 0
-switches them off.
+the basis applied to its text plus an item effect: what a text does not say is shared by all who
+judged the response, and a basis that had to explain it by the text would learn noise. For responses
+never seen the effect is 0. c is the standard deviation of the effects relative to that of the
+basis; 0 switches them off.
 
 E step. With the basis fixed, each user's posterior is approximated by a Gaussian N(m_u, S_u) at its
 mode: a Newton step, warm-started from the last one.
@@ -25,10 +25,10 @@ M step. With m and S fixed, gradient steps on the expected negative log-likeliho
         + (ridge_population |v_0|^2 + ridge_deviation |V|^2) / pairs,
 
 z taken at m_u, the second derivative held fixed (else its slope would reward confidence for its own
-sake), and |v|^2 over a column of the basis and its item effects together. The covariance term is what
-remains of integrating d out: it charges a column for every user it is uncertain about, and so stops
-the basis from fitting each seen user's noise. (Maximising over d instead overfits or collapses,
-depending on the ridge.)
+sake), and |v|^2 over a column of the basis and its item effects together. The covariance term is
+what remains of integrating d out: it charges a column for every user it is uncertain about, and so
+stops the basis from fitting each seen user's noise. (Maximising over d instead overfits or
+collapses, depending on the ridge.)
 
 The gradient goes through the table of rewards, so a step passes twice over the embeddings, whatever
 the number of pairs.
@@ -112,8 +112,8 @@ def init(
 ) -> PopulationState:
     """The state before the first step, for one shard, every user at the population.
 
-    A linear basis starts at ridge Bradley-Terry and along `score_directions`; another one at random,
-    with nothing in column 0.
+    A linear basis starts at ridge Bradley-Terry and along `score_directions`; another one at
+    random, with nothing in column 0.
 
     Args:
         config: how EM runs.

@@ -1,4 +1,4 @@
-"""The population model as a method: what is chosen when, how a fold is predicted, what is exported."""
+"""The population model as a method: what is chosen when, and what is exported."""
 
 from __future__ import annotations
 
@@ -307,18 +307,19 @@ class PopulationConfig(EMConfig):
         if fitted.mixtures is None:
             return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(counts)), one_component(k))
         gaussian = one_component(k, max(counts))
-        each = [
-            jax.tree.map(lambda leaf, level=count.bit_length() - 1: leaf[level], fitted.mixtures)
-            if count
-            else gaussian
-            for count in counts
-        ]
+        each = [_level(fitted.mixtures, count) if count else gaussian for count in counts]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
 
 def _or(given: Value | None, candidates: tuple[Value, ...]) -> tuple[Value, ...]:
     """What is given, or all candidates."""
     return candidates if given is None else (given,)
+
+
+def _level(mixtures: Mixture, count: int) -> Mixture:
+    """The mixture of 1, 2, 4, ... components."""
+    level = count.bit_length() - 1
+    return jax.tree.map(lambda leaf: leaf[level], mixtures)
 
 
 def _unknown_responses(data: FitData) -> Array:

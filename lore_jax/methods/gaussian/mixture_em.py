@@ -1,21 +1,21 @@
-"""Learning the components that users fall into: a mixture as the prior of their deviations, by EM, with
-the basis fixed.
+"""A mixture as the prior of users' deviations, learned by EM with the basis fixed.
 
-E step, for every user u and component c: mode, covariance and evidence of u's deviation under c (one
-Newton step from the last mode, `mixture.component_step`), and the responsibilities `r_uc` proportional
-to `share_c Z_uc`.
+E step, for every user u and component c: mode, covariance and evidence of u's deviation under c
+(one Newton step from the last mode, `mixture.component_step`), and the responsibilities `r_uc`
+proportional to `share_c Z_uc`.
 
 M step, with `n_c = sum_u r_uc`:
 
-    share_c  = (n_c + 1) / (users + components) centre_c = sum_u r_uc d_uc / n_c cov_c    = (scatter_c +
-    10 pooled) / (n_c + 10),    scatter_c = sum_u r_uc ((d_uc - centre_c)(...)' + S_uc),
+    share_c  = (n_c + 1) / (users + components)
+    centre_c = sum_u r_uc d_uc / n_c
+    cov_c    = (scatter_c + 10 pooled) / (n_c + 10)
+    scatter_c = sum_u r_uc ((d_uc - centre_c)(...)' + S_uc),
 
 where pooled, the mean covariance over all components, is what a component of few users is drawn to.
 
-Components come by halving: all users are one component; then each component is split in two along its longest
+Components come by halving: all users are one component. Then each is split in two along its longest
 axis, half the variance along it going between the two, and EM goes on. Nothing is drawn at random,
-the numbers of components 1, 2, 4, 8 are passed on the way, and each is a candidate for validation to
-choose from.
+the numbers 1, 2, 4, 8 are passed on the way, and each is a candidate for validation to choose from.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def learn_mixture(
         likelihood: whose loss.
 
     Returns:
-        A `Mixture` with a leading axis of `splits + 1`: 1, 2, 4, ... components in use of `2^splits`.
+        A `Mixture` with a leading axis of `splits + 1`: 1, 2, 4, ... components in use of
+        `2^splits`.
 
     Reference:
         Linde, Buzo and Gray 1980, "An algorithm for vector quantizer design" (splitting); Fraley
@@ -136,9 +137,7 @@ def _e_step(
 
 
 def _split(mixture: Mixture, modes: _Modes) -> tuple[Mixture, _Modes]:
-    """Each component in use becomes two: one in its place, the other as many slots further on as there
-    were components.
-    """
+    """Each component in use becomes two: one in its slot, the other in a new one."""
     k = mixture.centre.shape[1]
     covariance = jnp.einsum("cij,ckj->cik", mixture.spread, mixture.spread)
     axis = jax.vmap(_longest_axis)(covariance)
@@ -164,9 +163,7 @@ def _factors(covariance: jax.Array) -> jax.Array:
 
 
 def _longest_axis(covariance: jax.Array) -> jax.Array:
-    """The leading principal direction of a covariance times its standard deviation, `[k]`, by the
-    power method.
-    """
+    """The leading principal direction times its standard deviation, by the power method."""
     start = covariance[jnp.argmax(jnp.diagonal(covariance))]  # never 0, and leans towards it
 
     def once(_: int, direction: jax.Array) -> jax.Array:

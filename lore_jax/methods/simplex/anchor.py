@@ -1,6 +1,4 @@
-"""The anchor of the later published variant: a penalty on the angles between the basis and the
-reference head.
-"""
+"""The anchor of the later variant: a penalty on angles between basis and reference head."""
 
 from __future__ import annotations
 
@@ -35,8 +33,7 @@ def anchor_penalty(directions: jax.Array, reference: jax.Array) -> jax.Array:
 
 
 def anchor_schedule(step: jax.Array, steps: int) -> jax.Array:
-    """The share of the anchor's weight in force: 0 until 20 % of the steps, then linear, 1 from 80
-    % on.
+    """The share of the anchor's weight in force: 0 until 20 % of the steps, 1 from 80 % on.
 
     Args:
         step: the step about to be taken, from 0.

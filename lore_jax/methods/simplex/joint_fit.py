@@ -1,7 +1,7 @@
-"""Simplex weights: the paper's joint fit of the basis and everybody's weights, and its later
-published variant.
+"""Simplex weights: the paper's joint fit of basis and weights, and its later published variant.
 
-    minimise over V, l   sum_u mean over u's pairs of log(1 + exp(-z)),  z = f . w_u / temperature,  w_u = softmax(l_u)
+    minimise over V, l   sum_u mean over u's pairs of loss(z),
+    z = f . w_u / temperature,  w_u = softmax(l_u)
 
 by Adam on V and the logits l together, both starting at N(0, 1). There is no prior: somebody of
 whom nothing is known gets the mean of the others' weights.
@@ -10,12 +10,12 @@ The later variant pools the loss over pairs, steps first the logits and then V, 
 of V to the reference head by `alpha mean_k (1 - cos(V_k, v_ref))`. Columns that nobody weighs are
 dropped at the end, and the weights on the others are made to sum to 1 again.
 
-In minibatches. A step may be taken on one minibatch of the table (`minibatches.py`) and the pairs within it,
-whose losses, times the number of minibatches, estimate the objective without bias. As many steps as
-there are minibatches then cost what one step on everything costs, and 34 of these epochs reach the
-training loss of the paper's 1,000 steps, or stop within .002 nats of it. (Quasi-Newton steps in
-whitened coordinates reach that loss as quickly, by fitting noise along the weak directions of the
-embeddings: their accuracy on new pairs was near chance.)
+In minibatches. A step may be taken on one minibatch of the table (`minibatches.py`) and the pairs
+within it, whose losses, times the number of minibatches, estimate the objective without bias. As
+many steps as there are minibatches then cost what one step on everything costs, and 34 of these
+epochs reach the training loss of the paper's 1,000 steps, or stop within .002 nats of it.
+(Quasi-Newton steps in whitened coordinates reach that loss as quickly, by fitting noise along the
+weak directions of the embeddings: their accuracy on new pairs was near chance.)
 
 The gradient goes through the table of rewards, so a step passes twice over the embeddings, whatever
 the number of pairs. A user's logits, and Adam's moments of them, live beside the user's pairs and
@@ -43,8 +43,8 @@ from lore_jax.parallel.devices import first_shard, on_host, total
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.pair_sums import combine, pull_together
 
-# In mini-batches only; `benchmarks/README.md` has the measurements. Of V's rate: a user has a pair or
-# two in a mini-batch, and the gradient of the logits is mostly noise.
+# In mini-batches only; `benchmarks/README.md` has the measurements. Of V's rate: a user has a pair
+# or two in a mini-batch, and the gradient of the logits is mostly noise.
 _LOGITS_RATE = 0.05
 # Adam forgets squares within an epoch, because gradients shrink by orders of magnitude.
 _SQUARES = 0.98
@@ -278,8 +278,7 @@ def adam_logits(
     steps: int = 500,
     learning_rate: float = 0.1,
 ) -> Float[Array, "rank *users"]:
-    """A new user's weights as published: Adam on the logits, for a fixed number of steps from a
-    random start.
+    """A new user's weights as published: so many Adam steps on the logits.
 
     `argmin over l of sum_i c_i log(1 + exp(-f_i . softmax(l))) / sum_i c_i`, approximately: a
     reference to compare `interior_point.simplex_estimate` with, which reaches the optimum and knows

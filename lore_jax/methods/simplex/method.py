@@ -1,4 +1,4 @@
-"""The paper's objective as a method: ranks as candidates, exact weights in validation, what is exported."""
+"""The paper's objective as a method: the ranks to choose from, and what is exported."""
 
 from __future__ import annotations
 

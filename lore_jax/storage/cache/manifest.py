@@ -1,27 +1,24 @@
-"""What the folder of an embedding cache says it holds, and whether that is true: names, manifest,
-damage.
+"""The manifest of an embedding cache: names of its files, what they hold, and whether that is true.
 
-The layout of the folder is described in `cache.py`, which reads and writes it.
+`lore_jax.storage.cache.writer` describes the folder.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
-from lore_jax.storage.files import Verify, canonical_json, damage, read_sealed
+from lore_jax.storage.files import FileEntry, Verify, find_corruption, json_sha256, read_checked
 from lore_jax.storage.safetensors import read_header
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, PROGRESS = "manifest.json", "progress.json"
 PAIRS, USERS, HEAD = "pairs.safetensors", "users.json", "head.safetensors"
 TEXTS, EXTRA = "texts.jsonl", "extra.jsonl"
@@ -36,6 +33,73 @@ _SHARD = re.compile(r"embeddings-\d{5,}\.safetensors")
 _LEFTOVER = re.compile(r"\..+\.tmp-\d+")  # of a process killed while it wrote a file
 
 
+class ShardEntry(FileEntry):
+    """What a manifest keeps of a shard: name, size, sha256, and the number of its rows."""
+
+    rows: int
+
+
+class CacheManifest(TypedDict):
+    """What `manifest.json` says of a finished cache.
+
+    Attributes:
+        format_version: version of the layout of the folder.
+        encoder: what made the embeddings, any JSON object.
+        inputs: a digest of what the rows were made from, or None.
+        dim: the length of one embedding.
+        dtype: the number type of the table.
+        responses: the number of rows of the table.
+        pairs: the number of pairs.
+        users: the number of users.
+        note: what must be said beside every number from these pairs, or None.
+        shards: the files of the table, in order.
+        files: the other files.
+    """
+
+    format_version: int
+    encoder: dict[str, Any]
+    inputs: str | None
+    dim: int
+    dtype: str
+    responses: int
+    pairs: int
+    users: int
+    note: str | None
+    shards: list[ShardEntry]
+    files: list[FileEntry]
+
+
+class CacheReport(TypedDict, total=False):
+    """What `describe_cache` says; the fields after `corrupt` as far as they are known.
+
+    Attributes:
+        path: the folder that was read.
+        finished: False for an interrupted write.
+        files: name to bytes of every file.
+        unexpected_files: files that the manifest does not name.
+        corrupt: one line a corrupt file, empty when all is well.
+        format_version: as the manifest, and so are `encoder` to `note`.
+        fingerprint: the encoder's, as `encoder_fingerprint`.
+        shards: the number of shards.
+    """
+
+    path: str
+    finished: bool
+    files: dict[str, int]
+    unexpected_files: list[str]
+    corrupt: list[str]
+    format_version: int
+    encoder: dict[str, Any]
+    dim: int
+    dtype: str
+    responses: int
+    pairs: int
+    users: int
+    note: str | None
+    fingerprint: str
+    shards: int
+
+
 def shard_name(number: int) -> str:
     """The file name of shard `number`, counted from 0."""
     return f"embeddings-{number:05d}.safetensors"
@@ -47,44 +111,39 @@ def is_part_of_cache(name: str) -> bool:
     return name in known or bool(_SHARD.fullmatch(name) or _LEFTOVER.fullmatch(name))
 
 
-def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_manifest(path: str | os.PathLike[str]) -> CacheManifest:
     """The manifest of a cache, checked against its own digest.
 
     Args:
         path: the cache's folder.
 
     Returns:
-        `format_version`, `encoder`, `inputs`, `dim`, `dtype`, `responses`, `pairs`, `users`, and
-        name, size and sha256 of every file: `shards` (with the number of rows of each) and `files`.
+        The `CacheManifest`, a dict.
 
     Raises:
         FileNotFoundError: there is no cache; the message says so if an interrupted write is there.
-        ValueError: the manifest is damaged, or its format is newer than this library.
+        ValueError: the manifest is corrupt, or of another format version than this library reads.
     """
     folder = Path(path)
     file = folder / MANIFEST
     if not file.is_file():
         partial = folder.with_name(folder.name + ".partial")
-        hint = (
-            f"; {partial} holds an interrupted write, which the same command resumes"
-            if partial.exists()
-            else ""
+        resume = f"; {partial} holds an interrupted write, which the same command resumes"
+        raise FileNotFoundError(
+            f"{folder} is not a cache: it has no {MANIFEST}{resume if partial.exists() else ''}"
         )
-        raise FileNotFoundError(f"{folder} is not a cache: it has no {MANIFEST}{hint}")
-    try:
-        version = json.loads(file.read_bytes())["format_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        version = None  # damaged: found and said below
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    content = read_checked(file)
+    if (version := content["format_version"]) != FORMAT_VERSION:
+        again = "make the cache again with lore-jax prepare or embed"
         raise ValueError(
-            f"{file} has format version {version}, newer than {FORMAT_VERSION}: update lore_jax"
+            f"{file} has format version {version}, this lore_jax reads {FORMAT_VERSION}: "
+            f"{again if version < FORMAT_VERSION else 'update lore_jax'}"
         )
-    return read_sealed(file)
+    return cast(CacheManifest, content)
 
 
-def encoder_fingerprint(manifest: Mapping[str, Any]) -> str:
-    """A short digest of what made the embeddings: tables with different ones must not meet one
-    model.
+def encoder_fingerprint(manifest: Mapping[str, object]) -> str:
+    """A short digest of what made the embeddings; a model takes tables of one fingerprint only.
 
     Args:
         manifest: what `read_manifest` returns. Its `encoder` and `dim` count; the number type of
@@ -93,54 +152,47 @@ def encoder_fingerprint(manifest: Mapping[str, Any]) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    return hashlib.sha256(canonical_json([manifest["encoder"], manifest["dim"]])).hexdigest()[:16]
+    return json_sha256([manifest["encoder"], manifest["dim"]])[:16]
 
 
-def refuse_damage(folder: Path, records: Sequence[Mapping[str, Any]], verify: Verify) -> None:
-    """Raises ValueError for the first damaged file of `records`."""
+def check_files(folder: Path, entries: Sequence[FileEntry], verify: Verify) -> None:
+    """Raises ValueError for the first corrupt file of `entries`."""
     if verify not in ("full", "quick"):
         raise ValueError(f"verify is {verify!r}: 'full' or 'quick' is expected")
-    few = len(records) <= 8
-    for record in tqdm(
-        records, desc=f"verifying {folder.name}", group_by="file", leave=False, disable=few or None
-    ):
-        if line := damage(folder, record, verify):
+    few = len(entries) <= 8
+    label = f"verifying {folder.name}"
+    for entry in tqdm(entries, desc=label, unit="file", leave=False, disable=few or None):
+        if line := find_corruption(folder, entry, verify):
             raise ValueError(line)
 
 
-def read_shard_header(folder: Path, manifest: Mapping[str, Any], shard: Mapping[str, Any]) -> int:
-    """Checks a shard's header against the manifest and returns the offset of its first row in the
-    file.
-    """
+def read_shard_header(folder: Path, manifest: CacheManifest, shard: ShardEntry) -> int:
+    """Checks a shard's header against the manifest; returns the offset of its first row."""
     file = folder / shard["name"]
     tensor = read_header(file).get("embeddings")
     expected = (shard["rows"], manifest["dim"])
     if tensor is None or tensor.shape != expected or tensor.dtype != DTYPES[manifest["dtype"]]:
-        found = "no embeddings" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
-        raise ValueError(
-            f"{file} holds {found}: {manifest['dtype']} {list(expected)} is expected by the manifest"
-        )
+        content = "no embeddings" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
+        wanted = f"{manifest['dtype']} {list(expected)}"
+        raise ValueError(f"{file} holds {content}: {wanted} is expected by the manifest")
     return tensor.offset
 
 
-def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> dict[str, Any]:
-    """Says what a cache holds; works on damaged and unfinished ones too.
+def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> CacheReport:
+    """Says what a cache holds; works on corrupt and unfinished ones too.
 
     Args:
         path: the cache's folder.
         verify: "full" checks every sha256, "quick" the sizes only.
 
     Returns:
-        `path`, `finished`, `damaged` (one line a damaged file, empty when all is well), `files`
-        (name to bytes), `strangers` (files that the manifest does not name) and, as far as the
-        manifest or the interrupted write says, `format_version`, `encoder`, `fingerprint`, `dim`,
-        `dtype`, `responses`, `pairs`, `users`, `note`, `shards`.
+        The `CacheReport`, a dict.
 
     Raises:
         FileNotFoundError: neither a cache nor an interrupted write is there.
 
     Example:
-        >>> describe_cache("cache")["damaged"]
+        >>> describe_cache("cache")["corrupt"]  # doctest: +SKIP
         []
     """
     folder = Path(path)
@@ -153,37 +205,38 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
     files = {
         entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.is_file()
     }
-    report: dict[str, Any] = {
-        "path": str(folder),
-        "finished": finished,
-        "files": files,
-        "strangers": [],
-        "damaged": [],
-    }
-    try:
-        content = read_manifest(folder) if finished else _progress(folder)
-    except (OSError, ValueError, KeyError) as error:
-        report["damaged"] = [str(error), *_damaged_headers(folder, files)]
-        return report
-    records = [*content["shards"], *content.get("files", [])]
-    report["damaged"] = [line for record in records if (line := damage(folder, record, verify))]
-    report["strangers"] = sorted(
-        set(files) - {record["name"] for record in records} - {MANIFEST, PROGRESS}
+    report = CacheReport(
+        path=str(folder), finished=finished, files=files, unexpected_files=[], corrupt=[]
     )
+    try:
+        content = read_manifest(folder) if finished else _read_progress(folder)
+    except (OSError, ValueError, KeyError) as error:
+        report["corrupt"] = [str(error), *_corrupt_headers(folder, files)]
+        return report
+    entries = [*content["shards"], *content.get("files", [])]
+    lines = [find_corruption(folder, entry, verify) for entry in entries]
+    report["corrupt"] = [line for line in lines if line is not None]
+    expected = {MANIFEST, PROGRESS, *(entry["name"] for entry in entries)}
+    report["unexpected_files"] = sorted(files.keys() - expected)
     fields = ("format_version", "encoder", "dim", "dtype", "responses", "pairs", "users", "note")
-    report |= {name: content[name] for name in fields if name in content}
-    return report | {"fingerprint": encoder_fingerprint(content), "shards": len(content["shards"])}
+    known = {name: value for name, value in content.items() if name in fields}
+    fingerprint = encoder_fingerprint(content)
+    return cast(
+        CacheReport,
+        {**report, **known, "fingerprint": fingerprint, "shards": len(content["shards"])},
+    )
 
 
-def _progress(folder: Path) -> dict[str, Any]:
-    progress = read_sealed(folder / PROGRESS)
+def _read_progress(folder: Path) -> dict[str, Any]:
+    """What an interrupted write says, under the names of the manifest."""
+    progress = read_checked(folder / PROGRESS)
     rows = sum(shard["rows"] for shard in progress["shards"])
     return {**progress["job"], "shards": progress["shards"], "responses": rows}
 
 
-def _damaged_headers(folder: Path, files: Mapping[str, int]) -> Iterator[str]:
+def _corrupt_headers(folder: Path, names: Iterable[str]) -> Iterator[str]:
     """What can be said without a manifest: which tensor files do not even open."""
-    for name in files:
+    for name in names:
         if name.endswith(".safetensors"):
             try:
                 read_header(folder / name)

@@ -1,5 +1,6 @@
-"""Reading an embedding cache: whole, a range of rows, or its texts. `cache.py` describes the folder
-and writes it.
+"""Reads an embedding cache: whole, a range of rows, or its texts.
+
+`lore_jax.storage.cache.writer` describes the folder.
 """
 
 from __future__ import annotations
@@ -7,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.storage.cache.manifest import (
@@ -21,9 +23,11 @@ from lore_jax.storage.cache.manifest import (
     PAIRS,
     TEXTS,
     USERS,
+    CacheManifest,
+    ShardEntry,
+    check_files,
     read_manifest,
     read_shard_header,
-    refuse_damage,
 )
 from lore_jax.storage.files import Verify
 from lore_jax.storage.safetensors import map_tensor
@@ -32,8 +36,9 @@ from lore_jax.storage.safetensors import map_tensor
 def load_cache(
     path: str | os.PathLike[str], *, verify: Verify = "full", rows: tuple[int, int] | None = None
 ) -> Preferences:
-    """Loads a cache; the table is held once: mapped when it is one shard, else read into one
-    64-byte aligned array.
+    """Loads a cache; its table is held once, mapped where it is one shard.
+
+    A table of several shards is read into one 64-byte aligned array.
 
     Args:
         path: the folder.
@@ -47,24 +52,22 @@ def load_cache(
 
     Raises:
         FileNotFoundError: there is no cache.
-        ValueError: a file is damaged (the message says which), or the format is newer than this
-            library.
+        ValueError: a file is corrupt (the message says which), or of another format version than
+            this library reads.
 
     Example:
-        >>> prefs = load_cache("cache")
+        >>> prefs = load_cache("cache")  # doctest: +SKIP
     """
     folder, manifest = Path(path), read_manifest(path)
     responses = manifest["responses"]
     start, stop = _check_rows(folder, rows or (0, responses), responses)
-    refuse_damage(folder, manifest["files"], "full")
-    shards = [shard for shard, *_ in _shards_of(manifest, start, stop)]
-    refuse_damage(folder, shards, verify)
+    check_files(folder, manifest["files"], "full")
+    check_files(folder, [shard for shard, *_ in _shards_of(manifest, start, stop)], verify)
     pairs = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
-    names = {record["name"] for record in manifest["files"]}
+    names = {entry["name"] for entry in manifest["files"]}
+    # One column stands for the table: its rows were checked when they were written.
     prefs = from_arrays(
-        np.zeros(
-            (responses, 1), np.float16
-        ),  # stands for the table, whose rows were checked when they were written
+        np.zeros((responses, 1), np.float16),
         **pairs,
         num_users=manifest["users"],
         user_ids=json.loads((folder / USERS).read_bytes()) if USERS in names else None,
@@ -80,9 +83,8 @@ def load_cache(
     return dataclasses.replace(prefs, embeddings=_table(folder, manifest, start, stop), head=head)
 
 
-def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> np.ndarray:
-    """Rows `start` to `stop` of the table, for streaming and for one process's part; mapped when
-    one shard holds them.
+def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> Float[np.ndarray, "rows dim"]:
+    """Rows `start` to `stop` of the table, mapped where one shard holds them.
 
     Args:
         path: the folder.
@@ -95,24 +97,27 @@ def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> np.ndarray
 
     Raises:
         FileNotFoundError: there is no cache.
-        ValueError: the rows are outside the table, or a file is damaged.
+        ValueError: the rows are outside the table, or a file is corrupt.
     """
     folder, manifest = Path(path), read_manifest(path)
     start, stop = _check_rows(folder, (start, stop), manifest["responses"])
-    refuse_damage(folder, [shard for shard, *_ in _shards_of(manifest, start, stop)], "quick")
+    check_files(folder, [shard for shard, *_ in _shards_of(manifest, start, stop)], "quick")
     return _table(folder, manifest, start, stop)
 
 
-def read_texts(path: str | os.PathLike[str]) -> Iterator[tuple[Any, str]]:
-    """The (prompt, reply) of each response in the order of the table; nothing if the cache has no
-    texts.
+def read_texts(
+    path: str | os.PathLike[str],
+) -> Iterator[tuple[str | list[dict[str, Any]], str]]:
+    """The (prompt, reply) of each response in the order of the table; nothing without texts.
+
+    A prompt is a string or a list of chat messages (dicts).
     """
     folder = Path(path)
-    if any(record["name"] == TEXTS for record in read_manifest(folder)["files"]):
+    if any(entry["name"] == TEXTS for entry in read_manifest(folder)["files"]):
         with open(folder / TEXTS, encoding="utf-8") as file:
             for line in file:
-                text = json.loads(line)
-                yield text["prompt"], text["reply"]
+                response = json.loads(line)
+                yield response["prompt"], response["reply"]
 
 
 def _check_rows(folder: Path, rows: tuple[int, int], responses: int) -> tuple[int, int]:
@@ -125,12 +130,9 @@ def _check_rows(folder: Path, rows: tuple[int, int], responses: int) -> tuple[in
 
 
 def _shards_of(
-    manifest: Mapping[str, Any], start: int, stop: int
-) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """The shards that hold rows of `start ..
-
-    stop`, each with the first and last of them counted inside the shard.
-    """
+    manifest: CacheManifest, start: int, stop: int
+) -> Iterator[tuple[ShardEntry, int, int]]:
+    """The shards that hold rows from `start` to `stop`, each with that range inside the shard."""
     first = 0
     for shard in manifest["shards"]:
         last = first + shard["rows"]
@@ -139,7 +141,9 @@ def _shards_of(
         first = last
 
 
-def _table(folder: Path, manifest: Mapping[str, Any], start: int, stop: int) -> np.ndarray:
+def _table(
+    folder: Path, manifest: CacheManifest, start: int, stop: int
+) -> Float[np.ndarray, "rows dim"]:
     dtype, dim = DTYPES[manifest["dtype"]], manifest["dim"]
     shards = list(_shards_of(manifest, start, stop))
     if len(shards) == 1:
@@ -148,9 +152,9 @@ def _table(folder: Path, manifest: Mapping[str, Any], start: int, stop: int) -> 
         return map_tensor(folder / shard["name"], "embeddings")[low:high]
     # Read, not mapped and copied: pages of a map would count as memory a second time. JAX takes a
     # 64-byte aligned array on a CPU without a copy.
-    count = (stop - start) * dim * dtype.itemsize
-    memory = np.empty(count + 64, np.uint8)
-    table = memory[-memory.ctypes.data % 64 :][:count].view(dtype).reshape(stop - start, dim)
+    size = (stop - start) * dim * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    table = memory[-memory.ctypes.data % 64 :][:size].view(dtype).reshape(stop - start, dim)
     row = 0
     for shard, low, high in shards:
         offset = read_shard_header(folder, manifest, shard) + low * dim * dtype.itemsize

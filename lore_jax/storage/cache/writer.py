@@ -1,11 +1,13 @@
-"""The embedding cache: a folder with a table of embedded responses, the pairs over it, and a
-manifest.
+"""Writes an embedding cache: a folder with the embedded responses, the pairs, and a manifest.
 
-    manifest.json                  format version, encoder, shapes; size and sha256 of every file, and of itself
-    embeddings-00000.safetensors   the table in shards of equal numbers of rows; data 64-byte aligned, to be mapped
-    pairs.safetensors              chosen, rejected, user, prompt (int32), pair_weight (float32), in the order given
+    manifest.json                  format version, encoder, shapes; size and sha256 of every file,
+                                   and a checksum of its own
+    embeddings-00000.safetensors   the table in shards of equal numbers of rows, 64-byte aligned
+    pairs.safetensors              chosen, rejected, user, prompt (int32), pair_weight (float32),
+                                   in the order given
     users.json                     the users' own names, if there are any
-    head.safetensors               the reference head of the reward model that made the embeddings, if there is one
+    head.safetensors               the reference head of the reward model that made the embeddings,
+                                   if there is one
     texts.jsonl                    prompt and reply of each response, optional
     extra.jsonl                    further columns of each pair, optional
 
@@ -24,9 +26,11 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TypedDict
 
 import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Shaped
 
 from lore_jax.data.checks import check_head, first_not_finite
 from lore_jax.data.preferences import from_arrays
@@ -41,24 +45,36 @@ from lore_jax.storage.cache.manifest import (
     PROGRESS,
     TEXTS,
     USERS,
+    CacheManifest,
+    ShardEntry,
     is_part_of_cache,
     shard_name,
 )
 from lore_jax.storage.files import (
+    FileEntry,
     canonical_json,
-    damage,
+    find_corruption,
     locked,
-    read_sealed,
-    seal,
+    read_checked,
     sync_folder,
+    with_checksum,
     write_file,
     write_json_lines,
 )
 from lore_jax.storage.safetensors import write_tensors
 
-SHARD_BYTES = (
-    256 * 2**20
-)  # a shard's rows are held in memory while it is filled, and lost if the process dies
+# The rows of a shard are held in memory while it fills, and are lost if the process dies.
+SHARD_BYTES = 256 * 2**20
+
+
+class _Job(TypedDict):
+    """What a write makes; another one with an equal job may resume it."""
+
+    encoder: dict[str, object]
+    inputs: str | None
+    dim: int
+    dtype: str
+    rows_per_shard: int
 
 
 class CacheWriter:
@@ -87,8 +103,8 @@ class CacheWriter:
         BlockingIOError: another process is writing this cache.
 
     Example:
-        >>> with CacheWriter("cache", dim=384, dtype="float16", encoder={"model": "MiniLM"}, inputs=digest) as writer:
-        ...     for start in range(writer.rows_done, len(texts), 1024):
+        >>> with CacheWriter("cache", dim=384, dtype="float16", inputs=digest) as writer:
+        ...     for start in range(writer.rows_done, len(texts), 1024):  # doctest: +SKIP
         ...         writer.append(embed(texts[start : start + 1024]))
         ...     writer.finish(chosen=chosen, rejected=rejected, user=user)
     """
@@ -98,8 +114,8 @@ class CacheWriter:
         path: str | os.PathLike[str],
         *,
         dim: int,
-        dtype: Any,
-        encoder: Mapping[str, Any] | None = None,
+        dtype: npt.DTypeLike,
+        encoder: Mapping[str, object] | None = None,
         inputs: str | None = None,
         shard_bytes: int = SHARD_BYTES,
         overwrite: bool = False,
@@ -114,27 +130,25 @@ class CacheWriter:
         self.path = Path(os.path.abspath(path))
         self._partial = self.path.with_name(self.path.name + ".partial")
         self._dtype = DTYPES[dtype_name]
-        self._job = {
-            "encoder": json.loads(canonical_json(dict(encoder or {}))),
-            "inputs": inputs,
-            "dim": int(dim),
-            "dtype": dtype_name,
-            "rows_per_shard": max(1, int(shard_bytes) // (int(dim) * self._dtype.itemsize)),
-        }
+        self._job = _Job(
+            encoder=json.loads(canonical_json(dict(encoder or {}))),
+            inputs=inputs,
+            dim=int(dim),
+            dtype=dtype_name,
+            rows_per_shard=max(1, int(shard_bytes) // (int(dim) * self._dtype.itemsize)),
+        )
         self._overwrite = overwrite
-        self._shards: list[dict[str, Any]] = []
-        self._buffer: np.ndarray | None = None
+        self._shards: list[ShardEntry] = []
+        self._buffer: Shaped[np.ndarray, "rows dim"] | None = None
         self._buffered = 0
         self._open = contextlib.ExitStack()
 
     @property
     def rows_done(self) -> int:
-        """Rows in finished shards, which a killed process does not lose; right after opening, the
-        row to go on from.
-        """
+        """Rows in finished shards, which a killed process keeps: after opening, the next row."""
         return sum(shard["rows"] for shard in self._shards)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> CacheWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.path.with_name(self.path.name + ".lock")))
@@ -145,7 +159,7 @@ class CacheWriter:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
@@ -156,9 +170,8 @@ class CacheWriter:
 
     def _refuse_or_recover(self) -> None:
         old = self._old()
-        if (
-            old.exists() and not self.path.exists()
-        ):  # killed between the two renames of an overwriting finish
+        # A writer that overwrites may be killed between its two renames.
+        if old.exists() and not self.path.exists():
             os.rename(old, self.path)
         if not self.path.exists():
             return
@@ -167,29 +180,30 @@ class CacheWriter:
         names = {entry.name for entry in self.path.iterdir()}
         if not names:
             return
-        if strangers := sorted(name for name in names if not is_part_of_cache(name)):
+        if unexpected := sorted(name for name in names if not is_part_of_cache(name)):
             raise FileExistsError(
-                f"{self.path} holds {strangers[0]!r}, which is no part of a cache: choose another folder"
+                f"{self.path} holds {unexpected[0]!r}, which is no part of a cache: "
+                "choose another folder"
             )
         if not self._overwrite:
             raise FileExistsError(
-                f"{self.path} holds a cache already: overwrite it explicitly or choose another folder"
+                f"{self.path} holds a cache already: "
+                "overwrite it explicitly or choose another folder"
             )
 
     def _start_or_resume(self) -> None:
         progress_file = self._partial / PROGRESS
         if progress_file.exists():
-            progress = read_sealed(progress_file)
+            progress = read_checked(progress_file)
             job, shards = progress["job"], progress["shards"]
-            differing = [name for name in self._job if job.get(name) != self._job[name]]
+            differing = [name for name, value in self._job.items() if job.get(name) != value]
             if job["inputs"] is not None and not differing:
-                self._shards = list(
-                    itertools.takewhile(lambda shard: damage(self._partial, shard) is None, shards)
-                )
+                self._shards = list(itertools.takewhile(self._is_intact, shards))
             elif job["inputs"] is not None and not self._overwrite:
+                rows = sum(shard["rows"] for shard in shards)
                 raise FileExistsError(
-                    f"{self._partial} holds an interrupted write of {sum(shard['rows'] for shard in shards)} rows with "
-                    f"other {', '.join(differing)}: finish that one first, or overwrite it explicitly"
+                    f"{self._partial} holds an interrupted write of {rows} rows with other "
+                    f"{', '.join(differing)}: finish that one first, or overwrite it explicitly"
                 )
         keep = {shard["name"] for shard in self._shards}
         if self._partial.exists():
@@ -204,7 +218,10 @@ class CacheWriter:
                 shutil.rmtree(self._partial)
             raise
 
-    def append(self, rows: Any) -> None:
+    def _is_intact(self, shard: ShardEntry) -> bool:
+        return find_corruption(self._partial, shard) is None
+
+    def append(self, rows: Shaped[np.ndarray | Array, "rows dim"]) -> None:
         """Adds rows to the table; whole shards go to the disk as they fill.
 
         Args:
@@ -217,9 +234,8 @@ class CacheWriter:
         dim, rows_per_shard = self._job["dim"], self._job["rows_per_shard"]
         shape = np.shape(rows)
         if len(shape) != 2 or shape[1] != dim:
-            raise ValueError(
-                f"rows have shape {shape}: [n, {dim}] is expected, from row {self.rows_done + self._buffered} on"
-            )
+            row = self.rows_done + self._buffered
+            raise ValueError(f"rows have shape {shape}: [n, {dim}] is expected, from row {row} on")
         start = 0
         while start < shape[0]:
             if self._buffer is None:
@@ -235,44 +251,46 @@ class CacheWriter:
             if self._buffered == rows_per_shard:
                 self._write_shard()
 
-    def _refuse_non_finite(self, stored: np.ndarray, given: np.ndarray) -> None:
-        if bad := first_not_finite(stored):
-            row, column = bad
+    def _refuse_non_finite(
+        self, stored: Shaped[np.ndarray, "rows dim"], given: Shaped[np.ndarray, "rows dim"]
+    ) -> None:
+        if entry := first_not_finite(stored):
+            row, column = entry
             value = given[row, column]
-            as_what = f", which {self._dtype.name} cannot hold" if np.isfinite(float(value)) else ""
-            place = self.rows_done + self._buffered + row
+            reason = f", which {self._dtype.name} cannot hold" if np.isfinite(float(value)) else ""
+            row += self.rows_done + self._buffered
             raise ValueError(
-                f"embeddings row {place} holds {value} in column {column}{as_what}: not finite"
+                f"embeddings row {row} holds {value} in column {column}{reason}: not finite"
             )
 
     def _write_shard(self) -> None:
         assert self._buffer is not None
         name = shard_name(len(self._shards))
         record = write_tensors(self._partial / name, {"embeddings": self._buffer[: self._buffered]})
-        self._shards.append({"name": name, "rows": self._buffered, **record._asdict()})
+        self._shards.append(ShardEntry(name=name, rows=self._buffered, **record._asdict()))
         self._buffered = 0
         self._write_progress()
 
     def _write_progress(self) -> None:
-        write_file(self._partial / PROGRESS, [seal({"job": self._job, "shards": self._shards})])
+        content = {"job": self._job, "shards": self._shards}
+        write_file(self._partial / PROGRESS, [with_checksum(content)])
 
     def finish(
         self,
         *,
-        chosen: Any,
-        rejected: Any,
-        user: Any,
-        prompt: Any = None,
-        pair_weight: Any = None,
+        chosen: npt.ArrayLike,
+        rejected: npt.ArrayLike,
+        user: npt.ArrayLike,
+        prompt: npt.ArrayLike | None = None,
+        pair_weight: npt.ArrayLike | None = None,
         num_users: int | None = None,
-        user_ids: Sequence[str] | np.ndarray | None = None,
-        head: Any = None,
-        texts: Iterable[tuple[Any, str]] | None = None,
-        extra: Iterable[Mapping[str, Any]] | None = None,
+        user_ids: npt.ArrayLike | None = None,
+        head: npt.ArrayLike | None = None,
+        texts: Iterable[tuple[str | Sequence[Mapping[str, object]], str]] | None = None,
+        extra: Iterable[Mapping[str, object]] | None = None,
         note: str | None = None,
     ) -> Path:
-        """Writes what is left of the table, the pairs and the manifest, and puts the folder in its
-        place.
+        """Writes the rest of the table, the pairs and the manifest, and renames the folder.
 
         Args:
             chosen: row of the preferred response, integer `[pairs]`.
@@ -328,20 +346,22 @@ class CacheWriter:
             objects = ({"prompt": prompt, "reply": reply} for prompt, reply in texts)
             files[TEXTS] = write_json_lines(self._partial / TEXTS, objects, responses, "response")
         if extra is not None:
-            files[EXTRA] = write_json_lines(
-                self._partial / EXTRA, (dict(row) for row in extra), prefs.num_pairs, "pair"
-            )
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            **{name: value for name, value in self._job.items() if name != "rows_per_shard"},
-            "responses": responses,
-            "pairs": prefs.num_pairs,
-            "users": prefs.num_users,
-            "note": note,
-            "shards": self._shards,
-            "files": [{"name": name, **record._asdict()} for name, record in files.items()],
-        }
-        write_file(self._partial / MANIFEST, [seal(manifest)])
+            objects = (dict(row) for row in extra)
+            files[EXTRA] = write_json_lines(self._partial / EXTRA, objects, prefs.num_pairs, "pair")
+        manifest = CacheManifest(
+            format_version=FORMAT_VERSION,
+            encoder=self._job["encoder"],
+            inputs=self._job["inputs"],
+            dim=self._job["dim"],
+            dtype=self._job["dtype"],
+            responses=responses,
+            pairs=prefs.num_pairs,
+            users=prefs.num_users,
+            note=note,
+            shards=self._shards,
+            files=[FileEntry(name=name, **record._asdict()) for name, record in files.items()],
+        )
+        write_file(self._partial / MANIFEST, [with_checksum(manifest)])
         self._put_in_place()
         return self.path
 

@@ -1,26 +1,49 @@
-"""What a checkpoint's manifest says: the leaves by name, their shapes, dtypes and digests, and how
-two of them differ.
-"""
+"""The manifest of a checkpoint: shape, dtype and digest of each leaf, and how two differ."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from lore_jax.storage.files import canonical_json
+from lore_jax.storage.files import canonical_json, json_sha256
 
 FORMAT_VERSION = 1
+Leaf = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
 
 
-def leaves_by_name(tree: Any) -> dict[str, Any]:
+class ArrayEntry(TypedDict):
+    """What a manifest keeps of a leaf."""
+
+    shape: list[int]
+    dtype: str
+    sha256: str
+
+
+class CheckpointManifest(TypedDict):
+    """What the manifest of a step says.
+
+    Attributes:
+        format_version: version of the layout of a step.
+        arrays: the leaves by name.
+        extra: what the caller keeps beside the arrays, any JSON object.
+        sha256: the digest of the canonical JSON of the rest.
+    """
+
+    format_version: int
+    arrays: dict[str, ArrayEntry]
+    extra: dict[str, Any]
+    sha256: str
+
+
+def leaves_by_name(tree: object) -> dict[str, Leaf]:
     """The leaves by name, `params/V`; refuses what is no array."""
-    named: dict[str, Any] = {}
+    named: dict[str, Leaf] = {}
     for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         name = jax.tree_util.keystr(keys, simple=True, separator="/") or "state"
         if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape") or leaf.dtype == object:
@@ -37,14 +60,12 @@ def leaves_by_name(tree: Any) -> dict[str, Any]:
     return named
 
 
-def make_manifest(leaves: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+def make_manifest(leaves: Mapping[str, Leaf], extra: Mapping[str, object]) -> CheckpointManifest:
     """Shape, dtype and digest of every leaf, `extra`, and a digest of all that."""
     arrays = {
-        name: {
-            "shape": list(leaf.shape),
-            "dtype": np.dtype(leaf.dtype).name,
-            "sha256": digest_of(leaf),
-        }
+        name: ArrayEntry(
+            shape=list(leaf.shape), dtype=np.dtype(leaf.dtype).name, sha256=digest_of(leaf)
+        )
         for name, leaf in leaves.items()
     }
     # Through JSON once, so that the digest is of what will be read: tuples are lists there, and
@@ -52,10 +73,10 @@ def make_manifest(leaves: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[s
     content = json.loads(
         canonical_json({"format_version": FORMAT_VERSION, "arrays": arrays, "extra": dict(extra)})
     )
-    return {**content, "sha256": hashlib.sha256(canonical_json(content)).hexdigest()}
+    return CheckpointManifest(**content, sha256=json_sha256(content))
 
 
-def digest_of(leaf: Any) -> str:
+def digest_of(leaf: Leaf) -> str:
     """The digest of the whole array, the same on every process and for every sharding."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         leaf = multihost_utils.process_allgather(leaf, tiled=True)
@@ -63,18 +84,18 @@ def digest_of(leaf: Any) -> str:
     return hashlib.sha256(data.data if data.size else b"").hexdigest()
 
 
-def differences(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
+def differences(wanted: Mapping[str, Leaf], stored: Mapping[str, Leaf]) -> list[str]:
     """One line for each leaf that is not stored as it is wanted."""
     lines = []
     for name in [*wanted, *(name for name in stored if name not in wanted)]:
         if name not in stored:
             lines.append(f"{name} is not in it")
         elif name not in wanted:
-            lines.append(f"{name} {_kind(stored[name])} is not expected")
-        elif _kind(wanted[name]) != _kind(stored[name]):
-            lines.append(f"{name} is {_kind(stored[name])}, {_kind(wanted[name])} is expected")
+            lines.append(f"{name} {_dtype_and_shape(stored[name])} is not expected")
+        elif (want := _dtype_and_shape(wanted[name])) != (have := _dtype_and_shape(stored[name])):
+            lines.append(f"{name} is {have}, {want} is expected")
     return lines
 
 
-def _kind(leaf: Any) -> str:
+def _dtype_and_shape(leaf: Leaf) -> str:
     return f"{np.dtype(leaf.dtype).name} {list(leaf.shape)}"

@@ -1,30 +1,30 @@
 """Checkpoints: a pytree of arrays and a manifest a step, through Orbax; every flipped bit is found.
 
     FOLDER/STEP/arrays     the leaves by name, without those of size zero, which Orbax refuses
-    FOLDER/STEP/manifest   JSON: format version, shape, dtype and sha256 of every leaf, `extra`, and its own sha256
+    FOLDER/STEP/manifest   JSON: format version, shape, dtype and sha256 of every leaf, `extra`,
+                           and a checksum of its own
     FOLDER/STEP/files.json size and sha256 of every file of the step, written last
 
-Orbax keeps no checksum of what it stores and calls a step with a flipped bit its latest; here a
-step counts only if its files agree with the list, its manifest with its own digest and every leaf
-with the manifest, and reading walks back to the newest step that does. The leaves' digests are of
-what was to be saved. The list is there so that damaged files are never given to Orbax, whose
-readers answer with tracebacks from several threads; a process killed just before it wrote the list
-leaves a step that is checked without it. The manifest alone says what to read, so a checkpoint is
-read on any number of devices. Nothing is pickled.
+Orbax keeps no checksum of what it stores and calls a step with a flipped bit its latest. Here a
+step counts only if its files agree with `files.json`, its manifest with its own digest and every
+leaf with the manifest; reading walks back to the newest such step. The digests of the leaves are of
+what was to be saved. `files.json` keeps corrupt files from Orbax, whose readers answer with
+tracebacks from several threads. A process killed just before it wrote `files.json` leaves a step
+that is checked without it. The manifest alone says what to read, so a checkpoint is read on any
+number of devices. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, TypedDict, cast
 
 import jax
 import numpy as np
@@ -34,12 +34,14 @@ from jax.experimental import multihost_utils
 
 from lore_jax.storage.checkpoint.manifest import (
     FORMAT_VERSION,
+    CheckpointManifest,
+    Leaf,
     differences,
     digest_of,
     leaves_by_name,
     make_manifest,
 )
-from lore_jax.storage.files import canonical_json, check_listed_files, list_files, locked
+from lore_jax.storage.files import check_file_list, json_sha256, locked, write_file_list
 
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a step until it is whole
 _SHOWN = 5  # differences named in a message
@@ -59,19 +61,34 @@ class Restored(NamedTuple):
     extra: dict[str, Any]
 
 
-class AllDamagedError(ValueError):
-    """There are checkpoints, and not one of them is whole."""
+class StepReport(TypedDict):
+    """What `CheckpointStore.describe` says of a step.
+
+    Attributes:
+        step: its number.
+        corrupt: what is wrong, in one line, or None.
+        arrays: name to dtype and shape; of a corrupt step none.
+        extra: what was saved beside the arrays; of a corrupt step nothing.
+    """
+
+    step: int
+    corrupt: str | None
+    arrays: dict[str, str]
+    extra: dict[str, Any]
+
+
+class AllCorruptError(ValueError):
+    """There are checkpoints, and all of them are corrupt."""
 
 
 class CheckpointStore:
-    """The checkpoints of one folder; a context manager, because one writer at a time holds the
-    folder's lock.
+    """The checkpoints of one folder, a context manager: a writer holds the lock of the folder.
 
     Processes joined by `jax.distributed` open, save and restore together; process 0 holds the lock.
 
     Args:
         path: the folder; a writer makes it.
-        keep: how many of the newest steps a writer keeps; two survive damage to one.
+        keep: how many of the newest steps a writer keeps; two survive corruption of one.
         read_only: for readers: no lock, and a save that runs elsewhere is left alone.
 
     Raises:
@@ -80,7 +97,7 @@ class CheckpointStore:
         BlockingIOError: another process is writing there.
 
     Example:
-        >>> with CheckpointStore("run/checkpoints") as store:
+        >>> with CheckpointStore("run/checkpoints") as store:  # doctest: +SKIP
         ...     store.save(100, {"params": params, "opt": opt_state}, extra={"loss": 0.5})
         ...     step, state, extra = store.restore({"params": params, "opt": opt_state})
     """
@@ -95,11 +112,11 @@ class CheckpointStore:
         self.path = epath.Path(text if self._remote else os.path.abspath(text))
         self._keep = keep
         self._read_only = read_only
-        self._damaged: dict[int, str] = {}
+        self._corrupt: dict[int, str] = {}
         self._open = contextlib.ExitStack()
-        self._manager: Any = None
+        self._manager: ocp.CheckpointManager
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> CheckpointStore:
         if self._read_only and not self.path.is_dir():
             raise FileNotFoundError(f"{self.path} is not a folder: checkpoints are expected there")
         if self.path.exists() and not self.path.is_dir():
@@ -117,7 +134,7 @@ class CheckpointStore:
                 create=not self._read_only,
                 save_interval_steps=0 if self._read_only else 1,
                 enable_async_checkpointing=False,
-                lightweight_initialize=True,  # the other way reads files that may be damaged
+                lightweight_initialize=True,  # the other way reads files that may be corrupt
             )
             with _without_orbax_chatter():
                 handlers = {
@@ -133,7 +150,7 @@ class CheckpointStore:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
@@ -143,16 +160,15 @@ class CheckpointStore:
                 os.rmdir(self.path)  # only if nothing was ever saved there
 
     def steps(self) -> list[int]:
-        """The steps that are there, ascending; damaged ones are among them."""
+        """The steps that are there, ascending; corrupt ones are among them."""
         return sorted(ocp.utils.checkpoint_steps(self.path))
 
-    def save(self, step: int, state: Any, extra: Mapping[str, Any] | None = None) -> None:
+    def save(self, step: int, state: object, extra: Mapping[str, object] | None = None) -> None:
         """Saves a step, whole or not at all, and removes old ones; returns when it is on the disk.
 
         Args:
             step: its number, larger than that of every step there. Steps that `restore` found
-                damaged do not count:
-                they are removed.
+                corrupt do not count: they are removed.
             state: any pytree of arrays.
             extra: what to keep beside the arrays: any JSON object.
 
@@ -162,12 +178,13 @@ class CheckpointStore:
         """
         leaves = leaves_by_name(state)
         manifest = make_manifest(leaves, extra or {})
-        for damaged in sorted(self._damaged.keys() & self.steps()):
-            self._manager.delete(damaged)
+        for corrupt in sorted(self._corrupt.keys() & self.steps()):
+            self._manager.delete(corrupt)
         latest = max(self.steps(), default=None)
         if latest is not None and step <= latest:
             raise ValueError(
-                f"{self.path} holds step {latest} already: step {step} is not saved over or before it"
+                f"{self.path} holds step {latest} already: "
+                f"step {step} is not saved over or before it"
             )
         arrays = {name: leaf for name, leaf in leaves.items() if leaf.size}
         args = ocp.args.Composite(
@@ -185,26 +202,25 @@ class CheckpointStore:
             raise RuntimeError(f"{self.path}: Orbax did not save step {step}")
         if jax.process_index() == 0:
             if not self._remote:
-                list_files(Path(self.path) / str(step))
+                write_file_list(Path(self.path) / str(step))
             self._remove_old()
-        multihost_utils.sync_global_devices(
-            "saved"
-        )  # nobody looks at the folder while it is tidied
+        # No process looks at the folder before the first has removed the old steps.
+        multihost_utils.sync_global_devices("saved")
 
     def _remove_old(self) -> None:
-        """Orbax would remove a step file by file; a process killed meanwhile would leave what looks
-        like damage.
+        """Removes all but the newest steps.
+
+        Orbax would remove a step file by file, and a process killed meanwhile would leave what
+        looks like corruption.
         """
         for step in self.steps()[: -self._keep]:
-            doomed = (
-                self.path / f"{step}{_TEMPORARY}"
-            )  # a name that is cleaned up when a writer opens the folder
-            (self.path / str(step)).rename(doomed)
-            doomed.rmtree()
+            # A folder of this name is removed when a writer opens the store.
+            removed = self.path / f"{step}{_TEMPORARY}"
+            (self.path / str(step)).rename(removed)
+            removed.rmtree()
 
-    def restore(self, target: Any = None) -> Restored:
-        """Reads the newest undamaged step, with a warning for every damaged one that is passed
-        over.
+    def restore(self, target: object = None) -> Restored:
+        """Reads the newest intact step; a corrupt one that is passed over gives a warning.
 
         Args:
             target: a pytree like the one saved, of arrays or `jax.ShapeDtypeStruct`: where a leaf
@@ -216,126 +232,113 @@ class CheckpointStore:
 
         Raises:
             FileNotFoundError: there is no checkpoint.
-            AllDamagedError: every step is damaged.
-            ValueError: the newest whole one is of another model (the message names the leaves that
+            AllCorruptError: every step is corrupt.
+            ValueError: the newest intact one is of another model (the message names the leaves that
                 differ) or of a newer format.
         """
         while True:
-            steps = [step for step in self.steps() if step not in self._damaged]
+            steps = [step for step in self.steps() if step not in self._corrupt]
             if not steps:
-                if self._damaged:
-                    lines = "; ".join(self._damaged.values())
-                    raise AllDamagedError(f"{self.path} holds damaged checkpoints only: {lines}")
+                if self._corrupt:
+                    lines = "; ".join(self._corrupt.values())
+                    raise AllCorruptError(f"{self.path} holds corrupt checkpoints only: {lines}")
                 raise FileNotFoundError(f"{self.path} holds no checkpoint")
+            newest = steps[-1]
             try:
-                manifest = self._read_manifest(steps[-1])
-                return Restored(
-                    steps[-1], self._read_arrays(steps[-1], manifest, target), manifest["extra"]
-                )
-            except _DamageError as error:
-                if (
-                    steps[-1] not in self.steps()
-                ):  # its writer removed it meanwhile, because newer ones are there
+                manifest = self._read_manifest(newest)
+                state = self._read_arrays(newest, manifest, target)
+                return Restored(newest, state, manifest["extra"])
+            except _CorruptionError as error:
+                # Its writer may have removed the step meanwhile, because newer ones are there.
+                if newest not in self.steps():
                     continue
-                self._damaged[steps[-1]] = str(error)
+                self._corrupt[newest] = str(error)
                 if len(steps) > 1:  # else the error says it
                     back = f"going back to step {steps[-2]}"
                     warnings.warn(
-                        f"step {steps[-1]} is damaged, {back}: {error}",
-                        RuntimeWarning,
-                        stacklevel=2,
+                        f"step {newest} is corrupt, {back}: {error}", RuntimeWarning, stacklevel=2
                     )
 
-    def describe(self) -> list[dict[str, Any]]:
-        """Says what is there, the newest step last; damaged steps too.
-
-        Returns:
-            `step` and `damaged` (one line, or None) of each step, and of undamaged ones the
-            `arrays` (name to dtype and shape) and `extra`.
-        """
+    def describe(self) -> list[StepReport]:
+        """Says what is there, a `StepReport` (a dict) a step, the newest last; corrupt ones too."""
         return [self._describe(step) for step in self.steps()]
 
-    def _describe(self, step: int) -> dict[str, Any]:
+    def _describe(self, step: int) -> StepReport:
         try:
             manifest = self._read_manifest(step)
             self._read_arrays(step, manifest, None)
-        except (_DamageError, ValueError) as error:
-            return {"step": step, "damaged": str(error)}
+        except (_CorruptionError, ValueError) as error:
+            return StepReport(step=step, corrupt=str(error), arrays={}, extra={})
         arrays = {
-            name: f"{record['dtype']} {record['shape']}"
-            for name, record in manifest["arrays"].items()
+            name: f"{entry['dtype']} {entry['shape']}" for name, entry in manifest["arrays"].items()
         }
-        return {"step": step, "damaged": None, "arrays": arrays, "extra": manifest["extra"]}
+        return StepReport(step=step, corrupt=None, arrays=arrays, extra=manifest["extra"])
 
-    def _read_manifest(self, step: int) -> dict[str, Any]:
+    def _read_manifest(self, step: int) -> CheckpointManifest:
         folder = self.path / str(step)
-        with _damage_shows(folder / "manifest"):
+        with _as_corruption(folder / "manifest"):
             if not self._remote:
-                check_listed_files(Path(folder))
+                check_file_list(Path(folder))
             args = ocp.args.Composite(manifest=ocp.args.JsonRestore())
-            content = dict(self._manager.restore(step, args=args).manifest)
-            digest = content.pop("sha256")
-            if digest != hashlib.sha256(canonical_json(content)).hexdigest():
+            manifest = dict(self._manager.restore(step, args=args)["manifest"])
+            content = {name: value for name, value in manifest.items() if name != "sha256"}
+            if manifest["sha256"] != json_sha256(content):
                 raise ValueError("its content does not agree with its sha256")
-        if content["format_version"] > FORMAT_VERSION:
+        if (version := manifest["format_version"]) > FORMAT_VERSION:
             raise ValueError(
-                f"{self.path} step {step} has format version {content['format_version']}, newer than {FORMAT_VERSION}: "
-                "update lore_jax"
+                f"{self.path} step {step} has format version {version}, "
+                f"this lore_jax reads {FORMAT_VERSION}: update lore_jax"
             )
-        return content
+        return cast(CheckpointManifest, manifest)
 
-    def _read_arrays(self, step: int, manifest: Mapping[str, Any], target: Any) -> Any:
-        records = manifest["arrays"]
-        stored = {
-            name: jax.ShapeDtypeStruct(tuple(record["shape"]), record["dtype"])
-            for name, record in records.items()
+    def _read_arrays(self, step: int, manifest: CheckpointManifest, target: object) -> object:
+        entries = manifest["arrays"]
+        stored: dict[str, Leaf] = {
+            name: jax.ShapeDtypeStruct(tuple(entry["shape"]), entry["dtype"])
+            for name, entry in entries.items()
         }
         wanted = stored if target is None else leaves_by_name(target)
-        if found := differences(wanted, stored):
-            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        if lines := differences(wanted, stored):
+            more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
             raise ValueError(
-                f"{self.path} step {step} is not of this model: {'; '.join(found[:_SHOWN])}{more}"
+                f"{self.path} step {step} is not of this model: {'; '.join(lines[:_SHOWN])}{more}"
             )
-        places = {name: _place(leaf) for name, leaf in wanted.items()}
-        arrays = {name: place for name, place in places.items() if place.size}
-        with _damage_shows(self.path / str(step) / "arrays"):
+        targets = {name: _restore_target(leaf) for name, leaf in wanted.items()}
+        arrays = {name: leaf for name, leaf in targets.items() if leaf.size}
+        with _as_corruption(self.path / str(step) / "arrays"):
             args = ocp.args.Composite(arrays=ocp.args.StandardRestore(arrays))
-            restored = dict(self._manager.restore(step, args=args).arrays)
-        for name, place in places.items():
-            if not place.size:
-                zeros = np.zeros(place.shape, place.dtype)
-                sharding = getattr(place, "sharding", None)
+            restored = dict(self._manager.restore(step, args=args)["arrays"])
+        for name, leaf in targets.items():
+            if not leaf.size:
+                zeros = np.zeros(leaf.shape, leaf.dtype)
+                sharding = getattr(leaf, "sharding", None)
                 restored[name] = zeros if sharding is None else jax.device_put(zeros, sharding)
-            if digest_of(restored[name]) != records[name]["sha256"]:
-                raise _DamageError(
+            if digest_of(restored[name]) != entries[name]["sha256"]:
+                raise _CorruptionError(
                     f"{self.path} step {step}: array {name} does not agree with its sha256"
                 )
         ordered = {name: restored[name] for name in wanted}
-        return (
-            ordered
-            if target is None
-            else jax.tree.unflatten(jax.tree.structure(target), ordered.values())
-        )
+        if target is None:
+            return ordered
+        return jax.tree.unflatten(jax.tree.structure(target), ordered.values())
 
 
-class _DamageError(Exception):
+class _CorruptionError(Exception):
     """A step is not what was saved."""
 
 
 @contextlib.contextmanager
-def _damage_shows(place: epath.Path) -> Iterator[None]:
-    """Takes any complaint of the reading libraries for damage, which may show anywhere, but not a
-    refusal to read.
-    """
+def _as_corruption(path: epath.Path) -> Iterator[None]:
+    """Turns any complaint of the reading libraries into corruption, but not a refusal to read."""
     try:
         yield
-    except (_DamageError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
+    except (_CorruptionError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _DamageError(
-            first if str(place.parent) in first else f"{place} cannot be read: {first[:200]}"
-        ) from error
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        if str(path.parent) not in line:
+            line = f"{path} cannot be read: {line[:200]}"
+        raise _CorruptionError(line) from error
 
 
 @contextlib.contextmanager
@@ -353,10 +356,8 @@ def _without_orbax_chatter() -> Iterator[None]:
         logger.removeFilter(is_error)
 
 
-def _place(leaf: Any) -> Any:
-    """What Orbax reads a leaf into: an array on devices where there is a sharding, else a NumPy
-    array.
-    """
+def _restore_target(leaf: Leaf) -> np.ndarray | jax.ShapeDtypeStruct:
+    """What Orbax reads a leaf into: devices where it has a sharding, else a NumPy array."""
     sharding = getattr(leaf, "sharding", None)
     if sharding is None:
         return np.empty(leaf.shape, leaf.dtype)

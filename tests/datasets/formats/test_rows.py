@@ -81,7 +81,7 @@ def test_spellings_agree(tmp_path, name, system):
 def test_distinct_responses_are_kept_once(tmp_path):
     rows = [
         row(note="first"),
-        row(user_id=7, chosen="Red.", rejected="Blue.", weight=0.5),
+        row(user_id=7, chosen="Red.", rejected="Blue.", pair_weight=0.5),
         row(),
         row(prompt="Name a fruit.", chosen="Fig.", rejected="Blue."),
     ]
@@ -118,7 +118,7 @@ def test_parquet_and_jsonl_agree(tmp_path):
     )
     assert one.responses == other.responses
     assert one.extra == other.extra
-    for name in ("chosen", "rejected", "user", "prompt", "weight"):
+    for name in ("chosen", "rejected", "user", "prompt", "pair_weight"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -130,14 +130,6 @@ def test_prompt_id_numbers_the_prompts(tmp_path):
     ]
     pairs = read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", rows))
     np.testing.assert_array_equal(pairs.prompt, [0, 1, 0])
-
-
-def test_honest_lists_are_replies(tmp_path):
-    rows = [
-        row(chosen='["red", "blue"]', rejected="['red' and 'blue'"),
-        row(chosen="[1, 2]", rejected="[see 'x']"),
-    ]
-    assert len(read_text_pairs(write_jsonl(tmp_path / "pairs.jsonl", rows)).responses) == 4
 
 
 def test_blank_lines_and_byte_order_mark_are_skipped(tmp_path):
@@ -160,7 +152,7 @@ def test_index_rows(tmp_path):
     assert prefs.user_ids.tolist() == ["3"]
 
 
-# what stands in line 17 of a good file, and what is said about it
+# what stands in line 17 of a file, and the message about it
 BAD_ROWS = {
     "no user column": (
         without("user_id"),
@@ -177,73 +169,12 @@ BAD_ROWS = {
     "null user": (row(user_id=None), "user_id is null"),
     "empty user": (row(user_id=" "), "user_id is empty"),
     "fractional user": (row(user_id=1.5), "user_id is a number"),
-    "number as reply": (
-        row(chosen=5),
-        "chosen is an integer.*: a text or a list of messages is expected",
-    ),
+    "weight as text": (row(pair_weight="1"), "pair_weight is '1'"),
+    "negative weight": (row(pair_weight=-1), "pair_weight is -1"),
+    "nan weight": (row(pair_weight=float("nan")), "pair_weight is nan"),
+    "prompt_id only here": (row(prompt_id="x"), "prompt_id is given, unlike in the rows before"),
     "null reply": (row(rejected=None), "rejected is null"),
-    "null prompt": (row(prompt=None), "prompt is null"),
-    "empty prompt": (row(prompt="  "), "prompt is empty"),
-    "empty prompt list": (row(prompt=[]), "prompt is empty"),
-    "equal replies": (row(rejected="Blue."), "chosen equals rejected \\('Blue.'\\)"),
-    "empty reply": (row(rejected=" \n"), "rejected is an empty reply"),
-    "list as text": (row(rejected="['Red.', 'Green.']"), "rejected is a list rendered as text"),
-    "list as text with apostrophe": (
-        row(rejected="[\"It's\", 'Green.']"),
-        "rejected is a list rendered as text",
-    ),
-    "messages as text": (row(chosen=str([reply("Blue.")])), "chosen is a list rendered as text"),
-    "one side a list": (
-        row(rejected=[reply("Red.")]),
-        "chosen and rejected are a text and a list of messages",
-    ),
-    "unknown role": (row(prompt=[{"role": "tool", "content": "x"}]), "message 0 has role 'tool'"),
-    "no content": (
-        row(prompt=[{"role": "user"}]),
-        "message 0 is .*: an object with role and content is expected",
-    ),
-    "parts as content": (
-        row(prompt=[{"role": "user", "content": [{"type": "text"}]}]),
-        "content that is a list",
-    ),
-    "not alternating": (
-        row(prompt=[USER, USER]),
-        "prompt: message 1 is the turn of 'user': 'assistant' is expected",
-    ),
-    "system in the middle": (row(prompt=[USER, SYSTEM, USER]), "message 1 is the turn of 'system'"),
-    "prompt ends with a reply": (
-        row(prompt=[USER, reply("x")]),
-        "prompt ends with the turn of 'assistant'",
-    ),
-    "conversation without reply": (
-        row(chosen=[USER], rejected=[USER]),
-        "chosen ends with the turn of 'user'",
-    ),
-    "other conversation": (
-        row(prompt="Name a fruit.", chosen=[USER, reply("a")], rejected=[USER, reply("b")]),
-        "chosen is a conversation that does not begin with the prompt",
-    ),
-    "conversations differ": (
-        without(
-            "prompt",
-            chosen=[USER, reply("a")],
-            rejected=[{"role": "user", "content": "?"}, reply("b")],
-        ),
-        "chosen and rejected differ before the last reply",
-    ),
-    "replies without prompt": (
-        without("prompt", chosen=[reply("a")], rejected=[reply("b")]),
-        "there is no prompt",
-    ),
-    "two systems": (
-        row(prompt=[SYSTEM, USER], system="Be long."),
-        "system is given in its own column",
-    ),
-    "system of another type": (row(system=3), "system is an integer"),
-    "weight as text": (row(weight="1"), "weight is '1'"),
-    "negative weight": (row(weight=-1), "weight is -1"),
-    "nan weight": (row(weight=float("nan")), "weight is nan"),
-    "prompt_id only here": (row(prompt_id="x"), "prompt_id is there, unlike in the rows before"),
+    "the old name of pair_weight": (row(weight=1), "column 'weight' is unknown"),
 }
 
 

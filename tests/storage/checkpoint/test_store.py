@@ -1,6 +1,4 @@
-"""Checkpoints: they come back on any devices, every flipped bit is found, death at any moment loses
-one step.
-"""
+"""Checkpoints are read on any devices, flipped bits are found, a killed save loses one step."""
 
 import json
 import os
@@ -20,9 +18,8 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lore_jax.storage.checkpoint import store as checkpoint
-from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
-from lore_jax.storage.files import canonical_json, seal
+from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
+from lore_jax.storage.files import with_checksum
 
 EXTRA = {"loss": 0.25, "names": ["ann", "böb"], "nested": {"none": None}}
 
@@ -44,9 +41,9 @@ def make_state(seed=0):
 
 def assert_same(got, expected):
     assert jax.tree.structure(got) == jax.tree.structure(expected)
-    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    for leaf, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert leaf.dtype == other.dtype
+        np.testing.assert_array_equal(np.asarray(leaf), np.asarray(other))
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +176,7 @@ def test_every_flipped_bit_is_found_and_the_last_good_step_read(copy, seed):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << (bit % 8)
         file.write_bytes(flipped)
-        with pytest.warns(RuntimeWarning, match="step 7 is damaged, going back to step 3") as seen:
+        with pytest.warns(RuntimeWarning, match="step 7 is corrupt, going back to step 3") as seen:
             step, state, extra = restore(copy, expected)
         assert len(seen) == 1
         assert "\n" not in str(seen[0].message)
@@ -195,7 +192,7 @@ def test_every_flipped_bit_is_found_and_the_last_good_step_read(copy, seed):
 def test_truncated_and_missing_files_are_found(copy, what):
     file = copy / "7" / what
     file.write_bytes(file.read_bytes()[:-9])
-    with pytest.warns(RuntimeWarning, match="step 7 is damaged"):
+    with pytest.warns(RuntimeWarning, match="step 7 is corrupt"):
         assert restore(copy).step == 3
     if (
         what != "files.json"
@@ -227,7 +224,7 @@ def test_without_the_list_of_files_the_leaves_and_the_manifest_are_checked(copy)
         assert restore(copy).step == 3
 
 
-def test_going_on_after_damage_replaces_the_damaged_steps(copy):
+def test_going_on_after_corruption_replaces_the_corrupt_steps(copy):
     (copy / "7" / "manifest" / "metadata").write_bytes(b"\0")
     with CheckpointStore(copy, keep=2) as store:
         with pytest.warns(RuntimeWarning, match="going back to step 3"):
@@ -238,27 +235,27 @@ def test_going_on_after_damage_replaces_the_damaged_steps(copy):
     assert_same(restore(copy, make_state()).state, make_state(5))
 
 
-def test_nothing_but_damage(copy):
+def test_nothing_but_corruption(copy):
     for step in (3, 7):
         (copy / str(step) / "arrays" / "_METADATA").write_bytes(b"x")
     with (
-        pytest.warns(RuntimeWarning, match="step 7 is damaged, going back to step 3"),
+        pytest.warns(RuntimeWarning, match="step 7 is corrupt, going back to step 3"),
         pytest.raises(
-            AllDamagedError,
-            match=r"holds damaged checkpoints only: .*7/arrays/_METADATA.*3/arrays/_METADATA",
+            AllCorruptError,
+            match=r"holds corrupt checkpoints only: .*7/arrays/_METADATA.*3/arrays/_METADATA",
         ),
     ):
         restore(copy)
 
 
-def test_newer_format_is_no_damage(copy):
+def test_newer_format_is_no_corruption(copy):
     manifest = copy / "7" / "manifest" / "metadata"
     content = json.loads(manifest.read_bytes())
     del content["sha256"]
-    manifest.write_bytes(seal({**content, "format_version": 2}))
+    manifest.write_bytes(with_checksum({**content, "format_version": 2}))
     (copy / "7" / "files.json").unlink()
     with pytest.raises(
-        ValueError, match="step 7 has format version 2, newer than 1: update lore_jax"
+        ValueError, match="step 7 has format version 2, this lore_jax reads 1: update lore_jax"
     ):
         restore(copy)
 
@@ -267,13 +264,13 @@ def test_describe_says_what_is_there(copy):
     (copy / "7" / "arrays" / "_METADATA").write_bytes(b"x")
     with CheckpointStore(copy, read_only=True) as store:
         old, new = store.describe()
-    assert (old["step"], old["damaged"], old["extra"]["step"]) == (3, None, 3)
+    assert (old["step"], old["corrupt"], old["extra"]["step"]) == (3, None, 3)
     assert old["arrays"]["params/V"] == "float32 [64, 5]"
     assert new["step"] == 7
-    assert "_METADATA is truncated" in new["damaged"]
+    assert "_METADATA is truncated" in new["corrupt"]
 
 
-def test_a_step_removed_while_it_is_read_is_no_damage(copy, monkeypatch):
+def test_a_step_removed_while_it_is_read_is_no_corruption(copy, monkeypatch):
     with CheckpointStore(copy, read_only=True) as reader:
         read = reader._read_manifest
 
@@ -314,15 +311,16 @@ RESTORE = """
     import sys
     import jax, numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
-    from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
+    from lore_jax.storage.checkpoint.store import CheckpointStore
     devices = int(sys.argv[2])
     assert len(jax.devices()) == devices
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
     with CheckpointStore(sys.argv[1], read_only=True) as store:
-        state = store.restore({"weights": jax.ShapeDtypeStruct((16, 5), np.float32, sharding=sharding)}).state
-        assert len(state["weights"].sharding.device_set) == devices
-        np.testing.assert_array_equal(state["weights"], np.arange(80).reshape(16, 5))
-        np.testing.assert_array_equal(store.restore().state["weights"], np.arange(80).reshape(16, 5))
+        target = jax.ShapeDtypeStruct((16, 5), np.float32, sharding=sharding)
+        weights = store.restore({"weights": target}).state["weights"]
+        assert len(weights.sharding.device_set) == devices
+        for array in (weights, store.restore().state["weights"]):
+            np.testing.assert_array_equal(array, np.arange(80).reshape(16, 5))
 """
 
 
@@ -350,24 +348,28 @@ def run_python(code, *arguments, devices=1, check=True):
 DIE_WHILE_SAVING = """
     import os, signal, sys
     import numpy as np
-    from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
+    from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
+
+    def save(store, step):
+        state = {"a": np.full((50, 1000), step, np.float32), "b": np.full(3, step)}
+        store.save(step, state, {"step": step})
 
     def save_and_die(folder, moment):
         with CheckpointStore(folder) as store:
             for step in (1, 2):
-                store.save(step, {"a": np.full((50, 1000), step, np.float32), "b": np.full(3, step)}, {"step": step})
+                save(store, step)
             countdown = moment
 
             # Python tells of every file it opens, makes, renames or removes
             def die(event, arguments):
                 nonlocal countdown
-                if any(isinstance(argument, str) and argument.startswith(folder) for argument in arguments):
+                if any(isinstance(text, str) and text.startswith(folder) for text in arguments):
                     countdown -= 1
                     if countdown < 0:
                         os.kill(os.getpid(), signal.SIGKILL)
 
             sys.addaudithook(die)
-            store.save(3, {"a": np.full((50, 1000), 3, np.float32), "b": np.full(3, 3)}, {"step": 3})
+            save(store, 3)
 
     for moment in map(int, sys.argv[2:]):
         child = os.fork()
@@ -395,7 +397,7 @@ def test_kill_minus_nine_at_many_moments_of_a_save(tmp_path):
     for moment in moments:
         folder = tmp_path / str(moment)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a killed save damages nothing
+            warnings.simplefilter("error")  # a killed save corrupts nothing
             step, state, extra = restore(folder)
         assert extra == {"step": step}
         np.testing.assert_array_equal(state["a"], np.full((50, 1000), step, np.float32))
@@ -411,7 +413,7 @@ def test_kill_minus_nine_at_many_moments_of_a_save(tmp_path):
 FULL_DISK = """
     import resource, sys
     import numpy as np
-    from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
+    from lore_jax.storage.checkpoint.store import CheckpointStore
     with CheckpointStore(sys.argv[1]) as store:
         store.save(0, {"a": np.ones(10)})
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -436,7 +438,7 @@ TWO_PROCESSES = """
     import jax, numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
     jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, int(sys.argv[3]))
-    from lore_jax.storage.checkpoint.store import AllDamagedError, CheckpointStore
+    from lore_jax.storage.checkpoint.store import CheckpointStore
     mesh = Mesh(np.array(jax.devices()), ("data",))
     table = np.arange(80, dtype=np.float32).reshape(16, 5)
     split, whole = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
@@ -482,10 +484,4 @@ def test_two_processes_save_together(tmp_path):
         assert process.returncode == 0, errors
     np.testing.assert_array_equal(
         restore(tmp_path / "checkpoints").state["weights"], np.arange(80).reshape(16, 5)
-    )
-
-
-def test_canonical_json_is_what_the_digest_is_of():
-    assert checkpoint.make_manifest({}, {"b": (1, 2), "a": 0.1})["extra"] == json.loads(
-        canonical_json({"a": 0.1, "b": [1, 2]})
     )

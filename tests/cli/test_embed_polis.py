@@ -1,6 +1,4 @@
-"""Raw Polis folders to a cache: each distinct statement once, as a bare text, resumed bit by bit,
-found again by text.
-"""
+"""`lore-jax embed`: Polis folders become a cache of distinct statements, resumed bit by bit."""
 
 import csv
 import json
@@ -19,8 +17,8 @@ from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache, read_texts
 from lore_jax.storage.cache.writer import CacheWriter
 
-# conversation: its statements by comment id; comment 3 is removed. Some texts are there twice, also
-# across.
+# Statements of each conversation by comment id; comment 3 is removed. Some texts are repeated, also
+# across conversations.
 STATEMENTS = {
     "one": [
         "Trees.",
@@ -28,7 +26,7 @@ STATEMENTS = {
         " Trees. ",
         "Spam.",
         "Cars come first.",
-        "Nobody said this.",
+        "Without any vote.",
     ],
     "two": [
         "Taxes are too high.",
@@ -39,7 +37,7 @@ STATEMENTS = {
     ],
 }
 DISTINCT = [
-    *("Trees.", "More bicycles, please.", "Cars come first.", "Nobody said this."),
+    *("Trees.", "More bicycles, please.", "Cars come first.", "Without any vote."),
     *("Taxes are too high.", "Schools need\ntwo lines."),
 ]
 
@@ -81,8 +79,8 @@ def encoder(folder):
 
 def run(capsys, *arguments, status=0):
     assert main(list(map(str, arguments))) == status
-    said = capsys.readouterr()
-    return said.out if status == 0 else said.err
+    captured = capsys.readouterr()
+    return captured.out if status == 0 else captured.err
 
 
 def test_raw_folders_become_a_cache(here, folder, encoder, capsys):
@@ -107,33 +105,32 @@ def test_raw_folders_become_a_cache(here, folder, encoder, capsys):
         for user, chosen, rejected in zip(alone.user, alone.chosen, alone.rejected, strict=True):
             expected.add((alone.user_ids[user], number, votes.texts[chosen], votes.texts[rejected]))
     columns = (prefs.user, prefs.prompt, prefs.chosen, prefs.rejected)
-    found = [
+    stored = [
         (prefs.user_ids[u], p, DISTINCT[c], DISTINCT[r])
         for u, p, c, r in zip(*columns, strict=True)
     ]
-    assert len(found) == len(set(found)) > 10
-    assert set(found) == expected
-    said = run(capsys, "embed", "one", "two", "--model", folder, "--out", "cache", "--overwrite")
-    assert "2 statements removed by moderators" in said
-    assert "not choices between a model's replies" in said
+    assert len(stored) == len(set(stored)) > 10
+    assert set(stored) == expected
+    text = run(capsys, "embed", "one", "two", "--model", folder, "--out", "cache", "--overwrite")
+    assert "2 statements removed by moderators" in text
+    assert "not choices between a model's replies" in text
 
 
 def test_statements_are_found_by_their_texts(here, folder, encoder, capsys):
     run(capsys, "embed", "one", "two", "--model", folder, "--out", "cache")
     votes = {name: read_polis(name) for name in STATEMENTS}
     for asked in (["one", "two"], ["two"]):
-        found = polis_embeddings_in_cache("cache", [votes[name] for name in asked])
-        assert found.encoder == read_manifest("cache")["encoder"]
+        embedded = polis_embeddings_in_cache("cache", [votes[name] for name in asked])
+        assert embedded.encoder == read_manifest("cache")["encoder"]
         for name in asked:
             np.testing.assert_allclose(
-                found.of(votes[name]), embed_texts(votes[name].texts, encoder), atol=2e-5
+                embedded.of(votes[name]), embed_texts(votes[name].texts, encoder), atol=2e-5
             )
-    # `prepare` finds them as well, and what it writes, under the conversation's name, is found
-    # again.
+    # `prepare` looks them up as well, and what it writes can be looked up again.
     run(capsys, "prepare", "two", "--cache", "cache", "--out", "prepared")
     assert read_manifest("prepared")["encoder"] == read_manifest("cache")["encoder"]
     again = polis_embeddings_in_cache("prepared", [votes["two"]])
-    np.testing.assert_array_equal(again.of(votes["two"]), found.of(votes["two"]))
+    np.testing.assert_array_equal(again.of(votes["two"]), embedded.of(votes["two"]))
     run(capsys, "embed", "two", "--model", folder, "--out", "part")
     with pytest.raises(
         ValueError, match=r"^part lacks 2 of 5 responses, the first 'More bicycles, please\.'$"
@@ -160,27 +157,27 @@ def test_a_stopped_run_goes_on_and_ends_bit_identical(here, folder, capsys, monk
         patch.setattr(CacheWriter, "_write_shard", full_after_two)
         assert "No space left" in run(capsys, *command, "--out", "cache", status=2)
     assert not (here / "cache").exists()
-    # Other conversations are other texts: they do not go on here.
+    # Other conversations are other texts: they do not resume this run.
     assert "with other inputs" in run(
         capsys, "embed", "two", *command[3:], "--out", "cache", status=2
     )
-    assert "went on from row 4" in run(capsys, *command, "--out", "cache")
+    assert "resumed from row 4" in run(capsys, *command, "--out", "cache")
     assert files_of(here / "cache") == files_of(here / "whole")
 
 
 def test_what_cannot_be_embedded_is_refused_by_name(here, folder, tmp_path, capsys):
     reward = write_reward_model(tmp_path / "reward")
-    said = run(capsys, "embed", "one", "--model", reward, "--out", "cache", status=2)
-    assert "comment 0 of one: a text without a prompt: this model reads conversations" in said
+    error = run(capsys, "embed", "one", "--model", reward, "--out", "cache", status=2)
+    assert "comment 0 of one: a text without a prompt: this model reads conversations" in error
     write_conversation(here / "three", ["Trees.", "Fine.", "A <|pad|> inside."], seed=0)
-    said = run(capsys, "embed", "one", "three", "--model", folder, "--out", "cache", status=2)
-    assert "comment 2 of three: reply holds the special token '<|pad|>'" in said
-    said = run(capsys, "embed", "one", "one", "--model", folder, "--out", "cache", status=2)
-    assert "the conversation one is given twice" in said
-    said = run(
+    error = run(capsys, "embed", "one", "three", "--model", folder, "--out", "cache", status=2)
+    assert "comment 2 of three: reply holds the special token '<|pad|>'" in error
+    error = run(capsys, "embed", "one", "one", "--model", folder, "--out", "cache", status=2)
+    assert "the conversation one is given twice" in error
+    error = run(
         capsys, "embed", "one", "two/votes.csv", "--model", folder, "--out", "cache", status=2
     )
-    assert "votes.csv is not a folder" in said
+    assert "votes.csv is not a folder" in error
     assert not list(here.glob("cache*"))
 
 

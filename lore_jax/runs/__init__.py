@@ -1,0 +1,1 @@
+"""A fit on disk: progress, checkpoints, resuming."""

@@ -1,0 +1,35 @@
+"""`lore-jax embed` hands its options on, and says what was embedded."""
+
+from command_line import run
+
+from lore_jax.embed.pairs import EmbedReport
+from lore_jax.embed.text_encoder import EmbedConfig
+
+
+def test_embed_passes_everything_on(here, capsys, monkeypatch):
+    def embed_pairs(pairs, model, out, config, *, overwrite):
+        assert (str(model), str(out), overwrite) == ("model", "cache", True)
+        assert config == EmbedConfig(store="float16", max_length=9)
+        assert pairs.user_ids == ["ann", "böb"]
+        return EmbedReport(out, len(pairs.responses), 2, 1, 3)
+
+    monkeypatch.setattr("lore_jax.embed.pairs.embed_pairs", embed_pairs)
+    options = [
+        "--model",
+        "model",
+        "--out",
+        "cache",
+        "--store",
+        "float16",
+        "--max-length",
+        "9",
+        "--overwrite",
+    ]
+    out = run(capsys, "embed", "pairs.jsonl", *options)
+    for part in (
+        "4 responses embedded",
+        "4 pairs by 2 users",
+        "went on from row 2",
+        "1 prompts of 3 replies lost",
+    ):
+        assert part in out
