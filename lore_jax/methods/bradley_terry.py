@@ -28,7 +28,7 @@ from lore_jax.methods.shared_direction import SharedDirection
 from lore_jax.model.model import rms_row_norm
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import largest, total
-from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, search_length, step_length
 
 RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)  # the most regularised first: so ties are broken
 
@@ -122,7 +122,23 @@ def bradley_terry(
         move = largest(_largest_move(along, weights))
         second = total(sum(jnp.sum(w * z**2) for w, z in zip(weights, along, strict=True)))
         parabola = likelihood.ceiling * second + 2.0 * ridge * _dot(towards, towards)
-        length = step_length(likelihood, move, squared / parabola)
+        safe = squared / parabola
+
+        def slope(share: Array) -> Array:
+            ends = [z + share * a for z, a in zip(here, along, strict=True)]
+            summed = total(
+                sum(
+                    jnp.sum(w * likelihood.slope(z) * a)
+                    for w, z, a in zip(weights, ends, along, strict=True)
+                )
+            )
+            after = jax.tree.map(lambda x, d: x + share * d, state.theta, towards)
+            return (summed + 2.0 * ridge * _dot(after, towards)) / squared
+
+        if likelihood.concordance is None:
+            length = search_length(slope, safe)
+        else:
+            length = step_length(likelihood, move, safe)
         theta = jax.tree.map(lambda x, d: x + length * d, state.theta, towards)
         norm = jnp.sqrt(_dot(gradient, gradient))
         return _Search(theta, jnp.sqrt(squared), state.steps + 1, norm)

@@ -38,7 +38,7 @@ from lore_jax.storage.files import (
 )
 from lore_jax.storage.safetensors import map_tensor, write_tensors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, SPLIT, METRICS, RESULTS = "run.json", "split.safetensors", "metrics.jsonl", "results.json"
 CHECKPOINTS, MODEL = "checkpoints", "model"
 _LIBRARIES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -137,16 +137,17 @@ def read_run(path: str | os.PathLike[str]) -> RunFolder:
 
     Raises:
         FileNotFoundError: there is no run.
-        ValueError: its manifest is corrupt, or of a newer format.
+        ValueError: its manifest is corrupt, or of another format.
     """
     folder = Path(path)
     if not (folder / MANIFEST).is_file():
         raise FileNotFoundError(f"{folder} is not a run: it has no {MANIFEST}")
     manifest = read_checked(folder / MANIFEST)
-    if manifest["format_version"] > FORMAT_VERSION:
+    if (number := manifest["format_version"]) != FORMAT_VERSION:
+        advice = "update lore_jax" if number > FORMAT_VERSION else "fit it again"
         raise ValueError(
-            f"{folder / MANIFEST} has format version {manifest['format_version']}, newer than {FORMAT_VERSION}: "
-            "update lore_jax"
+            f"{folder / MANIFEST} has format version {number}, this lore_jax reads "
+            f"{FORMAT_VERSION}: {advice}"
         )
     return RunFolder(folder, manifest)
 

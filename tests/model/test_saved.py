@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,25 +17,29 @@ import pytest
 from lore_jax.model.basis import LinearBasis, MLPBasis
 from lore_jax.model.model import Model, bradley_terry_model, reference_head, response_keys, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.model.prior import ItemEffects, Population
-from lore_jax.model.saved import load, save
+from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, SimplexPrior
+from lore_jax.model.saved import FORMAT_VERSION, load, save, saved_encoder, storable
+from lore_jax.solvers.likelihood import Logistic
+from lore_jax.solvers.mixture import one_component
 from lore_jax.storage.checkpoint.store import CheckpointStore
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(40, 12)).astype(np.float32)
 
 
-def make_model(basis, family="gaussian"):
+MEAN = jnp.arange(3.0) / 3
+FACTOR = jnp.asarray(RNG.normal(size=(3, 2)), jnp.float32)
+
+
+def make_model(basis, prior=None, temperature=1.0):
     params = basis.init(jax.random.key(1), jnp.ones((1, 12)), 1.0)["params"]
-    population = Population(jnp.arange(3.0) / 3, jnp.asarray(RNG.normal(size=(3, 2)), jnp.float32))
-    return Model(
-        basis, params, jnp.float32(3.5), population, family, 100.0 if family == "simplex" else 1.0
-    )
+    prior = prior or GaussianPrior(MEAN, FACTOR)
+    return Model(basis, params, jnp.float32(3.5), prior, temperature)
 
 
-def with_terms(model):
+def with_effects(model):
     values = jnp.asarray(RNG.normal(size=(9, 3)), jnp.float32)
-    return model.replace(terms=ItemEffects(response_keys(TABLE[:9]), values, jnp.ones(3)))
+    return model.replace(item_effects=ItemEffects(response_keys(TABLE[:9]), values, jnp.ones(3)))
 
 
 def make_users(count=5, user_ids=None):
@@ -53,11 +58,12 @@ def make_users(count=5, user_ids=None):
     "model",
     [
         make_model(LinearBasis(3)),
-        make_model(LinearBasis(3, init_scale=0.25), "simplex"),
+        make_model(LinearBasis(3, init_scale=0.25), SimplexPrior(MEAN), 100.0),
         make_model(MLPBasis(3, hidden=(7, 5))),
-        with_terms(make_model(LinearBasis(3))),
+        make_model(LinearBasis(3), MixturePrior(MEAN, FACTOR, one_component(2, 4))),
+        with_effects(make_model(LinearBasis(3))),
     ],
-    ids=["linear", "simplex", "mlp", "terms"],
+    ids=["linear", "simplex", "mlp", "mixture", "item effects"],
 )
 def test_same_model_and_users(tmp_path, model):
     users = make_users(user_ids=np.array(["ann", "böb", "\u2028", "eve", "no pairs"]))
@@ -85,7 +91,7 @@ def test_without_users_and_with_an_empty_factor(tmp_path):
         save(tmp_path / str(number), model)
         again, users = load(tmp_path / str(number))
         assert users is None
-        assert again.population.factor.shape == (1, 0)
+        assert again.prior.factor.shape == (1, 0)
         np.testing.assert_array_equal(rewards(again, TABLE).table, rewards(model, TABLE).table)
 
 
@@ -116,7 +122,8 @@ class Stranger(nn.Module):
 def test_what_is_no_model_is_refused(tmp_path):
     stranger = make_model(LinearBasis(3)).replace(basis=Stranger())
     with pytest.raises(
-        ValueError, match="the basis is a Stranger: only LinearBasis or MLPBasis can be saved"
+        ValueError,
+        match=r"basis is a Stranger: only .*LinearBasis or .* can be saved; see storable",
     ):
         save(tmp_path / "model", stranger)
     assert not list(tmp_path.iterdir())
@@ -127,11 +134,94 @@ def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds kind, but no model"):
         load(tmp_path / "state")
     with CheckpointStore(tmp_path / "later") as store:
-        store.save(0, {"a": np.ones(2)}, {"basis": {"name": "Later"}})
+        extra = {"format_version": FORMAT_VERSION, "parts": {"basis": {"name": "Later"}}}
+        store.save(0, {"a": np.ones(2)}, extra)
     with pytest.raises(
-        ValueError, match="the basis saved is a Later: LinearBasis or MLPBasis is expected"
+        ValueError, match=r"a Later was saved: .*LinearBasis or .* is expected; see storable"
     ):
         load(tmp_path / "later")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"basis": {"name": "LinearBasis"}}, "version 1, this lore_jax reads 2: fit and save it"),
+        ({"format_version": 3, "parts": {}}, "version 3, this lore_jax reads 2: update lore_jax"),
+    ],
+    ids=["older", "newer"],
+)
+def test_another_format_is_refused_in_one_line(tmp_path, extra, message):
+    with CheckpointStore(tmp_path / "model") as store:
+        store.save(0, {"params": {"V": np.ones((12, 3))}}, extra)
+    for read in (load, saved_encoder):
+        with pytest.raises(ValueError, match=message) as refusal:
+            read(tmp_path / "model")
+        assert "\n" not in str(refusal.value)
+
+
+def test_the_encoder_is_kept(tmp_path):
+    save(tmp_path / "with", make_model(LinearBasis(3)), encoder={"model": "minilm", "layers": [6]})
+    assert saved_encoder(tmp_path / "with") == {"model": "minilm", "layers": [6]}
+    save(tmp_path / "without", make_model(LinearBasis(3)))
+    assert saved_encoder(tmp_path / "without") is None
+
+
+@storable
+class Squared(nn.Module):
+    """A basis of one's own."""
+
+    rank: int
+    widths: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, embeddings, input_scale):
+        directions = self.param("V", nn.initializers.normal(), (embeddings.shape[-1], self.rank))
+        return (embeddings / input_scale) ** 2 @ directions
+
+
+@storable
+@flax.struct.dataclass
+class Doubtful(Logistic):
+    """A likelihood of one's own, with a number and an array."""
+
+    share: float = flax.struct.field(pytree_node=False, default=0.1)
+    levels: jax.Array | None = None
+
+
+@storable
+@flax.struct.dataclass
+class Shifted(GaussianPrior):
+    """A prior of one's own."""
+
+    shift: jax.Array
+
+
+def test_parts_of_ones_own_are_kept(tmp_path):
+    levels, shift = jnp.arange(4.0), jnp.ones(3)
+    prior = Shifted(MEAN, FACTOR, shift)
+    model = make_model(Squared(3, widths=(4, 2)), prior).replace(
+        likelihood=Doubtful(share=0.25, levels=levels)
+    )
+    save(tmp_path / "model", model)
+    again, _ = load(tmp_path / "model")
+    assert again.basis == model.basis
+    assert (type(again.likelihood), again.likelihood.share) == (Doubtful, 0.25)
+    np.testing.assert_array_equal(again.likelihood.levels, levels)
+    assert isinstance(again.prior, Shifted)
+    np.testing.assert_array_equal(again.prior.shift, shift)
+    assert jax.tree.structure(again) == jax.tree.structure(model)
+    np.testing.assert_array_equal(rewards(again, TABLE).table, rewards(model, TABLE).table)
+
+
+def test_a_likelihood_that_is_not_registered_is_refused(tmp_path):
+    @flax.struct.dataclass
+    class Unregistered(Logistic):
+        pass
+
+    model = make_model(LinearBasis(3)).replace(likelihood=Unregistered())
+    with pytest.raises(ValueError, match=r"likelihood is a Unregistered: only .* see storable"):
+        save(tmp_path / "model", model)
+    assert not list(tmp_path.iterdir())
 
 
 PREDICT = """
@@ -141,9 +231,8 @@ PREDICT = """
     from lore_jax.users.score import score
     assert len(jax.devices()) == int(sys.argv[2])
     model, users = load(sys.argv[1] + "/model")
-    np.testing.assert_allclose(
-        score(model, users, np.load(sys.argv[1] + "/table.npy")), np.load(sys.argv[1] + "/scores.npy"), atol=1e-5
-    )
+    found = score(model, users, np.load(sys.argv[1] + "/table.npy"))
+    np.testing.assert_allclose(found, np.load(sys.argv[1] + "/scores.npy"), atol=1e-5)
 """
 
 

@@ -1,4 +1,4 @@
-"""Intervals of margins cover the planted margins as often as they say, where basis and population
+"""Intervals of margins cover the true margins as often as they say, where basis and population
 are known.
 """
 
@@ -14,7 +14,7 @@ from lore_jax.users.predict import margins
 # Margins have a root mean square of 1 / noise logits; the larger, the less a posterior is like a
 # normal distribution.
 @pytest.mark.parametrize(("rank", "noise"), [(5, 0.25), (8, 1.0)])
-def test_ninety_in_a_hundred_intervals_cover_the_planted_margin(rank, noise):
+def test_ninety_in_a_hundred_intervals_cover_the_true_margin(rank, noise):
     config = SyntheticConfig(
         num_users=1000, num_prompts=200, pairs_per_user=(50, 50), dim=16, rank=rank, noise=noise
     )
@@ -22,12 +22,12 @@ def test_ninety_in_a_hundred_intervals_cover_the_planted_margin(rank, noise):
     known = truth.prefs.prompt < 100
     old, new = truth.prefs.take_pairs(known), truth.prefs.take_pairs(~known)
     rewards = truth.prefs.embeddings @ truth.basis
-    planted = np.sum(
+    true_margin = np.sum(
         truth.weights[new.user] * (rewards[new.chosen] - rewards[new.rejected]), axis=1
     )
     for shots in (5, 10, 20):
         low, high = margins(
             truth.model, adapt(truth.model, draw_shots(old, shots, seed=0)), new
         ).interval(0.9)
-        covered = np.mean((low <= planted) & (planted <= high))
+        covered = np.mean((low <= true_margin) & (true_margin <= high))
         assert 0.87 <= covered <= 0.93, (shots, covered)

@@ -21,7 +21,7 @@ from lore_jax.storage.checkpoint.store import CheckpointStore
 from lore_jax.users.adapt import adapt
 
 PROCESS = """
-    import os, signal, sys
+    import dataclasses, os, signal, sys
     import jax, numpy as np
     folder, port, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -29,6 +29,7 @@ PROCESS = """
     assert (jax.process_count(), jax.local_device_count(), jax.device_count()) == (2, 2, 4)
     sys.path.insert(0, os.environ["TESTS"])
     from test_processes import CONFIG
+    from lore_jax.fitting.fit import JointFit
     from lore_jax.runs import run as runs
     from lore_jax.users.adapt import adapt
     from lore_jax.storage.cache.reader import load_cache
@@ -38,11 +39,13 @@ PROCESS = """
     advance = runs.start
     def start(*args, **kw):
         running, state = advance(*args, **kw)
-        def once(state, steps):
+        def once(self, state, taken, count):
             if number == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return running.advance(state, steps)
-        return running._replace(advance=once), state
+            return JointFit.advance(self, state, taken, count)
+        once_interrupted = type("Interrupted", (JointFit,), {"advance": once})
+        fields = {field.name: getattr(running, field.name) for field in dataclasses.fields(running)}
+        return once_interrupted(**fields), state
     runs.start = start
     stopped = runs.run_fit(f"{folder}/cache", f"{folder}/run", CONFIG)
     assert (stopped.step, stopped.run.is_finished) == (10, False), stopped
@@ -61,7 +64,7 @@ FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_lev
 CONFIG = dataclasses.replace(
     QUICK,
     fit=dataclasses.replace(
-        QUICK.fit, simplex=dataclasses.replace(QUICK.fit.simplex, num_minibatches=3)
+        QUICK.fit, method=dataclasses.replace(QUICK.fit.method, num_minibatches=3)
     ),
 )
 

@@ -38,9 +38,7 @@ def comparisons(seed=1, k=K):
 
 
 def expected(features, offset, weight, mixture):
-    """Mean and covariance of one user's deviation: per component the mode of the log posterior, then the
-    mixture.
-    """
+    """Mean and covariance of one user's deviation: a mode for each component, then the mixture."""
     modes, covariances, evidences = [], [], []
     for log_share, centre, spread in zip(
         *(np.asarray(part, np.float64) for part in jax.tree.leaves(mixture)), strict=True
@@ -85,8 +83,8 @@ def test_against_scipy():
 
 
 def test_one_dimension_against_quadrature():
-    # What Laplace approximates: the mean of the true posterior. Components are apart, so that it has
-    # several modes.
+    # What Laplace approximates: the mean of the true posterior. Components are apart, so that it
+    # has several modes.
     features, offset, weight = comparisons(k=1)
     mixture = components(k=1, seed=2)
     found = solve(features, offset, weight, mixture)

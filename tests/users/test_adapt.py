@@ -13,31 +13,45 @@ from lore_jax.data.splits import draw_shots
 from lore_jax.model.basis import LinearBasis, MLPBasis
 from lore_jax.model.model import Model, apply_basis, bradley_terry_model, rewards
 from lore_jax.model.posterior import population_posterior
-from lore_jax.model.prior import Population
+from lore_jax.model.prior import GaussianPrior, MixturePrior, SimplexPrior
+from lore_jax.solvers.mixture import Mixture, one_component
 from lore_jax.users.adapt import adapt, adapt_rewards, adapt_user
 
 # The package exports the function under the name of its module.
 adapt_module = importlib.import_module("lore_jax.users.adapt")
 
 DIM, RANK, RESPONSES = 6, 3, 40
+ONE = one_component(RANK)
 FIELDS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 
 
 def gaussian_model(seed=0, columns=RANK):
     rng = np.random.default_rng(seed)
-    population = Population(
+    prior = GaussianPrior(
         jnp.asarray(rng.standard_normal(RANK), jnp.float32),
         jnp.asarray(rng.standard_normal((RANK, columns)), jnp.float32),
     )
     params = {"V": jnp.asarray(rng.standard_normal((DIM, RANK)), jnp.float32)}
-    return Model(LinearBasis(RANK), params, jnp.asarray(2.0), population, "gaussian")
+    return Model(LinearBasis(RANK), params, jnp.asarray(2.0), prior)
 
 
 def simplex_model(seed=0):
+    return dataclasses.replace(gaussian_model(seed), prior=SimplexPrior(jnp.array([0.2, 0.3, 0.5])))
+
+
+def mixture_model(seed=0):
+    """Three components, so scaled that deviations have mean 0 and covariance I."""
+    rng = np.random.default_rng(seed)
+    share, centre = np.array([0.5, 0.3, 0.2]), rng.standard_normal((3, RANK))
+    spread = np.tile(0.4 * np.eye(RANK), (3, 1, 1))
+    centre -= share @ centre
+    covariance = (share[:, None] * centre).T @ centre + 0.16 * np.eye(RANK)
+    root = np.linalg.cholesky(covariance)
+    centre, spread = np.linalg.solve(root, centre.T).T, np.linalg.solve(root, spread)
+    mixture = Mixture(*(jnp.asarray(part, jnp.float32) for part in (np.log(share), centre, spread)))
+    model = gaussian_model(seed)
     return dataclasses.replace(
-        gaussian_model(seed),
-        population=Population(jnp.array([0.2, 0.3, 0.5]), jnp.zeros((RANK, 0))),
-        family="simplex",
+        model, prior=MixturePrior(model.prior.mean, model.prior.factor, mixture)
     )
 
 
@@ -70,13 +84,13 @@ def test_against_scipy_in_the_weights_themselves():
     posterior = adapt(model, prefs)
     features = features_of(model, prefs).astype(np.float64)
     mean, precision = (
-        np.asarray(model.population.mean, np.float64),
-        np.linalg.inv(np.asarray(model.population.covariance, np.float64)),
+        np.asarray(model.prior.mean, np.float64),
+        np.linalg.inv(np.asarray(model.prior.covariance, np.float64)),
     )
     assert posterior.converged.all()
     for user in range(prefs.num_users):
-        mine = prefs.user == user
-        f, c = features[mine], prefs.pair_weight[mine].astype(np.float64)
+        own = prefs.user == user
+        f, c = features[own], prefs.pair_weight[own].astype(np.float64)
 
         def value(w, f=f, c=c):
             return np.sum(c * np.logaddexp(0.0, -f @ w)) + (w - mean) @ precision @ (w - mean) / 2
@@ -93,8 +107,8 @@ def test_against_scipy_in_the_weights_themselves():
 
 @pytest.mark.parametrize(
     "model",
-    [gaussian_model(), gaussian_model(columns=2), simplex_model()],
-    ids=["full", "thin", "simplex"],
+    [gaussian_model(), gaussian_model(columns=2), mixture_model(), simplex_model()],
+    ids=["full", "thin", "mixture", "simplex"],
 )
 def test_bucketed_equals_one_at_a_time(model, monkeypatch):
     monkeypatch.setattr(
@@ -105,28 +119,28 @@ def test_bucketed_equals_one_at_a_time(model, monkeypatch):
     features = features_of(model, prefs)
     one_user = jax.jit(adapt_user)
     for user in range(len(RAGGED)):
-        mine = prefs.user == user
-        padding = 40 - int(mine.sum())  # one program for everybody here
+        own = prefs.user == user
+        padding = 40 - int(own.sum())  # one program for everybody here
         alone = one_user(
             model,
-            np.pad(features[mine], ((0, padding), (0, 0))),
-            np.pad(prefs.pair_weight[mine], (0, padding)),
+            np.pad(features[own], ((0, padding), (0, 0))),
+            np.pad(prefs.pair_weight[own], (0, padding)),
         )
         np.testing.assert_allclose(posterior.weights[user], alone.weights, atol=1e-4)
         np.testing.assert_allclose(posterior.covariance[user], alone.covariance, atol=1e-4)
-        assert posterior.shots[user] == alone.shots == mine.sum()
+        assert posterior.shots[user] == alone.shots == own.sum()
         assert posterior.converged[user]
         assert bool(alone.converged)
 
 
 def test_without_shots_everybody_is_the_population():
-    for model in (gaussian_model(), simplex_model()):
+    for model in (gaussian_model(), mixture_model(), simplex_model()):
         posterior = adapt(model, preferences([0] * 5))
         expected = population_posterior(model, 5, np.array([f"user {i}" for i in range(5)]))
         for name in FIELDS:
             np.testing.assert_array_equal(getattr(posterior, name), getattr(expected, name))
-        np.testing.assert_allclose(posterior.weights, np.tile(model.population.mean, (5, 1)))
-        np.testing.assert_allclose(posterior.covariance[2], model.population.covariance, atol=1e-6)
+        np.testing.assert_allclose(posterior.weights, np.tile(model.prior.mean, (5, 1)))
+        np.testing.assert_allclose(posterior.covariance[2], model.prior.covariance, atol=1e-6)
         assert posterior.user_ids.tolist() == expected.user_ids.tolist()
 
 
@@ -136,12 +150,11 @@ def test_users_without_pairs_among_others():
     silent = np.array(RAGGED) == 0
     np.testing.assert_array_equal(posterior.shots, RAGGED)
     np.testing.assert_array_equal(
-        posterior.weights[silent], np.tile(model.population.mean, (silent.sum(), 1))
+        posterior.weights[silent], np.tile(model.prior.mean, (silent.sum(), 1))
     )
     assert (posterior.steps[~silent] > 0).all()
     assert (
-        np.trace(posterior.covariance, axis1=1, axis2=2)[~silent]
-        < np.trace(model.population.covariance)
+        np.trace(posterior.covariance, axis1=1, axis2=2)[~silent] < np.trace(model.prior.covariance)
     ).all()
 
 
@@ -155,7 +168,7 @@ def test_pairs_of_weight_0_are_no_shots():
     expected = adapt(model, prefs.take_pairs(half.pair_weight > 0))
     np.testing.assert_allclose(found.weights, expected.weights, atol=1e-5)
     nothing = adapt(model, dataclasses.replace(prefs, pair_weight=np.zeros(8, np.float32)))
-    np.testing.assert_allclose(nothing.weights, np.tile(model.population.mean, (2, 1)), atol=1e-6)
+    np.testing.assert_allclose(nothing.weights, np.tile(model.prior.mean, (2, 1)), atol=1e-6)
 
 
 def test_shots_can_be_added():
@@ -169,6 +182,31 @@ def test_shots_can_be_added():
     assert added.steps.mean() < at_once.steps.mean()
     again = adapt(model, prefs, start=at_once)
     assert again.steps.max() == 0
+
+
+def test_a_mixture_started_anywhere_arrives_where_it_does_from_nothing():
+    model, prefs = mixture_model(), preferences(RAGGED)
+    from_nothing = adapt(model, prefs)
+    rng = np.random.default_rng(1)
+    far = from_nothing.weights + 3.0 * rng.standard_normal(from_nothing.weights.shape)
+    started = adapt(model, prefs, start=from_nothing.replace(weights=far.astype(np.float32)))
+    assert started.converged.all()
+    np.testing.assert_allclose(started.weights, from_nothing.weights, atol=2e-3)
+    np.testing.assert_allclose(started.covariance, from_nothing.covariance, atol=2e-3)
+    # The start is not only taken but used: from the modes of one Gaussian nothing is left to do.
+    single = dataclasses.replace(model, prior=dataclasses.replace(model.prior, mixture=ONE))
+    assert adapt(single, prefs, start=adapt(single, prefs)).steps.max() == 0
+
+
+def test_a_simplex_prior_refuses_a_start():
+    model, prefs = simplex_model(), preferences([3, 2])
+    posterior = adapt(model, prefs)
+    match = "start is given, but a SimplexPrior has no use for it: None is expected"
+    with pytest.raises(ValueError, match=match) as refusal:
+        adapt(model, prefs, start=posterior)
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(ValueError, match="start must be None"):
+        adapt_user(model, jnp.ones((2, RANK)), jnp.ones(2), model.prior.mean)
 
 
 def test_users_can_be_added_behind_those_adapted():
@@ -237,9 +275,9 @@ def test_a_bucket_is_padded_to_its_longest_user():
     lengths = []
     solve = adapt_module._adapt_chunk
 
-    def seen(prior, along, weight, start):
+    def seen(prior, likelihood, along, weight, start):
         lengths.append(weight.shape[0])
-        return solve(prior, along, weight, start)
+        return solve(prior, likelihood, along, weight, start)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapt_module, "_adapt_chunk", seen)
@@ -299,16 +337,6 @@ def test_a_user_with_a_nan_does_not_harm_the_others():
     np.testing.assert_allclose(
         posterior.weights[[0, 2]], adapt(model, prefs).weights[[0, 2]], atol=1e-6
     )
-
-
-def test_taking_users():
-    model = gaussian_model()
-    posterior = adapt(model, preferences([3, 4, 5]))
-    taken = posterior.take(np.array([2, 0]))
-    assert taken.user_ids.tolist() == ["user 2", "user 0"]
-    for name in FIELDS:
-        np.testing.assert_array_equal(getattr(taken, name), getattr(posterior, name)[[2, 0]])
-    assert dataclasses.replace(posterior, user_ids=None).take(np.array([1])).user_ids is None
 
 
 def test_another_width_is_refused():

@@ -11,9 +11,8 @@ from lore_jax.data.preferences import from_arrays
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, response_keys
 from lore_jax.model.posterior import Posterior, population_posterior
-from lore_jax.model.prior import ItemEffects, Population
+from lore_jax.model.prior import GaussianPrior, ItemEffects
 from lore_jax.users.predict import Margins, margins, predict_proba, sample_weights
-from lore_jax.users.score import score
 
 DIM, RANK, USERS, RESPONSES, PAIRS = 6, 3, 5, 12, 40
 RNG = np.random.default_rng(0)
@@ -27,9 +26,8 @@ MODEL = Model(
     LinearBasis(RANK),
     {"V": jnp.asarray(V)},
     jnp.asarray(2.0),
-    Population(jnp.ones(RANK), jnp.eye(RANK)),
-    "gaussian",
-    4.0,
+    GaussianPrior(jnp.ones(RANK), jnp.eye(RANK)),
+    temperature=4.0,
 )
 POSTERIOR = Posterior(WEIGHTS, COVARIANCE, *(np.zeros(USERS) for _ in range(4)))
 REWARDS = TABLE.astype(np.float64) @ V / 2.0 / 4.0  # embeddings / input_scale @ V / temperature
@@ -73,7 +71,9 @@ def test_what_is_not_known_of_new_responses_adds_to_the_variance():
     tau2 = np.array([0.5, 0.0, 2.0], np.float32)
     model = dataclasses.replace(
         MODEL,
-        terms=ItemEffects(response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2)),
+        item_effects=ItemEffects(
+            response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2)
+        ),
     )
     table = REWARDS.copy()
     table[known] += values
@@ -105,7 +105,10 @@ def test_probability_is_drawn_to_one_half_by_what_is_not_known_and_keeps_its_sid
     assert (np.diff(found.probability) < 0).all()
     assert found.probability[0] == pytest.approx(expit(2.0), abs=1e-6)
     assert found.probability[-1] == pytest.approx(0.5, abs=2e-3)
-    np.testing.assert_allclose(expit(found.logit), found.probability, atol=1e-6)
+    np.testing.assert_allclose(np.exp(found.log_probability), found.probability, rtol=1e-6)
+    # Where a probability underflows, its logarithm does not.
+    hopeless = Margins(np.array([-200.0]), np.zeros(1))
+    assert hopeless.log_probability[0] == pytest.approx(-200.0)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
@@ -152,7 +155,7 @@ def test_undecided_margins_fall_back_to_the_population():
 def test_without_shots_the_fall_back_is_the_margin_itself():
     prefs, nobody = pairs(5), population_posterior(MODEL, USERS)
     found = margins(MODEL, nobody, prefs)
-    for got, expected in zip(found.or_population(found), found, strict=True):
+    for got, expected in zip(found.or_population(found)[:2], found[:2], strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
@@ -218,76 +221,6 @@ def test_no_pairs():
     assert predict_proba(MODEL, POSTERIOR, pairs(0, 0)).shape == (0,)
 
 
-@pytest.mark.parametrize("at_a_time", [1, 24, 1 << 20])  # one user, two of five, all
-def test_scores_against_numpy(at_a_time, monkeypatch):
-    monkeypatch.setattr("lore_jax.users.score._SCORES_AT_A_TIME", at_a_time)
-    everything = score(MODEL, POSTERIOR, TABLE)
-    np.testing.assert_allclose(everything, WEIGHTS @ REWARDS.T, atol=1e-5)
-    shared = np.array([7, 2, 2, 11])
-    np.testing.assert_allclose(
-        score(MODEL, POSTERIOR, TABLE, shared), (WEIGHTS @ REWARDS.T)[:, shared], atol=1e-5
-    )
-    own = np.random.default_rng(5).integers(RESPONSES, size=(USERS, 6))
-    expected = np.take_along_axis(WEIGHTS @ REWARDS.T, own, axis=1)
-    np.testing.assert_allclose(score(MODEL, POSTERIOR, TABLE, own), expected, atol=1e-5)
-    assert score(MODEL, POSTERIOR, TABLE, shared[:0]).shape == (USERS, 0)
-    assert score(MODEL, POSTERIOR.take(np.arange(0)), TABLE, shared).shape == (0, 4)
-
-
-@pytest.mark.parametrize("top_k", [1, 3, 6])
-def test_the_best_against_a_full_sort(top_k):
-    scores = WEIGHTS @ REWARDS.T
-    own = np.stack([np.random.default_rng(i).permutation(RESPONSES)[:6] for i in range(USERS)])
-    for candidates in (None, np.arange(RESPONSES)[::-1][:8], own):
-        values, rows = score(MODEL, POSTERIOR, TABLE, candidates, top_k=top_k)
-        assert values.shape == rows.shape == (USERS, top_k)
-        for user in range(USERS):
-            mine = (
-                np.arange(RESPONSES)
-                if candidates is None
-                else candidates[user]
-                if candidates.ndim == 2
-                else candidates
-            )
-            best = mine[np.argsort(-scores[user, mine])][:top_k]
-            assert rows[user].tolist() == best.tolist()
-            np.testing.assert_allclose(values[user], scores[user, best], atol=1e-5)
-
-
-def test_more_users_than_a_batch():
-    users = 2500
-    weights = np.random.default_rng(6).standard_normal((users, RANK)).astype(np.float32)
-    posterior = Posterior(
-        weights, np.zeros((users, RANK, RANK), np.float32), *(np.zeros(users) for _ in range(4))
-    )
-    _, rows = score(MODEL, posterior, TABLE, top_k=1)
-    np.testing.assert_array_equal(rows[:, 0], np.argmax(weights @ REWARDS.T, axis=1))
-
-
-@pytest.mark.parametrize(
-    ("candidates", "top_k", "message"),
-    [
-        ([0, 12], None, "candidates holds 12, outside a table of 12 responses"),
-        ([-1, 2], None, "candidates holds -1"),
-        (
-            [0.0, 1.0],
-            None,
-            r"candidates has dtype float64 and shape \(2,\): integers \[c\] or \[users, c\]",
-        ),
-        (np.zeros((1, 2, 3), int), None, r"shape \(1, 2, 3\)"),
-        (np.zeros((4, 2), int), None, "candidates is for 4 users, the posterior has 5"),
-        ([0, 1], 3, "top_k is 3: 1 to 2, the number of candidates"),
-        ([0, 1], 0, "top_k is 0"),
-        (None, 13, "top_k is 13: 1 to 12"),
-    ],
-)
-def test_bad_candidates_are_refused(candidates, top_k, message):
-    with pytest.raises(ValueError, match=message):
-        score(MODEL, POSTERIOR, TABLE, candidates, top_k=top_k)
-
-
-def test_other_users_and_other_widths_are_refused():
+def test_other_users_are_refused():
     with pytest.raises(ValueError, match="the posterior has 2 users, the preferences have 5"):
         margins(MODEL, POSTERIOR.take(np.arange(2)), pairs())
-    with pytest.raises(ValueError, match="embeddings have dim 4, the model was fitted on dim 6"):
-        score(MODEL, POSTERIOR, TABLE[:, :4])
