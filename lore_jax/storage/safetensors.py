@@ -2,9 +2,8 @@
 
 The layout (https://huggingface.co/docs/safetensors): 8 bytes, the little-endian length of a JSON
 header; the header, `{name: {"dtype", "shape", "data_offsets": [start, stop]}}`, offsets counted
-from its end; then the data, without holes. The header may end in blanks, which is what moves the
-data to the boundary: NumPy maps it in place and JAX takes the map on a CPU without a copy
-(`jax.device_put`). The usual reader loads these files too.
+from its end; then the data, without holes. Blanks at the end of the header move the data to the
+boundary: NumPy maps it in place, and JAX takes the map on a CPU without a copy (`jax.device_put`).
 """
 
 from __future__ import annotations
@@ -41,13 +40,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class Tensor(NamedTuple):
-    """Where one array lies in a file.
-
-    Attributes:
-        dtype: its NumPy type (bfloat16 is `ml_dtypes.bfloat16`).
-        shape: its shape.
-        offset: its first byte, counted from the start of the file.
-    """
+    """NumPy type, shape, and first byte (counted from the start of the file) of an array."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -70,15 +63,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]]) 
     Example:
         >>> write_tensors(Path("x.safetensors"), {"embeddings": np.eye(4)})  # doctest: +SKIP
     """
-    header, offset = {}, 0
+    header, stop = {}, 0
     for name, array in tensors.items():
-        stop = offset + array.nbytes
-        header[name] = {
-            "dtype": _NAMES[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [offset, stop],
-        }
-        offset = stop
+        start, stop = stop, stop + array.nbytes
+        entry = {"dtype": _NAMES[array.dtype], "shape": array.shape}
+        header[name] = {**entry, "data_offsets": (start, stop)}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
 
@@ -102,16 +91,14 @@ def read_header(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a safetensors file, a truncated one, or one with a type that NumPy does not
-            have.
+        ValueError: not a safetensors file, a truncated one, or one with an unknown type.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _LONGEST_HEADER):
-            raise ValueError(
-                f"{path} ({size} bytes) is not a safetensors file, or its beginning is corrupt"
-            )
+            what = f"{path} ({size} bytes)"
+            raise ValueError(f"{what} is not a safetensors file, or its beginning is corrupt")
         text = file.read(length)
     try:
         header = json.loads(text)
@@ -125,18 +112,16 @@ def read_header(path: Path) -> dict[str, Tensor]:
     tensors, data = {}, 8 + length
     for name, (dtype, shape, start, stop) in spans.items():
         if dtype not in _DTYPES:
-            raise ValueError(
-                f"{path}: {name!r} has type {dtype}; the types known are {', '.join(_DTYPES)}"
-            )
+            known = ", ".join(_DTYPES)
+            raise ValueError(f"{path}: {name!r} has type {dtype}; the types known are {known}")
         array = f"{name!r} of shape {shape}, type {dtype}"
         if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
             raise ValueError(f"{path} is corrupt: {array}, lies at {start} to {stop}")
         if int(np.prod(shape, dtype=object)) * _DTYPES[dtype].itemsize != stop - start:
             raise ValueError(f"{path} is corrupt: {array}, has {stop - start} bytes")
-        if data + stop > size:
-            raise ValueError(
-                f"{path} is truncated: {name!r} ends at byte {data + stop}, the file has {size}"
-            )
+        if (end := data + stop) > size:
+            ends = f"{name!r} ends at byte {end}, the file has {size}"
+            raise ValueError(f"{path} is truncated: {ends}")
         tensors[name] = Tensor(_DTYPES[dtype], shape, data + start)
     return tensors
 
@@ -160,9 +145,8 @@ def map_tensor(path: Path, name: str | None = None) -> Shaped[np.ndarray, "..."]
         name = next(iter(tensors))
     if name not in tensors:
         wanted = "one array" if name is None else f"the array {name!r}"
-        raise ValueError(
-            f"{path} holds {', '.join(map(repr, tensors)) or 'nothing'}: {wanted} is expected"
-        )
+        content = ", ".join(map(repr, tensors)) or "nothing"
+        raise ValueError(f"{path} holds {content}: {wanted} is expected")
     dtype, shape, offset = tensors[name]
     if 0 in shape:
         return np.zeros(shape, dtype)  # an empty map does not exist

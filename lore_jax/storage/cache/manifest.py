@@ -1,7 +1,4 @@
-"""The manifest of an embedding cache: names of its files, what they hold, and whether that is true.
-
-`lore_jax.storage.cache.writer` describes the folder.
-"""
+"""The manifest of a cache: its files, what they hold, and whether that is true."""
 
 from __future__ import annotations
 
@@ -34,60 +31,35 @@ _LEFTOVER = re.compile(r"\..+\.tmp-\d+")  # of a process killed while it wrote a
 
 
 class ShardEntry(FileEntry):
-    """What a manifest keeps of a shard: name, size, sha256, and the number of its rows."""
+    """Name, size, sha256 and number of rows of a shard."""
 
     rows: int
 
 
 class CacheManifest(TypedDict):
-    """What `manifest.json` says of a finished cache.
-
-    Attributes:
-        format_version: version of the layout of the folder.
-        encoder: what made the embeddings, any JSON object.
-        inputs: a digest of what the rows were made from, or None.
-        dim: the length of one embedding.
-        dtype: the number type of the table.
-        responses: the number of rows of the table.
-        pairs: the number of pairs.
-        users: the number of users.
-        note: what must be said beside every number from these pairs, or None.
-        shards: the files of the table, in order.
-        files: the other files.
-    """
+    """What `manifest.json` says of a finished cache; `responses`, `pairs`, `users` are counts."""
 
     format_version: int
-    encoder: dict[str, Any]
-    inputs: str | None
+    encoder: dict[str, Any]  # what made the embeddings, any JSON object
+    inputs: str | None  # a digest of what the rows were made from
     dim: int
     dtype: str
     responses: int
     pairs: int
     users: int
-    note: str | None
+    note: str | None  # must be said beside every number from these pairs
     shards: list[ShardEntry]
     files: list[FileEntry]
 
 
 class CacheReport(TypedDict, total=False):
-    """What `describe_cache` says; the fields after `corrupt` as far as they are known.
-
-    Attributes:
-        path: the folder that was read.
-        finished: False for an interrupted write.
-        files: name to bytes of every file.
-        unexpected_files: files that the manifest does not name.
-        corrupt: one line a corrupt file, empty when all is well.
-        format_version: as the manifest, and so are `encoder` to `note`.
-        fingerprint: the encoder's, as `encoder_fingerprint`.
-        shards: the number of shards.
-    """
+    """What `describe_cache` says; the fields after `corrupt` as far as they are known."""
 
     path: str
-    finished: bool
-    files: dict[str, int]
-    unexpected_files: list[str]
-    corrupt: list[str]
+    finished: bool  # False for an interrupted write
+    files: dict[str, int]  # name to bytes
+    unexpected_files: list[str]  # not named by the manifest
+    corrupt: list[str]  # one line a corrupt file
     format_version: int
     encoder: dict[str, Any]
     dim: int
@@ -112,13 +84,13 @@ def is_part_of_cache(name: str) -> bool:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> CacheManifest:
-    """The manifest of a cache, checked against its own digest.
+    """The manifest of a cache, a dict, checked against its own digest.
 
     Args:
         path: the cache's folder.
 
     Returns:
-        The `CacheManifest`, a dict.
+        The `CacheManifest`.
 
     Raises:
         FileNotFoundError: there is no cache; the message says so if an interrupted write is there.
@@ -129,16 +101,14 @@ def read_manifest(path: str | os.PathLike[str]) -> CacheManifest:
     if not file.is_file():
         partial = folder.with_name(folder.name + ".partial")
         resume = f"; {partial} holds an interrupted write, which the same command resumes"
-        raise FileNotFoundError(
-            f"{folder} is not a cache: it has no {MANIFEST}{resume if partial.exists() else ''}"
-        )
+        hint = resume if partial.exists() else ""
+        raise FileNotFoundError(f"{folder} is not a cache: it has no {MANIFEST}{hint}")
     content = read_checked(file)
     if (version := content["format_version"]) != FORMAT_VERSION:
         again = "make the cache again with lore-jax prepare or embed"
-        raise ValueError(
-            f"{file} has format version {version}, this lore_jax reads {FORMAT_VERSION}: "
-            f"{again if version < FORMAT_VERSION else 'update lore_jax'}"
-        )
+        advice = again if version < FORMAT_VERSION else "update lore_jax"
+        versions = f"format version {version}, this lore_jax reads {FORMAT_VERSION}"
+        raise ValueError(f"{file} has {versions}: {advice}")
     return cast(CacheManifest, content)
 
 
@@ -146,8 +116,7 @@ def encoder_fingerprint(manifest: Mapping[str, object]) -> str:
     """A short digest of what made the embeddings; a model takes tables of one fingerprint only.
 
     Args:
-        manifest: what `read_manifest` returns. Its `encoder` and `dim` count; the number type of
-            the table does not.
+        manifest: what `read_manifest` returns. Its `encoder` and `dim` count, its `dtype` does not.
 
     Returns:
         16 hexadecimal digits.
@@ -159,8 +128,7 @@ def check_files(folder: Path, entries: Sequence[FileEntry], verify: Verify) -> N
     """Raises ValueError for the first corrupt file of `entries`."""
     if verify not in ("full", "quick"):
         raise ValueError(f"verify is {verify!r}: 'full' or 'quick' is expected")
-    few = len(entries) <= 8
-    label = f"verifying {folder.name}"
+    label, few = f"verifying {folder.name}", len(entries) <= 8
     for entry in tqdm(entries, desc=label, unit="file", leave=False, disable=few or None):
         if line := find_corruption(folder, entry, verify):
             raise ValueError(line)
@@ -202,12 +170,8 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
         folder = partial
     if not folder.is_dir() or not any(is_part_of_cache(entry.name) for entry in folder.iterdir()):
         raise FileNotFoundError(f"{Path(path)} is not a cache: it has no {MANIFEST}")
-    files = {
-        entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.is_file()
-    }
-    report = CacheReport(
-        path=str(folder), finished=finished, files=files, unexpected_files=[], corrupt=[]
-    )
+    files = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
+    report = CacheReport(path=str(folder), finished=finished, files=files, unexpected_files=[])
     try:
         content = read_manifest(folder) if finished else _read_progress(folder)
     except (OSError, ValueError, KeyError) as error:
@@ -220,11 +184,9 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
     report["unexpected_files"] = sorted(files.keys() - expected)
     fields = ("format_version", "encoder", "dim", "dtype", "responses", "pairs", "users", "note")
     known = {name: value for name, value in content.items() if name in fields}
-    fingerprint = encoder_fingerprint(content)
-    return cast(
-        CacheReport,
-        {**report, **known, "fingerprint": fingerprint, "shards": len(content["shards"])},
-    )
+    report.update(cast(CacheReport, known))
+    report["fingerprint"], report["shards"] = encoder_fingerprint(content), len(content["shards"])
+    return report
 
 
 def _read_progress(folder: Path) -> dict[str, Any]:
@@ -235,7 +197,7 @@ def _read_progress(folder: Path) -> dict[str, Any]:
 
 
 def _corrupt_headers(folder: Path, names: Iterable[str]) -> Iterator[str]:
-    """What can be said without a manifest: which tensor files do not even open."""
+    """Without a manifest: which tensor files do not even open."""
     for name in names:
         if name.endswith(".safetensors"):
             try:

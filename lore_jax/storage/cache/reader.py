@@ -1,7 +1,4 @@
-"""Reads an embedding cache: whole, a range of rows, or its texts.
-
-`lore_jax.storage.cache.writer` describes the folder.
-"""
+"""Reads an embedding cache (`lore_jax.storage.cache.writer`): whole, a range of rows, its texts."""
 
 from __future__ import annotations
 
@@ -36,24 +33,19 @@ from lore_jax.storage.safetensors import map_tensor
 def load_cache(
     path: str | os.PathLike[str], *, verify: Verify = "full", rows: tuple[int, int] | None = None
 ) -> Preferences:
-    """Loads a cache; its table is held once, mapped where it is one shard.
-
-    A table of several shards is read into one 64-byte aligned array.
+    """Loads a cache; its table is held once, mapped where it is one shard, else read.
 
     Args:
         path: the folder.
-        verify: "full" checks the sha256 of every file, "quick" of all but the shards: only their
-            sizes and headers.
-        rows: `(start, stop)`: only these rows of the table, and the pairs whose two responses lie
-            in them.
+        verify: "full" checks the sha256 of every file, "quick" only sizes and headers of shards.
+        rows: `(start, stop)`: only these rows of the table, and the pairs within them.
 
     Returns:
         The `Preferences`; `row` is the number of the pair in the cache (and in `extra.jsonl`).
 
     Raises:
         FileNotFoundError: there is no cache.
-        ValueError: a file is corrupt (the message says which), or of another format version than
-            this library reads.
+        ValueError: a file is corrupt (the message says which), or of another format version.
 
     Example:
         >>> prefs = load_cache("cache")  # doctest: +SKIP
@@ -63,22 +55,20 @@ def load_cache(
     start, stop = _check_rows(folder, rows or (0, responses), responses)
     check_files(folder, manifest["files"], "full")
     check_files(folder, [shard for shard, *_ in _shards_of(manifest, start, stop)], verify)
-    pairs = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
     names = {entry["name"] for entry in manifest["files"]}
+    user_ids = json.loads((folder / USERS).read_bytes()) if USERS in names else None
     # One column stands for the table: its rows were checked when they were written.
     prefs = from_arrays(
         np.zeros((responses, 1), np.float16),
-        **pairs,
+        **{name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS},
         num_users=manifest["users"],
-        user_ids=json.loads((folder / USERS).read_bytes()) if USERS in names else None,
+        user_ids=user_ids,
     )
-    del pairs  # pages of a map count as memory while it is there
     if rows is not None:
         inside = [(index >= start) & (index < stop) for index in (prefs.chosen, prefs.rejected)]
         prefs = prefs.take_pairs(inside[0] & inside[1])
-        prefs = dataclasses.replace(
-            prefs, chosen=prefs.chosen - start, rejected=prefs.rejected - start
-        )
+        chosen, rejected = prefs.chosen - start, prefs.rejected - start
+        prefs = dataclasses.replace(prefs, chosen=chosen, rejected=rejected)
     head = np.array(map_tensor(folder / HEAD, "head")) if HEAD in names else None
     return dataclasses.replace(prefs, embeddings=_table(folder, manifest, start, stop), head=head)
 
@@ -105,13 +95,8 @@ def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> Float[np.n
     return _table(folder, manifest, start, stop)
 
 
-def read_texts(
-    path: str | os.PathLike[str],
-) -> Iterator[tuple[str | list[dict[str, Any]], str]]:
-    """The (prompt, reply) of each response in the order of the table; nothing without texts.
-
-    A prompt is a string or a list of chat messages (dicts).
-    """
+def read_texts(path: str | os.PathLike[str]) -> Iterator[tuple[str | list[dict[str, Any]], str]]:
+    """(prompt, reply) of each response, in order, if there are texts; a prompt may be a chat."""
     folder = Path(path)
     if any(entry["name"] == TEXTS for entry in read_manifest(folder)["files"]):
         with open(folder / TEXTS, encoding="utf-8") as file:
@@ -123,9 +108,8 @@ def read_texts(
 def _check_rows(folder: Path, rows: tuple[int, int], responses: int) -> tuple[int, int]:
     start, stop = rows
     if not 0 <= start < stop <= responses:
-        raise ValueError(
-            f"{folder}: rows {start} to {stop} are outside its table of {responses} responses"
-        )
+        table = f"its table of {responses} responses"
+        raise ValueError(f"{folder}: rows {start} to {stop} are outside {table}")
     return start, stop
 
 
@@ -150,8 +134,8 @@ def _table(
         ((shard, low, high),) = shards
         read_shard_header(folder, manifest, shard)
         return map_tensor(folder / shard["name"], "embeddings")[low:high]
-    # Read, not mapped and copied: pages of a map would count as memory a second time. JAX takes a
-    # 64-byte aligned array on a CPU without a copy.
+    # Read, not mapped and copied: pages of a map would count as memory a second time. The array is
+    # 64-byte aligned, so that JAX takes it on a CPU without a copy.
     size = (stop - start) * dim * dtype.itemsize
     memory = np.empty(size + 64, np.uint8)
     table = memory[-memory.ctypes.data % 64 :][:size].view(dtype).reshape(stop - start, dim)

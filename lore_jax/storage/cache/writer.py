@@ -1,19 +1,16 @@
 """Writes an embedding cache: a folder with the embedded responses, the pairs, and a manifest.
 
-    manifest.json                  format version, encoder, shapes; size and sha256 of every file,
-                                   and a checksum of its own
-    embeddings-00000.safetensors   the table in shards of equal numbers of rows, 64-byte aligned
-    pairs.safetensors              chosen, rejected, user, prompt (int32), pair_weight (float32),
-                                   in the order given
-    users.json                     the users' own names, if there are any
-    head.safetensors               the reference head of the reward model that made the embeddings,
-                                   if there is one
-    texts.jsonl                    prompt and reply of each response, optional
-    extra.jsonl                    further columns of each pair, optional
+    manifest.json         format version, encoder, shapes; sha256 of every file and its own
+    embeddings-*          the table in shards of equal numbers of rows, 64-byte aligned
+    pairs.safetensors     chosen, rejected, user, prompt (int32), pair_weight (float32), as given
+    users.json            the users' own names, if there are any
+    head.safetensors      the reference head of the model that made the embeddings, if there is one
+    texts.jsonl           prompt and reply of each response, optional
+    extra.jsonl           further columns of each pair, optional
 
 `CacheWriter` fills `NAME.partial` beside the folder and renames it at the end: a cache is there
-whole or not at all. Loading checks every file against the manifest, so the values need to be
-checked only when they are written.
+whole or not at all. Loading checks every file against the manifest, so values are checked only when
+they are written.
 """
 
 from __future__ import annotations
@@ -25,7 +22,6 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TypedDict
 
 import numpy as np
@@ -88,11 +84,9 @@ class CacheWriter:
         path: the folder to make; it may exist if it is empty.
         dim: the length of one embedding.
         dtype: float16, bfloat16 or float32, as stored; rows are converted.
-        encoder: what made the embeddings (model, revision or content hash, template hash, pooling,
-            dtype, length limit): any JSON object. Two caches whose encoders differ cannot be used
-            together.
-        inputs: a digest of what the rows are made from (the texts, or the array file); needed for
-            resuming.
+        encoder: what made the embeddings (model, revision, template hash, pooling ...), any JSON
+            object. Two caches whose encoders differ cannot be used together.
+        inputs: a digest of what the rows are made from (the texts, or the array file).
         shard_bytes: the size of a shard.
         overwrite: replace a cache that is there, or an interrupted write of something else. A
             folder that holds anything but a cache is never touched.
@@ -124,11 +118,12 @@ class CacheWriter:
         if dtype_name not in DTYPES:
             raise ValueError(f"dtype is {dtype_name}: float16, bfloat16 or float32 is expected")
         if dim < 1 or shard_bytes < 1:
-            raise ValueError(
-                f"dim is {dim} and shard_bytes is {shard_bytes}: both must be 1 or more"
-            )
+            sizes = f"dim is {dim} and shard_bytes is {shard_bytes}"
+            raise ValueError(f"{sizes}: both must be 1 or more")
         self.path = Path(os.path.abspath(path))
-        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._partial, self._old, self._lock = (
+            self.path.with_name(self.path.name + suffix) for suffix in (".partial", ".old", ".lock")
+        )
         self._dtype = DTYPES[dtype_name]
         self._job = _Job(
             encoder=json.loads(canonical_json(dict(encoder or {}))),
@@ -151,50 +146,37 @@ class CacheWriter:
     def __enter__(self) -> CacheWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(locked(self.path.with_name(self.path.name + ".lock")))
+            stack.enter_context(locked(self._lock))
             self._refuse_or_recover()
             self._start_or_resume()
             self._open = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._open:
             self._buffer = None
             if self._partial.exists() and (self._job["inputs"] is None or not self._shards):
                 shutil.rmtree(self._partial)
 
     def _refuse_or_recover(self) -> None:
-        old = self._old()
         # A writer that overwrites may be killed between its two renames.
-        if old.exists() and not self.path.exists():
-            os.rename(old, self.path)
+        if self._old.exists() and not self.path.exists():
+            os.rename(self._old, self.path)
         if not self.path.exists():
             return
         if not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file: a new folder is expected")
-        names = {entry.name for entry in self.path.iterdir()}
-        if not names:
-            return
-        if unexpected := sorted(name for name in names if not is_part_of_cache(name)):
-            raise FileExistsError(
-                f"{self.path} holds {unexpected[0]!r}, which is no part of a cache: "
-                "choose another folder"
-            )
-        if not self._overwrite:
-            raise FileExistsError(
-                f"{self.path} holds a cache already: "
-                "overwrite it explicitly or choose another folder"
-            )
+        names = sorted(entry.name for entry in self.path.iterdir())
+        if unexpected := [name for name in names if not is_part_of_cache(name)]:
+            content = f"{unexpected[0]!r}, which is no part of a cache"
+            raise FileExistsError(f"{self.path} holds {content}: choose another folder")
+        if names and not self._overwrite:
+            advice = "overwrite it explicitly or choose another folder"
+            raise FileExistsError(f"{self.path} holds a cache already: {advice}")
 
     def _start_or_resume(self) -> None:
-        progress_file = self._partial / PROGRESS
-        if progress_file.exists():
-            progress = read_checked(progress_file)
+        if (self._partial / PROGRESS).exists():
+            progress = read_checked(self._partial / PROGRESS)
             job, shards = progress["job"], progress["shards"]
             differing = [name for name, value in self._job.items() if job.get(name) != value]
             if job["inputs"] is not None and not differing:
@@ -205,12 +187,11 @@ class CacheWriter:
                     f"{self._partial} holds an interrupted write of {rows} rows with other "
                     f"{', '.join(differing)}: finish that one first, or overwrite it explicitly"
                 )
-        keep = {shard["name"] for shard in self._shards}
-        if self._partial.exists():
-            for entry in self._partial.iterdir():
-                if entry.name not in keep:
-                    entry.unlink()
         self._partial.mkdir(exist_ok=True)
+        keep = {shard["name"] for shard in self._shards}
+        for entry in self._partial.iterdir():
+            if entry.name not in keep:
+                entry.unlink()
         try:
             self._write_progress()
         except OSError:
@@ -228,8 +209,8 @@ class CacheWriter:
             rows: `[n, dim]`, NumPy (a memory map too) or JAX; converted to the cache's dtype.
 
         Raises:
-            ValueError: another shape, or a value that is not finite in the cache's dtype; the
-                message names row and column. Shards already finished stay.
+            ValueError: another shape, or a value that is not finite in the cache's dtype (the
+                message names row and column); finished shards stay.
         """
         dim, rows_per_shard = self._job["dim"], self._job["rows_per_shard"]
         shape = np.shape(rows)
@@ -251,17 +232,14 @@ class CacheWriter:
             if self._buffered == rows_per_shard:
                 self._write_shard()
 
-    def _refuse_non_finite(
-        self, stored: Shaped[np.ndarray, "rows dim"], given: Shaped[np.ndarray, "rows dim"]
-    ) -> None:
+    def _refuse_non_finite(self, stored: np.ndarray, given: np.ndarray) -> None:
         if entry := first_not_finite(stored):
             row, column = entry
             value = given[row, column]
             reason = f", which {self._dtype.name} cannot hold" if np.isfinite(float(value)) else ""
             row += self.rows_done + self._buffered
-            raise ValueError(
-                f"embeddings row {row} holds {value} in column {column}{reason}: not finite"
-            )
+            where = f"in column {column}{reason}"
+            raise ValueError(f"embeddings row {row} holds {value} {where}: not finite")
 
     def _write_shard(self) -> None:
         assert self._buffer is not None
@@ -272,8 +250,8 @@ class CacheWriter:
         self._write_progress()
 
     def _write_progress(self) -> None:
-        content = {"job": self._job, "shards": self._shards}
-        write_file(self._partial / PROGRESS, [with_checksum(content)])
+        progress = with_checksum({"job": self._job, "shards": self._shards})
+        write_file(self._partial / PROGRESS, [progress])
 
     def finish(
         self,
@@ -301,8 +279,7 @@ class CacheWriter:
             num_users: the number of users, if neither `user_ids` nor the pairs say it.
             user_ids: the users' names `[num_users]`, or None.
             head: the reference head `[dim]`, or None.
-            texts: (prompt, reply) of each response; a prompt is a string or a list of chat messages
-                (dicts).
+            texts: (prompt, reply) of each response; a prompt is a string or a list of messages.
             extra: further columns of each pair, `pairs` JSON objects.
             note: what must be said beside every number from these pairs.
 
@@ -316,9 +293,8 @@ class CacheWriter:
         """
         responses = self.rows_done + self._buffered
         if responses == 0:
-            raise ValueError(
-                f"{self.path}: no rows were appended: a table of one response or more is expected"
-            )
+            wanted = "a table of one response or more is expected"
+            raise ValueError(f"{self.path}: no rows were appended: {wanted}")
         # One column stands for the table: its rows were checked when they were appended.
         prefs = from_arrays(
             np.zeros((responses, 1), np.float16),
@@ -337,23 +313,22 @@ class CacheWriter:
         pairs = {name: getattr(prefs, name)[given_order] for name in PAIR_COLUMNS}
         files = {PAIRS: write_tensors(self._partial / PAIRS, pairs)}
         if prefs.user_ids is not None:
-            files[USERS] = write_file(
-                self._partial / USERS, [json.dumps(prefs.user_ids.tolist(), indent=0).encode()]
-            )
+            names = json.dumps(prefs.user_ids.tolist(), indent=0)
+            files[USERS] = write_file(self._partial / USERS, [names.encode()])
         if head is not None:
             files[HEAD] = write_tensors(self._partial / HEAD, {"head": head})
         if texts is not None:
             objects = ({"prompt": prompt, "reply": reply} for prompt, reply in texts)
             files[TEXTS] = write_json_lines(self._partial / TEXTS, objects, responses, "response")
         if extra is not None:
-            objects = (dict(row) for row in extra)
-            files[EXTRA] = write_json_lines(self._partial / EXTRA, objects, prefs.num_pairs, "pair")
+            files[EXTRA] = write_json_lines(self._partial / EXTRA, extra, prefs.num_pairs, "pair")
+        job = self._job
         manifest = CacheManifest(
             format_version=FORMAT_VERSION,
-            encoder=self._job["encoder"],
-            inputs=self._job["inputs"],
-            dim=self._job["dim"],
-            dtype=self._job["dtype"],
+            encoder=job["encoder"],
+            inputs=job["inputs"],
+            dim=job["dim"],
+            dtype=job["dtype"],
             responses=responses,
             pairs=prefs.num_pairs,
             users=prefs.num_users,
@@ -366,14 +341,10 @@ class CacheWriter:
         return self.path
 
     def _put_in_place(self) -> None:
-        old = self._old()
         if self.path.exists() and any(self.path.iterdir()):
-            shutil.rmtree(old, ignore_errors=True)
-            os.rename(self.path, old)
+            shutil.rmtree(self._old, ignore_errors=True)
+            os.rename(self.path, self._old)
         os.rename(self._partial, self.path)
         sync_folder(self.path.parent)
         (self.path / PROGRESS).unlink()
-        shutil.rmtree(old, ignore_errors=True)
-
-    def _old(self) -> Path:
-        return self.path.with_name(self.path.name + ".old")
+        shutil.rmtree(self._old, ignore_errors=True)

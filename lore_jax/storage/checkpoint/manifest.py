@@ -18,7 +18,7 @@ Leaf = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
 
 
 class ArrayEntry(TypedDict):
-    """What a manifest keeps of a leaf."""
+    """What a manifest keeps of a leaf (an array)."""
 
     shape: list[int]
     dtype: str
@@ -26,19 +26,12 @@ class ArrayEntry(TypedDict):
 
 
 class CheckpointManifest(TypedDict):
-    """What the manifest of a step says.
-
-    Attributes:
-        format_version: version of the layout of a step.
-        arrays: the leaves by name.
-        extra: what the caller keeps beside the arrays, any JSON object.
-        sha256: the digest of the canonical JSON of the rest.
-    """
+    """What the manifest of a step says."""
 
     format_version: int
     arrays: dict[str, ArrayEntry]
-    extra: dict[str, Any]
-    sha256: str
+    extra: dict[str, Any]  # what the caller keeps beside the arrays, any JSON object
+    sha256: str  # of the canonical JSON of the rest
 
 
 def leaves_by_name(tree: object) -> dict[str, Leaf]:
@@ -49,9 +42,8 @@ def leaves_by_name(tree: object) -> dict[str, Leaf]:
         if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape") or leaf.dtype == object:
             raise ValueError(f"{name} is a {type(leaf).__name__}: an array is expected")
         if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            raise ValueError(
-                f"{name} is a random key: its numbers, jax.random.key_data(key), are expected"
-            )
+            wanted = "its numbers, jax.random.key_data(key), are expected"
+            raise ValueError(f"{name} is a random key: {wanted}")
         if name in named:
             raise ValueError(f"two leaves are called {name!r}: names must differ")
         named[name] = leaf
@@ -62,17 +54,13 @@ def leaves_by_name(tree: object) -> dict[str, Leaf]:
 
 def make_manifest(leaves: Mapping[str, Leaf], extra: Mapping[str, object]) -> CheckpointManifest:
     """Shape, dtype and digest of every leaf, `extra`, and a digest of all that."""
-    arrays = {
-        name: ArrayEntry(
-            shape=list(leaf.shape), dtype=np.dtype(leaf.dtype).name, sha256=digest_of(leaf)
-        )
-        for name, leaf in leaves.items()
-    }
-    # Through JSON once, so that the digest is of what will be read: tuples are lists there, and
-    # keys are texts.
-    content = json.loads(
-        canonical_json({"format_version": FORMAT_VERSION, "arrays": arrays, "extra": dict(extra)})
-    )
+    arrays: dict[str, ArrayEntry] = {}
+    for name, leaf in leaves.items():
+        dtype = np.dtype(leaf.dtype).name
+        arrays[name] = {"shape": list(leaf.shape), "dtype": dtype, "sha256": digest_of(leaf)}
+    content = {"format_version": FORMAT_VERSION, "arrays": arrays, "extra": dict(extra)}
+    # Through JSON once: the digest is of what will be read (tuples are lists, keys are texts).
+    content = json.loads(canonical_json(content))
     return CheckpointManifest(**content, sha256=json_sha256(content))
 
 
@@ -87,7 +75,7 @@ def digest_of(leaf: Leaf) -> str:
 def differences(wanted: Mapping[str, Leaf], stored: Mapping[str, Leaf]) -> list[str]:
     """One line for each leaf that is not stored as it is wanted."""
     lines = []
-    for name in [*wanted, *(name for name in stored if name not in wanted)]:
+    for name in {**wanted, **stored}:
         if name not in stored:
             lines.append(f"{name} is not in it")
         elif name not in wanted:

@@ -7,11 +7,10 @@
 
 Orbax keeps no checksum of what it stores and calls a step with a flipped bit its latest. Here a
 step counts only if its files agree with `files.json`, its manifest with its own digest and every
-leaf with the manifest; reading walks back to the newest such step. The digests of the leaves are of
-what was to be saved. `files.json` keeps corrupt files from Orbax, whose readers answer with
-tracebacks from several threads. A process killed just before it wrote `files.json` leaves a step
-that is checked without it. The manifest alone says what to read, so a checkpoint is read on any
-number of devices. Nothing is pickled.
+leaf with the manifest (digests of what was to be saved); reading walks back to the newest such
+step. `files.json` keeps corrupt files from Orbax, whose readers answer with tracebacks from several
+threads; where a process was killed just before it wrote that file, the step is checked without it.
+The manifest alone says what to read, on any number of devices. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TypedDict, cast
 
 import jax
@@ -62,18 +60,11 @@ class Restored(NamedTuple):
 
 
 class StepReport(TypedDict):
-    """What `CheckpointStore.describe` says of a step.
-
-    Attributes:
-        step: its number.
-        corrupt: what is wrong, in one line, or None.
-        arrays: name to dtype and shape; of a corrupt step none.
-        extra: what was saved beside the arrays; of a corrupt step nothing.
-    """
+    """What `CheckpointStore.describe` says of a step; `arrays` and `extra` are empty if corrupt."""
 
     step: int
-    corrupt: str | None
-    arrays: dict[str, str]
+    corrupt: str | None  # what is wrong, in one line
+    arrays: dict[str, str]  # name to dtype and shape
     extra: dict[str, Any]
 
 
@@ -127,8 +118,7 @@ class CheckpointStore:
                 if not self._remote:
                     stack.enter_context(locked(Path(self.path).with_name(self.path.name + ".lock")))
             options = ocp.CheckpointManagerOptions(
-                # Only the holder of the lock may take a temporary folder for one that a killed
-                # process left.
+                # Other processes' temporary folders are left-overs only for who holds the lock.
                 cleanup_tmp_directories=not self._read_only,
                 read_only=self._read_only,
                 create=not self._read_only,
@@ -137,10 +127,8 @@ class CheckpointStore:
                 lightweight_initialize=True,  # the other way reads files that may be corrupt
             )
             with _without_orbax_chatter():
-                handlers = {
-                    "arrays": ocp.StandardCheckpointHandler(),
-                    "manifest": ocp.JsonCheckpointHandler(),
-                }
+                arrays, manifest = ocp.StandardCheckpointHandler(), ocp.JsonCheckpointHandler()
+                handlers = {"arrays": arrays, "manifest": manifest}
                 self._manager = ocp.CheckpointManager(
                     self.path, options=options, item_handlers=handlers
                 )
@@ -148,14 +136,9 @@ class CheckpointStore:
             self._open = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, error_type: object, *error: object) -> None:
         self._open.close()
-        if error is not None and not self._read_only and jax.process_index() == 0:
+        if error_type is not None and not self._read_only and jax.process_index() == 0:
             with contextlib.suppress(OSError):
                 os.rmdir(self.path)  # only if nothing was ever saved there
 
@@ -167,8 +150,7 @@ class CheckpointStore:
         """Saves a step, whole or not at all, and removes old ones; returns when it is on the disk.
 
         Args:
-            step: its number, larger than that of every step there. Steps that `restore` found
-                corrupt do not count: they are removed.
+            step: its number, larger than all there; those that `restore` found corrupt are removed.
             state: any pytree of arrays.
             extra: what to keep beside the arrays: any JSON object.
 
@@ -182,16 +164,12 @@ class CheckpointStore:
             self._manager.delete(corrupt)
         latest = max(self.steps(), default=None)
         if latest is not None and step <= latest:
-            raise ValueError(
-                f"{self.path} holds step {latest} already: "
-                f"step {step} is not saved over or before it"
-            )
+            refusal = f"step {step} is not saved over or before it"
+            raise ValueError(f"{self.path} holds step {latest} already: {refusal}")
         arrays = {name: leaf for name, leaf in leaves.items() if leaf.size}
-        args = ocp.args.Composite(
-            arrays=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest)
-        )
+        items = {"arrays": ocp.args.StandardSave(arrays), "manifest": ocp.args.JsonSave(manifest)}
         try:
-            saved = self._manager.save(step, args=args)
+            saved = self._manager.save(step, args=ocp.args.Composite(**items))
         except Exception as error:
             for leftover in self.path.glob(f"{step}{_TEMPORARY}*"):
                 leftover.rmtree(missing_ok=True)
@@ -208,13 +186,10 @@ class CheckpointStore:
         multihost_utils.sync_global_devices("saved")
 
     def _remove_old(self) -> None:
-        """Removes all but the newest steps.
-
-        Orbax would remove a step file by file, and a process killed meanwhile would leave what
-        looks like corruption.
-        """
+        """Removes all but the newest steps."""
         for step in self.steps()[: -self._keep]:
-            # A folder of this name is removed when a writer opens the store.
+            # Orbax would remove a step file by file, and a process killed meanwhile would leave
+            # what looks like corruption. A folder of this name is removed when a writer opens it.
             removed = self.path / f"{step}{_TEMPORARY}"
             (self.path / str(step)).rename(removed)
             removed.rmtree()
@@ -233,8 +208,8 @@ class CheckpointStore:
         Raises:
             FileNotFoundError: there is no checkpoint.
             AllCorruptError: every step is corrupt.
-            ValueError: the newest intact one is of another model (the message names the leaves that
-                differ) or of a newer format.
+            ValueError: the newest intact one is of another model (the message names the leaves
+                that differ) or of a newer format.
         """
         while True:
             steps = [step for step in self.steps() if step not in self._corrupt]
@@ -269,9 +244,8 @@ class CheckpointStore:
             self._read_arrays(step, manifest, None)
         except (_CorruptionError, ValueError) as error:
             return StepReport(step=step, corrupt=str(error), arrays={}, extra={})
-        arrays = {
-            name: f"{entry['dtype']} {entry['shape']}" for name, entry in manifest["arrays"].items()
-        }
+        entries = manifest["arrays"].items()
+        arrays = {name: f"{entry['dtype']} {entry['shape']}" for name, entry in entries}
         return StepReport(step=step, corrupt=None, arrays=arrays, extra=manifest["extra"])
 
     def _read_manifest(self, step: int) -> CheckpointManifest:
@@ -285,24 +259,20 @@ class CheckpointStore:
             if manifest["sha256"] != json_sha256(content):
                 raise ValueError("its content does not agree with its sha256")
         if (version := manifest["format_version"]) > FORMAT_VERSION:
-            raise ValueError(
-                f"{self.path} step {step} has format version {version}, "
-                f"this lore_jax reads {FORMAT_VERSION}: update lore_jax"
-            )
+            reads = f"this lore_jax reads {FORMAT_VERSION}: update lore_jax"
+            raise ValueError(f"{self.path} step {step} has format version {version}, {reads}")
         return cast(CheckpointManifest, manifest)
 
     def _read_arrays(self, step: int, manifest: CheckpointManifest, target: object) -> object:
         entries = manifest["arrays"]
-        stored: dict[str, Leaf] = {
-            name: jax.ShapeDtypeStruct(tuple(entry["shape"]), entry["dtype"])
-            for name, entry in entries.items()
-        }
+        stored: dict[str, Leaf] = {}
+        for name, entry in entries.items():
+            stored[name] = jax.ShapeDtypeStruct(tuple(entry["shape"]), entry["dtype"])
         wanted = stored if target is None else leaves_by_name(target)
         if lines := differences(wanted, stored):
             more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-            raise ValueError(
-                f"{self.path} step {step} is not of this model: {'; '.join(lines[:_SHOWN])}{more}"
-            )
+            problem = f"is not of this model: {'; '.join(lines[:_SHOWN])}{more}"
+            raise ValueError(f"{self.path} step {step} {problem}")
         targets = {name: _restore_target(leaf) for name, leaf in wanted.items()}
         arrays = {name: leaf for name, leaf in targets.items() if leaf.size}
         with _as_corruption(self.path / str(step) / "arrays"):
@@ -314,9 +284,8 @@ class CheckpointStore:
                 sharding = getattr(leaf, "sharding", None)
                 restored[name] = zeros if sharding is None else jax.device_put(zeros, sharding)
             if digest_of(restored[name]) != entries[name]["sha256"]:
-                raise _CorruptionError(
-                    f"{self.path} step {step}: array {name} does not agree with its sha256"
-                )
+                where = f"{self.path} step {step}: array {name}"
+                raise _CorruptionError(f"{where} does not agree with its sha256")
         ordered = {name: restored[name] for name in wanted}
         if target is None:
             return ordered
