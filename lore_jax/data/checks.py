@@ -1,7 +1,4 @@
-"""Checks of the arrays that preferences are made of.
-
-Each refuses in one line what was got, and says what is expected.
-"""
+"""Checks of the arrays that preferences are made of."""
 
 from __future__ import annotations
 
@@ -20,32 +17,27 @@ def check_table(embeddings: npt.ArrayLike) -> Float[np.ndarray | Array, "respons
     """The table of embeddings, if its type, shape and dtype are right and its entries finite."""
     shape, dtype = getattr(embeddings, "shape", None), getattr(embeddings, "dtype", None)
     if shape is None or dtype is None:
-        raise ValueError(
-            f"embeddings is a {type(embeddings).__name__}: "
-            "a NumPy or JAX array [responses, dim] is expected"
-        )
+        wanted = "a NumPy or JAX array [responses, dim] is expected"
+        raise ValueError(f"embeddings is a {type(embeddings).__name__}: {wanted}")
     if len(shape) != 2 or 0 in shape:
-        raise ValueError(
-            f"embeddings has shape {tuple(shape)}: [responses, dim], neither of them 0, is expected"
-        )
+        wanted = "[responses, dim], neither of them 0, is expected"
+        raise ValueError(f"embeddings has shape {tuple(shape)}: {wanted}")
     if str(dtype) not in ("float16", "bfloat16", "float32"):
         raise ValueError(f"embeddings has dtype {dtype}: float16, bfloat16 or float32 is expected")
     table = cast(np.ndarray | Array, embeddings)
     for start in range(0, shape[0], _ROWS_PER_CHECK):
         block = table[start : start + _ROWS_PER_CHECK]
         if entry := first_not_finite(block):
-            row, column = entry
-            value = np.float32(block[row, column])
-            raise ValueError(
-                f"embeddings row {start + row} holds {value} in column {column}: not finite"
-            )
+            row, column = start + entry[0], entry[1]
+            value = np.float32(block[entry])
+            raise ValueError(f"embeddings row {row} holds {value} in column {column}: not finite")
     return table
 
 
 def first_not_finite(rows: Float[np.ndarray | Array, "rows dim"]) -> tuple[int, int] | None:
     """Row and column of the first entry that is NaN or infinite; None: there is none."""
-    # The sum of a row is finite if all of its entries are, unless it overflows: rows whose sum is
-    # not finite are looked at entry by entry.
+    # A row whose sum is finite has finite entries; the others, whose sum may have overflown, are
+    # looked at entry by entry.
     with np.errstate(over="ignore", invalid="ignore"):
         suspects = ~np.isfinite(np.asarray(rows.sum(axis=1, dtype=np.float32)))
     for row in np.flatnonzero(suspects):
@@ -61,9 +53,8 @@ def integers(name: str, value: npt.ArrayLike) -> Integer[np.ndarray, "pairs"]:
     if array.size == 0:
         array = array.astype(np.int32)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
-            f"{name} has dtype {array.dtype} and shape {array.shape}: integers [pairs] are expected"
-        )
+        got = f"dtype {array.dtype} and shape {array.shape}"
+        raise ValueError(f"{name} has {got}: integers [pairs] are expected")
     return array
 
 
@@ -86,19 +77,15 @@ def check_user_ids(
 ) -> Shaped[np.ndarray, "users"]:
     """The users' names as texts, if they differ."""
     if user_ids.ndim != 1:
-        raise ValueError(
-            f"user_ids has shape {user_ids.shape}: [num_users], one name a user, is expected"
-        )
+        wanted = "[num_users], one name a user, is expected"
+        raise ValueError(f"user_ids has shape {user_ids.shape}: {wanted}")
     if num_users is not None and len(user_ids) != num_users:
-        raise ValueError(
-            f"user_ids has {len(user_ids)} names for {num_users} users: one name a user is expected"
-        )
+        got = f"{len(user_ids)} names for {num_users} users"
+        raise ValueError(f"user_ids has {got}: one name a user is expected")
     names, counts = np.unique(user_ids.astype(str), return_counts=True)
     if (counts > 1).any():
-        raise ValueError(
-            f"user_ids holds {str(names[counts > 1][0])!r} {counts[counts > 1][0]} times: "
-            "names must differ"
-        )
+        name, times = str(names[counts > 1][0]), counts[counts > 1][0]
+        raise ValueError(f"user_ids holds {name!r} {times} times: names must differ")
     return user_ids.astype(str)
 
 
@@ -114,14 +101,10 @@ def check_pair_weight(
         raise ValueError(f"pair_weight has dtype {array.dtype}: numbers are expected")
     array = array.astype(np.float32)
     if array.shape != (pairs,):
-        raise ValueError(
-            f"pair_weight has shape {array.shape}: [{pairs}], one entry a pair, is expected"
-        )
-    refuse(
-        ~np.isfinite(array) | (array < 0),
-        "pair_weight is {} in pair {}: finite and 0 or more is expected",
-        array,
-    )
+        wanted = f"[{pairs}], one entry a pair, is expected"
+        raise ValueError(f"pair_weight has shape {array.shape}: {wanted}")
+    message = "pair_weight is {} in pair {}: finite and 0 or more is expected"
+    refuse(~np.isfinite(array) | (array < 0), message, array)
     return ones if np.all(array == 1.0) else array[order]
 
 
@@ -131,8 +114,7 @@ def check_head(head: npt.ArrayLike | None, dim: int) -> Float32[np.ndarray, "dim
         return None
     array = np.asarray(jax.device_get(head), np.float32)
     if array.shape != (dim,):
-        raise ValueError(
-            f"head has shape {array.shape}: [{dim}], as wide as the embeddings, is expected"
-        )
+        wanted = f"[{dim}], as wide as the embeddings, is expected"
+        raise ValueError(f"head has shape {array.shape}: {wanted}")
     refuse(~np.isfinite(array), "head holds {} in entry {}: not finite", array)
     return array

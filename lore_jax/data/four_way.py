@@ -28,8 +28,7 @@ class Dropped(NamedTuple):
         users: users with fewer pairs than the minimum in some part.
         pairs_of_users: all pairs of those users.
         cross_split: cross-split pairs of the users kept.
-        not_in_fit: test pairs of known items, of the users kept, whose groups are in no training
-            pair.
+        not_in_fit: their test pairs of known items whose groups are in no training pair.
     """
 
     users: int
@@ -45,13 +44,12 @@ class FourWay:
     Attributes:
         train: pairs to fit on: seen users, training groups.
         shots: pairs to adapt on, from which `draw_shots` draws: unseen users, training groups.
-        tests: condition `(users, items)`, such as `("unseen", "new items")`, to the test pairs.
-            Users are numbered as in `train` (seen) or in `shots` (unseen).
+        tests: condition `(users, items)`, such as `("unseen", "new items")`, to the test pairs,
+            users numbered as in `train` (seen) or in `shots` (unseen).
         seen_users: which users of the original are the seen ones, ascending.
         unseen_users: which are the unseen ones, ascending.
         dropped: what was left out.
-        digest: sha256 over the users and the pairs of each part: equal for equal splits of equal
-            pairs, in whatever order.
+        digest: the `split_digest` of both sides and all parts.
     """
 
     train: Preferences
@@ -103,9 +101,8 @@ def four_way(
         True
     """
     if not items or len(set(items)) < len(items) or not set(items) <= {"known items", "new items"}:
-        raise ValueError(
-            f"items is {items!r}: ('known items', 'new items') or one of them is expected"
-        )
+        wanted = "('known items', 'new items') or one of them is expected"
+        raise ValueError(f"items is {items!r}: {wanted}")
     seed_users, seed_new, seed_known = np.random.SeedSequence(seed).generate_state(3).tolist()
     fit = np.ones(prefs.num_pairs, bool)
     held_out: dict[Holdout, np.ndarray] = {}
@@ -114,27 +111,23 @@ def four_way(
             prefs, test, group_by=group_by, seed=seed_new
         )
     if "known items" in items:
-        rows = np.flatnonzero(fit)
         cut = hold_out_within_users(prefs.take_pairs(fit), test, group_by=group_by, seed=seed_known)
-        fit, held_out["known items"] = (
-            _mask(rows[part], prefs.num_pairs) for part in (cut.train, cut.test)
-        )
+        rest, fit, known = fit, np.zeros_like(fit), np.zeros_like(fit)
+        fit[rest], known[rest] = cut.train, cut.test
+        held_out["known items"] = known
 
     def enough(tests: dict[Holdout, np.ndarray]) -> np.ndarray:
         """Whether a user has the least number of pairs in every part, bool `[users]`."""
-        parts = [(fit, min_train), *((part, min_test) for part in tests.values())]
-        counts = [
-            np.bincount(prefs.user[part], minlength=prefs.num_users) >= least
-            for part, least in parts
-        ]
-        return np.logical_and.reduce(counts)
+        result = np.ones(prefs.num_users, bool)
+        for part, least in [(fit, min_train), *((part, min_test) for part in tests.values())]:
+            result &= np.bincount(prefs.user[part], minlength=prefs.num_users) >= least
+        return result
 
     kept = np.flatnonzero(enough(held_out))
     wanted = f"{min_train} training pairs and {min_test} test pairs of {' and of '.join(items)}"
     if len(kept) < 2:
-        raise ValueError(
-            f"{len(kept)} of {prefs.num_users} users have {wanted}: at least 2 are expected"
-        )
+        got = f"{len(kept)} of {prefs.num_users} users have {wanted}"
+        raise ValueError(f"{got}: at least 2 are expected")
     seen, unseen = (kept[part] for part in split_users(len(kept), unseen_users, seed=seed_users))
     # A group is known if the training of a seen user has it. A user who is dropped may take that
     # from the test pairs of others, so this goes on until nobody is dropped.
@@ -148,30 +141,22 @@ def four_way(
             break
         seen, unseen = seen[stay[seen]], unseen[stay[unseen]]
         if not len(seen) or not len(unseen):
-            raise ValueError(
-                f"no {'unseen' if len(seen) else 'seen'} user has {wanted}, "
-                "that others' training has too"
-            )
+            side = "unseen" if len(seen) else "seen"
+            raise ValueError(f"no {side} user has {wanted}, that others' training has too")
     users: dict[Users, np.ndarray] = {"seen": seen, "unseen": unseen}
-    by_users: dict[Users, np.ndarray] = {
-        name: np.isin(prefs.user, ids) for name, ids in users.items()
-    }
-    base = {name: prefs.take_pairs(fit & mask) for name, mask in by_users.items()}
-    conditions: dict[tuple[Users, Holdout], Preferences] = {
-        (name, column): prefs.take_pairs(tests[column] & mask)
-        for name, mask in by_users.items()
-        for column in items
-    }
+    masks = {name: np.isin(prefs.user, ids) for name, ids in users.items()}
+    base = {name: prefs.take_pairs(fit & mask) for name, mask in masks.items()}
+    conditions: dict[tuple[Users, Holdout], Preferences] = {}
+    for name in users:
+        for column in items:
+            conditions[name, column] = prefs.take_pairs(tests[column] & masks[name])
     parts = [*base.values(), *conditions.values()]
-    in_kept = by_users["seen"] | by_users["unseen"]
+    in_kept = masks["seen"] | masks["unseen"]
     not_in_fit = sum(int((held_out[name] & ~tests[name] & in_kept).sum()) for name in tests)
     return FourWay(
         train=base["seen"].take_users(seen),
         shots=base["unseen"].take_users(unseen),
-        tests={
-            condition: pairs.take_users(users[condition[0]])
-            for condition, pairs in conditions.items()
-        },
+        tests={key: pairs.take_users(users[key[0]]) for key, pairs in conditions.items()},
         seen_users=seen,
         unseen_users=unseen,
         dropped=Dropped(
@@ -199,8 +184,7 @@ def split_digest(users: Sequence[Int[np.ndarray, "..."]], parts: Sequence[Prefer
 
     Args:
         users: ids of the users on each side.
-        parts: the pairs of each part, users, prompts and responses numbered in the same way
-            everywhere.
+        parts: the pairs of each part, users, prompts and responses numbered alike in all.
 
     Returns:
         A sha256 in hexadecimal digits.
@@ -215,13 +199,6 @@ def split_digest(users: Sequence[Int[np.ndarray, "..."]], parts: Sequence[Prefer
         lists.append(pairs[np.lexsort(pairs.T)])
     digest = hashlib.sha256()
     for entries in lists:
-        digest.update(
-            np.array(len(entries)).astype("<i8").tobytes() + entries.astype("<i8").tobytes()
-        )
+        for array in (np.array(len(entries)), entries):
+            digest.update(array.astype("<i8").tobytes())
     return digest.hexdigest()
-
-
-def _mask(index: Int[np.ndarray, "kept"], length: int) -> Bool[np.ndarray, "pairs"]:
-    mask = np.zeros(length, bool)
-    mask[index] = True
-    return mask

@@ -36,8 +36,7 @@ class Preferences:
     """Comparisons by many users over one table of responses; made by `from_arrays`.
 
     Attributes:
-        embeddings: the table `[responses, dim]`, float16, bfloat16 or float32; NumPy (a memory map
-            too) or JAX.
+        embeddings: the table, float16, bfloat16 or float32; NumPy (a memory map too) or JAX.
         chosen: row of the response the user preferred, int32 `[pairs]`.
         rejected: row of the other response, int32 `[pairs]`.
         user: who compared, int32 `[pairs]`, ascending, in `0 .. num_users - 1`.
@@ -45,8 +44,7 @@ class Preferences:
         pair_weight: how much a pair counts, float32 `[pairs]`, non-negative; 1 by default.
         num_users: the number of users, those without any pair included.
         user_ids: the users' own names `[num_users]`, or None.
-        row: where each pair stood in the arrays it came from, int64 `[pairs]` (pairs are sorted by
-            user here).
+        row: where each pair stood in the arrays it came from, int64 `[pairs]`.
         head: the reference head `[dim]` of the reward model that made the embeddings, or None.
     """
 
@@ -97,11 +95,8 @@ class Preferences:
         return total
 
     def _first_pairs(self) -> Int[np.ndarray, "bounds"]:
-        """Where each user's pairs begin, and where the last ones end.
-
-        Pairs are sorted by user: a search, in the type of the column, makes no copy of it as
-        counting would.
-        """
+        """Where each user's pairs begin, and where the last ones end."""
+        # Pairs are sorted by user: a search, in the type of the column, makes no copy of it.
         return np.searchsorted(self.user, np.arange(self.num_users + 1, dtype=self.user.dtype))
 
     def take_pairs(self, keep: Bool[np.ndarray, "pairs"] | Int[np.ndarray, "kept"]) -> Preferences:
@@ -124,9 +119,8 @@ class Preferences:
         """The same pairs over a table of only the responses they compare."""
         rows, index = np.unique(np.concatenate([self.chosen, self.rejected]), return_inverse=True)
         chosen, rejected = index.astype(np.int32).reshape(2, -1)
-        return dataclasses.replace(
-            self, embeddings=self.embeddings[rows], chosen=chosen, rejected=rejected
-        )
+        table = self.embeddings[rows]
+        return dataclasses.replace(self, embeddings=table, chosen=chosen, rejected=rejected)
 
     def with_users(self, user: Int[np.ndarray, "pairs"]) -> Preferences:
         """The same pairs by other users, `user` (for permutation controls)."""
@@ -145,10 +139,9 @@ class Bucket(NamedTuple):
 
     Attributes:
         shots: the padded length, a power of two.
-        users: user ids, int32 `[n]`.
-        first: position of each user's first pair, int32 `[n]`.
-        count: number of pairs of each user, int32 `[n]`; positions `first + count ...` up to
-            `shots` are padding.
+        users: user ids, int32.
+        first: position of each user's first pair, int32.
+        count: number of pairs of each user, int32; the rest up to `shots` is padding.
     """
 
     shots: int
@@ -160,16 +153,14 @@ class Bucket(NamedTuple):
 def group_by_user(prefs: Preferences) -> Iterator[Bucket]:
     """Groups the users who have pairs into buckets by number of pairs, padded to powers of two.
 
-    A user with 600 pairs is padded to 1,024 and does not pad anybody else. Only positions are made
-    here, O(users): the device builds the index `first + arange(shots)` and the mask `arange(shots)
-    < count` itself.
+    Only positions are made here, O(users): the device builds the index `first + arange(shots)` and
+    the mask `arange(shots) < count` itself.
 
     Args:
         prefs: any preferences.
 
     Yields:
-        One `Bucket` for each padded length that occurs, shortest first. Users without pairs are in
-        none.
+        One `Bucket` for each padded length that occurs, shortest first.
 
     Example:
         >>> for bucket in group_by_user(prefs):
@@ -200,15 +191,13 @@ def from_arrays(
     """Checks a table and index pairs and makes `Preferences` of them, sorted by user.
 
     Args:
-        embeddings: one row a distinct response, `[responses, dim]`, float16, bfloat16 or float32,
-            all finite.
+        embeddings: one row a response, `[responses, dim]`, float16, bfloat16 or float32, finite.
         chosen: row of the preferred response, integer `[pairs]`.
         rejected: row of the other response, integer `[pairs]`; never the chosen one.
         user: who compared, integer `[pairs]` in `0 .. num_users - 1`.
         prompt: what both responses answer, integer `[pairs]`; None: all pairs answer one prompt.
         pair_weight: how much a pair counts, `[pairs]`, finite and non-negative; None: 1 each.
-        num_users: the number of users; None: the length of `user_ids`, else the largest `user` plus
-            one.
+        num_users: the number of users; None: of `user_ids`, else the largest `user` plus one.
         user_ids: names of the users `[num_users]`, distinct.
         head: the reference head `[dim]`.
 
@@ -232,16 +221,12 @@ def from_arrays(
     pairs = len(columns["chosen"])
     for name, value in columns.items():
         if len(value) != pairs:
-            raise ValueError(
-                f"{name} has {len(value)} entries, chosen has {pairs}: one entry a pair is expected"
-            )
-    check_range("chosen", columns["chosen"], responses, f"a table of {responses} responses")
-    check_range("rejected", columns["rejected"], responses, f"a table of {responses} responses")
-    refuse(
-        columns["chosen"] == columns["rejected"],
-        "chosen equals rejected (response {}) in pair {}",
-        columns["chosen"],
-    )
+            got = f"{name} has {len(value)} entries, chosen has {pairs}"
+            raise ValueError(f"{got}: one entry a pair is expected")
+    for name in ("chosen", "rejected"):
+        check_range(name, columns[name], responses, f"a table of {responses} responses")
+    same = columns["chosen"] == columns["rejected"]
+    refuse(same, "chosen equals rejected (response {}) in pair {}", columns["chosen"])
     if user_ids is not None:
         user_ids = check_user_ids(np.asarray(user_ids), num_users)
     if num_users is None:
@@ -280,9 +265,8 @@ def from_dataframe(
     """Makes `Preferences` of a data frame whose rows name responses by their row in the table.
 
     Args:
-        frame: one row a pair. Users and prompts may be of any type (strings, numbers): they are
-            numbered in sorted order, and the users' names are kept as `user_ids`. The columns of
-            prompts and pair weights are optional.
+        frame: one row a pair. Users and prompts may be of any type and are numbered in sorted
+            order; `user_ids` keeps the users' names. Prompts and pair weights are optional.
         embeddings: the table `[responses, dim]`.
         user: name of the column that says who compared.
         chosen: name of the column with the preferred response's row.
@@ -295,8 +279,7 @@ def from_dataframe(
         The checked `Preferences`.
 
     Raises:
-        ValueError: a column is missing (the message says which were found), a user is null, or a
-            value is refused by `from_arrays`.
+        ValueError: a column is missing, a user is null, or `from_arrays` refuses a value.
 
     Example:
         >>> import pandas as pd
@@ -306,26 +289,18 @@ def from_dataframe(
     """
     for name in (user, chosen, rejected):
         if name not in frame.columns:
-            raise ValueError(
-                f"column {name!r} is missing; the columns found are {list(map(str, frame.columns))}"
-            )
+            columns = list(map(str, frame.columns))
+            raise ValueError(f"column {name!r} is missing; the columns found are {columns}")
     for name in (user, prompt):
         null = np.flatnonzero(frame[name].isna()) if name in frame.columns else []
         if len(null):
             raise ValueError(f"column {name!r} is null in row {null[0]}")
     names, user_index = np.unique(frame[user].astype(str).to_numpy(), return_inverse=True)
-    prompt_index = (
-        np.unique(frame[prompt].astype(str), return_inverse=True)[1]
-        if prompt in frame.columns
-        else None
-    )
+    prompt_index = None
+    if prompt in frame.columns:
+        prompt_index = np.unique(frame[prompt].astype(str), return_inverse=True)[1]
+    weight = frame[pair_weight].to_numpy() if pair_weight in frame.columns else None
+    pairs = frame[chosen].to_numpy(), frame[rejected].to_numpy(), user_index
     return from_arrays(
-        embeddings,
-        frame[chosen].to_numpy(),
-        frame[rejected].to_numpy(),
-        user_index,
-        prompt=prompt_index,
-        pair_weight=frame[pair_weight].to_numpy() if pair_weight in frame.columns else None,
-        user_ids=names,
-        head=head,
+        embeddings, *pairs, prompt=prompt_index, pair_weight=weight, user_ids=names, head=head
     )

@@ -7,9 +7,9 @@ pairs answer one prompt, a response. Two tests need two cuts:
 - known items: each user's own groups are cut, and other users may have judged the same ones in
   training (`hold_out_within_users`).
 
-A pair is *cross-split* if its two responses are on different sides. Cross-split pairs are dropped
-and counted, never assigned. A hold-out of single pairs would measure memory instead: both responses
-of a test pair would stay in training, in other pairs of the same user.
+A pair is *cross-split* if its two responses are on different sides. Such pairs are dropped and
+counted, never assigned. A hold-out of single pairs would measure memory instead: both responses of
+a test pair would stay in training, in other pairs of the same user.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ def split_users(
 
     Args:
         num_users: the number of users, at least 2.
-        unseen: the share of them to hold out, between 0 and 1; rounded to whole users, at least 1
-            on each side.
+        unseen: the share to hold out, between 0 and 1; at least 1 user is on each side.
         seed: seed of the draw.
 
     Returns:
@@ -64,9 +63,8 @@ def split_users(
     """
     _check_fraction("unseen", unseen)
     if num_users < 2:
-        raise ValueError(
-            f"{num_users} users cannot be split into seen and unseen ones: at least 2 are expected"
-        )
+        problem = f"{num_users} users cannot be split into seen and unseen ones"
+        raise ValueError(f"{problem}: at least 2 are expected")
     drawn = np.random.default_rng(seed).permutation(num_users)[: _at_least_one(unseen, num_users)]
     is_unseen = np.isin(np.arange(num_users), drawn)
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
@@ -81,8 +79,7 @@ def hold_out_groups(
 
     Args:
         prefs: any preferences.
-        fraction: the share of the groups to hold out, between 0 and 1; exact up to rounding, at
-            least 1 on each side.
+        fraction: the share of the groups to hold out, between 0 and 1; at least 1 is on each side.
         group_by: "prompt", or "response" where prompts are few and judged by everybody.
         seed: seed of the draw.
 
@@ -114,8 +111,8 @@ def hold_out_within_users(
 
     Args:
         prefs: any preferences.
-        fraction: the share of each user's groups to hold out, between 0 and 1, rounded to whole
-            groups for each user (a user with a single group keeps it in training below 1/2).
+        fraction: the share of each user's groups to hold out, between 0 and 1, rounded for each
+            user: a single group stays in training below 1/2.
         group_by: "prompt", or "response" where prompts are few and judged by everybody.
         seed: seed of the draw.
 
@@ -133,7 +130,8 @@ def hold_out_within_users(
     _check_fraction("fraction", fraction)
     groups = _groups(prefs, group_by, own=True)
     held_out_of_user = np.rint(fraction * np.bincount(groups.owner))
-    held_out = groups.rank(np.random.default_rng(seed)) < held_out_of_user[groups.owner]
+    rank = _rank_within(groups.owner, np.random.default_rng(seed))
+    held_out = rank < held_out_of_user[groups.owner]
     return _checked(_cut(groups, held_out), groups, f"holding out {fraction:g} of")
 
 
@@ -162,8 +160,7 @@ def folds(
         `count` cuts.
 
     Raises:
-        ValueError: fewer groups than folds, an unknown `holdout`, or a fold has no pair on one
-            side.
+        ValueError: fewer groups than folds, an unknown `holdout`, or a fold with an empty side.
 
     Example:
         >>> for cut in folds(prefs, 5, seed=0):
@@ -176,14 +173,13 @@ def folds(
     if groups.count < count:
         raise ValueError(f"{groups.count} {groups.name} cannot fill {count} folds")
     rng = np.random.default_rng(seed)
-    rank = groups.rank(rng)
+    rank = _rank_within(groups.owner, rng)
     # Each user's first group is in a random fold: otherwise the first folds would test all of the
     # users who have few groups.
     first_fold = rng.integers(count, size=groups.owner.max() + 1)
     fold = (rank + first_fold[groups.owner]) % count
-    return [
-        _checked(_cut(groups, fold == k), groups, f"fold {k} of {count} over") for k in range(count)
-    ]
+    cuts = [_cut(groups, fold == k) for k in range(count)]
+    return [_checked(cut, groups, f"fold {k} of {count} over") for k, cut in enumerate(cuts)]
 
 
 def draw_shots(prefs: Preferences, shots: int, *, seed: int) -> Preferences:
@@ -241,29 +237,17 @@ def draw_prompts(prefs: Preferences, prompts: int, *, seed: int) -> Preferences:
 
 
 class _Groups(NamedTuple):
-    """The groups of some preferences.
+    """The groups of some preferences; where they have owners, so have the responses' numbers."""
 
-    Attributes:
-        name: what they are, in the plural.
-        owner: the user whose group it is, or 0 where all users share the groups.
-        index: the group of each pair (its prompt), or its two groups (its responses).
-        responses: numbers of each pair's two responses; where groups have owners, the same response
-            judged by two users has two numbers.
-    """
-
-    name: str
-    owner: Int[np.ndarray, "groups"]
-    index: Int[np.ndarray, "pairs sides"]
+    name: str  # what they are, in the plural
+    owner: Int[np.ndarray, "groups"]  # the user whose group it is, or 0 where all users share it
+    index: Int[np.ndarray, "pairs sides"]  # each pair's group (its prompt), or two (its responses)
     responses: Int[np.ndarray, "pairs 2"]
 
     @property
     def count(self) -> int:
         """The number of groups."""
         return len(self.owner)
-
-    def rank(self, rng: np.random.Generator) -> Int[np.ndarray, "groups"]:
-        """The rank of each group, from 0, in a random order of its owner's groups."""
-        return _rank_within(self.owner, rng)
 
 
 def _groups(prefs: Preferences, group_by: GroupBy, *, own: bool) -> _Groups:
@@ -277,9 +261,8 @@ def _groups(prefs: Preferences, group_by: GroupBy, *, own: bool) -> _Groups:
     distinct, index = np.unique(keys, return_inverse=True)
     if np.bincount(distinct // span).max() < 2:
         hint = "; group_by='response' splits the responses instead" if group_by == "prompt" else ""
-        raise ValueError(
-            f"{'no user has' if own else 'there are not'} 2 {group_by}s to put on two sides{hint}"
-        )
+        problem = "no user has" if own else "there are not"
+        raise ValueError(f"{problem} 2 {group_by}s to put on two sides{hint}")
     return _Groups(
         name=f"the users' {group_by}s" if own else f"{group_by}s",
         owner=distinct // span,
@@ -293,9 +276,8 @@ def _cut(groups: _Groups, held_out: Bool[np.ndarray, "groups"]) -> Cut:
     test, train = np.asarray(in_held_out.all(axis=1)), np.asarray(~in_held_out.any(axis=1))
     # Prompts of both sides may share a response. It goes where most of its pairs are; its other
     # pairs are cross-split.
-    votes = np.bincount(
-        groups.responses.ravel(), weights=np.repeat(test.astype(np.int8) - train.astype(np.int8), 2)
-    )
+    sides = np.repeat(test.astype(np.int8) - train.astype(np.int8), 2)
+    votes = np.bincount(groups.responses.ravel(), weights=sides)
     in_test = votes[groups.responses] > 0
     test, train = np.asarray(test & in_test.all(axis=1)), np.asarray(train & ~in_test.any(axis=1))
     return Cut(train, test, len(test) - int(test.sum()) - int(train.sum()))
@@ -304,16 +286,12 @@ def _cut(groups: _Groups, held_out: Bool[np.ndarray, "groups"]) -> Cut:
 def _checked(cut: Cut, groups: _Groups, what: str) -> Cut:
     for name, part in (("training", cut.train), ("test", cut.test)):
         if not part.any():
-            raise ValueError(
-                f"{what} {groups.count} {groups.name} leaves no {name} pair: "
-                f"{cut.dropped} of {len(part)} pairs are cross-split"
-            )
+            reason = f"{cut.dropped} of {len(part)} pairs are cross-split"
+            raise ValueError(f"{what} {groups.count} {groups.name} leaves no {name} pair: {reason}")
     return cut
 
 
-def _rank_within(
-    owner: Int[np.ndarray, "entries"], rng: np.random.Generator
-) -> Int[np.ndarray, "entries"]:
+def _rank_within(owner: Int[np.ndarray, "n"], rng: np.random.Generator) -> Int[np.ndarray, "n"]:
     """The rank of each entry, from 0, in a random order of the entries of the same owner."""
     order = np.lexsort((rng.random(len(owner)), owner))
     count = np.bincount(owner)

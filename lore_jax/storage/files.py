@@ -94,11 +94,7 @@ def sha256_of(path: Path) -> str:
 
 
 def canonical_json(value: object) -> bytes:
-    """The one spelling of a JSON value here: sorted keys, ASCII, no NaN. Equal values, equal bytes.
-
-    Raises:
-        ValueError: `value` holds what JSON cannot hold.
-    """
+    """The one spelling of a JSON value here: sorted keys, ASCII, no NaN. Else ValueError."""
     try:
         return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()
     except TypeError as error:
@@ -144,13 +140,7 @@ def read_checked(path: Path) -> dict[str, Any]:
 
 
 def find_corruption(folder: Path, entry: FileEntry, verify: Verify = "full") -> str | None:
-    """Says in one line what is wrong with a file, or None.
-
-    Args:
-        folder: the folder of the file.
-        entry: the file's entry in a manifest.
-        verify: "full" reads the file, "quick" looks at its size only.
-    """
+    """Says in one line what is wrong with a file, or None; "quick" looks at its size only."""
     file, expected = folder / entry["name"], entry["bytes"]
     if not file.is_file():
         return f"{file} is missing"
@@ -173,11 +163,7 @@ def write_file_list(folder: Path) -> None:
 
 
 def check_file_list(folder: Path) -> None:
-    """Checks a folder against its `files.json`, if it has one.
-
-    Raises:
-        ValueError: a file, or the list, is corrupt or missing; the message says which.
-    """
+    """Raises ValueError if a file of a folder disagrees with its `files.json`, if it has one."""
     if (folder / _LIST).exists():
         for entry in read_checked(folder / _LIST)["files"]:
             if line := find_corruption(folder, entry):
@@ -198,9 +184,12 @@ def locked(path: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except filelock.Timeout:
-            owner = _owner(path)
-            if owner is None:
+            try:
+                owner = path.read_text(errors="replace").strip() or "unknown"
+            except FileNotFoundError:
                 continue  # the last owner removed the file between our open and our lock
+            except PermissionError:  # Windows: a locked file cannot be read
+                owner = "unknown"
             raise BlockingIOError(
                 f"{path} is held by process {owner}, which is writing there: wait for it"
             ) from None
@@ -214,16 +203,6 @@ def locked(path: Path) -> Iterator[None]:
                 path.unlink(missing_ok=True)
         finally:
             lock.release()
-
-
-def _owner(path: Path) -> str | None:
-    """The number of the process that wrote the lock file, None without a file."""
-    try:
-        return path.read_text(errors="replace").strip() or "unknown"
-    except FileNotFoundError:
-        return None
-    except PermissionError:  # Windows: a locked file cannot be read
-        return "unknown"
 
 
 def write_json_lines(

@@ -138,7 +138,7 @@ def map_tensor(path: Path, name: str | None = None) -> Shaped[np.ndarray, "..."]
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is corrupt, or holds no such array; the message says which it holds.
+        ValueError: the file is corrupt, or holds no such array (the message says which it holds).
     """
     tensors = read_header(path)
     if name is None and len(tensors) == 1:

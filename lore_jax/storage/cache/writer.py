@@ -1,7 +1,7 @@
 """Writes an embedding cache: a folder with the embedded responses, the pairs, and a manifest.
 
     manifest.json         format version, encoder, shapes; sha256 of every file and its own
-    embeddings-*          the table in shards of equal numbers of rows, 64-byte aligned
+    embeddings-00000...   the table in shards of equal numbers of rows, 64-byte aligned
     pairs.safetensors     chosen, rejected, user, prompt (int32), pair_weight (float32), as given
     users.json            the users' own names, if there are any
     head.safetensors      the reference head of the model that made the embeddings, if there is one
@@ -88,7 +88,7 @@ class CacheWriter:
             object. Two caches whose encoders differ cannot be used together.
         inputs: a digest of what the rows are made from (the texts, or the array file).
         shard_bytes: the size of a shard.
-        overwrite: replace a cache that is there, or an interrupted write of something else. A
+        overwrite: replace a cache that is there, or an interrupted write of something else; a
             folder that holds anything but a cache is never touched.
 
     Raises:
@@ -162,11 +162,9 @@ class CacheWriter:
         # A writer that overwrites may be killed between its two renames.
         if self._old.exists() and not self.path.exists():
             os.rename(self._old, self.path)
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
+        if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file: a new folder is expected")
-        names = sorted(entry.name for entry in self.path.iterdir())
+        names = sorted(entry.name for entry in self.path.glob("*"))
         if unexpected := [name for name in names if not is_part_of_cache(name)]:
             content = f"{unexpected[0]!r}, which is no part of a cache"
             raise FileExistsError(f"{self.path} holds {content}: choose another folder")
@@ -287,8 +285,7 @@ class CacheWriter:
             The folder.
 
         Raises:
-            ValueError: as `from_arrays`, or the number of texts is not the number of responses;
-                nothing is finished.
+            ValueError: as `from_arrays`, or the number of texts is not the number of responses.
             OSError: the disk refused; finished shards stay for resuming.
         """
         responses = self.rows_done + self._buffered
@@ -322,13 +319,12 @@ class CacheWriter:
             files[TEXTS] = write_json_lines(self._partial / TEXTS, objects, responses, "response")
         if extra is not None:
             files[EXTRA] = write_json_lines(self._partial / EXTRA, extra, prefs.num_pairs, "pair")
-        job = self._job
         manifest = CacheManifest(
             format_version=FORMAT_VERSION,
-            encoder=job["encoder"],
-            inputs=job["inputs"],
-            dim=job["dim"],
-            dtype=job["dtype"],
+            encoder=self._job["encoder"],
+            inputs=self._job["inputs"],
+            dim=self._job["dim"],
+            dtype=self._job["dtype"],
             responses=responses,
             pairs=prefs.num_pairs,
             users=prefs.num_users,
@@ -337,10 +333,6 @@ class CacheWriter:
             files=[FileEntry(name=name, **record._asdict()) for name, record in files.items()],
         )
         write_file(self._partial / MANIFEST, [with_checksum(manifest)])
-        self._put_in_place()
-        return self.path
-
-    def _put_in_place(self) -> None:
         if self.path.exists() and any(self.path.iterdir()):
             shutil.rmtree(self._old, ignore_errors=True)
             os.rename(self.path, self._old)
@@ -348,3 +340,4 @@ class CacheWriter:
         sync_folder(self.path.parent)
         (self.path / PROGRESS).unlink()
         shutil.rmtree(self._old, ignore_errors=True)
+        return self.path

@@ -46,13 +46,7 @@ _SHOWN = 5  # differences named in a message
 
 
 class Restored(NamedTuple):
-    """What a checkpoint held.
-
-    Attributes:
-        step: its step.
-        state: the pytree; without a target, a dict of NumPy arrays by name, names joined by `/`.
-        extra: what was saved beside it.
-    """
+    """What a checkpoint held; without a target, `state` is a dict of NumPy arrays (`params/V`)."""
 
     step: int
     state: Any
@@ -229,10 +223,8 @@ class CheckpointStore:
                     continue
                 self._corrupt[newest] = str(error)
                 if len(steps) > 1:  # else the error says it
-                    back = f"going back to step {steps[-2]}"
-                    warnings.warn(
-                        f"step {newest} is corrupt, {back}: {error}", RuntimeWarning, stacklevel=2
-                    )
+                    text = f"step {newest} is corrupt, going back to step {steps[-2]}: {error}"
+                    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def describe(self) -> list[StepReport]:
         """Says what is there, a `StepReport` (a dict) a step, the newest last; corrupt ones too."""
@@ -280,9 +272,9 @@ class CheckpointStore:
             restored = dict(self._manager.restore(step, args=args)["arrays"])
         for name, leaf in targets.items():
             if not leaf.size:
-                zeros = np.zeros(leaf.shape, leaf.dtype)
-                sharding = getattr(leaf, "sharding", None)
-                restored[name] = zeros if sharding is None else jax.device_put(zeros, sharding)
+                restored[name] = np.zeros(leaf.shape, leaf.dtype)
+                if isinstance(leaf, jax.ShapeDtypeStruct):
+                    restored[name] = jax.device_put(restored[name], leaf.sharding)
             if digest_of(restored[name]) != entries[name]["sha256"]:
                 where = f"{self.path} step {step}: array {name}"
                 raise _CorruptionError(f"{where} does not agree with its sha256")
