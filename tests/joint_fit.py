@@ -7,7 +7,7 @@ import numpy as np
 
 from lore_jax.data.preferences import from_arrays
 from lore_jax.methods.base import Info
-from lore_jax.parallel.devices import over_shards, place, shard_copies, split
+from lore_jax.parallel.devices import over_shards, place, split
 
 
 def problem(seed=0, *, users=21, responses=40, dim=6, scale=1.0):
@@ -37,6 +37,16 @@ def differences(prefs):
     """Chosen minus rejected, `[pairs, dim]` in float64: what the library never forms."""
     table = np.asarray(prefs.embeddings, np.float64)
     return table[prefs.chosen] - table[prefs.rejected]
+
+
+def shard_copies(tree, devices):
+    """A copy of every leaf for each shard, `[shards, ...]`, each on its device."""
+
+    def copy(leaf):
+        leaf = np.asarray(leaf)
+        return split(np.broadcast_to(leaf, (len(devices), *leaf.shape)), devices)
+
+    return jax.tree.map(copy, tree)
 
 
 def run(

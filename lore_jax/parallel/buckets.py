@@ -2,9 +2,8 @@
 
 A joint fit touches every pair in every step, so its layout is made once, on the host. Users are
 grouped by number of pairs (powers of two), each bucket padded only to its own longest user, and
-dealt to the shards in the order of their length: every shard gets the same number of users of every
-bucket, hence the same work and the same shapes. A user's weights live beside the user's pairs, so
-no step moves anything between shards that grows with users or pairs.
+dealt to the shards in the order of their length, which get like work and the same shapes. A user's
+weights live beside the user's pairs: nothing that grows with either moves between shards.
 """
 
 from __future__ import annotations
@@ -25,12 +24,10 @@ _PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
 
 @flax.struct.dataclass
 class UserBucket:
-    """Users of like length; axes `[shards, shots, users]`, or without shards inside one shard.
-
-    On the host, before they are placed, the fields are NumPy arrays.
+    """Users of like length; axes `[shards, shots, users]`, or inside one shard `[shots, users]`.
 
     Attributes:
-        chosen: rows of the preferred responses.
+        chosen: rows of the preferred responses (on the host the fields are NumPy arrays).
         rejected: rows of the other responses.
         pair_weight: how much each pair counts; 0 for padding.
     """
@@ -60,8 +57,8 @@ class FitData:
         input_scale: what the basis divides embeddings by.
         buckets: the pairs.
         users: who the users of each bucket are; -1 for padding.
-        totals: None, or, if this is one of several mini-batches (`minibatches.py`), the weight of
-            all pairs of each user, in all mini-batches, divided by their number.
+        totals: for a mini-batch, the weight of all pairs of each user, divided by the number of
+            mini-batches; else None.
     """
 
     embeddings: Float[Array, "responses dim"]
@@ -95,16 +92,16 @@ class Layout:
         return np.where(ahead < count[:, None], first[:, None] + ahead, np.int32(-1))
 
     def spread(self, values: Shaped[np.ndarray, "num_users ..."]) -> PerUser:
-        """Values of users in their order to the buckets, `[shards, ..., users]`; padding gets 0."""
-        # Row -1 serves the padding.
+        """Values of users to the buckets, `[shards, ..., users]`; padding (row -1) gets 0."""
         padded = np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])
-        buckets = [np.moveaxis(padded[ids], 1, -1) for ids in self.ids]
-        return PerUser(tuple(buckets))  # pyright: ignore[reportArgumentType]
+        buckets = tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids)
+        return PerUser(buckets)  # pyright: ignore[reportArgumentType]
 
     def spread_pairs(self, values: Shaped[np.ndarray, "... pairs"]) -> tuple[np.ndarray, ...]:
         """Values of pairs to the buckets, `[shards, ..., shots, users]`; padding gets 0."""
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), values.dtype)], axis=-1)
-        return tuple(np.moveaxis(padded[..., self.pairs(b)], -3, 0) for b in range(len(self.ids)))
+        pairs = map(self.pairs, range(len(self.ids)))
+        return tuple(np.moveaxis(padded[..., index], -3, 0) for index in pairs)
 
     def collect(self, values: PerUser, fill: ArrayLike) -> Shaped[np.ndarray, "num_users ..."]:
         """The inverse of `spread`; `fill` for users without pairs."""
@@ -127,31 +124,22 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
     Example:
         >>> buckets, layout = lay_out(prefs, shards=8)
         >>> buckets[0].chosen.shape  # [shards, shots, users]
-        (8, 40, 125)
+        (8, 20, 5)
     """
     layout, buckets = deal(prefs, shards), []
-    for number in range(len(layout.ids)):
-        pairs = layout.pairs(number)
+    for pairs in map(layout.pairs, range(len(layout.ids))):
         pair_weight = np.where(pairs >= 0, prefs.pair_weight[pairs], np.float32(0.0))
-        pairs = np.maximum(pairs, 0)
-        rows = prefs.chosen[pairs], prefs.rejected[pairs]
+        rows = prefs.chosen[np.maximum(pairs, 0)], prefs.rejected[np.maximum(pairs, 0)]
         buckets.append(UserBucket(*rows, pair_weight))  # pyright: ignore[reportArgumentType]
     return tuple(buckets), layout
 
 
 def deal(prefs: Preferences, shards: int = 1) -> Layout:
-    """The layout of `lay_out` alone: who lives where, without anything of the size of the pairs.
-
-    Args:
-        prefs: the pairs to fit.
-        shards: how many parts.
-
-    Returns:
-        The layout.
+    """The layout of `lay_out` alone, without anything of the size of the pairs.
 
     Example:
         >>> deal(prefs, shards=8).ids[0].shape  # [shards, users]
-        (8, 125)
+        (8, 5)
     """
     count, ids = prefs.pairs_per_user().astype(np.int32), []
     for bucket in _merged(list(group_by_user(prefs))):

@@ -9,8 +9,7 @@ mappings run that one function on all shards:
 - "pmap": the same function mapped over a leading device axis by `jax.pmap`.
 
 What crosses devices in a step is the gradient of what is shared: dim x rank numbers for the basis,
-and responses x rank where responses have terms of their own, whatever the number of users and
-pairs.
+and responses x rank for item effects, whatever the number of users and pairs.
 """
 
 from __future__ import annotations
@@ -58,12 +57,11 @@ def over_shards(
             shared; what it returns belongs to the shard.
         mapping: "jit" (`vmap` + `NamedSharding`) or "pmap".
         donate: whether the state's memory is reused for the result.
-        devices: where the shards are and the result shall be. A result left to the compiler may
-            come back placed in other words, for which the next call would compile once more.
+        devices: where the shards are and the result shall be. The compiler might write the same
+            sharding in another way, for which the next call would compile once more.
 
     Returns:
-        The mapped and jitted function: every leaf of the state and of the result has a leading
-            shard axis.
+        The mapped, jitted function: leaves of state and result have a leading shard axis.
 
     Raises:
         ValueError: the mapping is neither of the two.
@@ -76,12 +74,9 @@ def over_shards(
         return jax.pmap(function, axis_name=_AXIS, in_axes=axes, donate_argnums=donated)
     if mapping != "jit":
         raise ValueError(f"mapping is {mapping!r}: 'jit' or 'pmap' is expected")
-    placed = _sharding(devices, PartitionSpec(_AXIS)) if devices else None
-    return jax.jit(
-        jax.vmap(function, in_axes=axes, axis_name=_AXIS),
-        donate_argnums=donated,
-        out_shardings=placed,
-    )
+    mapped = jax.vmap(function, in_axes=axes, axis_name=_AXIS)
+    sharding = _sharding(devices, PartitionSpec(_AXIS)) if devices else None
+    return jax.jit(mapped, donate_argnums=donated, out_shardings=sharding)
 
 
 def place(
@@ -95,8 +90,7 @@ def place(
         devices: where to; None: the first local device alone.
 
     Returns:
-        The data, pairs split over the devices and the table on each of them, and the layout that
-        leads back to users.
+        The data (pairs split over the devices, a table on each), and the layout of the users.
 
     Example:
         >>> data, layout = place(prefs, 1.0, jax.devices())
@@ -124,31 +118,23 @@ def replicate(array: Any, devices: Devices) -> jax.Array:
 
 def put(array: Any, sharding: Sharding) -> jax.Array:
     """`jax.device_put` for several processes, each with the whole array, reading its parts."""
-    if sharding.is_fully_addressable or (
-        isinstance(array, jax.Array) and not array.is_fully_addressable
-    ):
+    if sharding.is_fully_addressable or not getattr(array, "is_fully_addressable", True):
         return jax.device_put(array, sharding)
-    return jax.make_array_from_callback(
-        np.shape(array), sharding, lambda index: np.asarray(array[index])
-    )
+    shape = np.shape(array)
+    return jax.make_array_from_callback(shape, sharding, lambda index: np.asarray(array[index]))
 
 
 def on_host(array: Any) -> np.ndarray:
     """A whole array, on every process."""
-    if (
-        isinstance(array, jax.Array)
-        and not array.is_fully_addressable
-        and not array.is_fully_replicated
-    ):
+    if not getattr(array, "is_fully_addressable", True) and not array.is_fully_replicated:
         array = multihost_utils.process_allgather(array, tiled=True)
     return np.asarray(array)
 
 
 def first_shard(array: Any) -> np.ndarray:
     """The first shard at hand of an array `[shards, ...]` that is the same in all of them."""
-    return np.asarray(array.addressable_shards[0].data if isinstance(array, jax.Array) else array)[
-        0
-    ]
+    shard = array.addressable_shards[0].data if isinstance(array, jax.Array) else array
+    return np.asarray(shard)[0]
 
 
 def is_first_process() -> bool:
@@ -160,20 +146,8 @@ def any_process(*flags: bool) -> tuple[bool, ...]:
     """Which flags are set on any process. All must ask; none goes on before the others did."""
     if jax.process_count() == 1:
         return flags
-    gathered: Any = multihost_utils.process_allgather(np.array(flags, bool))
-    return tuple(
-        bool(flag) for flag in gathered.reshape(jax.process_count(), len(flags)).any(axis=0)
-    )
-
-
-def shard_copies(tree: Any, devices: Devices) -> Any:
-    """A copy of every leaf for each shard, `[shards, ...]`, each on its device."""
-
-    def copy(leaf: Any) -> jax.Array:
-        leaf = np.asarray(leaf)
-        return split(np.broadcast_to(leaf, (len(devices), *leaf.shape)), devices)
-
-    return jax.tree.map(copy, tree)
+    gathered = np.asarray(multihost_utils.process_allgather(np.array(flags, bool)))
+    return tuple(map(bool, gathered.reshape(-1, len(flags)).any(axis=0)))
 
 
 def _sharding(devices: Devices, spec: PartitionSpec) -> NamedSharding:

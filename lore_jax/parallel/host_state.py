@@ -1,8 +1,8 @@
 """The state of a joint fit without the devices: what a checkpoint keeps.
 
-On devices every leaf has a leading shard axis. What all shards share (the basis, its optimiser)
-stands there once a shard; what belongs to users (`PerUser`) lies in the buckets of a layout that
-depends on the number of shards. Here the former is kept once and the latter in the order of users.
+On devices every leaf has a leading shard axis: a copy for each shard of what all share (the basis,
+its optimiser), and what belongs to users (`PerUser`) in the buckets of a layout that depends on the
+number of shards. Here the former is kept once and the latter in the order of users.
 """
 
 from __future__ import annotations
@@ -40,24 +40,20 @@ def without_devices(state: State, layout: Layout) -> State:
 
 
 def onto_devices(kept: State, like: State, layout: Layout) -> State:
-    """The inverse of `without_devices`, for a fit on other devices too.
+    """The state with its devices: the inverse of `without_devices`, for a fit on others too.
 
     Args:
         kept: what `without_devices` returned.
         like: a state of the fit to go on with, which says where every leaf lives.
         layout: the layout of that fit.
-
-    Returns:
-        The state.
     """
 
-    def place(node: PerUser | jax.Array, value: np.ndarray) -> PerUser | jax.Array:
+    def put_back(node: PerUser | jax.Array, value: np.ndarray) -> PerUser | jax.Array:
         if not isinstance(node, PerUser):
             return put(np.broadcast_to(value, node.shape), node.sharding)
-        new = layout.spread(value)
-        return jax.tree.map(lambda old, values: put(values, old.sharding), node, new)
+        return jax.tree.map(lambda old, new: put(new, old.sharding), node, layout.spread(value))
 
-    return jax.tree.map(place, like, kept, is_leaf=_is_per_user)
+    return jax.tree.map(put_back, like, kept, is_leaf=_is_per_user)
 
 
 def _is_per_user(node: object) -> bool:

@@ -97,8 +97,8 @@ def read_header(path: Path) -> dict[str, Tensor]:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _LONGEST_HEADER):
-            what = f"{path} ({size} bytes)"
-            raise ValueError(f"{what} is not a safetensors file, or its beginning is corrupt")
+            problem = "is not a safetensors file, or its beginning is corrupt"
+            raise ValueError(f"{path} ({size} bytes) {problem}")
         text = file.read(length)
     try:
         header = json.loads(text)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from joint_fit import problem
+from joint_fit import problem, shard_copies
 
 from lore_jax.fitting.config import PAPER_MINIBATCH, FitConfig
 from lore_jax.fitting.fit import _chunk, start
@@ -28,7 +28,6 @@ from lore_jax.parallel.devices import (
     over_shards,
     place,
     replicate,
-    shard_copies,
     split,
     total,
 )

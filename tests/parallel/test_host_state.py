@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from joint_fit import problem
+from joint_fit import problem, shard_copies
 
 from lore_jax.parallel.buckets import PerUser, lay_out
-from lore_jax.parallel.devices import shard_copies, split
+from lore_jax.parallel.devices import split
 from lore_jax.parallel.host_state import onto_devices, without_devices
 
 

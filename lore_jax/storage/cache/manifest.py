@@ -166,8 +166,7 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
     folder = Path(path)
     partial = folder.with_name(folder.name + ".partial")
     finished = folder.exists() or not partial.exists()
-    if not finished:
-        folder = partial
+    folder = folder if finished else partial
     if not folder.is_dir() or not any(is_part_of_cache(entry.name) for entry in folder.iterdir()):
         raise FileNotFoundError(f"{Path(path)} is not a cache: it has no {MANIFEST}")
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
@@ -178,8 +177,8 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
         report["corrupt"] = [str(error), *_corrupt_headers(folder, files)]
         return report
     entries = [*content["shards"], *content.get("files", [])]
-    lines = [find_corruption(folder, entry, verify) for entry in entries]
-    report["corrupt"] = [line for line in lines if line is not None]
+    problems = (find_corruption(folder, entry, verify) for entry in entries)
+    report["corrupt"] = [line for line in problems if line is not None]
     expected = {MANIFEST, PROGRESS, *(entry["name"] for entry in entries)}
     report["unexpected_files"] = sorted(files.keys() - expected)
     fields = ("format_version", "encoder", "dim", "dtype", "responses", "pairs", "users", "note")

@@ -52,7 +52,8 @@ def load_cache(
     """
     folder, manifest = Path(path), read_manifest(path)
     responses = manifest["responses"]
-    start, stop = _check_rows(folder, rows or (0, responses), responses)
+    start, stop = rows or (0, responses)
+    _check_rows(folder, start, stop, responses)
     check_files(folder, manifest["files"], "full")
     check_files(folder, [shard for shard, *_ in _shards_of(manifest, start, stop)], verify)
     names = {entry["name"] for entry in manifest["files"]}
@@ -90,7 +91,7 @@ def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> Float[np.n
         ValueError: the rows are outside the table, or a file is corrupt.
     """
     folder, manifest = Path(path), read_manifest(path)
-    start, stop = _check_rows(folder, (start, stop), manifest["responses"])
+    _check_rows(folder, start, stop, manifest["responses"])
     check_files(folder, [shard for shard, *_ in _shards_of(manifest, start, stop)], "quick")
     return _table(folder, manifest, start, stop)
 
@@ -105,12 +106,10 @@ def read_texts(path: str | os.PathLike[str]) -> Iterator[tuple[str | list[dict[s
                 yield response["prompt"], response["reply"]
 
 
-def _check_rows(folder: Path, rows: tuple[int, int], responses: int) -> tuple[int, int]:
-    start, stop = rows
+def _check_rows(folder: Path, start: int, stop: int, responses: int) -> None:
     if not 0 <= start < stop <= responses:
         table = f"its table of {responses} responses"
         raise ValueError(f"{folder}: rows {start} to {stop} are outside {table}")
-    return start, stop
 
 
 def _shards_of(

@@ -95,8 +95,7 @@ class CheckpointStore:
         text = os.fspath(path)
         self._remote = "://" in text  # a bucket knows no locks and costs a round trip a file
         self.path = epath.Path(text if self._remote else os.path.abspath(text))
-        self._keep = keep
-        self._read_only = read_only
+        self._keep, self._read_only = keep, read_only
         self._corrupt: dict[int, str] = {}
         self._open = contextlib.ExitStack()
         self._manager: ocp.CheckpointManager
@@ -112,7 +111,7 @@ class CheckpointStore:
                 if not self._remote:
                     stack.enter_context(locked(Path(self.path).with_name(self.path.name + ".lock")))
             options = ocp.CheckpointManagerOptions(
-                # Other processes' temporary folders are left-overs only for who holds the lock.
+                # Without the lock, a temporary folder may be another process's running save.
                 cleanup_tmp_directories=not self._read_only,
                 read_only=self._read_only,
                 create=not self._read_only,
@@ -146,7 +145,7 @@ class CheckpointStore:
         Args:
             step: its number, larger than all there; those that `restore` found corrupt are removed.
             state: any pytree of arrays.
-            extra: what to keep beside the arrays: any JSON object.
+            extra: any JSON object to keep beside the arrays.
 
         Raises:
             ValueError: a step as late is there already, or something is neither an array nor JSON.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from joint_fit import problem
+from joint_fit import problem, shard_copies
 
 import lore_jax as lore
 from lore_jax.fitting.fit import start
@@ -14,7 +14,7 @@ from lore_jax.methods.base import FoldWeights
 from lore_jax.methods.simplex import joint_fit
 from lore_jax.methods.simplex.joint_fit import SimplexState
 from lore_jax.methods.simplex.method import SimplexConfig
-from lore_jax.parallel.devices import over_shards, place, shard_copies
+from lore_jax.parallel.devices import over_shards, place
 from lore_jax.solvers.interior_point import simplex_estimate
 
 RANK = 3
