@@ -1,4 +1,4 @@
-"""A method defined here, in no file of the package, is fitted, selected, stopped, resumed, evaluated and adapted."""
+"""A method defined here, in no file of the package: fitted, selected, resumed and evaluated."""
 
 import dataclasses
 
