@@ -48,7 +48,7 @@ class PerUser:
         buckets: for each bucket `[shards, ..., users]`, or `[..., users]` inside one shard.
     """
 
-    buckets: tuple[Shaped[Array, "... users"], ...]
+    buckets: tuple[Shaped[Array, "... _users"], ...]
 
 
 @flax.struct.dataclass
