@@ -135,10 +135,8 @@ def _find(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         np.ascontiguousarray(keys).view(np.uint64)[:, 0] for keys in (known, wanted)
     )
     order = np.argsort(known_keys, kind="stable")
-    place = order[
-        np.minimum(np.searchsorted(known_keys, wanted_keys, sorter=order), len(order) - 1)
-    ]
-    return np.where(known_keys[place] == wanted_keys, place, -1).astype(np.int32)
+    row = order[np.minimum(np.searchsorted(known_keys, wanted_keys, sorter=order), len(order) - 1)]
+    return np.where(known_keys[row] == wanted_keys, row, -1).astype(np.int32)
 
 
 def rms_row_norm(embeddings: Any) -> float:
