@@ -86,8 +86,8 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
         ValueError: the embeddings are not as wide as those the model was fitted on.
 
     Example:
-        >>> rewards(model, prefs.embeddings).table.shape
-        (1000, 8)
+        >>> rewards(model, prefs.embeddings).table.shape == (prefs.num_responses, 3)
+        True
     """
     width = input_width(model.params)
     if embeddings.shape[-1] != width:

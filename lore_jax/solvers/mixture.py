@@ -105,7 +105,7 @@ def mixture_estimate(
     Example:
         >>> features, mixture = jnp.ones((1, 5)), one_component(1)
         >>> mixture_estimate(features, jnp.zeros(5), jnp.ones(5), mixture).deviation.round(2)
-        Array([1.13], dtype=float32)
+        Array([1.18], dtype=float32)
     """
     k, users = features.shape[0], features.shape[2:]
 
