@@ -147,7 +147,7 @@ def any_process(*flags: bool) -> tuple[bool, ...]:
     if jax.process_count() == 1:
         return flags
     gathered = np.asarray(multihost_utils.process_allgather(np.array(flags, bool)))
-    return tuple(map(bool, gathered.reshape(-1, len(flags)).any(axis=0)))
+    return tuple(bool(column.any()) for column in gathered.reshape(-1, len(flags)).T)
 
 
 def _sharding(devices: Devices, spec: PartitionSpec) -> NamedSharding:
