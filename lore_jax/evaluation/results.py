@@ -1,8 +1,8 @@
 """Results: rows, splits, configuration and machine as one JSON, and how to find rows in it.
 
-The JSON is the one thing an evaluation leaves behind. It is flat: every row says by its own fields
-what it is about (data set, split, users, items, method, control, shots). Results of several splits
-or data sets are joined by putting their rows together (`join`); a `Where` finds rows again.
+The JSON is flat: every row says by its own fields what it is about (data set, split, users, items,
+method, control, shots). Results of several splits or data sets are joined by putting their rows
+together (`join`); a `Where` finds rows again.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Where:
     Attributes:
         users: "seen" or "unseen".
         items: "new items" or "known items".
-        method: name of the method.
-        control: which control; None: the method itself.
+        method: its name.
+        control: its name; None: the method itself.
         shots: after how many shots; None: all the pairs of the fit.
         data: name of the data set.
 
@@ -97,13 +97,11 @@ def make_results(
 
     Args:
         rows: from `evaluate`.
-        splits: from `describe_split`, one for every split of every data set that the rows are
-            about.
+        splits: from `describe_split`, one for every split of every data set of the rows.
         name: what was run.
         config: what it was run with: dataclasses, dictionaries, numbers.
         seed: the seed of it all.
-        axes: names of data sets to `describe_axes` of a fit, with `diagnostics` if it was
-            diagnosed.
+        axes: by data set: `describe_axes` of a fit, with `diagnostics` if it was diagnosed.
         measured: whatever else an experiment has measured.
         **more: other fields of `Results`.
 
@@ -111,23 +109,11 @@ def make_results(
         The results, plain lists and numbers; NaN is null.
 
     Example:
-        >>> results = make_results(
-        ...     rows, [describe_split(...)], name="demo", config=config, seed=0
-        ... )  # doctest: +SKIP
+        >>> make_results(rows, [entry], name="demo", config=config, seed=0)  # doctest: +SKIP
     """
-    content = {
-        "format": _FORMAT,
-        "name": name,
-        "config": config,
-        "seed": seed,
-        "machine": _machine(),
-        "splits": list(splits),
-        "rows": list(rows),
-        "axes": axes or {},
-        "measured": measured,
-        **more,
-    }
-    return cast(Results, plain(content))
+    about = {"format": _FORMAT, "name": name, "config": config, "seed": seed, "machine": _machine()}
+    content = {"splits": splits, "rows": rows, "axes": axes or {}, "measured": measured}
+    return cast(Results, plain({**about, **content, **more}))
 
 
 def describe_split(
@@ -144,44 +130,26 @@ def describe_split(
     """What results keep of a split.
 
     Args:
-        users: "seen" and "unseen" to who they are (ids of the original users): the order of the
-            per-user values.
+        users: ids of the "seen" and "unseen" users, in the order of the per-user values.
         items: which tests there are: "known items", "new items" or both.
         group_by: what the split did not cut.
         digest: sha256 of who and what is where.
         data: name of the data set.
         split: number of the split.
-        dropped: names of what the split left out, to how much.
-        chosen: names of methods to what was chosen on validation.
+        dropped: how much the split left out of what.
+        chosen: what was chosen on validation for each method.
 
     Returns:
         An entry for `make_results`.
 
     Example:
-        >>> describe_split(
-        ...     {"seen": split.seen_users, "unseen": split.unseen_users},
-        ...     items=("known items", "new items"),
-        ...     group_by="prompt",
-        ...     digest=split.digest,
-        ...     dropped=split.dropped._asdict(),
-        ... )["items"]
-        ['known items', 'new items']
+        >>> users = {"seen": split.seen_users, "unseen": split.unseen_users}
+        >>> describe_split(users, items=("new items",), group_by="prompt", digest="")["items"]
+        ['new items']
     """
-    return cast(
-        SplitEntry,
-        plain(
-            {
-                "data": data,
-                "split": split,
-                "items": items,
-                "group_by": group_by,
-                "digest": digest,
-                "users": users,
-                "dropped": dropped or {},
-                "chosen": chosen or {},
-            }
-        ),
-    )
+    about = {"data": data, "split": split, "items": items, "group_by": group_by, "digest": digest}
+    content = {"users": users, "dropped": dropped or {}, "chosen": chosen or {}}
+    return cast(SplitEntry, plain({**about, **content}))
 
 
 def plain(value: object) -> Any:
@@ -239,10 +207,9 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Results of several splits or data sets as one.
+    """Results of several splits or data sets as one: rows, splits and axes are put together.
 
-    Rows, splits and axes are put together, the first part's where two name an axis alike; the rest
-    is the first part's.
+    The rest is the first part's, as are the axes of a data set that several parts have.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -269,7 +236,7 @@ def select(results: Results, where: Where) -> list[Row]:
 
 
 def methods_of(results: Results) -> list[str]:
-    """The names of the methods, in the order of the rows."""
+    """Names of the methods, in the order of the rows."""
     return list(dict.fromkeys(row["method"] for row in results["rows"]))
 
 
@@ -283,9 +250,8 @@ def users_of(results: Results, row: Row) -> Shaped[np.ndarray, " users"]:
         same_split = (entry["data"], entry["split"]) == (row["data"], row["split"])
         if same_split and row["items"] in entry["items"]:
             return np.asarray(entry["users"][row["users"]])
-    raise ValueError(
-        f"the results have no split {row['split']} of {row['data']!r} with {row['items']}"
-    )
+    about = f"split {row['split']} of {row['data']!r} with {row['items']}"
+    raise ValueError(f"the results have no {about}")
 
 
 def per_user(row: Row, metric: Metric) -> Float[np.ndarray, " users"]:
