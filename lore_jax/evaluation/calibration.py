@@ -1,7 +1,6 @@
 """Calibration over many splits: counts in fine bins add up, and are merged into bins at the end.
 
-Every pair is folded to its confident side (`metrics.calibration_bins`). One split of few users says
-little about calibration; of all splits together, these counts are all that needs to be kept.
+One split of few users says little about calibration; of all splits together, counts are enough.
 """
 
 from __future__ import annotations
@@ -41,6 +40,9 @@ def count_confidences(probability: Float[np.ndarray, " pairs"]) -> ConfidenceCou
 
     Args:
         probability: p of the recorded choice `[pairs]`.
+
+    Returns:
+        The `ConfidenceCounts`, NumPy.
 
     Example:
         >>> float(count_confidences(np.array([0.9, 0.1]))["right"].sum())
@@ -82,8 +84,7 @@ def pool(counts: Sequence[ConfidenceCounts], *, bins: int = 15) -> Calibration:
     centre = (np.cumsum(count) - count / 2.0) / count.sum()
     first = np.unique(np.floor(centre * bins), return_index=True)[1]
     # Each pair's own variance is p (1 - p); within a fine bin p is as good as constant.
-    share = confidence / count
-    variance = np.add.reduceat(count * share * (1.0 - share), first)
+    variance = np.add.reduceat(confidence * (1.0 - confidence / count), first)
     count, confidence, right = np.add.reduceat(sums, first, axis=1)
     # A mean of many pairs is about normal: E |N(0, s^2)| = s sqrt(2 / pi).
     ece = float(np.abs(right - confidence).sum() / count.sum())

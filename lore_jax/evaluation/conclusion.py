@@ -1,17 +1,16 @@
-"""Does personalising help? Averages and paired differences with intervals, and a conclusion.
+"""Does personalising help? Averages and paired differences of per-user values, and a conclusion.
 
-Everything is computed from the per-user values of the rows. Users and splits are resampled
-(`metrics.bootstrap`). A difference is taken user by user on the same test pairs, so that what is
-hard for everybody cancels. Data sets count equally and are not resampled: the interval is about
-other users of the same data sets.
+Users and splits are resampled (`metrics.bootstrap`). A difference is taken user by user on the
+same test pairs, so that what is hard for everybody cancels. Data sets count equally and are not
+resampled: the interval is about other users of the same data sets.
 
 The conclusion is yes only if the personal weights beat, each with confidence, (1) the population,
 that is the same model without any shots, and (2) another user's weights. The second controls the
 false-positive rate. A model whose population is fitted badly can gain from anybody's shots. Where
 users do not differ, a user's own weights and another's are exchangeable, so that (2) passes by
 chance with the probability the interval allows, one-sided, whatever the model.
-(Simulated users who do not differ, the population's ridge set to 3,000 where 3 is right: the first
-alone says yes to 18 of 30 data sets, both together to none.)
+(Simulated users who do not differ, the population's ridge 1,000 times too strong: the first alone
+says yes to 18 of 30 data sets, both together to none.)
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accura
         The `Bootstrap`, in the unit of the metric.
 
     Raises:
-        ValueError: no row matches, several of one split do, or a and b are about other splits.
+        ValueError: no row matches, several of one split do, or a and b are of different splits.
 
     Example:
         >>> where = Where("unseen", "new items", "gaussian", control=None, shots=20)
@@ -75,13 +74,10 @@ def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accura
     """
     rows_a, rows_b = _rows_by_split(results, a), _rows_by_split(results, b)
     if rows_a.keys() != rows_b.keys():
-        raise ValueError(
-            f"{a} is about {sorted(rows_a)}, {b} about {sorted(rows_b)}: the same splits are "
-            "expected"
-        )
-    values = {
-        key: per_user(row, metric) - per_user(rows_b[key], metric) for key, row in rows_a.items()
-    }
+        about = f"{a} is about {sorted(rows_a)}, {b} about {sorted(rows_b)}"
+        raise ValueError(f"{about}: the same splits are expected")
+    rows = rows_a.items()
+    values = {key: per_user(row, metric) - per_user(rows_b[key], metric) for key, row in rows}
     return _combine(results, rows_a, values)
 
 
@@ -132,14 +128,13 @@ def conclude(results: Results, where: Where) -> Conclusion:
 
 
 def conclusive(results: Results, method: str) -> list[Where]:
-    """What `conclude` can be asked about a method, unseen users (after about 20 shots) first."""
+    """What `conclude` can be asked about a method: unseen users (after 20 shots or so) first."""
     questions = []
     for users in ("unseen", "seen"):
         for items in ("new items", "known items"):
             where = Where(users, items, method)
             counts = {row["shots"] for row in select(results, where.also(Where(control=None)))}
-            given = [count for count in counts if count]
-            shots = nearest_shots(given) if users == "unseen" else None
+            shots = nearest_shots(filter(None, counts)) if users == "unseen" else None
             mismatched = where.also(Where(control=MISMATCHED_USER, shots=shots))
             if 0 in counts and select(results, mismatched):
                 questions.append(where.also(Where(shots=shots)))
@@ -152,8 +147,7 @@ def _rows_by_split(results: Results, where: Where) -> dict[_Key, Row]:
     for row in select(results, where):
         key = row["data"], row["split"]
         if key in rows:
-            about = f"split {key[1]} of {key[0]!r}"
-            raise ValueError(f"{where} names several rows of {about}: one is expected")
+            raise ValueError(f"{where} names several rows of data and split {key}: one is expected")
         rows[key] = row
     if not rows:
         raise ValueError(f"no row matches {where}")

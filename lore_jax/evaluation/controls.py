@@ -1,7 +1,6 @@
 """Controls: the same evaluation without what makes users different; gains must vanish.
 
-- Mismatched user: each user's test pairs are scored with what was learned of another user. Where
-  users do not differ, their own weights and another's are exchangeable, and neither can win.
+- Mismatched user: each user's test pairs are scored with what was learned of another user.
 - Permutation: the whole pipeline, fit included, on pairs whose user labels are permuted at random.
 """
 

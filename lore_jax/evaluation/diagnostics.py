@@ -1,18 +1,18 @@
 """How much of a fit is in use: directions of disagreement, columns of the basis, and users.
 
 Four things can go wrong unnoticed. A ridge or an anchor that is too strong makes all users the
-same. Weights on one column, or columns that are multiples of each other, leave a rank of one under
-the name of eight. Opinions that all users share, kept in their weights and not in the population,
-are missed by users without shots. Columns without weight, or whose rewards do not vary, cost time
-and memory. Only the last depends on how the basis is written (V A, A^-1 w).
+same. Weights on one column, or columns that are multiples of each other, leave a rank of one.
+Opinions that all users share, kept in their weights and not in the population, are missed by users
+without shots. Columns without weight, or whose rewards do not vary, cost time and memory; this
+alone depends on how the basis is written (V A, A^-1 w).
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from lore_jax.evaluation.disagreement import Table, axes
+from lore_jax.evaluation.disagreement import PromptIds, Table, axes
 from lore_jax.evaluation.schema import Diagnostics
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
@@ -24,11 +24,7 @@ _ONE_DIRECTION = 1.05  # an effective rank below it is one direction, whatever t
 
 
 def diagnose(
-    model: Model,
-    users: Posterior,
-    embeddings: Table,
-    *,
-    prompt: Int[np.ndarray, " responses"] | None = None,
+    model: Model, users: Posterior, embeddings: Table, *, prompt: PromptIds = None
 ) -> Diagnostics:
     """Measures how much of a fit is in use, and warns of what is not.
 
@@ -45,8 +41,7 @@ def diagnose(
         >>> diagnose(model, posterior, prefs.embeddings)["effective_rank"]  # doctest: +SKIP
         2.4
     """
-    weights = np.asarray(users.weights, np.float64)
-    mean = np.asarray(model.prior.mean, np.float64)
+    weights, mean = np.asarray(users.weights, np.float64), np.asarray(model.prior.mean, np.float64)
     whitening = _whitening(np.asarray(model.prior.covariance, np.float64))
     result = axes(model, weights, embeddings, prompt=prompt, most=0)
     spectrum = result.spectrum

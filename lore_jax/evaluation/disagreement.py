@@ -6,19 +6,17 @@ what the user adds to the rewards of a table's responses, beyond the average use
     D[u, j] = (w_u - average w) . t_j
     t_j     = R(e_j) less the average over the responses to the same prompt.
 
-Only rewards of responses to one prompt are ever compared: with their average taken out, the
-variance over responses is, up to a factor of two, that of the reward differences of all pairs. The
-origin is the average of the users at hand: what all users add to the population is shared, and no
-disagreement. A population far from the origin is one that the fit has not learned well.
+Only responses to one prompt are compared: with their average taken out, the variance over responses
+is, up to a factor of two, that of the reward differences of pairs. The origin is the average user:
+what all users add to the population is shared. A population far from it was not learned well.
 
 The principal axes of D are those of a small matrix. With the covariance C = T'T / n = L L' of the
 rewards over responses, the rows of (w_u - average w) L have the lengths of the rows of D (over sqrt
 n). Their singular value decomposition gives the users' coordinates, the shares, and through T L^-T
 the responses'; D itself, users x responses, is never formed.
 
-Principal axes are orthogonal mixtures. *Varimax* (Kaiser 1958) rotates the strongest so that each
-response loads on few, while users' scores stay uncorrelated with mean square 1, and the shares of
-the axes kept add up to the same.
+*Varimax* (Kaiser 1958) rotates the strongest so that each response loads on few; users' scores stay
+uncorrelated with mean square 1, and the shares of the axes kept add up to the same.
 """
 
 from __future__ import annotations
@@ -37,11 +35,13 @@ from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
 
 _LEAST_SHARE = 0.01  # of the disagreement; weaker principal axes are left out
+_ENDS = 3  # responses named at each end of an axis
 _SWEEPS = 100  # of varimax over all pairs of axes; a handful is enough
 _DRAWN_USERS = 2000  # kept of a group for a map
 _LONGEST_TEXT = 500
 
 Table = Float[np.ndarray, "responses dim"] | Float[jax.Array, "responses dim"]
+PromptIds = Int[np.ndarray, " responses"] | None  # of each response; -1: leave it out
 Prompt = str | Sequence[Mapping[str, object]]  # a text, or chat messages
 
 
@@ -49,8 +49,7 @@ class Axes(NamedTuple):
     """Axes of disagreement, the strongest first.
 
     Attributes:
-        loadings: what a user one standard deviation along an axis adds to each response's reward,
-            in logits; NaN for responses left out.
+        loadings: logits that a score of 1 adds to each response's reward; NaN for those left out.
         scores: positions of the users, in standard deviations (mean square 1 over all users given).
         share: the share of the disagreement that each axis explains.
         population: position of the population, in standard deviations.
@@ -83,7 +82,7 @@ def axes(
     weights: Float[np.ndarray, "users rank"] | Float[jax.Array, "users rank"],
     embeddings: Table,
     *,
-    prompt: Int[np.ndarray, " responses"] | None = None,
+    prompt: PromptIds = None,
     most: int = 4,
 ) -> Axes:
     """The axes along which users' rewards differ.
@@ -131,30 +130,21 @@ def axes(
     share = np.mean(loadings**2, axis=0) / (total or 1.0)
     order = np.argsort(-share, kind="stable")
     # An axis has no sign of its own: its largest loading is positive, so that figures do not flip.
-    sign = np.ones(keep)
-    if keep:
-        sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(keep)])
+    largest = np.abs(loadings).argmax(axis=0) if keep else np.zeros(0, int)
+    sign = np.sign(loadings[largest, np.arange(keep)])
     all_loadings = np.full((len(used), keep), np.nan)
     all_loadings[used] = (loadings * sign)[:, order]
-    return Axes(
-        loadings=all_loadings,
-        scores=(scores * sign)[:, order],
-        share=share[order],
-        population=(position * sign)[order],
-        spectrum=spectrum,
-        spread=spread,
-        shared=shared,
-        offset=offset,
-    )
+    scores, population = (scores * sign)[:, order], (position * sign)[order]
+    return Axes(all_loadings, scores, share[order], population, spectrum, spread, shared, offset)
 
 
 def _centred_rewards(
-    model: Model, embeddings: Table, prompt: Int[np.ndarray, " responses"] | None
+    model: Model, embeddings: Table, prompt: PromptIds
 ) -> tuple[Float[np.ndarray, "used rank"], Shaped[np.ndarray, " responses"]]:
     """Rewards less their average over the responses to the same prompt; which responses."""
     table = np.asarray(rewards(model, embeddings).table, np.float64)
-    used = np.ones(len(table), bool) if prompt is None else np.asarray(prompt) >= 0
     group = np.zeros(len(table), np.int32) if prompt is None else np.asarray(prompt)
+    used = group >= 0
     _, index, count = np.unique(group[used], return_inverse=True, return_counts=True)
     total = np.zeros((len(count), table.shape[1]))
     np.add.at(total, index, table[used])
@@ -200,12 +190,7 @@ def varimax(loadings: Float[np.ndarray, "responses axes"]) -> Float[np.ndarray, 
 
 
 def describe_axes(
-    model: Model,
-    groups: Mapping[str, Posterior],
-    embeddings: Table,
-    *,
-    prompt: Int[np.ndarray, " responses"] | None = None,
-    ends: int = 3,
+    model: Model, groups: Mapping[str, Posterior], embeddings: Table, *, prompt: PromptIds = None
 ) -> AxesEntry:
     """What results keep of the axes: shares, the responses at both ends, and the users' scores.
 
@@ -214,7 +199,6 @@ def describe_axes(
         groups: names ("seen users") to users; the axes are those of all of them together.
         embeddings: the table over which rewards are compared.
         prompt: as for `axes`.
-        ends: how many responses to name at each end.
 
     Returns:
         The `AxesEntry`.
@@ -228,18 +212,21 @@ def describe_axes(
     result = axes(model, weights, embeddings, prompt=prompt)
 
     def end(loading: np.ndarray, sign: float) -> list[EndEntry]:
-        order = np.argsort(np.nan_to_num(-sign * loading, nan=np.inf), kind="stable")[:ends]
+        order = np.argsort(np.nan_to_num(-sign * loading, nan=np.inf), kind="stable")[:_ENDS]
         rows = [int(row) for row in order if sign * loading[row] > 0]
         return [{"response": row, "loading": float(loading[row])} for row in rows]
 
     cuts = np.cumsum([users.num_users for users in groups.values()])[:-1]
-    scores = zip(groups, np.split(result.scores, cuts), strict=True)
+    scores: dict[str, list[list[float]]] = {}
+    for name, rows in zip(groups, np.split(result.scores, cuts), strict=True):
+        evenly = np.linspace(0, len(rows) - 1, min(len(rows), _DRAWN_USERS)).astype(int)
+        scores[name] = rows[evenly].tolist()
     return {
         "axes": [
             {"share": float(share), "high": end(loading, 1.0), "low": end(loading, -1.0)}
             for share, loading in zip(result.share, result.loadings.T, strict=True)
         ],
-        "groups": {name: rows[_evenly(len(rows))].tolist() for name, rows in scores},
+        "groups": scores,
         "population": result.population.tolist(),
         "disagreement": float(np.sqrt(result.spectrum.sum())),
         "shared": result.shared,
@@ -251,8 +238,7 @@ def with_texts(described: AxesEntry, texts: Iterable[tuple[Prompt, str]]) -> Axe
 
     Args:
         described: from `describe_axes`.
-        texts: (prompt, reply) of each response in the order of the table, from `read_texts`; none:
-            nothing is added.
+        texts: (prompt, reply) of each response in the table's order, from `read_texts`, or none.
     """
     described = copy.deepcopy(described)
     ends = [end for axis in described["axes"] for end in (*axis["high"], *axis["low"])]
@@ -269,8 +255,3 @@ def _shorten(text: Prompt) -> str:
     if not isinstance(text, str):
         text = "\n".join(str(message.get("content", "")) for message in text)
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "\u2026"
-
-
-def _evenly(users: int) -> Int[np.ndarray, " kept"]:
-    """Indices of the users kept for a map, evenly spread."""
-    return np.unique(np.linspace(0, users - 1, min(users, _DRAWN_USERS)).astype(int))

@@ -1,15 +1,14 @@
 """Evaluation: any method on seen or unseen users, on known or new items; one row each.
 
-A row is what one method scores on one condition (users x items) after some shots: numbers and
-arrays, per-user values included. Every interval, paired difference, table and figure is computed
-from rows (`conclusion`, `reporting`), never from the models again. Averages are over users (macro):
-a user with many pairs counts as any other. Beside the rows of a method stand those of its
-mismatched-user control (`controls`).
+A row is what one method scores on one condition (users x items) after some shots, averaged over
+users (macro), with the per-user values. Every interval, paired difference, table and figure is
+computed from rows (`conclusion`, `reporting`), never from the models again. Beside the rows of a
+method stand those of its mismatched-user control (`controls`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -97,8 +96,12 @@ def evaluate(
         counts = list(shots) if users == "unseen" else [0, None]
         numbers = {0, *(count for count in counts if count is not None)}
         drawn = {None: given, **{n: draw_shots(given, n, seed=seed) for n in numbers}}
+        # Whose pairs are scored with each user's weights: the user's own; as a control, another's.
+        owners: dict[Control | None, np.ndarray] = {control: np.arange(asked.num_users)}
+        if control is None and asked.num_users > 1:
+            owners[MISMATCHED_USER] = derangement(asked.num_users, seed=seed)
         for name, predictor in methods.items():
-            for matching, owner in _matchings(asked.num_users, control, seed):
+            for matching, owner in owners.items():
                 test = asked.take_users(owner)
                 before = predictor.adapted(drawn[0], test)
                 for count in counts:
@@ -121,34 +124,22 @@ def evaluate(
     return rows
 
 
-def _matchings(
-    num_users: int, control: Control | None, seed: int
-) -> Iterator[tuple[Control | None, Int[np.ndarray, " users"]]]:
-    """Whose pairs are scored with each user's weights: the user's own; as a control, another's."""
-    yield control, np.arange(num_users)
-    if control is None and num_users > 1:
-        yield MISMATCHED_USER, derangement(num_users, seed=seed)
-
-
 def _measure(
     scored: Margins, before: Margins, test: Preferences, owner: Int[np.ndarray, " users"], seed: int
 ) -> Measures:
     """The numbers of a row; `before`: no shots; `owner`: whom each user of `test` stands for."""
 
     def by_user(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " users"]:
-        means = np.empty(len(owner))
-        means[owner] = metrics.per_user_mean(values, test.user, test.num_users)
-        return means
+        return metrics.per_user_mean(values, owner[test.user], len(owner))
 
     def macro(values: Float[np.ndarray, " users"]) -> float:
         return float(np.nanmean(values)) if tested else np.nan
 
     probability = np.asarray(scored.probability, np.float64)
     right, right_before = metrics.correct(scored.mean), metrics.correct(before.mean)
-    count = test.pairs_per_user()
-    wins = np.bincount(test.user, right > right_before, minlength=len(count))
-    losses = np.bincount(test.user, right < right_before, minlength=len(count))
-    tested, rng = int((count > 0).sum()), np.random.default_rng(seed)
+    wins = np.bincount(test.user, right > right_before, minlength=len(owner))
+    losses = np.bincount(test.user, right < right_before, minlength=len(owner))
+    tested, rng = int((test.pairs_per_user() > 0).sum()), np.random.default_rng(seed)
     accuracy, brier = by_user(right), by_user(metrics.brier(probability))
     log_loss = by_user(-np.asarray(scored.log_probability, np.float64))
     return {

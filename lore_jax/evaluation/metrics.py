@@ -47,10 +47,7 @@ def correct(margin: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
 def per_user_mean(
     values: Shaped[np.ndarray, " pairs"], user: Int[np.ndarray, " pairs"], num_users: int
 ) -> Float[np.ndarray, " users"]:
-    """The mean of `values` over each user's pairs, float64; NaN for a user without pairs.
-
-    A macro average over users is `np.nanmean` of it: a user with many pairs counts as any other.
-    """
+    """The mean of `values` over each user's pairs, float64; NaN for a user without pairs."""
     count = np.bincount(user, minlength=num_users)
     total = np.bincount(user, weights=values, minlength=num_users)
     return np.divide(total, count, out=np.full(num_users, np.nan), where=count > 0)
@@ -64,9 +61,8 @@ def brier(probability: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs
 def calibration_bins(probability: Float[np.ndarray, " pairs"], bins: int = 15) -> Bins:
     """Confidence against accuracy in bins of equal mass.
 
-    The recorded choice is always the chosen response, so a probability below 1/2 is folded to its
-    confident side: confidence `max(p, 1 - p)`, right if `p > 1/2`. Unfolded, every outcome would be
-    1 and calibration meaningless.
+    The recorded choice is always the chosen response. Probabilities are folded to the confident
+    side, confidence `max(p, 1 - p)` and right if `p > 1/2`: else every outcome would be 1.
 
     Args:
         probability: p of the recorded choice `[pairs]`.
@@ -91,9 +87,7 @@ def calibration_bins(probability: Float[np.ndarray, " pairs"], bins: int = 15) -
 
 
 def expected_calibration_error(probability: Float[np.ndarray, " pairs"], bins: int = 15) -> float:
-    """Mean distance of confidence and accuracy over bins of equal mass.
-
-    `sum_b n_b / n |conf_b - acc_b|`
+    """Mean distance of confidence and accuracy over bins, `sum_b n_b / n |conf_b - acc_b|`.
 
     Args:
         probability: p of the recorded choice `[pairs]`.
@@ -110,31 +104,23 @@ def expected_calibration_error(probability: Float[np.ndarray, " pairs"], bins: i
     return float(np.average(gap, weights=table["count"]))
 
 
-def ece_bias(
-    probability: Float[np.ndarray, " pairs"],
-    rng: np.random.Generator,
-    bins: int = 15,
-    draws: int = 200,
-) -> float:
+def ece_bias(probability: Float[np.ndarray, " pairs"], rng: np.random.Generator) -> float:
     """The mean `expected_calibration_error` of a calibrated model on as many pairs.
 
     Args:
         probability: p of the recorded choice `[pairs]`, also the calibrated model's.
         rng: where the choices drawn from it come from.
-        bins: the number of bins.
-        draws: how many times the choices are drawn.
 
     Returns:
-        The mean error over the draws.
+        The mean error over 200 draws, in 15 bins.
     """
     confidence = np.sort(np.maximum(probability, 1.0 - np.asarray(probability, np.float64)))
-    parts = np.array_split(confidence, max(1, min(bins, len(confidence))))
+    parts = np.array_split(confidence, max(1, min(15, len(confidence))))
     first = np.cumsum([0, *(len(part) for part in parts[:-1])])
     expected = np.add.reduceat(confidence, first)
-    errors = np.empty(draws)
-    for i in range(draws):
-        # Which pairs are right is drawn; the confidences, and with them the bins, stay. At 1/2
-        # both choices count one half.
+    errors = np.empty(200)
+    for i in range(len(errors)):
+        # Drawn is which pairs are right, the bins stay. At 1/2 both choices count one half.
         right = np.where(confidence > 0.5, rng.random(len(confidence)) < confidence, 0.5)
         errors[i] = np.abs(np.add.reduceat(right, first) - expected).sum() / len(confidence)
     return float(errors.mean())
@@ -198,9 +184,8 @@ class Bootstrap(NamedTuple):
     def interval(self, level: float = 0.95) -> Interval:
         """The percentile interval; unbounded for a single user, who says nothing about others.
 
-        Plain percentiles are too narrow for few users, as a normal interval is whose variance is
-        divided by n. They are taken further out by the factor by which Student's interval is wider
-        (Hesterberg 2015, "What teachers should know about the bootstrap").
+        Percentiles are too narrow for few users, and taken out by as much as Student's interval
+        exceeds the normal one (Hesterberg 2015, "What teachers should know about the bootstrap").
         """
         n = self.num_users
         if n < 2:

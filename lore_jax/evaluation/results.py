@@ -1,14 +1,12 @@
 """Results: rows, splits, configuration and machine as one JSON, and how to find rows in it.
 
-The JSON is flat: every row says by its own fields what it is about (data set, split, users, items,
-method, control, shots). Results of several splits or data sets are joined by putting their rows
-together (`join`); a `Where` finds rows again.
+Every row says by its own fields what it is about (data set, split, users, items, method, control,
+shots): results of several splits are joined row by row, and a `Where` finds rows again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import importlib.metadata
 import json
 import math
@@ -16,7 +14,8 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from types import EllipsisType
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -32,19 +31,9 @@ _DIGITS = 6  # of stored numbers: a millionth of a point, and half the size
 _PACKAGES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
-class _Anything(enum.Enum):
-    ANY = enum.auto()
-
-
-ANY: Final = _Anything.ANY
-"""The field of a `Where` that does not matter; None is a value, "no control" for instance."""
-
-_Unset = Literal[_Anything.ANY]
-
-
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Which rows are meant: those that have every value given here.
+    """Which rows are meant: those that have every value given; None is a value, `...` is any.
 
     Attributes:
         users: "seen" or "unseen".
@@ -60,12 +49,12 @@ class Where:
         Where(users='seen', method='gaussian', control=None)
     """
 
-    users: Users | _Unset = ANY
-    items: Holdout | _Unset = ANY
-    method: str | _Unset = ANY
-    control: Control | _Unset | None = ANY
-    shots: int | _Unset | None = ANY
-    data: str | _Unset = ANY
+    users: Users | EllipsisType = ...
+    items: Holdout | EllipsisType = ...
+    method: str | EllipsisType = ...
+    control: Control | EllipsisType | None = ...
+    shots: int | EllipsisType | None = ...
+    data: str | EllipsisType = ...
 
     def matches(self, row: Row) -> bool:
         """Whether a row has these values."""
@@ -76,7 +65,7 @@ class Where:
         return Where(**{**self._given(), **other._given()})
 
     def _given(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if value is not ANY}
+        return {name: value for name, value in vars(self).items() if value is not ...}
 
     def __repr__(self) -> str:
         return f"Where({', '.join(f'{name}={value!r}' for name, value in self._given().items())})"
@@ -207,9 +196,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Results of several splits or data sets as one: rows, splits and axes are put together.
-
-    The rest is the first part's, as are the axes of a data set that several parts have.
+    """Joins rows, splits and axes of several results; the rest is the first's, as are its axes.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.

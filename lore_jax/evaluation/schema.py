@@ -17,14 +17,6 @@ Metric = Literal["accuracy", "log_loss", "brier"]
 Values = np.ndarray | Sequence[float | None]
 
 
-class PerUser(TypedDict):
-    """Values of each metric, `[users]`, in the order of the split; NaN without test pairs."""
-
-    accuracy: Values
-    log_loss: Values
-    brier: Values
-
-
 class ConfidenceCounts(TypedDict):
     """Sums over the pairs in each fine bin of confidence between 1/2 and 1, `[200]` each."""
 
@@ -46,7 +38,7 @@ class Measures(TypedDict):
     ece_bias: float  # what a calibrated model with these confidences scores on as many pairs
     better: int  # users with significantly more right than without shots (sign test at 2.5 %)
     worse: int  # users with significantly fewer
-    per_user: PerUser
+    per_user: dict[Metric, Values]  # `[users]`, in the order of the split; NaN without test pairs
     calibration: ConfidenceCounts
 
 
