@@ -8,9 +8,9 @@ The conclusion is yes only if the personal weights beat, each with confidence, (
 that is the same model without any shots, and (2) another user's weights. The second controls the
 false-positive rate. A model whose population is fitted badly can gain from anybody's shots. Where
 users do not differ, a user's own weights and another's are exchangeable, so that (2) passes by
-chance with the probability the interval allows, one-sided, whatever the model.
-(Simulated users who do not differ, the population's ridge 1,000 times too strong: the first alone
-says yes to 18 of 30 data sets, both together to none.)
+chance with the probability the interval allows, one-sided, whatever the model. (Simulated users who
+do not differ, the population's ridge 1,000 times too strong: the first alone says yes to 18 of 30
+data sets, both together to none.)
 """
 
 from __future__ import annotations
