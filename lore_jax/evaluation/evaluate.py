@@ -81,8 +81,7 @@ def evaluate(
 
     Example:
         >>> from lore_jax.methods.base import BasisPredictor
-        >>> methods = {"gaussian": BasisPredictor(model, users)}
-        >>> rows = evaluate(methods, conditions(split), shots=(0, 5, 20), seed=0)
+        >>> rows = evaluate({"m": BasisPredictor(model, users)}, conditions(split), seed=0)
         >>> rows[0]["users"], rows[0]["shots"], rows[0]["control"]
         ('seen', 0, None)
     """
