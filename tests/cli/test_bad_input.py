@@ -203,8 +203,8 @@ CASES = {
         "line 1: rejected is a list rendered as text",
     ),
     "negative weight": (
-        lambda here: prepare(here, {**NUMBERS, "pair_weight": -1}),
-        "line 1: pair_weight is -1",
+        lambda here: prepare(here, {**NUMBERS, "weight": -1}),
+        "line 1: weight is -1",
     ),
     "two files": (
         lambda here: ["prepare", here.rows(GOOD), here.rows(GOOD, name="b.jsonl"), "--out", "out"],
