@@ -27,16 +27,8 @@ from lore_jax.datasets.leaks import number_texts
 
 HOME = Home("namkoong-lab/PersonalLLM", ("data/*.parquet",))
 REWARD_MODELS = (
-    "gemma_2b",
-    "gemma_7b",
-    "mistral_raft",
-    "mistral_ray",
-    "mistral_weqweasdas",
-    "llama3_sfairx",
-    "oasst_deberta_v3",
-    "beaver_7b",
-    "oasst_pythia_7b",
-    "oasst_pythia_1b",
+    *("gemma_2b", "gemma_7b", "mistral_raft", "mistral_ray", "mistral_weqweasdas"),
+    *("llama3_sfairx", "oasst_deberta_v3", "beaver_7b", "oasst_pythia_7b", "oasst_pythia_1b"),
 )
 REPLIES = 8
 
@@ -220,17 +212,15 @@ def draw_pairs(
     """Pairs of simulated users over the table.
 
     Args:
-        row: the table's row of each reply, `[prompts, 8]`.
-        scores: of the reward models on the same prompts, `[prompts, 8, models]`.
-        weights: of the users, `[users, models]`.
-        per_user: how many prompts each user compares replies to, drawn without replacement; None:
-            all of them.
+        row: the table's row of each reply.
+        scores: of the reward models on the same prompts.
+        weights: of the users.
+        per_user: prompts of each user, drawn without replacement; None: all of them.
         kind: which two replies are compared.
         seed: seed of the draws.
 
     Returns:
-        Chosen, rejected, user and prompt, int32 `[pairs]` each; without ties, and without pairs of
-        equal texts.
+        Chosen, rejected, user and prompt, int32; without ties and pairs of equal texts.
 
     Raises:
         ValueError: more prompts are asked for than there are.

@@ -51,14 +51,7 @@ class Pooling:
 
 
 def read_pooling(folder: Path, model: Architecture) -> Pooling:
-    """Reads how a model pools.
-
-    Args:
-        folder: the model's folder.
-        model: its architecture.
-
-    Returns:
-        What its files say; without such files, the last token of a decoder.
+    """How the files of a model's folder say it pools; without such files, a decoder's last token.
 
     Raises:
         ValueError: an encoder whose files do not say it, or a module that is not supported.
@@ -110,16 +103,13 @@ def pool(
     index: Int[jax.Array, "rows texts"],
     pooling: Pooling,
 ) -> Float[jax.Array, "rows texts dim"]:
-    """The embeddings of the texts in packed rows.
+    """The embeddings of packed texts, float32; slots without a text hold something finite.
 
     Args:
-        hidden: last hidden state `[rows, length, dim]`.
-        item: which text of the row a token belongs to `[rows, length]`; only read for the mean.
-        index: for each text, the column of the token that stands for it `[rows, texts]`.
+        hidden: last hidden state.
+        item: which text of the row a token belongs to; only read for the mean.
+        index: for each text, the column of the token that stands for it.
         pooling: how to pool, static.
-
-    Returns:
-        `[rows, texts, dim]`, float32; slots without a text hold something finite.
     """
     if pooling.mode == "mean":
         texts = jnp.arange(index.shape[1], dtype=item.dtype)

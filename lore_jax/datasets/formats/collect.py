@@ -101,14 +101,10 @@ class PairCollector:
         self._extra.append(extra)
 
     def finish(self, name: str, users: dict[str, dict[str, object]] | None = None) -> Published:
-        """The pairs.
-
-        Args:
-            name: the data set, for the message.
-            users: what is known of users.
+        """The pairs, and what is known of their `users`.
 
         Raises:
-            ValueError: nothing is left; the message says what was dropped.
+            ValueError: nothing is left; the message says what was dropped of the data set `name`.
         """
         if not self._columns:
             read = ", ".join(f"{count} {text}" for text, count in self.counts.items()) or "no rows"

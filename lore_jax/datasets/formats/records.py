@@ -67,13 +67,11 @@ def read_rows(files: Iterable[Path], columns: Sequence[str]) -> Iterator[tuple[s
 def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
     """The data files of one format in a folder and below, sorted.
 
+    A data set that is kept in two formats would be read twice: the most frequent one counts.
+
     Args:
         folder: where to look; a file stands for itself.
         name: only files whose path below the folder contains it.
-
-    Returns:
-        The files. A data set that is kept in two formats would be read twice, so only the files of
-        the most frequent format are returned.
 
     Raises:
         FileNotFoundError: there are none; the message says what the folder holds.

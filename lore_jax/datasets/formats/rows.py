@@ -151,9 +151,6 @@ def index_pairs(
 def holds_index_rows(path: str | os.PathLike[str]) -> bool:
     """Whether the first row of a file compares rows of an embedding array, and not texts.
 
-    Args:
-        path: a JSONL or Parquet file.
-
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no row.
@@ -217,9 +214,8 @@ def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexP
 
     def response(name: str, value: object) -> int:
         if type(value) is not int:
-            raise ValueError(
-                f"{name} is {kind_of(value)}: an integer, a row of the embeddings, is expected"
-            )
+            expected = "an integer, a row of the embeddings, is expected"
+            raise ValueError(f"{name} is {kind_of(value)}: {expected}")
         if not 0 <= value < num_responses:
             raise ValueError(f"{name} is {value}, outside the embeddings of {num_responses} rows")
         return value

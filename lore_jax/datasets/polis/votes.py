@@ -99,9 +99,8 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected"
-        )
+        expected = "a Polis conversation (comments.csv, votes.csv) is expected"
+        raise FileNotFoundError(f"{folder} is not a folder: {expected}")
     comments: dict[int, tuple[str, int]] = {}
     columns = ("comment-id", "moderated", "comment-body")
     for where, row in read_csv(folder / "comments.csv", columns):

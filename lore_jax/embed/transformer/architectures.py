@@ -42,8 +42,7 @@ class _Transformer:
         activation: of the MLP, or of its gate.
         norm_eps: added under the root of the norms.
         max_length: longest text, in tokens.
-        pad_id: the padding token, at which a reward model's logit is never read; None: no such
-            token.
+        pad_id: the padding token, at which a reward model's logit is never read, or None.
     """
 
     name: str
@@ -127,8 +126,7 @@ def read_architecture(folder: Path) -> Architecture:
 
     Raises:
         FileNotFoundError: no such folder, or no config.json in it.
-        ValueError: an architecture, or an option of it, that is not supported; the message lists
-            those that are.
+        ValueError: an architecture, or an option of it, that is not supported.
 
     Example:
         >>> read_architecture(Path("all-MiniLM-L6-v2")).dim  # doctest: +SKIP
@@ -136,9 +134,8 @@ def read_architecture(folder: Path) -> Architecture:
     """
     where = folder / "config.json"
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is not a folder: a downloaded Hugging Face model folder is expected"
-        )
+        expected = "a downloaded Hugging Face model folder is expected"
+        raise FileNotFoundError(f"{folder} is not a folder: {expected}")
     if not where.is_file():
         expected = "a Hugging Face model folder is expected"
         raise FileNotFoundError(f"{folder} has no config.json: {expected}")
@@ -182,10 +179,10 @@ def _read_common(file: _ConfigFile) -> dict[str, Any]:
     config = file.fields
     return {
         "name": file.name,
-        "vocabulary": config["vocab_size"],
-        "dim": config["hidden_size"],
         "layers": config["num_hidden_layers"],
         "heads": config["num_attention_heads"],
+        "dim": config["hidden_size"],
+        "vocabulary": config["vocab_size"],
         "mlp_dim": config["intermediate_size"],
         "pad_id": config.get("pad_token_id"),
     }
