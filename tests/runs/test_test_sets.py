@@ -52,7 +52,7 @@ def test_other_pairs_are_known_by_names_and_embeddings():
     test = other_pairs([0, 2, 8, 1, 6], [3, 4, 1, 2, 0], names)
     found = conditions_of_other_pairs(TRAIN, USERS, test, PLACE)
     assert found.names.tolist() == ["ann", "eve"]
-    assert found.pairs_of_strangers == 1
+    assert found.pairs_of_unknown_users == 1
     np.testing.assert_array_equal(found.users.weights, USERS.weights[[0, 2]])
     old, new = found.conditions
     assert (old.users, old.items, new.users, new.items) == (
