@@ -83,6 +83,9 @@ def make_items(
         pooled: which token stands for a text.
         share: whether to join at all; only right for causal models that pool one token.
         row_length: joined texts are not longer than this, unless one of them is.
+
+    Returns:
+        The items, in the order of their first text.
     """
     if not share:
         return [Item(ids[:0], [Part(text, ids, pooled(ids))]) for text, ids in enumerate(token_ids)]

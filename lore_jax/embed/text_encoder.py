@@ -128,10 +128,8 @@ def load_encoder(
     pooling = read_pooling(folder, model)
     # A decoder without sentence-transformers files is a chat model, trained on conversations.
     is_chat = model.is_causal and not (folder / "modules.json").is_file()
-    tokenizer, max_length = load_tokenizer(folder), _max_length(model, pooling, config)
-    renderer = make_renderer(
-        tokenizer, is_chat=is_chat, prefix=pooling.prefix, max_length=max_length
-    )
+    tokenizer, limit = load_tokenizer(folder), _max_length(model, pooling, config)
+    renderer = make_renderer(tokenizer, is_chat=is_chat, prefix=pooling.prefix, max_length=limit)
     placement = make_placement(model, devices, config.model_parallel)
     batch_tokens = config.batch_tokens
     if batch_tokens is None:

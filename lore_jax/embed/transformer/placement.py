@@ -15,11 +15,7 @@ from lore_jax.parallel.devices import Devices
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """A mesh of devices, `data` x `model`.
-
-    Attributes:
-        mesh: rows of tokens are split over its axis `data`, matrices over its axis `model`.
-    """
+    """A mesh of devices: rows of tokens are split over its axis `data`, matrices over `model`."""
 
     mesh: Mesh
 
