@@ -135,7 +135,6 @@ def _match(
     embedding = table["embedding"].source
     matches = [name for name in stored if name == embedding or name.endswith("." + embedding)]
     prefix = matches[0].removesuffix(embedding) if len(matches) == 1 else ""
-
     sources = {}
     for name, parameter in table.items():
         source = parameter.source if name == "head" else prefix + parameter.source
