@@ -51,15 +51,14 @@ def run(config: Config) -> dict[str, object]:
     from lore_jax.model.posterior import join
     from lore_jax.model.saved import save
     from lore_jax.storage.cache.manifest import read_manifest
+    from lore_jax.storage.files import refuse_existing
 
     if config.out is None and config.export is None:
         raise ValueError("--out and --export are both missing: nothing would be written")
     loaded = load_model(config.model)
     refuse_other_encoder(loaded, config.cache)
-    if config.export is not None and config.export.exists() and not config.overwrite:
-        raise FileExistsError(
-            f"{config.export} is there already: overwrite it explicitly or choose another file"
-        )
+    if config.export is not None:
+        refuse_existing(config.export, config.overwrite)
     manifest, not_converged = read_manifest(config.cache), 0
     shots: list[np.ndarray] = []
     kept: list[Posterior] = []  # a saved model has all of its users in one place; an export has not

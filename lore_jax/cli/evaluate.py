@@ -69,13 +69,11 @@ def run(config: Config) -> Summary:
     from lore_jax.reporting.tables import four_way_columns, method_lines, table
     from lore_jax.runs.folder import RESULTS, read_run
     from lore_jax.storage.cache.manifest import read_manifest
+    from lore_jax.storage.files import refuse_existing
 
     run = read_run(config.run)
     out = config.run / RESULTS if config.out is None else config.out
-    if out.exists() and not config.overwrite:
-        raise FileExistsError(
-            f"{out} is there already: overwrite it explicitly or choose another file"
-        )
+    refuse_existing(out, config.overwrite)
     if any(count < 0 for count in config.shots) or not config.shots:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
     loaded, parts, fitted = load_model(config.run), run.load_parts(config.cache), run.manifest

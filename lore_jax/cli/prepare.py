@@ -153,16 +153,13 @@ def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, obje
     import json
 
     from lore_jax.datasets.formats.rows import holds_index_rows, read_text_pairs
-    from lore_jax.storage.files import write_file
+    from lore_jax.storage.files import refuse_existing, write_file
 
     if source.is_dir() or holds_index_rows(source):
         raise ValueError(
             f"{source} has no texts to list: a file of comparisons of texts is expected"
         )
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} is there already: overwrite it explicitly or choose another file"
-        )
+    refuse_existing(path, overwrite)
     responses = read_text_pairs(source).responses
     write_file(path, (json.dumps(response._asdict()).encode() + b"\n" for response in responses))
     return {"listed": str(path), "responses": len(responses)}

@@ -41,18 +41,16 @@ class Summary(TypedDict):
 
 def run(config: Config) -> Summary:
     """Writes the page."""
+    from lore_jax.evaluation.results import join, read_results
+    from lore_jax.reporting.page import page
+    from lore_jax.runs.folder import MANIFEST, RESULTS
+    from lore_jax.storage.files import refuse_existing, write_file
+
     if not config.runs:
         raise ValueError("no run is given: an evaluated run is expected")
     if config.out.suffix not in (".html", ".htm"):
         raise ValueError(f"--out is {config.out}: the name of an .html file is expected")
-    if config.out.exists() and not config.overwrite:
-        raise FileExistsError(
-            f"{config.out} is there already: overwrite it explicitly or choose another file"
-        )
-    from lore_jax.evaluation.results import join, read_results
-    from lore_jax.reporting.page import page
-    from lore_jax.runs.folder import MANIFEST, RESULTS
-    from lore_jax.storage.files import write_file
+    refuse_existing(config.out, config.overwrite)
 
     parts = []
     for path in config.runs:

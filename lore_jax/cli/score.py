@@ -47,15 +47,13 @@ def run(config: Config) -> dict[str, object]:
 
     from lore_jax.cli.models import load_model, refuse_other_encoder
     from lore_jax.model.basis import input_width
+    from lore_jax.storage.files import refuse_existing
     from lore_jax.users.score import top_k
 
     out = config.out
     if out.suffix not in (".parquet", ".jsonl"):
         raise ValueError(f"{out} ends in {out.suffix!r}: .parquet or .jsonl is expected")
-    if out.exists() and not config.overwrite:
-        raise FileExistsError(
-            f"{out} is there already: overwrite it explicitly or choose another file"
-        )
+    refuse_existing(out, config.overwrite)
     if config.top_k is not None and config.top_k < 1:
         raise ValueError(f"top_k is {config.top_k}: 1 or more is expected")
     loaded = load_model(config.model)

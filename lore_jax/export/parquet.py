@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lore_jax.model.posterior import Posterior
-from lore_jax.storage.files import write_file
+from lore_jax.storage.files import refuse_existing, write_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -79,10 +79,7 @@ def export_weights(
         'many.parquet'
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} is there already: overwrite it explicitly or choose another file"
-        )
+    refuse_existing(path, overwrite)
     parts = [users] if isinstance(users, Posterior) else users
     write_file(path, _parquet(parts, hash_key if hash_ids else None))
     return path

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from lore_jax.model.basis import input_width
 from lore_jax.model.model import Model, apply_basis
 from lore_jax.model.posterior import POSTERIOR_ARRAYS
-from lore_jax.storage.files import write_file
+from lore_jax.storage.files import refuse_existing, write_file
 from lore_jax.users.adapt import adapt_user
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -132,10 +132,7 @@ def _write_program(
     overwrite: bool,
 ) -> Path:
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} is there already: overwrite it explicitly or choose another file"
-        )
+    refuse_existing(path, overwrite)
     program = jax.export.export(jax.jit(run), platforms=tuple(platforms))(*shapes)
     write_file(path, [bytes(program.serialize())])
     return path

@@ -77,6 +77,14 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
     return FileRecord(size, digest.hexdigest())
 
 
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raises FileExistsError if there is a file at `path` and it is not to be overwritten."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} is there already: overwrite it explicitly or choose another file"
+        )
+
+
 def sync_folder(path: Path) -> None:
     """Flushes a folder's entries (names, renames); flushing its files does not do that."""
     handle = os.open(path, os.O_RDONLY)

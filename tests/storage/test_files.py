@@ -20,6 +20,7 @@ from lore_jax.storage.files import (
     find_corruption,
     locked,
     read_checked,
+    refuse_existing,
     sha256_of,
     with_checksum,
     write_file,
@@ -170,3 +171,12 @@ def test_no_module_imports_what_windows_lacks():
             else:
                 names = {node.module} if isinstance(node, ast.ImportFrom) else set()
             assert not names & {"fcntl", "pwd", "grp", "resource", "termios"}, path
+
+
+def test_a_file_is_replaced_only_where_that_is_asked_for(tmp_path):
+    file = tmp_path / "page.html"
+    refuse_existing(file, overwrite=False)
+    file.write_text("old")
+    refuse_existing(file, overwrite=True)
+    with pytest.raises(FileExistsError, match=r"page.html is there already: overwrite it expl"):
+        refuse_existing(file, overwrite=False)
