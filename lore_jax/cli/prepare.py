@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lore_jax.cli.arguments import FLAT, POSITIONAL
-from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
+from lore_jax.cli.options import UserNames, are_polis, left_out_lines
 
 if TYPE_CHECKING:
     from lore_jax.datasets.sources import Source
@@ -145,8 +145,7 @@ def lines(result: Mapping[str, object]) -> list[str]:
         f"  {table}, by {model or 'unnamed encoder'}",
         f"  {result['pairs']:,} pairs by {users} on {result['prompts']:,} prompts",
     ]
-    output += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
-    return [*output, f"  {result['note']}"] if result["note"] else output
+    return output + left_out_lines(result)
 
 
 def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, object]:
@@ -156,9 +155,8 @@ def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, obje
     from lore_jax.storage.files import refuse_existing, write_file
 
     if source.is_dir() or holds_index_rows(source):
-        raise ValueError(
-            f"{source} has no texts to list: a file of comparisons of texts is expected"
-        )
+        expected = "a file of comparisons of texts is expected"
+        raise ValueError(f"{source} has no texts to list: {expected}")
     refuse_existing(path, overwrite)
     responses = read_text_pairs(source).responses
     write_file(path, (json.dumps(response._asdict()).encode() + b"\n" for response in responses))

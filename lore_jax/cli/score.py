@@ -46,7 +46,9 @@ def run(config: Config) -> dict[str, object]:
     import numpy as np
 
     from lore_jax.cli.models import load_model, refuse_other_encoder
+    from lore_jax.datasets.formats.rows import load_embeddings
     from lore_jax.model.basis import input_width
+    from lore_jax.storage.cache.reader import load_cache, read_texts
     from lore_jax.storage.files import refuse_existing
     from lore_jax.users.score import top_k
 
@@ -59,12 +61,15 @@ def run(config: Config) -> dict[str, object]:
     loaded = load_model(config.model)
     if (users := loaded.users) is None:
         raise ValueError(f"{config.model} has no users: `lore-jax adapt` makes some")
-    if config.candidates.is_dir():
-        refuse_other_encoder(loaded, config.candidates)
-    table, texts = _candidates(config.candidates)
+    source, texts = config.candidates, []
+    if source.is_dir():
+        refuse_other_encoder(loaded, source)
+        table, texts = np.asarray(load_cache(source).embeddings), list(read_texts(source))
+    else:
+        table = load_embeddings(source)
     if table.shape[1] != (dim := input_width(loaded.model.params)):
         raise ValueError(
-            f"{config.candidates} has dim {table.shape[1]}, {config.model} was fitted on dim {dim}"
+            f"{source} has dim {table.shape[1]}, {config.model} was fitted on dim {dim}"
         )
     num_users, prompts = users.num_users, _by_prompt(texts, table.shape[0])
     names = np.arange(num_users) if users.user_ids is None else users.user_ids
@@ -95,18 +100,6 @@ def lines(result: Mapping[str, object]) -> list[str]:
         f"  {result['candidates']:,} candidates to {result['prompts']:,} prompts "
         f"for {result['users']:,} users",
     ]
-
-
-def _candidates(path: Path) -> tuple[Float[np.ndarray, "candidates dim"], Texts]:
-    """The embeddings of the candidates, and their prompts and replies; none without texts."""
-    import numpy as np
-
-    from lore_jax.datasets.formats.rows import load_embeddings
-    from lore_jax.storage.cache.reader import load_cache, read_texts
-
-    if path.is_dir():
-        return np.asarray(load_cache(path).embeddings), list(read_texts(path))
-    return load_embeddings(path), []
 
 
 def _by_prompt(texts: Texts, count: int) -> list[Int[np.ndarray, " candidates"]]:

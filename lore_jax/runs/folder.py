@@ -114,13 +114,7 @@ class RunFolder:
         return folder.is_dir() and any(entry.name.isdecimal() for entry in folder.iterdir())
 
     def load_parts(self, cache: str | os.PathLike[str] | None = None) -> Parts:
-        """Loads the cache of the run and cuts it as the run did.
-
-        Args:
-            cache: where the cache is now, if it was moved.
-
-        Returns:
-            The parts.
+        """Loads the cache of the run, or `cache` where it is now, and cuts it as the run did.
 
         Raises:
             FileNotFoundError: the cache is not there.
@@ -155,12 +149,6 @@ class RunFolder:
 
 def read_run(path: str | os.PathLike[str]) -> RunFolder:
     """Opens a run.
-
-    Args:
-        path: its folder.
-
-    Returns:
-        The run.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -213,9 +201,6 @@ def begin_run(
         cache: the cache.
         split: how it was cut, or None: all of it is fitted.
         about: config, choice and the like; any JSON object.
-
-    Returns:
-        The run.
     """
     path.mkdir(exist_ok=True)
     for name in _PARTS:  # `run.json` first: without it the others are nothing

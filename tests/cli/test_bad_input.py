@@ -442,7 +442,7 @@ CASES = {
     ),
     "newer run": (
         lambda here: ["evaluate", here.rewrite("run", "run.json", format_version=7)],
-        "format version 7, newer than 1",
+        "format version 7, this lore_jax reads 2: update lore_jax",
     ),
     # adapt
     "another encoder": (

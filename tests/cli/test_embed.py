@@ -29,7 +29,7 @@ def test_embed_passes_everything_on(here, capsys, monkeypatch):
     for part in (
         "4 responses embedded",
         "4 pairs by 2 users",
-        "went on from row 2",
-        "1 prompts of 3 replies lost",
+        "resumed from row 2",
+        "1 prompts of 3 replies were too long",
     ):
         assert part in out
