@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +13,9 @@ from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float, Int
+    from jaxtyping import Int
 
-    Texts = list[tuple[object, str]]  # the prompt, a text or messages, and the reply
+    Texts = Sequence[tuple[object, str]]  # the prompt, a text or messages, and the reply
 
 
 @dataclasses.dataclass(frozen=True)
