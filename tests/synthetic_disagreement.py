@@ -8,7 +8,7 @@ from lore_jax.model.model import Model
 from lore_jax.model.prior import GaussianPrior
 
 
-def planted(seed=0, *, users=30, responses=50, dim=6, rank=4):
+def random_users(seed=0, *, users=30, responses=50, dim=6, rank=4):
     """Random rewards, a population mean that is not 0, and users around it."""
     rng = np.random.default_rng(seed)
     mean = rng.normal(size=rank)

@@ -82,7 +82,7 @@ def predicted(
     variance: Float[Array, "variants shots users"] | float = 0.0,
 ) -> Prediction:
     """The prediction that margins make, their uncertainty integrated."""
-    log_probability = likelihood.predictive(mean, jnp.asarray(variance))
+    log_probability = likelihood.predictive(mean, jnp.broadcast_to(variance, mean.shape))
     return Prediction(-log_probability, 0.5 * (1.0 + jnp.sign(mean)))
 
 

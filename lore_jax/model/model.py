@@ -86,8 +86,8 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
         ValueError: the embeddings are not as wide as those the model was fitted on.
 
     Example:
-        >>> rewards(model, prefs.embeddings).table.shape
-        (1000, 8)
+        >>> rewards(model, prefs.embeddings).table.shape == (prefs.num_responses, 3)
+        True
     """
     width = input_width(model.params)
     if embeddings.shape[-1] != width:
@@ -135,10 +135,8 @@ def _find(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         np.ascontiguousarray(keys).view(np.uint64)[:, 0] for keys in (known, wanted)
     )
     order = np.argsort(known_keys, kind="stable")
-    place = order[
-        np.minimum(np.searchsorted(known_keys, wanted_keys, sorter=order), len(order) - 1)
-    ]
-    return np.where(known_keys[place] == wanted_keys, place, -1).astype(np.int32)
+    row = order[np.minimum(np.searchsorted(known_keys, wanted_keys, sorter=order), len(order) - 1)]
+    return np.where(known_keys[row] == wanted_keys, row, -1).astype(np.int32)
 
 
 def rms_row_norm(embeddings: Any) -> float:

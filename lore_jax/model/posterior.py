@@ -88,7 +88,7 @@ def population_posterior(
 
     Example:
         >>> population_posterior(model, 3).weights.shape
-        (3, 8)
+        (3, 3)
     """
     mean, covariance = np.asarray(model.prior.mean), np.asarray(model.prior.covariance)
     return Posterior(

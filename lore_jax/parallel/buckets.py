@@ -35,9 +35,9 @@ class UserBucket:
         pair_weight: how much each pair counts; 0 for padding.
     """
 
-    chosen: Int[Array, "*shards shots users"]
-    rejected: Int[Array, "*shards shots users"]
-    pair_weight: Float[Array, "*shards shots users"]
+    chosen: Int[Array | np.ndarray, "*shards shots users"]
+    rejected: Int[Array | np.ndarray, "*shards shots users"]
+    pair_weight: Float[Array | np.ndarray, "*shards shots users"]
 
 
 @flax.struct.dataclass
@@ -48,7 +48,7 @@ class PerUser:
         buckets: for each bucket `[shards, ..., users]`, or `[..., users]` inside one shard.
     """
 
-    buckets: tuple[Shaped[Array, "... users"], ...]
+    buckets: tuple[Shaped[Array | np.ndarray, "... _users"], ...]
 
 
 @flax.struct.dataclass

@@ -165,7 +165,7 @@ def simplex_estimate(
 
     # The last evaluation is the one at the point returned, as in `newton.py`.
     users = features.shape[2:]
-    found = jax.lax.while_loop(
+    final = jax.lax.while_loop(
         not_done,
         step,
         _Search(
@@ -180,8 +180,8 @@ def simplex_estimate(
             grad_norm=jnp.full(users, jnp.inf),
         ),
     )
-    weights = jnp.where(jnp.isnan(found.gap)[None], jnp.nan, found.weights)  # a NaN stays visible
-    return SimplexEstimate(weights, found.gap, found.reached, found.steps, found.grad_norm)
+    weights = jnp.where(jnp.isnan(final.gap)[None], jnp.nan, final.weights)  # a NaN stays visible
+    return SimplexEstimate(weights, final.gap, final.reached, final.steps, final.grad_norm)
 
 
 class _Search(NamedTuple):

@@ -105,7 +105,7 @@ def mixture_estimate(
     Example:
         >>> features, mixture = jnp.ones((1, 5)), one_component(1)
         >>> mixture_estimate(features, jnp.zeros(5), jnp.ones(5), mixture).deviation.round(2)
-        Array([1.13], dtype=float32)
+        Array([1.18], dtype=float32)
     """
     k, users = features.shape[0], features.shape[2:]
 
@@ -118,26 +118,28 @@ def mixture_estimate(
         centre, spread = mixture.centre[component], mixture.spread[component]
         along, base = _in_component(features, offset, mixture, component)
         begin = jnp.zeros((k, *users)) if start is None else _whitened(start, centre, spread)
-        found = map_estimate(
+        estimate = map_estimate(
             along, base, pair_weight, begin, likelihood=likelihood, max_steps=max_steps
         )
         evidence = (
             mixture.log_share[component]
-            + 0.5 * _log_determinant(found.covariance)
-            - _objective(along, base, pair_weight, found.deviation, likelihood)
+            + 0.5 * _log_determinant(estimate.covariance)
+            - _objective(along, base, pair_weight, estimate.deviation, likelihood)
         )
         both = jnp.logaddexp(so_far, evidence)
         share = jnp.exp(evidence - both)[None]
-        deviation, covariance = _from_component(found.deviation, found.covariance, centre, spread)
+        deviation, covariance = _from_component(
+            estimate.deviation, estimate.covariance, centre, spread
+        )
         apart = deviation - known.deviation
         inside = (1.0 - share[None]) * known.covariance + share[None] * covariance
         between = (share * (1.0 - share))[None] * apart[:, None] * apart[None]
         return both, MapEstimate(
             known.deviation + share * apart,
             inside + between,
-            known.converged & found.converged,
-            jnp.maximum(known.steps, found.steps),
-            jnp.maximum(known.grad_norm, found.grad_norm),
+            known.converged & estimate.converged,
+            jnp.maximum(known.steps, estimate.steps),
+            jnp.maximum(known.grad_norm, estimate.grad_norm),
         )
 
     nothing = MapEstimate(
@@ -199,8 +201,8 @@ def _from_component(
     deviation: jax.Array, covariance: jax.Array, centre: jax.Array, spread: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and covariance of d from those of e."""
-    there = centre.reshape(-1, *[1] * (deviation.ndim - 1)) + jnp.tensordot(spread, deviation, 1)
-    return there, jnp.einsum("ia,ab...,jb->ij...", spread, covariance, spread)
+    moved = centre.reshape(-1, *[1] * (deviation.ndim - 1)) + jnp.tensordot(spread, deviation, 1)
+    return moved, jnp.einsum("ia,ab...,jb->ij...", spread, covariance, spread)
 
 
 def _objective(

@@ -107,17 +107,19 @@ def map_estimate(
         return jnp.any(state.active)
 
     def step(state: _Search) -> _Search:
-        found = newton_step(features, offset, pair_weight, state.deviation, likelihood=likelihood)
+        newton = newton_step(features, offset, pair_weight, state.deviation, likelihood=likelihood)
         # Near the mode the decrement falls quadratically until rounding stops it; then there is
         # nothing left to gain.
-        stalled = (found.decrement <= _TOLERANCE) & (found.decrement > 0.5 * state.last.decrement)
-        going = state.active & (found.decrement > _REACHED) & ~stalled & (state.steps < max_steps)
-        lost = jnp.isnan(found.decrement)  # a NaN stays visible
-        moved = jnp.where(going | lost, found.deviation, state.deviation)
-        arrives = going & (found.rho <= _TOLERANCE) & (found.rho * found.decrement <= _REACHED)
-        left = jnp.where(arrives, found.rho, 1.0)  # the part of it, at most, that this step leaves
-        found = found._replace(decrement=left * found.decrement, grad_norm=left * found.grad_norm)
-        last = jax.tree.map(functools.partial(jnp.where, state.active), found, state.last)
+        stalled = (newton.decrement <= _TOLERANCE) & (newton.decrement > 0.5 * state.last.decrement)
+        going = state.active & (newton.decrement > _REACHED) & ~stalled & (state.steps < max_steps)
+        lost = jnp.isnan(newton.decrement)  # a NaN stays visible
+        moved = jnp.where(going | lost, newton.deviation, state.deviation)
+        arrives = going & (newton.rho <= _TOLERANCE) & (newton.rho * newton.decrement <= _REACHED)
+        left = jnp.where(arrives, newton.rho, 1.0)  # the part of it, at most, that this step leaves
+        newton = newton._replace(
+            decrement=left * newton.decrement, grad_norm=left * newton.grad_norm
+        )
+        last = jax.tree.map(functools.partial(jnp.where, state.active), newton, state.last)
         return _Search(moved, state.steps + going, going & ~arrives, last)
 
     # Every user is stepped until the slowest of the chunk is done; `active` freezes the others, so

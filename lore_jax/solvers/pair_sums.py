@@ -51,7 +51,7 @@ def sums_over_pairs(
 
 
 def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:
-    """The variance of a margin, `f_i' S f_i`: `[k, shots, ...]`, `[k, k, ...]` to `[shots, ...]`."""
+    """A margin's variance, `f_i' S f_i`: `[k, shots, ...]`, `[k, k, ...]` to `[shots, ...]`."""
     out = jnp.zeros(features.shape[1:])
     for a in range(len(features)):
         # The off-diagonal entries stand twice in the sum; users stay in the trailing axis.

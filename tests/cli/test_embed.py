@@ -30,6 +30,6 @@ def test_embed_passes_everything_on(here, capsys, monkeypatch):
         "4 responses embedded",
         "4 pairs by 2 users",
         "resumed from row 2",
-        "1 prompts of 3 replies were too long",
+        "1 prompts of 3 replies were too long and lost their beginning",
     ):
         assert part in out

@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -108,7 +109,7 @@ def test_pooled_embeddings_against_numpy(mode, unit_norm):
     hidden = np.random.default_rng(0).normal(size=(2, 8, 5)).astype(np.float32)
     item = np.array([[0, 0, 0, 1, 1, 2, -1, -1], [0, 0, 0, 0, 0, 0, 0, 0]], np.int32)
     index = np.array([[2, 3, 5, 0], [7, 0, 0, 0]], np.int32)
-    pooled = np.asarray(pool(hidden, item, index, Pooling(mode, unit_norm)))
+    pooled = np.asarray(pool(*map(jnp.asarray, (hidden, item, index)), Pooling(mode, unit_norm)))
     assert pooled.shape == (2, 4, 5)
     assert np.isfinite(pooled).all()
     for row, text in ((0, 0), (0, 1), (0, 2), (1, 0)):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from synthetic_disagreement import disagreement, planted
+from synthetic_disagreement import disagreement, random_users
 
 from lore_jax.evaluation.diagnostics import diagnose, diagnostic_lines
 from lore_jax.model.posterior import population_posterior
@@ -16,7 +16,7 @@ def posterior(model, weights):
 
 
 def test_a_healthy_fit():
-    model, weights, table = planted(users=400)
+    model, weights, table = random_users(users=400)
     result = diagnose(model, posterior(model, weights), table)
     assert result["warnings"] == []
     assert result["dead_columns"] == []
@@ -56,7 +56,7 @@ def one_direction(weights):
     ],
 )
 def test_what_is_out_of_use_is_warned_of(spoil, origin, warning, effective):
-    model, weights, table = planted()
+    model, weights, table = random_users()
     weights = spoil(weights).astype(np.float32)
     mean = weights[0] if origin is None else origin.astype(np.float32)
     model = dataclasses.replace(model, prior=GaussianPrior(mean, model.prior.factor))
@@ -67,7 +67,7 @@ def test_what_is_out_of_use_is_warned_of(spoil, origin, warning, effective):
 
 
 def test_what_all_share_belongs_into_the_population():
-    model, weights, table = planted(users=400)
+    model, weights, table = random_users(users=400)
     apart = weights + np.float32([1.0, 0.0, 0.0, 0.0])
     (warning,) = diagnose(model, posterior(model, apart), table)["warnings"]
     assert warning.startswith("the average user adds ")
@@ -76,7 +76,7 @@ def test_what_all_share_belongs_into_the_population():
 
 
 def test_a_dead_column_of_rewards():
-    model, weights, table = planted()
+    model, weights, table = random_users()
     model = dataclasses.replace(model, params={"V": model.params["V"].at[:, 1].set(0.0)})
     result = diagnose(model, posterior(model, weights), table)
     assert result["dead_columns"] == [1]
@@ -84,7 +84,7 @@ def test_a_dead_column_of_rewards():
 
 
 def test_bradley_terry_has_no_directions():
-    model, _, table = planted(rank=1)
+    model, _, table = random_users(rank=1)
     model = dataclasses.replace(
         model, prior=GaussianPrior(np.ones(1, np.float32), np.zeros((1, 0), np.float32))
     )

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from synthetic_disagreement import disagreement, planted
+from synthetic_disagreement import disagreement, random_users
 
 from lore_jax.data.preferences import from_arrays
 from lore_jax.evaluation.disagreement import (
@@ -19,7 +19,7 @@ from lore_jax.model.prior import GaussianPrior
 
 @pytest.mark.parametrize("prompts", [None, 7])
 def test_the_spectrum_is_that_of_the_dense_matrix(prompts):
-    model, weights, table = planted()
+    model, weights, table = random_users()
     prompt = None if prompts is None else np.arange(50, dtype=np.int32) % prompts
     result = axes(model, weights, table, prompt=prompt)
     dense = disagreement(model, weights, table, prompt)
@@ -41,7 +41,7 @@ def test_the_spectrum_is_that_of_the_dense_matrix(prompts):
 
 
 def test_the_share_is_that_of_the_variance_of_reward_differences():
-    model, weights, table = planted()
+    model, weights, table = random_users()
     prompt = np.arange(50) % 5
     result = axes(model, weights, table, prompt=prompt.astype(np.int32), most=1)
     dense = disagreement(model, weights, table)
@@ -55,7 +55,7 @@ def test_the_share_is_that_of_the_variance_of_reward_differences():
 
 
 def test_axes_do_not_depend_on_how_the_basis_is_written():
-    model, weights, table = planted()
+    model, weights, table = random_users()
     mix = np.random.default_rng(1).normal(size=(4, 4))
     mean = np.asarray(model.prior.mean) @ np.linalg.inv(mix).T
     other = model.replace(
@@ -69,7 +69,7 @@ def test_axes_do_not_depend_on_how_the_basis_is_written():
 
 
 def test_where_the_population_lies():
-    model, weights, table = planted()
+    model, weights, table = random_users()
     result = axes(model, weights, table)
     rewards = table.astype(np.float64) @ np.asarray(model.params["V"], np.float64)
     rewards -= rewards.mean(axis=0)
@@ -117,7 +117,7 @@ def test_varimax_recovers_simple_axes_and_no_rotation_near_it_is_better():
 
 
 def test_users_who_do_not_differ_and_no_users():
-    model, weights, table = planted()
+    model, weights, table = random_users()
     for users in (np.tile(weights[:1], (5, 1)), weights[:0]):
         result = axes(model, users, table)
         assert result.loadings.shape == (50, 0)
@@ -131,7 +131,7 @@ def test_users_who_do_not_differ_and_no_users():
 
 
 def test_ends_carry_texts_and_responses_outside_every_pair_are_left_out():
-    model, weights, table = planted()
+    model, weights, table = random_users()
     prefs = from_arrays(
         table, chosen=[3, 4, 5], rejected=[7, 8, 9], user=[0, 0, 1], prompt=[0, 1, 1]
     )

@@ -104,13 +104,13 @@ def test_overwriting_is_explicit(tmp_path):
     save(tmp_path / "model", new, overwrite=True)
     assert load(tmp_path / "model")[0].basis == new.basis
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("")
     with pytest.raises(
         FileExistsError, match=r"holds 'thesis.tex', which is no part of a saved model"
     ):
-        save(tmp_path / "mine", new, overwrite=True)
-    assert [entry.name for entry in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+        save(tmp_path / "thesis", new, overwrite=True)
+    assert [entry.name for entry in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
 
 
 class Stranger(nn.Module):

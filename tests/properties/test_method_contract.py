@@ -1,4 +1,4 @@
-"""A method defined here, in no file of the package, is fitted, selected, stopped, resumed, evaluated and adapted."""
+"""A method that no file of the package knows: fitted, selected, stopped, resumed, adapted."""
 
 import dataclasses
 

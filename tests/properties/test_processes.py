@@ -56,8 +56,8 @@ PROCESS = """
     # Each adapts users of its own.
     model, users = load(f"{folder}/run/model")
     prefs = load_cache(f"{folder}/cache")
-    mine = np.arange(number, prefs.num_users, 2)
-    posterior = adapt(model, prefs.take_users(mine))
+    own = np.arange(number, prefs.num_users, 2)
+    posterior = adapt(model, prefs.take_users(own))
     np.save(f"{folder}/weights-{number}.npy", np.asarray(posterior.weights))
 """
 FLAGS = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"

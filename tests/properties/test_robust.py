@@ -74,9 +74,9 @@ def contradictions():
     embeddings = table()
     embeddings[1] = embeddings[0]
     chosen, rejected = random_pairs()
-    place = np.arange(len(USER)) - np.searchsorted(USER, USER)
+    index = np.arange(len(USER)) - np.searchsorted(USER, USER)
     before = np.maximum(np.arange(len(USER)) - 1, 0)
-    odd = place % 2 == 1
+    odd = index % 2 == 1
     chosen, rejected = (
         np.where(odd, rejected[before], chosen),
         np.where(odd, chosen[before], rejected),
@@ -116,11 +116,11 @@ def users_do_not_differ():
     half of.
     """
     embeddings, (chosen, rejected) = table(), random_pairs()
-    place = np.arange(len(USER)) - np.searchsorted(USER, USER)
+    index = np.arange(len(USER)) - np.searchsorted(USER, USER)
     chosen, rejected = better_first(
-        embeddings, chosen[-8:][place], rejected[-8:][place], np.arange(1.0, DIM + 1)
+        embeddings, chosen[-8:][index], rejected[-8:][index], np.arange(1.0, DIM + 1)
     )
-    flipped = place % 4 == 3
+    flipped = index % 4 == 3
     return from_arrays(
         embeddings, np.where(flipped, rejected, chosen), np.where(flipped, chosen, rejected), USER
     )
@@ -196,7 +196,7 @@ def test_it_ends_and_nothing_is_nan(case, method):
     if method == "simplex":
         np.testing.assert_allclose(again.weights.sum(axis=1), 1.0, atol=1e-5)
         assert (again.weights >= -1e-6).all()
-    # What is said about the fit is no NaN either.
+    # What the diagnostics report of the fit is no NaN either.
     prompt = prompts_of_responses(prefs)
     diagnostics = diagnose(model, users, prefs.embeddings, prompt=prompt)
     numbers = ("shared", "disagreement", "effective_rank", "same_users")
@@ -253,10 +253,10 @@ def test_a_direction_that_does_not_vary_changes_nothing(method):
 def test_pairs_that_count_nothing_are_no_shots(method):
     prefs, model, _, _ = fitted(weights_of_zero, method)
     again = adapt(model, prefs)
-    nobody = np.arange(8) % 2 == 0
-    np.testing.assert_array_equal(again.shots[nobody], 0)
+    silent = np.arange(8) % 2 == 0
+    np.testing.assert_array_equal(again.shots[silent], 0)
     mean = np.asarray(model.prior.mean)
-    np.testing.assert_allclose(again.weights[nobody], np.tile(mean, (4, 1)), atol=1e-6)
+    np.testing.assert_allclose(again.weights[silent], np.tile(mean, (4, 1)), atol=1e-6)
 
 
 def test_the_fewer_pairs_the_nearer_to_the_population():

@@ -68,11 +68,12 @@ def test_the_predictive_against_quadrature(variance):
     node, weight = np.polynomial.hermite_e.hermegauss(80)
     mean = np.linspace(-6, 6, 25)
     exact = expit(mean[:, None] + np.sqrt(variance) * node) @ weight / np.sqrt(2 * np.pi)
-    found = np.exp(LOGISTIC.predictive(jnp.asarray(mean, jnp.float32), jnp.float32(variance)))
+    means, variances = jnp.asarray(mean, jnp.float32), jnp.full(25, variance, jnp.float32)
+    found = np.exp(LOGISTIC.predictive(means, variances))
     # The approximation itself is off by up to .019; without variance it is exact.
     np.testing.assert_allclose(found, exact, atol=0.02 if variance else 1e-6)
     # The other choice has the rest of the probability.
-    other = np.exp(LOGISTIC.predictive(-jnp.asarray(mean, jnp.float32), jnp.float32(variance)))
+    other = np.exp(LOGISTIC.predictive(-means, variances))
     np.testing.assert_allclose(found + other, 1.0, atol=1e-6)
 
 
@@ -144,7 +145,9 @@ def test_the_part_searched_gives_half_of_what_the_direction_has(scale):
         return slope_at(start + np.asarray(share, np.float64) * towards) * towards / squared
 
     with jax.enable_x64(True), jax.disable_jit():
-        length = np.asarray(search_length(lambda share: jnp.asarray(relative(share)), safe))
+        length = np.asarray(
+            search_length(lambda share: jnp.asarray(relative(share)), jnp.asarray(safe))
+        )
     assert ((length > 0) & (length <= 1)).all()
     shares = np.linspace(0, 1, 2001)[:, None]
     best = objective(start) - objective(start + shares * towards).min(axis=0)

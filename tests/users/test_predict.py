@@ -153,8 +153,8 @@ def test_undecided_margins_fall_back_to_the_population():
 
 
 def test_without_shots_the_fall_back_is_the_margin_itself():
-    prefs, nobody = pairs(5), population_posterior(MODEL, USERS)
-    found = margins(MODEL, nobody, prefs)
+    prefs, population = pairs(5), population_posterior(MODEL, USERS)
+    found = margins(MODEL, population, prefs)
     for got, expected in zip(found.or_population(found)[:2], found[:2], strict=True):
         np.testing.assert_array_equal(got, expected)
 
@@ -203,8 +203,8 @@ def test_predict_proba_is_that_of_the_margins_and_of_the_population_without_shot
     np.testing.assert_array_equal(
         predict_proba(MODEL, POSTERIOR, prefs), margins(MODEL, POSTERIOR, prefs).probability
     )
-    nobody = population_posterior(MODEL, USERS)
-    found = margins(MODEL, nobody, prefs)
+    population = population_posterior(MODEL, USERS)
+    found = margins(MODEL, population, prefs)
     feature = REWARDS[prefs.chosen] - REWARDS[prefs.rejected]
     np.testing.assert_allclose(found.mean, feature.sum(1), atol=1e-5)
     np.testing.assert_allclose(found.variance, (feature**2).sum(1), rtol=1e-4, atol=1e-6)

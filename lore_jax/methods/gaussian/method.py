@@ -141,6 +141,12 @@ class PopulationConfig(EMConfig):
         ranks = [rank for rank in _or(self.rank, _RANKS) if rank <= prefs.dim or self.hidden]
         if self.num_components:  # components are of deviations
             ranks = [rank for rank in ranks if rank > 1]
+            if not ranks:
+                raise ValueError(
+                    f"num_components is {self.num_components}, and rank is to be chosen: embeddings "
+                    f"of dim {min(rank for rank in _RANKS if rank > 1)} are expected, dim is "
+                    f"{prefs.dim}; give a rank"
+                )
         deviating = [rank for rank in ranks if rank > 1]
         ridges = _or(self.ridge_deviation, _RIDGES_DEVIATION)
         quick = dataclasses.replace(self, **_SELECTION)

@@ -40,8 +40,8 @@ _Modes = tuple[Array, ...]  # of each bucket, [components, k, users]
 
 
 def learn_mixture(
-    features: Sequence[Float[Array, "rank shots users"]],
-    pair_weights: Sequence[Float[Array, "shots users"]],
+    features: Sequence[Float[Array, "rank _shots _users"]],
+    pair_weights: Sequence[Float[Array, "_shots _users"]],
     splits: int,
     *,
     likelihood: Likelihood = LOGISTIC,

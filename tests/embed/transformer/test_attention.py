@@ -54,9 +54,7 @@ def attend(row, columns, causal, window, softcap):
 def test_a_text_in_a_packed_row_equals_the_text_alone(block, causal, window, softcap, monkeypatch):
     monkeypatch.setattr(attention, "_QUERY_BLOCK", block)
     out = packed_attention(
-        QUERY,
-        KEY,
-        VALUE,
+        *map(jnp.asarray, (QUERY, KEY, VALUE)),
         TOKENS,
         causal=causal,
         scale=0.3,

@@ -21,8 +21,9 @@ WEIGHT, BIAS = RNG.normal(size=(2, 8)).astype(np.float32)
 
 def test_dense():
     matrix, bias = RNG.normal(size=(3, 8)).astype(np.float32), np.arange(3, dtype=np.float32)
-    np.testing.assert_allclose(dense(X, matrix), X @ matrix.T, atol=1e-5)
-    np.testing.assert_allclose(dense(X, matrix, bias), X @ matrix.T + bias, atol=1e-5)
+    arrays = [jnp.asarray(array) for array in (X, matrix, bias)]
+    np.testing.assert_allclose(dense(*arrays[:2]), X @ matrix.T, atol=1e-5)
+    np.testing.assert_allclose(dense(*arrays), X @ matrix.T + bias, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
