@@ -69,12 +69,14 @@ def parse(config: type[Config], arguments: Sequence[str], *, prog: str, note: st
         name = word.split("=")[0]
         if name.startswith("--") and name not in parser.names:
             raise ValueError(f"there is no option {name}{suggestion(name, parser.names)}")
-    values = vars(parser.parse_args(arguments))
-    values = {name: tuple(it) if isinstance(it, list) else it for name, it in values.items()}
-    for path, kind, defaults in reversed(parser.dataclasses):
-        names = [field.name for field in dataclasses.fields(kind) if path + field.name in values]
+    values: dict[str, object] = {
+        path: tuple(value) if isinstance(value, list) else value
+        for path, value in vars(parser.parse_args(arguments)).items()
+    }
+    for path, cls, defaults in reversed(parser.dataclasses):
+        names = [field.name for field in dataclasses.fields(cls) if path + field.name in values]
         given = {name: values[path + name] for name in names}
-        instance = kind(**given) if defaults is None else dataclasses.replace(defaults, **given)
+        instance = cls(**given) if defaults is None else dataclasses.replace(defaults, **given)
         values[path.removesuffix(".")] = instance
     return typing.cast(Config, values[""])
 
