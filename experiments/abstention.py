@@ -24,9 +24,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 import lore_jax as lore
+from experiments.common import command_line
 from experiments.common.parts import Part, run_parts
 from experiments.polis import PolisProtocol, data_folder, polis_protocol
 from lore_jax.data.splits import Holdout, split_users
@@ -181,4 +181,4 @@ def table(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(run, Config)

@@ -34,10 +34,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tyro
 from scipy.stats import binomtest
 
 import lore_jax as lore
+from experiments.common import command_line
 from experiments.common.fits import population_model
 from experiments.common.parts import Part, run_parts
 from lore_jax.data.four_way import split_digest
@@ -262,4 +262,4 @@ def table(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(run, Config)

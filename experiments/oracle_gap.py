@@ -24,9 +24,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tyro
 
 import lore_jax as lore
+from experiments.common import command_line
 from experiments.common.fits import paper_objective, population_model
 from experiments.common.parts import Part, run_parts
 from lore_jax.data.four_way import FourWay
@@ -144,4 +144,4 @@ def table(result: dict[str, Intervals]) -> str:
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(run, Config)

@@ -39,9 +39,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 import lore_jax as lore
+from experiments.common import command_line
 from experiments.common.fits import (
     at_rank,
     paper_objective,
@@ -374,4 +374,4 @@ def make_conversations(root: Path, *, seed: int) -> Path:
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(run, Config)

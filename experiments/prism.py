@@ -25,8 +25,8 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
-import tyro
 
+from experiments.common import command_line
 from experiments.common.fits import later_variant
 from experiments.common.options import Options, data_of, describe, embedded, fits
 from experiments.common.protocol import EvaluationProtocol, Split, leak_free, run
@@ -164,4 +164,4 @@ def main(config: Config) -> Results:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(main, Config)

@@ -22,9 +22,10 @@ from typing import Annotated
 
 import jax
 import numpy as np
-import tyro
 
 import lore_jax as lore
+from experiments.common import command_line
+from lore_jax.cli.arguments import POSITIONAL
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, draw_shots, hold_out_groups, split_users
 from lore_jax.evaluation.results import plain
@@ -58,7 +59,7 @@ class Config:
         seed: seed of everything.
     """
 
-    cache: Annotated[Path, tyro.conf.Positional]
+    cache: Annotated[Path, POSITIONAL]
     out: Path
     ranks: tuple[int, ...] = (1, 2, 3, 5, 8, 10, 15, 20)
     splits: int = 3
@@ -172,4 +173,4 @@ def curves(path: Path, ranks: list[int], series: dict[str, np.ndarray], note: st
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(run, Config)

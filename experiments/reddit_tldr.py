@@ -23,8 +23,8 @@ import functools
 from collections.abc import Mapping
 
 import numpy as np
-import tyro
 
+from experiments.common import command_line
 from experiments.common.options import Options, data_of, describe, embedded, fits
 from experiments.common.protocol import EvaluationProtocol, Split, leak_free, run
 from experiments.common.smoke_data import write_reddit_tldr
@@ -144,4 +144,4 @@ def main(config: Config) -> Results:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(main, Config)

@@ -31,11 +31,11 @@ from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Float
 
 from benchmarks.peak_memory import peak_memory
 from experiments import personalllm, prism, reddit_tldr
+from experiments.common import command_line
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.personalllm import REPLIES, PersonalLLM
 from lore_jax.datasets.synthetic import Synthetic, SyntheticConfig, synthetic
@@ -334,4 +334,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(main, Config)

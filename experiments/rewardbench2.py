@@ -22,9 +22,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import Float
 
+from experiments.common import command_line
 from experiments.common.options import Options, data_of, embedded
 from experiments.common.smoke_data import write_reward_bench
 from lore_jax.cli.models import load_model, refuse_other_encoder
@@ -116,4 +116,4 @@ def run(config: Config) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(run, Config)

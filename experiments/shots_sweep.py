@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
-import tyro
 
 import lore_jax as lore
+from experiments.common import command_line
 from experiments.common.fits import applicable
 from experiments.common.options import Options, fits
 from experiments.common.parts import Part, run_parts
 from experiments.common.scorers import projected
+from lore_jax.cli.arguments import POSITIONAL
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy
 from lore_jax.evaluation.evaluate import conditions, evaluate
@@ -64,7 +65,7 @@ class Config:
         smoke: fits of a few steps.
     """
 
-    cache: Annotated[Path, tyro.conf.Positional]
+    cache: Annotated[Path, POSITIONAL]
     out: Path
     shots: tuple[int, ...] = (0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
     draws: int = 20
@@ -144,4 +145,4 @@ def run(config: Config) -> Results:
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Config, description=Config.__doc__))
+    command_line.main(run, Config)

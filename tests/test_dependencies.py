@@ -15,7 +15,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Declared though the package never imports it.
 NOT_IMPORTED = {
     "flatbuffers": "jax.export serialises with it, and jax does not declare it",
-    "tyro": "the command lines of experiments/",
 }
 # Started, or imported by name: tools, plug-ins of pytest, and what runs the notebook.
 TOOLS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import UserNames
@@ -40,19 +40,7 @@ class Config:
     overwrite: bool = False
 
 
-class Result(TypedDict):
-    """What was written, and how many users converged."""
-
-    out: str | None
-    export: str | None
-    users: int
-    users_without_pairs: int
-    pairs: int
-    median_shots: float
-    not_converged: int
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> dict[str, object]:
     """Adapts and writes."""
     import numpy as np
     from tqdm import tqdm
@@ -61,6 +49,7 @@ def run(config: Config) -> Result:
     from lore_jax.export.adapt_cache import adapt_cache
     from lore_jax.export.parquet import export_weights
     from lore_jax.model.posterior import join
+    from lore_jax.model.saved import save
     from lore_jax.storage.cache.manifest import read_manifest
     from lore_jax.storage.files import refuse_existing
 
@@ -70,19 +59,17 @@ def run(config: Config) -> Result:
     refuse_other_encoder(loaded, config.cache)
     if config.export is not None:
         refuse_existing(config.export, config.overwrite)
-    manifest = read_manifest(config.cache)
+    manifest, not_converged = read_manifest(config.cache), 0
     shots: list[np.ndarray] = []
     kept: list[Posterior] = []  # a saved model has all of its users in one place; an export has not
-    not_converged = 0
 
     def parts() -> Iterator[Posterior]:
         nonlocal not_converged
         with tqdm(total=manifest["users"], unit=" users", disable=None) as bar:
             for users in adapt_cache(loaded.model, config.cache):
                 if users.user_ids is not None:
-                    users = dataclasses.replace(
-                        users, user_ids=np.array(config.names.apply(users.user_ids))
-                    )
+                    names = np.array(config.names.apply(users.user_ids))
+                    users = dataclasses.replace(users, user_ids=names)
                 shots.append(np.asarray(users.shots))
                 not_converged += int((~users.converged).sum())
                 if config.out is not None:
@@ -95,15 +82,12 @@ def run(config: Config) -> Result:
     else:
         collections.deque(parts(), maxlen=0)
     if config.out is not None:
-        from lore_jax.model.saved import save
-
-        save(
-            config.out, loaded.model, join(kept), encoder=loaded.encoder, overwrite=config.overwrite
-        )
+        users, encoder = join(kept), loaded.encoder
+        save(config.out, loaded.model, users, encoder=encoder, overwrite=config.overwrite)
     all_shots = np.concatenate(shots)
     return {
-        "out": None if config.out is None else str(config.out),
-        "export": None if config.export is None else str(config.export),
+        "out": config.out and str(config.out),
+        "export": config.export and str(config.export),
         "users": len(all_shots),
         "users_without_pairs": int((all_shots == 0).sum()),
         "pairs": manifest["pairs"],
@@ -112,10 +96,10 @@ def run(config: Config) -> Result:
     }
 
 
-def lines(result: Result) -> list[str]:
+def lines(result: Mapping[str, object]) -> list[str]:
     """The result for people."""
     text = [
-        ", ".join(path for path in (result["out"], result["export"]) if path),
+        ", ".join(str(path) for path in (result["out"], result["export"]) if path),
         f"  {result['users']:,} users adapted on {result['pairs']:,} pairs, the median user on "
         f"{result['median_shots']:g}",
     ]

@@ -3,9 +3,9 @@
 A field without a default must be given. A `bool` is a flag (`--name`, or `--no-name` where the
 default is True), a `Literal` takes one of its values, `X | None` also takes None, and
 `tuple[X, ...]` takes several words. A dataclass in a field brings its fields, as `--field.name`.
-A field annotated with a mapping from names to dataclasses
-holds one of these: `--field NAME` says which one, and its fields are options too, without a prefix.
-Fields of other types are no options and keep their defaults.
+A field annotated with a mapping from names to dataclasses holds one of these: `--field NAME` says
+which one, and its fields are options too, without a prefix. Fields of other types are no options
+and keep their defaults.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -56,7 +56,6 @@ def parse(config: type[Config], arguments: Sequence[str], *, prog: str, note: st
         Traceback (most recent call last):
         ValueError: there is no option --sed: is --seed meant?
     """
-    options = _read(config, None, "", arguments)
     parser = _Parser(
         prog=prog,
         description=f"{_purpose(config)}\n\n{note}".strip(),
@@ -64,15 +63,22 @@ def parse(config: type[Config], arguments: Sequence[str], *, prog: str, note: st
         argument_default=argparse.SUPPRESS,  # a field that is not given keeps its own default
         allow_abbrev=False,
     )
-    declared = options.add_to(parser, parser)
-    names = ["--help", *(option.name for option in declared)]
-    usages = [option.usage for option in declared if option.usage]
-    parser.usage = " ".join([prog, *usages, "[OPTIONS]"])
+    parser.add_fields(parser, config, arguments)
+    parser.usage = " ".join([prog, *parser.required, "[OPTIONS]"])
     for word in arguments:
         name = word.split("=")[0]
-        if name.startswith("--") and name not in names:
-            raise ValueError(f"there is no option {name}{suggestion(name, names)}")
-    return typing.cast(Config, options.make(vars(parser.parse_args(arguments))))
+        if name.startswith("--") and name not in parser.names:
+            raise ValueError(f"there is no option {name}{suggestion(name, parser.names)}")
+    values: dict[str, object] = {
+        path: tuple(value) if isinstance(value, list) else value
+        for path, value in vars(parser.parse_args(arguments)).items()
+    }
+    for path, cls, defaults in reversed(parser.dataclasses):
+        names = [field.name for field in dataclasses.fields(cls) if path + field.name in values]
+        given = {name: values[path + name] for name in names}
+        instance = cls(**given) if defaults is None else dataclasses.replace(defaults, **given)
+        values[path.removesuffix(".")] = instance
+    return typing.cast(Config, values[""])
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -82,188 +88,119 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that raises its errors, each one line."""
+    """A parser whose options are the fields of dataclasses; its errors are raised, each one line.
+
+    Attributes:
+        names: the options' names.
+        required: how the usage shows the options that must be given.
+        dataclasses: path (as `fit.method.`), type and defaults (an instance, or None) of each, the
+            inner ones after those around them.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.names, self.required = ["--help"], []
+        self.dataclasses: list[tuple[str, type[DataclassInstance], DataclassInstance | None]] = []
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}.")
 
+    def add_fields(
+        self,
+        group: argparse._ActionsContainer,
+        config: type[DataclassInstance],
+        words: Sequence[str],
+        defaults: DataclassInstance | None = None,
+        path: str = "",
+        prefix: str = "",
+    ) -> None:
+        """Adds the options of a dataclass; `words` say which of several dataclasses is meant."""
+        self.dataclasses.append((path, config, defaults))
+        hints, texts = typing.get_type_hints(config, include_extras=True), _attributes(config)
+        for field in dataclasses.fields(config):
+            hint, marks = hints[field.name], getattr(hints[field.name], "__metadata__", ())
+            hint, text = hint.__origin__ if marks else hint, texts.get(field.name, "")
+            target, name = path + field.name, prefix + field.name
+            inner_prefix = prefix if FLAT in marks else f"{name}."
+            default = _default(field) if defaults is None else getattr(defaults, field.name)
+            for choices in (mark for mark in marks if isinstance(mark, Mapping)):
+                usual = next(name for name, kind in choices.items() if type(default) is kind)
+                self.add_field(group, target, name, Literal[tuple(choices)], usual, text)
+                chosen = _chosen(self.names[-1], choices, usual, words)
+                hint, default = choices[chosen], default if chosen == usual else None
+                inner_prefix, text = prefix, f"--{field.name} {chosen}: {_purpose(hint)}"
+            if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+                inner = self.add_argument_group(text.rstrip("."))
+                default = None if default is dataclasses.MISSING else default
+                self.add_fields(inner, hint, words, default, f"{target}.", inner_prefix)
+            else:
+                self.add_field(group, target, name, hint, default, text, POSITIONAL in marks)
 
-class _Settings(TypedDict, total=False):
-    """Keywords of `add_argument`."""
-
-    dest: str
-    action: str
-    type: Callable[[str], object]
-    choices: Sequence[object]
-    nargs: str
-    metavar: str
-    required: bool
-    help: str
-
-
-class _Option(NamedTuple):
-    """What `add_argument` takes for one field.
-
-    Attributes:
-        name: the option, or for an argument without a name its destination.
-        destination: the field's name after those of the dataclasses around it.
-        settings: the keywords.
-        usage: how the usage shows it; empty where it may be left out.
-    """
-
-    name: str
-    destination: str
-    settings: _Settings
-    usage: str = ""
-
-
-class _Options(NamedTuple):
-    """The options of a dataclass.
-
-    Attributes:
-        config: the dataclass.
-        defaults: an instance, where the values of fields that are not given come from; or None.
-        title: what the group of its options is called.
-        own: the options of its fields.
-        inner: the options of the dataclasses in its fields.
-    """
-
-    config: type[DataclassInstance]
-    defaults: DataclassInstance | None
-    title: str
-    own: dict[str, _Option]
-    inner: dict[str, _Options]
-
-    def add_to(
-        self, parser: argparse.ArgumentParser, group: argparse._ActionsContainer
-    ) -> list[_Option]:
-        """Declares every option, those of inner dataclasses in groups of their own."""
-        for option in self.own.values():
-            group.add_argument(option.name, **option.settings)
-        declared = list(self.own.values())
-        for inner in self.inner.values():
-            declared += inner.add_to(parser, parser.add_argument_group(inner.title))
-        return declared
-
-    def make(self, values: Mapping[str, object]) -> DataclassInstance:
-        """The dataclass with the values that were given."""
-        given: dict[str, object] = {}
-        for field, option in self.own.items():
-            if option.destination in values:
-                value = values[option.destination]
-                given[field] = tuple(value) if isinstance(value, list) else value
-        given |= {field: group.make(values) for field, group in self.inner.items()}
-        if self.defaults is None:
-            return self.config(**given)
-        return dataclasses.replace(self.defaults, **given)
-
-
-def _read(
-    config: type[DataclassInstance],
-    defaults: DataclassInstance | None,
-    prefix: str,
-    arguments: Sequence[str],
-    title: str = "",
-) -> _Options:
-    """The options of a dataclass; `arguments` say which of several dataclasses is meant."""
-    hints = typing.get_type_hints(config, include_extras=True)
-    options, texts = _Options(config, defaults, title, {}, {}), _attributes(config)
-    for field in dataclasses.fields(config):
-        hint, inner_marks = hints[field.name], getattr(hints[field.name], "__metadata__", ())
-        hint = hint.__origin__ if inner_marks else hint
-        text, name = texts.get(field.name, ""), prefix + field.name
-        inner_prefix = prefix if FLAT in inner_marks else f"{name}."
-        default = _default(field, defaults)
-        for choices in (mark for mark in inner_marks if isinstance(mark, Mapping)):
-            usual = next(name for name, kind in choices.items() if type(default) is kind)
-            option = _option(name, Literal[tuple(choices)], usual, text)
-            chosen = _chosen(option.name, choices, arguments) or usual
-            options.own[field.name], inner_prefix = option, prefix
-            hint, default = choices[chosen], default if chosen == usual else None
-            text = f"--{field.name} {chosen}: {_purpose(hint)}"
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            default = typing.cast("DataclassInstance | None", default)
-            default = None if default is dataclasses.MISSING else default
-            title = text.rstrip(".")
-            options.inner[field.name] = _read(hint, default, inner_prefix, arguments, title)
-        elif _can_be_read(hint):
-            options.own[field.name] = _option(name, hint, default, text, inner_marks)
-    return options
-
-
-def _default(field: dataclasses.Field[object], defaults: DataclassInstance | None) -> object:
-    """The default of a field: the value in `defaults`, or its own, or `dataclasses.MISSING`."""
-    if defaults is not None:
-        return getattr(defaults, field.name)
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _can_be_read(hint: object) -> bool:
-    """Whether words of a command line can give a value of this type."""
-    parts = typing.get_args(hint)
-    if typing.get_origin(hint) is Literal:
-        return True
-    if parts:
-        return all(part in (type(None), ...) or _can_be_read(part) for part in parts)
-    return hint in (bool, int, float, str, Path)
-
-
-def _chosen(option: str, choices: Iterable[str], arguments: Sequence[str]) -> str | None:
-    """The value of an option before anything is parsed, or None where it is not given."""
-    for index, word in enumerate(arguments):
-        name, given, value = word.partition("=")
-        if name == option:
-            value = value if given else " ".join(arguments[index + 1 : index + 2])
-            if value not in choices:
-                expected = " or ".join(map(repr, choices))
-                raise ValueError(f"{option} is {value!r}: {expected} is expected")
-            return value
-    return None
-
-
-def _option(
-    destination: str, hint: object, default: object, text: str, marks: Sequence[object] = ()
-) -> _Option:
-    """The option of a field that holds a value."""
-    name, required = f"--{destination.replace('_', '-')}", default is dataclasses.MISSING
-    if hint is bool:
+    def add_field(
+        self,
+        group: argparse._ActionsContainer,
+        target: str,
+        name: str,
+        hint: object,
+        default: object,
+        text: str,
+        is_positional: bool = False,
+    ) -> None:
+        """Adds the option of a field that holds a value, if words can give a value of its type."""
+        settings, required = _settings(hint, default), default is dataclasses.MISSING
+        if settings is None:
+            return
+        settings["help"] = text.replace("%", "%%")
+        if hint is not bool and not required and default not in (None, ()):
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+            settings["help"] += f" (default: {shown})".replace("%", "%%")
+        if is_positional:
+            settings["metavar"] = name.upper()
+            group.add_argument(target, **settings)
+            self.required.append(f"{name.upper()} ..." if "nargs" in settings else name.upper())
+            return
         if default is True:
-            prefix, _, last = name.removeprefix("--").rpartition(".")
-            name = f"--{prefix}{'.' if prefix else ''}no-{last}"
-        action = "store_false" if default is True else "store_true"
-        settings: _Settings = {"dest": destination, "action": action}
-        return _Option(name, destination, {**settings, "help": _escaped(text)})
-    settings = _reading(hint, required)
-    if not required and default not in (None, ()):
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        text = f"{text} (default: {shown})"
-    settings["help"] = _escaped(text)
-    if POSITIONAL in marks:
-        metavar = destination.upper()
-        usage = f"{metavar} ..." if "nargs" in settings else metavar
-        return _Option(destination, destination, {**settings, "metavar": metavar}, usage)
-    usage = f"{name} {settings.get('metavar')}" if required else ""
-    settings |= {"dest": destination, "required": required}
-    return _Option(name, destination, settings, usage)
+            name = re.sub(r"[^.]+$", r"no-\g<0>", name)
+        self.names.append(f"--{name.replace('_', '-')}")
+        group.add_argument(self.names[-1], dest=target, required=required, **settings)
+        if required:
+            self.required.append(f"{self.names[-1]} {settings['metavar']}")
 
 
-def _reading(hint: object, required: bool) -> _Settings:
-    """How words become a value of a type: `add_argument`'s type, choices, nargs and metavar."""
+def _default(field: dataclasses.Field[object]) -> Any:
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
+
+
+def _chosen(option: str, choices: Iterable[str], usual: str, words: Sequence[str]) -> str:
+    """The value of an option before the others are known."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(option, dest="value", nargs="?", const="", default=usual)
+    value = parser.parse_known_args(words)[0].value
+    if value not in choices:
+        expected = " or ".join(map(repr, choices))
+        raise ValueError(f"{option} is {value!r}: {expected} is expected")
+    return value
+
+
+def _settings(hint: object, default: object = None) -> dict[str, Any] | None:
+    """How words become a value of a type, in keywords of `add_argument`; None: they do not."""
     parts = typing.get_args(hint)
+    if hint is bool:
+        return {"action": "store_false" if default is True else "store_true"}
     if typing.get_origin(hint) is Literal:
-        kind = type(parts[0])
-        return {"type": kind, "choices": parts, "metavar": f"{{{','.join(map(str, parts))}}}"}
-    if type(None) in parts:  # X | None
-        settings = _reading(next(part for part in parts if part is not type(None)), required)
+        metavar = f"{{{','.join(map(str, parts))}}}"
+        return {"type": type(parts[0]), "choices": parts, "metavar": metavar}
+    if hint in (int, float, str, Path):
+        return {"type": hint, "metavar": typing.cast("type", hint).__name__.upper()}
+    settings = _settings(parts[0]) if parts else None
+    if settings is not None and typing.get_origin(hint) is tuple:
+        settings["nargs"] = "+" if default is dataclasses.MISSING else "*"
+    elif settings is not None:  # X | None
+        settings["type"] = _or_none(settings["type"])
         if "choices" in settings:
             settings["choices"] = (*settings["choices"], None)
-        return {**settings, "type": _or_none(settings.get("type", str))}
-    if typing.get_origin(hint) is tuple:
-        return {**_reading(parts[0], required), "nargs": "+" if required else "*"}
-    convert = typing.cast("type", hint)
-    return {"type": convert, "metavar": convert.__name__.upper()}
+    return settings
 
 
 def _or_none(convert: Callable[[str], object]) -> Callable[[str], object]:
@@ -290,7 +227,3 @@ def _attributes(config: type) -> dict[str, str]:
         for match in re.finditer(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE):
             texts[match[1]] = " ".join(match[2].split())
     return texts
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")

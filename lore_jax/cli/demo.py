@@ -17,18 +17,11 @@ from tqdm import tqdm
 
 from lore_jax.data.four_way import four_way
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
+from lore_jax.evaluation import names
 from lore_jax.evaluation.conclusion import conclude
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
 from lore_jax.evaluation.evaluate import conditions, evaluate
-from lore_jax.evaluation.names import (
-    CONTROL_LABELS,
-    GAUSSIAN,
-    MISMATCHED_USER,
-    ORACLE,
-    REFERENCE_HEAD,
-    RIDGE_BT,
-    SHOTS,
-)
+from lore_jax.evaluation.names import GAUSSIAN, MISMATCHED_USER, ORACLE, REFERENCE_HEAD, RIDGE_BT
 from lore_jax.evaluation.results import Where, describe_split, make_results, write_results
 from lore_jax.evaluation.schema import Conclusion
 from lore_jax.fitting.config import FitConfig
@@ -41,12 +34,12 @@ from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import four_way_columns, table
 from lore_jax.users.adapt import adapt
 
-_SHOTS = (0, 5, SHOTS)
+_SHOTS = (0, 5, names.SHOTS)
 _LINES = {
     "reference head": Where(method=REFERENCE_HEAD, control=None),
     "ridge Bradley-Terry": Where(method=RIDGE_BT, control=None),
     "population (0 shots)": Where(method=GAUSSIAN, control=None, shots=0),
-    CONTROL_LABELS[MISMATCHED_USER]: Where(method=GAUSSIAN, control=MISMATCHED_USER),
+    names.CONTROL_LABELS[MISMATCHED_USER]: Where(method=GAUSSIAN, control=MISMATCHED_USER),
     "personal": Where(method=GAUSSIAN, control=None),
     "oracle (basis of the ground truth)": Where(method=ORACLE, control=None),
 }
@@ -91,13 +84,7 @@ class Summary(TypedDict):
 
 
 def run(config: Config) -> Summary:
-    """Runs the demo: simulate, split, fit, adapt, evaluate; one JSON and its figures.
-
-    Args:
-        config: what to simulate, and where to write.
-
-    Returns:
-        The `Summary`.
+    """Simulates, splits, fits, adapts and evaluates; writes one JSON and its figures.
 
     Raises:
         ValueError: a number in `config` is not possible; the message names it.
@@ -107,21 +94,18 @@ def run(config: Config) -> Summary:
         >>> print(run(Config(users=100))["table"])  # doctest: +SKIP
     """
     config.out.mkdir(parents=True, exist_ok=True)
-    truth = synthetic(
-        SyntheticConfig(
-            num_users=config.users,
-            num_prompts=200,
-            pairs_per_user=(config.pairs, config.pairs),
-            dim=config.dim,
-            rank=config.rank,
-            users="mixture",
-            num_components=config.num_components,
-            spread=config.spread,
-        ),
-        seed=config.seed,
+    simulated = SyntheticConfig(
+        num_users=config.users,
+        num_prompts=200,
+        pairs_per_user=(config.pairs, config.pairs),
+        dim=config.dim,
+        rank=config.rank,
+        users="mixture",
+        num_components=config.num_components,
+        spread=config.spread,
     )
+    truth = synthetic(simulated, seed=config.seed)
     split = four_way(truth.prefs, seed=config.seed)
-    key = jax.random.key(config.seed)
     # One column for what users share, and as many as in the ground truth for how they differ.
     gaussian = PopulationConfig(
         rank=config.rank + 1,
@@ -131,25 +115,20 @@ def run(config: Config) -> Summary:
         num_components=0,
         logit_scale=1.0,
     )
-    fits = {
-        RIDGE_BT: FitConfig(BradleyTerryConfig(config.ridge)),
-        GAUSSIAN: FitConfig(gaussian),
-    }
-
+    fits = {RIDGE_BT: BradleyTerryConfig(config.ridge), GAUSSIAN: gaussian}
     assert truth.prefs.head is not None
     methods = {REFERENCE_HEAD: BasisPredictor(reference_head(truth.prefs.head))}
     fitted = {}
-    for name, fit_config in tqdm(fits.items(), desc="fit", disable=None):
-        fitted[name] = fit(split.train, fit_config, key=key)
+    for name, method in tqdm(fits.items(), desc="fit", disable=None):
+        fitted[name] = fit(split.train, FitConfig(method), key=jax.random.key(config.seed))
         methods[name] = BasisPredictor(*fitted[name][:2])
     methods[ORACLE] = BasisPredictor(truth.model)
     rows = evaluate(methods, conditions(split), shots=_SHOTS, seed=config.seed)
 
     model, users, _ = fitted[GAUSSIAN]
     groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
-    axes = describe_axes(
-        model, groups, truth.prefs.embeddings, prompt=prompts_of_responses(truth.prefs)
-    )
+    prompt = prompts_of_responses(truth.prefs)
+    axes = {"": describe_axes(model, groups, truth.prefs.embeddings, prompt=prompt)}
     entry = describe_split(
         {"seen": split.seen_users, "unseen": split.unseen_users},
         items=("known items", "new items"),
@@ -158,27 +137,20 @@ def run(config: Config) -> Summary:
         dropped=split.dropped._asdict(),
         chosen={name: history.choice for name, (_, _, history) in fitted.items()},
     )
-    results = make_results(
-        rows,
-        [entry],
-        name="demo",
-        config=config,
-        seed=config.seed,
-        axes={"": axes},
-        method=GAUSSIAN,
-    )
-    conclusion = conclude(results, Where("unseen", "new items", GAUSSIAN, shots=SHOTS))
+    about = {"config": config, "seed": config.seed, "axes": axes, "method": GAUSSIAN}
+    results = make_results(rows, [entry], name="demo", **about)
+    conclusion = conclude(results, Where("unseen", "new items", GAUSSIAN, shots=names.SHOTS))
     results["conclusion"] = conclusion
-    write_results(config.out / "results.json", results)
-    figures = save_figures(
-        results, config.out, note="Simulated users: everything about them is known."
-    )
+    path = config.out / "results.json"
+    write_results(path, results)
+    note = "Simulated users: everything about them is known."
+    figures = save_figures(results, config.out, note=note)
     return {
         "users": {"seen": split.train.num_users, "unseen": split.shots.num_users},
         "pairs": split.train.num_pairs,
         "table": table(results, _LINES, four_way_columns(results)),
         "conclusion": conclusion,
-        "results": str(config.out / "results.json"),
+        "results": str(path),
         "figures": [str(path) for path in figures],
     }
 

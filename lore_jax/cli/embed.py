@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from lore_jax.cli.arguments import FLAT, POSITIONAL
-from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
+from lore_jax.cli.options import UserNames, are_polis, left_out_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +62,9 @@ def run(config: Config) -> dict[str, object]:
         pairs = read_text_pairs(config.sources[0])
     extra = [] if config.names.hash_ids else pairs.extra
     pairs = dataclasses.replace(pairs, user_ids=config.names.apply(pairs.user_ids), extra=extra)
-    embed_config = EmbedConfig(
-        dtype=config.dtype,
-        max_length=config.max_length,
-        batch_tokens=config.batch_tokens,
-        model_parallel=config.model_parallel,
-        store=config.store,
-    )
-    report = embed_pairs(pairs, config.model, config.out, embed_config, overwrite=config.overwrite)
+    names = ("dtype", "max_length", "batch_tokens", "model_parallel", "store")
+    options = EmbedConfig(**{name: getattr(config, name) for name in names})
+    report = embed_pairs(pairs, config.model, config.out, options, overwrite=config.overwrite)
     return {
         "cache": str(report.path),
         "responses": report.responses,
@@ -94,9 +89,6 @@ def lines(result: Mapping[str, object]) -> list[str]:
     if result["resumed_from"]:
         output.append(f"  resumed from row {result['resumed_from']:,}")
     if result["cut_prompts"]:
-        output.append(
-            f"  {result['cut_prompts']:,} prompts of {result['cut_replies']:,} replies "
-            "were too long and lost their beginning"
-        )
-    output += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
-    return [*output, f"  {result['note']}"] if result["note"] else output
+        cut = f"{result['cut_prompts']:,} prompts of {result['cut_replies']:,} replies"
+        output.append(f"  {cut} were too long and lost their beginning")
+    return output + left_out_lines(result)

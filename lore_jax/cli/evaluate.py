@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lore_jax.cli.models import LoadedModel
     from lore_jax.data.preferences import Preferences
     from lore_jax.evaluation.evaluate import Condition
-    from lore_jax.evaluation.schema import AxesEntry, Conclusion, Results, SplitEntry
+    from lore_jax.evaluation.schema import AxesEntry, Conclusion, SplitEntry
     from lore_jax.methods.base import Predictor
     from lore_jax.runs.folder import Parts, RunFolder
 
@@ -50,15 +50,7 @@ class Config:
 
 
 class Summary(TypedDict):
-    """What the command says.
-
-    Attributes:
-        results: path of the results file.
-        conclusion: whether personalising helps; None where no rows can tell.
-        note: what must be said beside every number.
-        averages: the rows of the results without what they hold of each user and bin.
-        table: Markdown.
-    """
+    """What the command says; `note` must be said beside every number, `table` is Markdown."""
 
     results: str
     conclusion: Conclusion | None
@@ -70,6 +62,7 @@ class Summary(TypedDict):
 def run(config: Config) -> Summary:
     """Evaluates, writes the results, and sums them up."""
     from lore_jax.cli.models import load_model
+    from lore_jax.evaluation.conclusion import conclude, conclusive
     from lore_jax.evaluation.evaluate import evaluate
     from lore_jax.evaluation.names import nearest_shots
     from lore_jax.evaluation.results import make_results, plain, write_results
@@ -83,40 +76,30 @@ def run(config: Config) -> Summary:
     refuse_existing(out, config.overwrite)
     if any(count < 0 for count in config.shots) or not config.shots:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
-    loaded = load_model(config.run)
-    parts = run.load_parts(config.cache)
-    conditions, own, entry = _what_to_test(config, run, loaded, parts)
-    name = str(run.manifest["config"]["fit"]["method"]["name"])
-    methods = {name: own}
-    if config.baselines:
-        methods |= _baselines(run, parts.train)
+    loaded, parts, fitted = load_model(config.run), run.load_parts(config.cache), run.manifest
+    conditions, predictor, entry = _what_to_test(config, run, loaded, parts)
+    name, seed = fitted["config"]["fit"]["method"]["name"], config.seed
+    methods = {name: predictor, **(_baselines(run, parts.train) if config.baselines else {})}
     data, split = entry["data"], entry["split"]
-    rows = evaluate(
-        methods, conditions, shots=config.shots, data=data, split=split, seed=config.seed
-    )
-    results = make_results(
-        rows,
-        [entry],
-        name="evaluate",
-        config=run.manifest["config"],
-        seed=config.seed,
-        axes={data: _describe_users(run, loaded, parts, config.cache)},
-        method=name,
-        run=run.manifest,
-    )
-    tested = run.manifest["data"] if config.test is None else read_manifest(config.test)
-    results["note"] = note = tested["note"]
-    results["conclusion"] = conclusion = plain(_conclusion(results, name))
+    rows = evaluate(methods, conditions, shots=config.shots, data=data, split=split, seed=seed)
+    axes = {data: _describe_users(run, loaded, parts, config.cache)}
+    about = {"config": fitted["config"], "seed": seed, "axes": axes, "method": name, "run": fitted}
+    results = make_results(rows, [entry], name="evaluate", **about)
+    note = fitted["data"]["note"] if config.test is None else read_manifest(config.test)["note"]
+    questions = conclusive(results, name)  # the hardest that the rows can answer comes first
+    conclusion = plain(conclude(results, questions[0])) if questions else None
+    results["note"], results["conclusion"] = note, conclusion
     write_results(out, results)
     columns = four_way_columns(results, shots=nearest_shots(config.shots))
+    averages = [
+        {name: value for name, value in row.items() if not isinstance(value, dict)}
+        for row in results["rows"]
+    ]
     return {
         "results": str(out),
         "conclusion": conclusion,
         "note": note,
-        "averages": [
-            {name: value for name, value in row.items() if not isinstance(value, dict)}
-            for row in results["rows"]
-        ],
+        "averages": averages,
         "table": table(results, method_lines(results), columns),
     }
 
@@ -141,23 +124,23 @@ def _what_to_test(
 
     assert loaded.users is not None
     # `report` joins the results of runs that differ in their seed alone: it numbers the split.
-    group_by, number = run.manifest["group_by"], run.manifest["config"]["seed"]
+    manifest, number = run.manifest, run.manifest["config"]["seed"]
     if config.test is None:
-        conditions, split = run_conditions(parts), run.manifest["split"]
+        conditions, split = run_conditions(parts), manifest["split"]
+        assert split is not None
         entry = describe_split(
             {"seen": _names(parts.train), "unseen": _names(parts.shots)},
             items=list(dict.fromkeys(items for _, items in parts.tests)),
-            group_by=group_by,
+            group_by=manifest["group_by"],
             digest=split["digest"],
-            data=Path(run.manifest["data"]["cache"]).name,
+            data=Path(manifest["data"]["cache"]).name,
             split=number,
             dropped=split["dropped"],
         )
         return conditions, BasisPredictor(loaded.model, loaded.users), entry
     refuse_other_encoder(loaded, config.test)
-    other = conditions_of_other_pairs(
-        parts.train, loaded.users, load_cache(config.test), config.test
-    )
+    test = load_cache(config.test)
+    other = conditions_of_other_pairs(parts.train, loaded.users, test, config.test)
     entry = describe_split(
         {"seen": other.names},
         items=[condition.items for condition in other.conditions],
@@ -188,19 +171,17 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Predictor]:
     from lore_jax.methods.base import BasisPredictor
     from lore_jax.model.model import reference_head
 
-    out: dict[str, Predictor] = {}
-    fitted = run.manifest["config"]["fit"]
+    fitted, group_by = run.manifest["config"]["fit"], run.manifest["group_by"]
     config = dataclasses.replace(
-        RIDGE_BRADLEY_TERRY,
-        holdout=fitted["holdout"],
-        folds=fitted["folds"],
-        group_by=run.manifest["group_by"],
+        RIDGE_BRADLEY_TERRY, holdout=fitted["holdout"], folds=fitted["folds"], group_by=group_by
     )
     key = jax.random.key(run.manifest["config"]["seed"])
-    out[RIDGE_BT] = BasisPredictor(fit(train, config, key=key)[0])
+    baselines: dict[str, Predictor] = {
+        RIDGE_BT: BasisPredictor(fit(train, config, key=key)[0]),
+    }
     if train.head is not None:
-        out[REFERENCE_HEAD] = BasisPredictor(reference_head(train.head))
-    return out
+        baselines[REFERENCE_HEAD] = BasisPredictor(reference_head(train.head))
+    return baselines
 
 
 def _describe_users(
@@ -215,11 +196,11 @@ def _describe_users(
     from lore_jax.users.adapt import adapt
 
     assert loaded.users is not None
-    pairs = [parts.train, *([] if parts.shots is None else [parts.shots]), *parts.tests.values()]
-    prompt = np.max([prompts_of_responses(prefs) for prefs in pairs], axis=0)
-    groups = {"seen users": loaded.users}
+    groups, pairs = {"seen users": loaded.users}, [parts.train, *parts.tests.values()]
     if parts.shots is not None:
         groups["unseen users"] = adapt(loaded.model, parts.shots)
+        pairs.append(parts.shots)
+    prompt = np.max([prompts_of_responses(prefs) for prefs in pairs], axis=0)
     table = parts.train.embeddings
     described = describe_axes(loaded.model, groups, table, prompt=prompt)
     texts = read_texts(run.manifest["data"]["cache"] if cache is None else cache)
@@ -227,11 +208,3 @@ def _describe_users(
         **with_texts(described, texts),
         "diagnostics": diagnose(loaded.model, loaded.users, table, prompt=prompt),
     }
-
-
-def _conclusion(results: Results, method: str) -> Conclusion | None:
-    """About the hardest question that the rows can answer."""
-    from lore_jax.evaluation.conclusion import conclude, conclusive
-
-    questions = conclusive(results, method)
-    return conclude(results, questions[0]) if questions else None

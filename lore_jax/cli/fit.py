@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,7 @@ class Config:
     distributed: bool = False
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config) -> dict[str, object]:
     """Runs the fit."""
     if config.distributed:
         import jax
@@ -43,9 +44,8 @@ def run(config: Config) -> dict[str, Any]:
         jax.distributed.initialize()  # before anything looks at the devices
     from lore_jax.runs.run import run_fit
 
-    report = run_fit(
-        config.cache, config.out, config.run, resume=config.resume, overwrite=config.overwrite
-    )
+    options = {"resume": config.resume, "overwrite": config.overwrite}
+    report = run_fit(config.cache, config.out, config.run, **options)
     split = report.run.manifest["split"]
     return {
         "run": str(report.run.path),
@@ -55,31 +55,24 @@ def run(config: Config) -> dict[str, Any]:
         "steps": report.steps,
         "loss": report.loss,
         "choice": report.run.manifest["choice"],
-        "split": None
-        if split is None
-        else {name: split[name] for name in ("parts", "dropped", "digest")},
+        "split": split and {name: split[name] for name in ("parts", "dropped", "digest")},
     }
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(result: Mapping[str, Any]) -> list[str]:
     """The result for people."""
-    choice = ", ".join(f"{name} {value:g}" for name, value in result["choice"].items())
-    said = [f"{result['run']}"]
-    if result["split"] is None:
-        said.append("  fitted everything; nothing was kept for evaluate")
-    else:
-        parts = result["split"]["parts"]
-        seen, unseen = parts["users/seen"], parts["users/unseen"]
-        said.append(
-            f"  {parts['train']:,} pairs of {seen:,} seen users fitted; "
-            f"{unseen:,} users kept for the test"
+    text = [f"{result['run']}", "  fitted everything; nothing was kept for evaluate"]
+    if result["split"] is not None:
+        sizes = result["split"]["parts"]
+        text[1] = (
+            f"  {sizes['train']:,} pairs of {sizes['users/seen']:,} seen users fitted; "
+            f"{sizes['users/unseen']:,} users kept for the test"
         )
-    said.append(f"  {choice}")
+    text.append("  " + ", ".join(f"{name} {value:g}" for name, value in result["choice"].items()))
     if result["loss"] is not None:
-        begun = f", from step {result['resumed_from']:,} on" if result["resumed_from"] else ""
-        said.append(
-            f"  step {result['step']:,} of {result['steps']:,}{begun}: loss {result['loss']:.4f}"
-        )
+        first = f", from step {result['resumed_from']:,} on" if result["resumed_from"] else ""
+        steps = f"{result['step']:,} of {result['steps']:,}{first}"
+        text.append(f"  step {steps}: loss {result['loss']:.4f}")
     if not result["finished"]:
-        said.append("  stopped before the end: the same command with --resume goes on")
-    return said
+        text.append("  stopped before the end: the same command with --resume goes on")
+    return text

@@ -33,6 +33,16 @@ _COMMON = {
     "--json": "print one JSON object, for machines",
     "--debug": "show the traceback of an error",
 }
+_HELP = """usage: lore-jax COMMAND [OPTIONS]
+
+Reward models for people who disagree: a basis that everyone shares, a few weights
+for each user.
+
+commands (lore-jax COMMAND --help lists the options):
+{commands}
+
+options of every command:
+{options}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of the process.
 
     Returns:
-        The exit status: 0; 1 where `inspect` found corruption; 2 for an error, said in one line; 130
-            when interrupted.
+        The exit status: 0; 1 where `inspect` found corruption; 2 for an error, said in one line;
+            130 when interrupted.
 
     Example:
         >>> main(["--version"])
@@ -70,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], *, as_json: bool) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
+        options = {**_COMMON, "--version": "print the version"}
+        print(_HELP.format(commands=_rows(_COMMANDS), options=_rows(options)))
         return 0
     if arguments[0] == "--version":
         from importlib.metadata import version
@@ -91,11 +102,8 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     except ValueError as error:
         raise ValueError(f"{name}: {error} See lore-jax {name} --help") from None
     result = command.run(config)
-    if as_json:
-        print(json.dumps(result, allow_nan=False))
-    else:
-        print("\n".join(command.lines(result)))
-    sys.stdout.flush()
+    text = json.dumps(result, allow_nan=False) if as_json else "\n".join(command.lines(result))
+    print(text, flush=True)
     return 1 if result.get("corrupt") else 0
 
 
@@ -109,26 +117,8 @@ def _keep_compiled_programs() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
-def _help() -> str:
-    rows = [f"  {name:<10}{text}" for name, text in _COMMANDS.items()]
-    options = [
-        f"  {name:<10}{text}"
-        for name, text in {**_COMMON, "--version": "print the version"}.items()
-    ]
-    return "\n".join(
-        [
-            "usage: lore-jax COMMAND [OPTIONS]",
-            "",
-            "Reward models for people who disagree: a basis that everyone shares, a few weights",
-            "for each user.",
-            "",
-            "commands (lore-jax COMMAND --help lists the options):",
-            *rows,
-            "",
-            "options of every command:",
-            *options,
-        ]
-    )
+def _rows(texts: dict[str, str]) -> str:
+    return "\n".join(f"  {name:<10}{text}" for name, text in texts.items())
 
 
 def _in_one_line(error: Exception) -> str:
@@ -146,9 +136,8 @@ def _warnings_in_one_line() -> Iterator[None]:
     def show(message: Warning | str, *_: object) -> None:
         print(f"lore-jax: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
-    kept = warnings.showwarning
-    warnings.showwarning = show
+    before, warnings.showwarning = warnings.showwarning, show
     try:
         yield
     finally:
-        warnings.showwarning = kept
+        warnings.showwarning = before

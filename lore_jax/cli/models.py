@@ -15,14 +15,7 @@ from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
 
 
 class LoadedModel(NamedTuple):
-    """A model and what was saved with it.
-
-    Attributes:
-        model: the model.
-        users: its users, or None.
-        encoder: what makes the embeddings it takes, or None if that was not saved.
-        path: the folder it came from.
-    """
+    """A model, its users and what makes the embeddings it takes, as far as saved; its folder."""
 
     model: Model
     users: Posterior | None
@@ -33,12 +26,6 @@ class LoadedModel(NamedTuple):
 def load_model(path: Path) -> LoadedModel:
     """Loads the model of a run, or a saved model.
 
-    Args:
-        path: the folder of either.
-
-    Returns:
-        The model.
-
     Raises:
         FileNotFoundError: neither is there, or the run has not finished.
         ValueError: what is there is corrupt.
@@ -46,9 +33,8 @@ def load_model(path: Path) -> LoadedModel:
     folder = path
     if (path / MANIFEST).exists():
         if not read_run(path).is_finished:
-            raise FileNotFoundError(
-                f"{path} is not finished: `lore-jax fit --resume` goes on with it"
-            )
+            text = f"{path} is not finished: `lore-jax fit --resume` goes on with it"
+            raise FileNotFoundError(text)
         folder = path / MODEL
     elif not path.is_dir() or not any(entry.name.isdecimal() for entry in path.iterdir()):
         raise FileNotFoundError(f"{path} is neither a run nor a saved model")
@@ -61,11 +47,9 @@ def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:
     Raises:
         ValueError: the manifests disagree; the message says where.
     """
-    manifest, dim = read_manifest(cache), input_width(loaded.model.params)
+    manifest, dim, path = read_manifest(cache), input_width(loaded.model.params), loaded.path
     if manifest["dim"] != dim:
-        raise ValueError(
-            f"{cache} has dim {manifest['dim']}, {loaded.path} was fitted on dim {dim}"
-        )
+        raise ValueError(f"{cache} has dim {manifest['dim']}, {path} was fitted on dim {dim}")
     if loaded.encoder is None:
         return
     expected, encoder = loaded.encoder, manifest["encoder"]
@@ -75,6 +59,4 @@ def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:
             for name in {**encoder, **expected}
             if encoder.get(name) != expected.get(name)
         )
-        raise ValueError(
-            f"{cache} holds embeddings of another encoder than {loaded.path}: {differences}"
-        )
+        raise ValueError(f"{cache} holds embeddings of another encoder than {path}: {differences}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 # What comparisons may repeat or leave out, by its name in results, in words.
-LEFT_OUT = {
+_LEFT_OUT = {
     "duplicated_rows": "duplicated rows, kept",
     "removed_statements": "statements removed by moderators",
     "replaced_votes": "votes replaced by a later one",
@@ -35,9 +35,8 @@ class UserNames:
             raise ValueError("--hash-key is given without --hash-ids")
         if not self.hash_ids:
             return [str(name) for name in user_ids]
-        return hash_user_ids(
-            user_ids, b"" if self.hash_key is None else self.hash_key.read_bytes()
-        ).tolist()
+        key = b"" if self.hash_key is None else self.hash_key.read_bytes()
+        return hash_user_ids(user_ids, key).tolist()
 
 
 def are_polis(sources: Sequence[Path]) -> bool:
@@ -45,7 +44,12 @@ def are_polis(sources: Sequence[Path]) -> bool:
     if not sources:
         raise ValueError("no source is given: a file of comparisons or a Polis folder is expected")
     if not sources[0].is_dir() and len(sources) > 1:
-        raise ValueError(
-            f"{len(sources)} sources are given: one file, or Polis folders, are expected"
-        )
+        expected = "one file, or Polis folders, are expected"
+        raise ValueError(f"{len(sources)} sources are given: {expected}")
     return sources[0].is_dir()
+
+
+def left_out_lines(result: Mapping[str, object]) -> list[str]:
+    """What comparisons repeat or leave out, and what must be said beside their numbers."""
+    text = [f"  {result[name]:,} {text}" for name, text in _LEFT_OUT.items() if result.get(name)]
+    return [*text, f"  {result['note']}"] if result["note"] else text

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lore_jax.cli.arguments import FLAT, POSITIONAL
-from lore_jax.cli.options import LEFT_OUT, UserNames, are_polis
+from lore_jax.cli.options import UserNames, are_polis, left_out_lines
 
 if TYPE_CHECKING:
     from lore_jax.datasets.sources import Source
@@ -74,20 +74,20 @@ def run(config: Config) -> dict[str, object]:
         raise ValueError("--embeddings and --cache are both given: one of them is expected")
     given = GivenEmbeddings(config.embeddings, config.cache, config.encoder)
     if is_polis:
-        source = read_polis_source(
-            config.sources, given, seed=config.seed, max_pairs=config.max_pairs
-        )
+        options = {"seed": config.seed, "max_pairs": config.max_pairs}
+        source = read_polis_source(config.sources, given, **options)
     else:
         source = read_rows_source(first, given)
-    pairs = source.pairs
+    pairs, table = source.pairs, source.table
     user_ids = config.names.apply(pairs.user_ids)
-    folder, dtype = _write(config, config.out, source, user_ids)
+    dtype = config.dtype or ("float32" if table.array.dtype == float else table.array.dtype.name)
+    folder = _write(config, config.out, source, user_ids, dtype)
     return {
         "cache": str(folder),
-        "responses": source.table.num_responses,
-        "dim": source.table.array.shape[1],
+        "responses": table.num_responses,
+        "dim": table.array.shape[1],
         "dtype": dtype,
-        "encoder": source.table.encoder,
+        "encoder": table.encoder,
         "pairs": len(pairs.user),
         "users": len(user_ids),
         "users_without_pairs": len(user_ids) - len(np.unique(pairs.user)),
@@ -97,72 +97,55 @@ def run(config: Config) -> dict[str, object]:
     }
 
 
-def _write(config: Config, out: Path, source: Source, user_ids: list[str]) -> tuple[Path, str]:
-    import numpy as np
+def _write(config: Config, out: Path, source: Source, user_ids: list[str], dtype: str) -> Path:
     from tqdm import tqdm
 
     from lore_jax.datasets.formats.rows import load_vector
     from lore_jax.storage.cache.writer import CacheWriter
 
-    table, count = source.table, source.table.num_responses
+    pairs, table, count = source.pairs, source.table, source.table.num_responses
     head = table.head if config.head is None else load_vector(config.head)
-    dtype = config.dtype or (
-        "float32" if table.array.dtype == np.float64 else table.array.dtype.name
-    )
     # Without `inputs` a killed write starts again from the first row: it only copies.
-    writer = CacheWriter(
-        out,
-        dim=table.array.shape[1],
-        dtype=dtype,
-        encoder=table.encoder,
-        overwrite=config.overwrite,
-    )
+    options = {"dim": table.array.shape[1], "dtype": dtype, "encoder": table.encoder}
+    writer = CacheWriter(out, **options, overwrite=config.overwrite)
     with writer, tqdm(total=count, desc=out.name, unit="row", disable=None) as bar:
         for start in range(0, count, _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, count))
             try:
                 writer.append(table.array[part if table.rows is None else table.rows[part]])
             except ValueError as error:
-                raise ValueError(
-                    f"{config.embeddings or config.cache or 'the Polis table'}: {error}"
-                ) from None
+                source_name = config.embeddings or config.cache or "the Polis table"
+                raise ValueError(f"{source_name}: {error}") from None
             bar.update(part.stop - part.start)
-        folder = writer.finish(
-            chosen=source.pairs.chosen,
-            rejected=source.pairs.rejected,
-            user=source.pairs.user,
-            prompt=source.pairs.prompt,
-            pair_weight=source.pairs.pair_weight,
+        return writer.finish(
+            chosen=pairs.chosen,
+            rejected=pairs.rejected,
+            user=pairs.user,
+            prompt=pairs.prompt,
+            pair_weight=pairs.pair_weight,
             user_ids=user_ids,
             head=head,
             texts=source.texts,
             extra=None if config.names.hash_ids else source.extra or None,
             note=source.note,
         )
-    return folder, dtype
 
 
 def lines(result: Mapping[str, object]) -> list[str]:
     """The result as text."""
     if "listed" in result:
-        return [
-            f"{result['listed']}: {result['responses']:,} responses; embed them in this order, "
-            "one row a line"
-        ]
-    encoder = result["encoder"]
+        text = f"{result['listed']}: {result['responses']:,} responses"
+        return [f"{text}; embed them in this order, one row a line"]
+    encoder, empty = result["encoder"], result["users_without_pairs"]
     model = encoder.get("model") if isinstance(encoder, Mapping) else None
-    without = (
-        f" ({result['users_without_pairs']:,} without any)" if result["users_without_pairs"] else ""
-    )
+    table = f"{result['responses']:,} responses, dim {result['dim']}, {result['dtype']}"
+    users = f"{result['users']:,} users{f' ({empty:,} without any)' if empty else ''}"
     output = [
         f"{result['cache']}",
-        f"  {result['responses']:,} responses, dim {result['dim']}, {result['dtype']}, "
-        f"by {model or 'unnamed encoder'}",
-        f"  {result['pairs']:,} pairs by {result['users']:,} users{without} "
-        f"on {result['prompts']:,} prompts",
+        f"  {table}, by {model or 'unnamed encoder'}",
+        f"  {result['pairs']:,} pairs by {users} on {result['prompts']:,} prompts",
     ]
-    output += [f"  {result[name]:,} {text}" for name, text in LEFT_OUT.items() if result.get(name)]
-    return [*output, f"  {result['note']}"] if result["note"] else output
+    return output + left_out_lines(result)
 
 
 def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, object]:
@@ -172,12 +155,9 @@ def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, obje
     from lore_jax.storage.files import refuse_existing, write_file
 
     if source.is_dir() or holds_index_rows(source):
-        raise ValueError(
-            f"{source} has no texts to list: a file of comparisons of texts is expected"
-        )
+        expected = "a file of comparisons of texts is expected"
+        raise ValueError(f"{source} has no texts to list: {expected}")
     refuse_existing(path, overwrite)
-    pairs = read_text_pairs(source)
-    write_file(
-        path, (json.dumps(response._asdict()).encode() + b"\n" for response in pairs.responses)
-    )
-    return {"listed": str(path), "responses": len(pairs.responses)}
+    responses = read_text_pairs(source).responses
+    write_file(path, (json.dumps(response._asdict()).encode() + b"\n" for response in responses))
+    return {"listed": str(path), "responses": len(responses)}

@@ -32,7 +32,7 @@ class Config:
 
 
 class Summary(TypedDict):
-    """What the command says: the page, its size in bytes, and how many splits are on it."""
+    """What the command says: the page, its size, and how many splits are on it."""
 
     report: str
     bytes: int
@@ -51,16 +51,12 @@ def run(config: Config) -> Summary:
     if config.out.suffix not in (".html", ".htm"):
         raise ValueError(f"--out is {config.out}: the name of an .html file is expected")
     refuse_existing(config.out, config.overwrite)
-
     parts = []
     for path in config.runs:
         file = path / RESULTS if path.is_dir() else path
         if not file.is_file():
-            hint = (
-                "`lore-jax evaluate` makes them"
-                if (path / MANIFEST).exists()
-                else "an evaluated run is expected"
-            )
+            is_run, expected = (path / MANIFEST).exists(), "an evaluated run is expected"
+            hint = "`lore-jax evaluate` makes them" if is_run else expected
             raise FileNotFoundError(f"{file} is not there: {hint}")
         parts.append(read_results(file))
     results = join(parts)
@@ -72,6 +68,5 @@ def run(config: Config) -> Summary:
 
 def lines(result: Summary) -> list[str]:
     """The result for people."""
-    return [
-        f"{result['report']}: one page of {result['bytes'] / 1e6:.1f} MB, {result['splits']} splits"
-    ]
+    size = f"one page of {result['bytes'] / 1e6:.1f} MB, {result['splits']} splits"
+    return [f"{result['report']}: {size}"]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float, Int
+    from jaxtyping import Int
 
-    Texts = list[tuple[object, str]]  # the prompt, a text or messages, and the reply
+    Texts = Sequence[tuple[object, str]]  # the prompt, a text or messages, and the reply
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,84 +41,65 @@ class Config:
     overwrite: bool = False
 
 
-class Result(TypedDict):
-    """What was scored, and where the scores are."""
-
-    out: str
-    users: int
-    candidates: int
-    prompts: int
-    rows: int
-
-
-def run(config: Config) -> Result:
+def run(config: Config) -> dict[str, object]:
     """Scores, and writes the file."""
     import numpy as np
 
     from lore_jax.cli.models import load_model, refuse_other_encoder
+    from lore_jax.datasets.formats.rows import load_embeddings
     from lore_jax.model.basis import input_width
+    from lore_jax.storage.cache.reader import load_cache, read_texts
     from lore_jax.storage.files import refuse_existing
     from lore_jax.users.score import top_k
 
-    if config.out.suffix not in (".parquet", ".jsonl"):
-        raise ValueError(
-            f"{config.out} ends in {config.out.suffix!r}: .parquet or .jsonl is expected"
-        )
-    refuse_existing(config.out, config.overwrite)
+    out = config.out
+    if out.suffix not in (".parquet", ".jsonl"):
+        raise ValueError(f"{out} ends in {out.suffix!r}: .parquet or .jsonl is expected")
+    refuse_existing(out, config.overwrite)
     if config.top_k is not None and config.top_k < 1:
         raise ValueError(f"top_k is {config.top_k}: 1 or more is expected")
     loaded = load_model(config.model)
-    if loaded.users is None:
+    if (users := loaded.users) is None:
         raise ValueError(f"{config.model} has no users: `lore-jax adapt` makes some")
-    if config.candidates.is_dir():
-        refuse_other_encoder(loaded, config.candidates)
-    table, texts = _candidates(config.candidates)
+    source, texts = config.candidates, []
+    if source.is_dir():
+        refuse_other_encoder(loaded, source)
+        table, texts = np.asarray(load_cache(source).embeddings), list(read_texts(source))
+    else:
+        table = load_embeddings(source)
     if table.shape[1] != (dim := input_width(loaded.model.params)):
         raise ValueError(
-            f"{config.candidates} has dim {table.shape[1]}, {config.model} was fitted on dim {dim}"
+            f"{source} has dim {table.shape[1]}, {config.model} was fitted on dim {dim}"
         )
-    users = loaded.users
-    names = np.arange(users.num_users) if users.user_ids is None else users.user_ids
-    columns: dict[str, list[np.ndarray]] = collections.defaultdict(list)
-    prompts = _by_prompt(texts, table.shape[0])
+    num_users, prompts = users.num_users, _by_prompt(texts, table.shape[0])
+    names = np.arange(num_users) if users.user_ids is None else users.user_ids
+    parts: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     for number, rows in enumerate(prompts):
         count = len(rows) if config.top_k is None else min(config.top_k, len(rows))
         scores, best = top_k(loaded.model, users, table[rows], count)
-        columns["user_id"].append(np.repeat(names.astype(str), count))
-        columns["prompt"].append(np.full(users.num_users * count, number, np.int32))
-        columns["rank"].append(np.tile(np.arange(1, count + 1, dtype=np.int32), users.num_users))
-        columns["response"].append(rows[np.asarray(best)].reshape(-1))
-        columns["score"].append(np.asarray(scores, np.float32).reshape(-1))
-    table_of_scores = {name: np.concatenate(parts) for name, parts in columns.items()}
-    _write(config.out, table_of_scores, [reply for _, reply in texts])
+        parts["user_id"].append(np.repeat(names.astype(str), count))
+        parts["prompt"].append(np.full(num_users * count, number, np.int32))
+        parts["rank"].append(np.tile(np.arange(1, count + 1, dtype=np.int32), num_users))
+        parts["response"].append(rows[np.asarray(best)].reshape(-1))
+        parts["score"].append(np.asarray(scores, np.float32).reshape(-1))
+    columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    _write(out, columns, [reply for _, reply in texts])
     return {
-        "out": str(config.out),
-        "users": users.num_users,
+        "out": str(out),
+        "users": num_users,
         "candidates": table.shape[0],
         "prompts": len(prompts),
-        "rows": len(table_of_scores["score"]),
+        "rows": len(columns["score"]),
     }
 
 
-def lines(result: Result) -> list[str]:
+def lines(result: Mapping[str, object]) -> list[str]:
     """The result for people."""
     return [
         f"{result['out']}: {result['rows']:,} rows",
         f"  {result['candidates']:,} candidates to {result['prompts']:,} prompts "
         f"for {result['users']:,} users",
     ]
-
-
-def _candidates(path: Path) -> tuple[Float[np.ndarray, "candidates dim"], Texts]:
-    """The embeddings of the candidates, and their prompts and replies; none without texts."""
-    import numpy as np
-
-    from lore_jax.datasets.formats.rows import load_embeddings
-    from lore_jax.storage.cache.reader import load_cache, read_texts
-
-    if path.is_dir():
-        return np.asarray(load_cache(path).embeddings), list(read_texts(path))
-    return load_embeddings(path), []
 
 
 def _by_prompt(texts: Texts, count: int) -> list[Int[np.ndarray, " candidates"]]:
@@ -138,7 +119,6 @@ def _write(path: Path, columns: dict[str, np.ndarray], replies: list[str]) -> No
     from lore_jax.storage.files import write_file
 
     if path.suffix == ".parquet":
-        import pyarrow
         import pyarrow.parquet
 
         table = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})

@@ -11,18 +11,11 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from lore_jax.datasets.formats.collect import PairCollector, Published
 from lore_jax.datasets.formats.hub import Home, locate
 from lore_jax.datasets.formats.messages import Message
-from lore_jax.datasets.formats.records import (
-    Row,
-    data_files,
-    read_records,
-    require_columns,
-    require_text,
-)
+from lore_jax.datasets.formats.records import Row, data_files, read_rows, require_text
 
 HOME = Home("facebook/community-alignment-dataset", ("*.csv", "data/*.csv"))
 
@@ -35,13 +28,8 @@ _COLUMNS = (
     *(f"first_turn_response_{letter}" for letter in _LETTERS),
     "first_turn_preferred_response",
 )
-_ABOUT = (
-    "annotator_age",
-    "annotator_gender",
-    "annotator_education_level",
-    "annotator_political",
-    "annotator_country",
-)
+_TRAITS = ("age", "gender", "education_level", "political", "country")
+_ABOUT = tuple(f"annotator_{trait}" for trait in _TRAITS)
 _END_OF_TEXT = "<|end_of_text|>"  # stands at the end of some replies, as the models wrote it
 
 
@@ -71,21 +59,21 @@ def read_community_alignment(
     pairs = PairCollector()
     users: dict[str, dict[str, object]] = {}
     seen: set[str] = set()
-    for file in _filtered(data_files(locate(data, HOME))):
-        for where, row in read_records(file):
-            require_columns(where, row, _COLUMNS)
-            if language is not None and row.get("assigned_lang") != language:
-                pairs.counts["conversations in other languages"] += 1
-                continue
-            name = str(row["conversation_id"])
-            if name in seen:
-                pairs.counts["conversations dropped: duplicated"] += 1
-                continue
-            seen.add(name)
-            pairs.counts["conversations"] += 1
-            user = str(row["annotator_id"])
-            users.setdefault(user, {about: row.get(about) for about in _ABOUT})
-            _add(pairs, where, user, name, row)
+    files = data_files(locate(data, HOME))
+    files = [file for file in files if "filtered" in file.name] or files
+    for where, row in read_rows(files, _COLUMNS):
+        if language is not None and row.get("assigned_lang") != language:
+            pairs.counts["conversations in other languages"] += 1
+            continue
+        conversation = str(row["conversation_id"])
+        if conversation in seen:
+            pairs.counts["conversations dropped: duplicated"] += 1
+            continue
+        seen.add(conversation)
+        pairs.counts["conversations"] += 1
+        user = str(row["annotator_id"])
+        users.setdefault(user, {name: row.get(name) for name in _ABOUT})
+        _add(pairs, where, user, conversation, row)
     return pairs.finish(str(data), users)
 
 
@@ -93,17 +81,14 @@ def _add(pairs: PairCollector, where: str, user: str, name: str, row: Row) -> No
     prompt: list[Message] = []
     opening = _cell(row.get("first_turn_prompt"))
     for number, turn in enumerate(_TURNS):
-        text, choice = (
-            _cell(row.get(f"{turn}_turn_{column}")) for column in ("prompt", "preferred_response")
-        )
+        text = _cell(row.get(f"{turn}_turn_prompt"))
+        choice = _cell(row.get(f"{turn}_turn_preferred_response"))
         if not text and not choice:
             return
         letter = re.fullmatch(r"(?:response_)?([a-d])", choice)
         if choice and letter is None:
-            raise ValueError(
-                f"{where}: {turn}_turn_preferred_response is {choice!r}: "
-                "response_a to response_d is expected"
-            )
+            got = f"{turn}_turn_preferred_response is {choice!r}"
+            raise ValueError(f"{where}: {got}: response_a to response_d is expected")
         replies = {key: _cell(row.get(f"{turn}_turn_response_{key}")) for key in _LETTERS}
         if not text or letter is None or not replies[letter[1]]:
             pairs.counts["conversations cut: a turn without a prompt or a preferred reply"] += 1
@@ -122,7 +107,3 @@ def _add(pairs: PairCollector, where: str, user: str, name: str, row: Row) -> No
 def _cell(value: object) -> str:
     """A cell as text; missing ones are empty (CSV) or null (Parquet)."""
     return value.removesuffix(_END_OF_TEXT).strip() if isinstance(value, str) else ""
-
-
-def _filtered(files: list[Path]) -> list[Path]:
-    return [file for file in files if "filtered" in file.name] or files

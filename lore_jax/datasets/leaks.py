@@ -47,12 +47,6 @@ class Texts(NamedTuple):
 def number_texts(responses: Sequence[Response]) -> Texts:
     """Numbers every turn and every reply; blanks around a text do not count.
 
-    Args:
-        responses: as readers give them.
-
-    Returns:
-        The `Texts`.
-
     Example:
         >>> prompt = [{"role": "user", "content": "Name a colour."}]
         >>> texts = number_texts([Response(prompt, "Blue."), Response([], "Blue.")])
@@ -64,15 +58,13 @@ def number_texts(responses: Sequence[Response]) -> Texts:
     number, response = [], []
     for row, (prompt, reply) in enumerate(responses):
         if id(prompt) not in of_prompt:
-            of_prompt[id(prompt)] = [
-                numbers.setdefault(turn["content"].strip(), len(numbers)) for turn in prompt
-            ]
+            turns = [turn["content"].strip() for turn in prompt]
+            of_prompt[id(prompt)] = [numbers.setdefault(turn, len(numbers)) for turn in turns]
         of_response = {*of_prompt[id(prompt)], numbers.setdefault(reply.strip(), len(numbers))}
         number += of_response
         response += [row] * len(of_response)
-    return Texts(
-        np.array(number, np.int32), np.array(response, np.int32), len(responses), len(numbers)
-    )
+    columns = np.array(number, np.int32), np.array(response, np.int32)
+    return Texts(*columns, len(responses), len(numbers))
 
 
 def keep_apart(
@@ -86,13 +78,13 @@ def keep_apart(
 
     Args:
         texts: the texts of the responses.
-        chosen: row of the preferred response, `[pairs]`.
-        rejected: row of the other response, `[pairs]`.
-        train: pairs to fit on, or to adapt to, bool `[pairs]`.
-        test: pairs to test on, bool `[pairs]`.
+        chosen: row of the preferred response.
+        rejected: row of the other response.
+        train: pairs to fit on, or to adapt to.
+        test: pairs to test on.
 
     Returns:
-        A part of `train`, bool `[pairs]`.
+        A part of `train`.
 
     Example:
         >>> replies = ["Blue.", "Red.", "Fig.", "Plum.", "Blue.", "Lime."]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,40 +21,21 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from lore_jax.datasets.formats.hub import Home, locate
 from lore_jax.datasets.formats.messages import Message
-from lore_jax.datasets.formats.records import (
-    Row,
-    data_files,
-    read_records,
-    require_columns,
-    require_text,
-)
-from lore_jax.datasets.formats.rows import Response, ResponseTable, TextPairs
+from lore_jax.datasets.formats.records import Row, data_files, read_rows, require_text
+from lore_jax.datasets.formats.rows import Response, ResponseTable, TextPairs, index_pairs
 from lore_jax.datasets.leaks import number_texts
 
 HOME = Home("namkoong-lab/PersonalLLM", ("data/*.parquet",))
 REWARD_MODELS = (
-    "gemma_2b",
-    "gemma_7b",
-    "mistral_raft",
-    "mistral_ray",
-    "mistral_weqweasdas",
-    "llama3_sfairx",
-    "oasst_deberta_v3",
-    "beaver_7b",
-    "oasst_pythia_7b",
-    "oasst_pythia_1b",
+    *("gemma_2b", "gemma_7b", "mistral_raft", "mistral_ray", "mistral_weqweasdas"),
+    *("llama3_sfairx", "oasst_deberta_v3", "beaver_7b", "oasst_pythia_7b", "oasst_pythia_1b"),
 )
 REPLIES = 8
 
 _USERS_AT_A_TIME = 32
-_COLUMNS = (
-    "prompt",
-    *(
-        f"response_{i}{suffix}"
-        for i in range(1, 9)
-        for suffix in ("", *(f"_{m}" for m in REWARD_MODELS))
-    ),
-)
+_REPLY_COLUMNS = [f"response_{number}" for number in range(1, REPLIES + 1)]
+_SCORE_COLUMNS = [[f"{reply}_{model}" for model in REWARD_MODELS] for reply in _REPLY_COLUMNS]
+_COLUMNS = ("prompt", *_REPLY_COLUMNS, *chain.from_iterable(_SCORE_COLUMNS))
 
 PairKind = Literal["best against worst", "random"]
 
@@ -83,20 +65,10 @@ class PersonalLLM(NamedTuple):
     def pairs(self) -> TextPairs:
         """Every reward model as a user who compares the best and the worst reply; for `embed`."""
         models = self.scores.shape[-1]
-        chosen, rejected, user, prompt = draw_pairs(
-            self.row, self.scores, np.eye(models), None, "best against worst", seed=0
-        )
-        return TextPairs(
-            chosen=chosen,
-            rejected=rejected,
-            user=user,
-            prompt=prompt,
-            pair_weight=np.ones(len(user), np.float32),
-            user_ids=list(REWARD_MODELS[:models]),
-            num_duplicates=0,
-            responses=self.responses,
-            extra=[],
-        )
+        weights, kind = np.eye(models), "best against worst"
+        columns = draw_pairs(self.row, self.scores, weights, None, kind, seed=0)
+        pairs = index_pairs(np.stack(columns, axis=1), list(REWARD_MODELS[:models]))
+        return TextPairs(**vars(pairs), responses=self.responses)
 
 
 def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
@@ -123,38 +95,30 @@ def read_personalllm(data: str | os.PathLike[str]) -> PersonalLLM:
     rows: list[list[int]] = []
     scores: list[list[list[float]]] = []
     is_test: list[bool] = []
-    seen: set[tuple[bool, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for split in ("train", "test"):
-        for file in data_files(root, split):
-            for where, row in read_records(file):
-                require_columns(where, row, _COLUMNS)
-                text = require_text(where, "prompt", row["prompt"])
-                counts[f"{split} prompts"] += 1
-                if (split == "test", text) in seen:
-                    counts[f"{split} prompts dropped: duplicated"] += 1
-                    continue
-                seen.add((split == "test", text))
-                prompt = (Message("user", text),)
-                names = [f"response_{number}" for number in range(1, REPLIES + 1)]
-                texts = [require_text(where, name, row[name]) for name in names]
-                rows.append([table.row(prompt, text) for text in texts])
-                scores.append(
-                    [[_score(where, f"{name}_{m}", row) for m in REWARD_MODELS] for name in names]
-                )
-                is_test.append(split == "test")
+        for where, row in read_rows(data_files(root, split), _COLUMNS):
+            text = require_text(where, "prompt", row["prompt"])
+            counts[f"{split} prompts"] += 1
+            if (split, text) in seen:
+                counts[f"{split} prompts dropped: duplicated"] += 1
+                continue
+            seen.add((split, text))
+            prompt = (Message("user", text),)
+            texts = [require_text(where, name, row[name]) for name in _REPLY_COLUMNS]
+            rows.append([table.row(prompt, text) for text in texts])
+            scores.append(
+                [[_score(where, name, row) for name in names] for names in _SCORE_COLUMNS]
+            )
+            is_test.append(split == "test")
     row_of, test = np.array(rows, np.int32), np.array(is_test)
     shared = number_texts(table.responses).shared(row_of[test].ravel())[row_of].any(axis=1)
     keep = test | ~shared
     counts["train prompts dropped: a text of the test"] += int((~keep).sum())
     if not (keep & ~test).any():
         raise ValueError(f"{data} holds no training prompt that shares no text with the test")
-    return PersonalLLM(
-        row_of[keep],
-        np.array(scores, np.float32)[keep],
-        test[keep],
-        table.responses,
-        {k: v for k, v in counts.items() if v},
-    )
+    kept_scores = np.array(scores, np.float32)[keep]
+    return PersonalLLM(row_of[keep], kept_scores, test[keep], table.responses, dict(+counts))
 
 
 def draw_users(
@@ -182,10 +146,8 @@ def draw_users(
     # Through logarithms: for alpha = .001 gamma variates are too small for any float, and their
     # quotients are not.
     rng = np.random.default_rng(seed)
-    logs = (
-        np.log(rng.gamma(alpha + 1.0, size=(num_users, models)))
-        + np.log(rng.random((num_users, models))) / alpha
-    )
+    logs = np.log(rng.gamma(alpha + 1.0, size=(num_users, models)))
+    logs += np.log(rng.random((num_users, models))) / alpha
     weights = np.exp(logs - logs.max(axis=1, keepdims=True))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
@@ -224,16 +186,13 @@ def choices(
     code = np.empty((len(weights), prompts), np.uint8)
     by_model = scores.reshape(prompts * replies, -1).T.astype(np.float32)
     for start in range(0, len(weights), _USERS_AT_A_TIME):
-        utility = (weights[start : start + _USERS_AT_A_TIME] @ by_model).reshape(
-            -1, prompts, replies
-        )
+        utility = weights[start : start + _USERS_AT_A_TIME] @ by_model
+        utility = utility.reshape(-1, prompts, replies)
         if kind == "random":
             first = rng.integers(replies, size=utility.shape[:2])
             second = (first + rng.integers(1, replies, size=first.shape)) % replies
-            a, b = (
-                np.take_along_axis(utility, reply[..., None], 2)[..., 0]
-                for reply in (first, second)
-            )
+            both = np.take_along_axis(utility, np.stack([first, second], axis=2), 2)
+            a, b = both[..., 0], both[..., 1]
             best, worst = np.where(a >= b, first, second), np.where(a > b, second, first)
         else:
             best, worst = utility.argmax(axis=2), utility.argmin(axis=2)
@@ -253,17 +212,15 @@ def draw_pairs(
     """Pairs of simulated users over the table.
 
     Args:
-        row: the table's row of each reply, `[prompts, 8]`.
-        scores: of the reward models on the same prompts, `[prompts, 8, models]`.
-        weights: of the users, `[users, models]`.
-        per_user: how many prompts each user compares replies to, drawn without replacement; None:
-            all of them.
+        row: the table's row of each reply.
+        scores: of the reward models on the same prompts.
+        weights: of the users.
+        per_user: prompts of each user, drawn without replacement; None: all of them.
         kind: which two replies are compared.
         seed: seed of the draws.
 
     Returns:
-        Chosen, rejected, user and prompt, int32 `[pairs]` each; without ties, and without pairs of
-        equal texts.
+        Chosen, rejected, user and prompt, int32; without ties and pairs of equal texts.
 
     Raises:
         ValueError: more prompts are asked for than there are.

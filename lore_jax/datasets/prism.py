@@ -21,7 +21,7 @@ from lore_jax.datasets.formats.messages import Message, kind_of
 from lore_jax.datasets.formats.records import (
     Row,
     data_files,
-    read_records,
+    read_rows,
     require_columns,
     require_text,
 )
@@ -57,8 +57,7 @@ def read_prism(data: str | os.PathLike[str]) -> Published:
 
     Returns:
         The pairs. Columns: `dialogue`, `turn`, `chosen_score`, `rejected_score`. `users` holds age,
-        gender, education, English proficiency, and the region of residence of the people who have
-        pairs.
+        gender, education, English proficiency and the region of residence.
 
     Raises:
         FileNotFoundError: there are no dialogues.
@@ -72,23 +71,19 @@ def read_prism(data: str | os.PathLike[str]) -> Published:
     root = locate(data, HOME)
     pairs = PairCollector()
     seen: dict[str, str] = {}
-    for file in data_files(root, "" if root.is_file() else "conversations"):
-        for where, row in read_records(file):
-            require_columns(where, row, _COLUMNS)
-            name = require_text(where, "conversation_id", row["conversation_id"])
-            content = json.dumps(row["conversation_history"], sort_keys=True, default=str)
-            if name in seen:
-                if seen[name] != content:
-                    raise ValueError(
-                        f"{where}: conversation_id {name!r} is given twice, "
-                        "with different histories"
-                    )
-                pairs.counts["dialogues dropped: duplicated"] += 1
-                continue
-            seen[name] = content
-            pairs.counts["dialogues"] += 1
-            user = require_text(where, "user_id", row["user_id"])
-            _add(pairs, name, user, _turns(where, row["conversation_history"]))
+    for where, row in read_rows(data_files(root, "conversations"), _COLUMNS):
+        name = require_text(where, "conversation_id", row["conversation_id"])
+        content = json.dumps(row["conversation_history"], sort_keys=True, default=str)
+        is_repeated = name in seen
+        if seen.setdefault(name, content) != content:
+            problem = "is given twice, with different histories"
+            raise ValueError(f"{where}: conversation_id {name!r} {problem}")
+        if is_repeated:
+            pairs.counts["dialogues dropped: duplicated"] += 1
+            continue
+        pairs.counts["dialogues"] += 1
+        user = require_text(where, "user_id", row["user_id"])
+        _add(pairs, name, user, _turns(where, row["conversation_history"]))
     return pairs.finish(str(data), _read_survey(root))
 
 
@@ -105,11 +100,8 @@ def _add(pairs: PairCollector, name: str, user: str, turns: Iterator[_Turn]) -> 
         if not rejected:
             pairs.counts["turns without a rejected reply"] += 1
         for other in rejected:
-            if (
-                chosen.score is not None
-                and chosen.score == other.score
-                and chosen.text != other.text
-            ):
+            is_tie = chosen.score is not None and chosen.score == other.score
+            if is_tie and chosen.text != other.text:
                 pairs.counts["pairs of equal scores, kept"] += 1
             scores = {"chosen_score": chosen.score, "rejected_score": other.score}
             about = {"dialogue": name, "turn": number, **scores}
@@ -119,9 +111,8 @@ def _add(pairs: PairCollector, name: str, user: str, turns: Iterator[_Turn]) -> 
 
 def _turns(row: str, history: object) -> Iterator[_Turn]:
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-        raise ValueError(
-            f"{row}: conversation_history is {kind_of(history)}: a list of turns is expected"
-        )
+        got = f"conversation_history is {kind_of(history)}"
+        raise ValueError(f"{row}: {got}: a list of turns is expected")
     turns: dict[int, list[Row]] = {}
     for entry in history:
         require_columns(f"{row}, conversation_history", entry, ("turn", "role", "content"))
@@ -133,15 +124,12 @@ def _turns(row: str, history: object) -> Iterator[_Turn]:
         turns.setdefault(entry["turn"], []).append(entry)
     for number in sorted(turns):
         where = f"{row}, turn {number}"
-        users = [
-            require_text(where, "content", entry["content"], empty=True)
-            for entry in turns[number]
-            if entry["role"] == "user"
-        ]
+        users = [entry["content"] for entry in turns[number] if entry["role"] == "user"]
         if len(users) != 1:
             raise ValueError(f"{where}: {len(users)} messages of the user: one is expected")
+        user = require_text(where, "content", users[0], empty=True)
         replies = [_reply(where, entry) for entry in turns[number] if entry["role"] == "model"]
-        yield _Turn(where, users[0], replies)
+        yield _Turn(where, user, replies)
 
 
 def _reply(where: str, entry: Row) -> _Reply:
@@ -164,11 +152,9 @@ def _read_survey(root: Path) -> dict[str, dict[str, object]]:
     except FileNotFoundError:
         files = []
     users: dict[str, dict[str, object]] = {}
-    for file in files:
-        for where, row in read_records(file):
-            require_columns(where, row, ("user_id",))
-            location = row.get("location")
-            region = location.get("reside_region") if isinstance(location, dict) else None
-            about = {name: row.get(name) for name in _ABOUT}
-            users[require_text(where, "user_id", row["user_id"])] = {**about, "region": region}
+    for where, row in read_rows(files, ("user_id",)):
+        location = row.get("location")
+        region = location.get("reside_region") if isinstance(location, dict) else None
+        about = {name: row.get(name) for name in _ABOUT}
+        users[require_text(where, "user_id", row["user_id"])] = {**about, "region": region}
     return users

@@ -14,12 +14,7 @@ import os
 from lore_jax.datasets.formats.collect import PairCollector, Published
 from lore_jax.datasets.formats.hub import Home, locate
 from lore_jax.datasets.formats.messages import Message, kind_of
-from lore_jax.datasets.formats.records import (
-    data_files,
-    read_records,
-    require_columns,
-    require_text,
-)
+from lore_jax.datasets.formats.records import data_files, read_rows, require_text
 
 HOME = Home("openai/summarize_from_feedback", ("comparisons/**",), "refs/convert/parquet")
 
@@ -47,30 +42,23 @@ def read_reddit_tldr(data: str | os.PathLike[str]) -> Published:
         >>> (published.column("split") == "train").mean()  # doctest: +SKIP
     """
     pairs = PairCollector()
-    for file in data_files(locate(data, HOME)):
-        for where, row in read_records(file):
-            require_columns(where, row, _COLUMNS)
-            pairs.counts["rows"] += 1
-            info, summaries = row["info"], row["summaries"]
-            if not isinstance(info, dict) or not isinstance(summaries, list):
-                raise ValueError(
-                    f"{where}: info is {kind_of(info)} and summaries is {kind_of(summaries)}: "
-                    "an object with a post and a list of two are expected"
-                )
-            if not info.get("post"):
-                pairs.counts["rows dropped: no post"] += 1
-                continue
-            extra = row.get("extra")
-            post = require_text(where, "info.post", info["post"])
-            pairs.add(
-                where,
-                require_text(where, "worker", row["worker"]),
-                post,
-                (Message("user", post),),
-                *_in_order(where, summaries, row["choice"]),
-                split=_split(where, row["split"]),
-                confidence=extra.get("confidence") if isinstance(extra, dict) else None,
+    for where, row in read_rows(data_files(locate(data, HOME)), _COLUMNS):
+        pairs.counts["rows"] += 1
+        info, summaries, extra = row["info"], row["summaries"], row.get("extra")
+        if not isinstance(info, dict) or not isinstance(summaries, list):
+            raise ValueError(
+                f"{where}: info is {kind_of(info)} and summaries is {kind_of(summaries)}: "
+                "an object with a post and a list of two are expected"
             )
+        if not info.get("post"):
+            pairs.counts["rows dropped: no post"] += 1
+            continue
+        post = require_text(where, "info.post", info["post"])
+        worker = require_text(where, "worker", row["worker"])
+        replies = _in_order(where, summaries, row["choice"])
+        confidence = extra.get("confidence") if isinstance(extra, dict) else None
+        about = {"split": _split(where, row["split"]), "confidence": confidence}
+        pairs.add(where, worker, post, (Message("user", post),), *replies, **about)
     return pairs.finish(str(data))
 
 
@@ -78,10 +66,8 @@ def _in_order(where: str, summaries: list[object], choice: object) -> tuple[str,
     """The better summary, and the other one."""
     objects = [entry for entry in summaries if isinstance(entry, dict) and "text" in entry]
     if len(summaries) != 2 or len(objects) != 2:
-        raise ValueError(
-            f"{where}: summaries is a list of {len(summaries)}: "
-            "two objects with a text are expected"
-        )
+        got = f"summaries is a list of {len(summaries)}"
+        raise ValueError(f"{where}: {got}: two objects with a text are expected")
     if type(choice) is not int or choice not in (0, 1):
         raise ValueError(f"{where}: choice is {choice!r}: 0 or 1 is expected")
     texts = [

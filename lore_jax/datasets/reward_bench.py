@@ -9,6 +9,7 @@ here does not.
 from __future__ import annotations
 
 import os
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +17,12 @@ from jaxtyping import Bool, Float, Shaped
 
 from lore_jax.datasets.formats.hub import Home, locate
 from lore_jax.datasets.formats.messages import Message
-from lore_jax.datasets.formats.records import (
-    data_files,
-    read_records,
-    require_columns,
-    require_text,
-)
-from lore_jax.datasets.formats.rows import ResponseTable, TextPairs
+from lore_jax.datasets.formats.records import data_files, read_rows, require_text
+from lore_jax.datasets.formats.rows import ResponseTable, TextPairs, index_pairs
 
 HOME = Home("allenai/reward-bench-2", ("data/*.parquet",))
+
+_COLUMNS = ("prompt", "chosen", "rejected", "subset")
 
 
 class RewardBench(NamedTuple):
@@ -39,14 +37,7 @@ class RewardBench(NamedTuple):
     subset: Shaped[np.ndarray, " prompts"]
 
     def won(self, scores: Float[np.ndarray, "responses ..."]) -> Bool[np.ndarray, "prompts ..."]:
-        """Which prompts are won: the lowest correct reply is above the highest incorrect one.
-
-        Args:
-            scores: of the responses in the order of `pairs.responses`, `[responses, ...]`.
-
-        Returns:
-            bool `[prompts, ...]`.
-        """
+        """Which prompts are won, by scores of `pairs.responses`, in their order."""
         margins = scores[self.pairs.chosen] - scores[self.pairs.rejected]
         least = np.full((len(self.subset), *margins.shape[1:]), np.inf)
         np.minimum.at(least, self.pairs.prompt, margins)
@@ -71,39 +62,23 @@ def read_reward_bench(data: str | os.PathLike[str]) -> RewardBench:
         >>> bench.won(table @ head).mean()  # doctest: +SKIP
     """
     table, subset = ResponseTable(), []
-    columns: list[tuple[int, int, int]] = []
-    for file in data_files(locate(data, HOME)):
-        for where, row in read_records(file):
-            require_columns(where, row, ("prompt", "chosen", "rejected", "subset"))
-            prompt = (Message("user", require_text(where, "prompt", row["prompt"])),)
-            sides: list[list[int]] = []
-            for name in ("chosen", "rejected"):
-                replies = row[name]
-                if not isinstance(replies, list) or not replies:
-                    raise ValueError(
-                        f"{where}: {name} is {replies!r:.60}: a list of replies is expected"
-                    )
-                texts = [require_text(where, name, reply) for reply in replies]
-                sides.append([table.row(prompt, text) for text in texts])
-            if both := set(sides[0]) & set(sides[1]):
-                reply = table.responses[min(both)].reply
-                raise ValueError(f"{where}: {reply[:40]!r} is both chosen and rejected")
-            columns += [
-                (chosen, rejected, len(subset)) for chosen in sides[0] for rejected in sides[1]
-            ]
-            subset.append(require_text(where, "subset", row["subset"]))
+    columns: list[tuple[int, int, int, int]] = []  # chosen, rejected, user, prompt
+    for where, row in read_rows(data_files(locate(data, HOME)), _COLUMNS):
+        prompt = (Message("user", require_text(where, "prompt", row["prompt"])),)
+        sides: list[list[int]] = []
+        for name in ("chosen", "rejected"):
+            replies = row[name]
+            if not isinstance(replies, list) or not replies:
+                got = f"{name} is {replies!r:.60}"
+                raise ValueError(f"{where}: {got}: a list of replies is expected")
+            texts = [require_text(where, name, reply) for reply in replies]
+            sides.append([table.row(prompt, text) for text in texts])
+        if both := set(sides[0]) & set(sides[1]):
+            reply = table.responses[min(both)].reply
+            raise ValueError(f"{where}: {reply[:40]!r} is both chosen and rejected")
+        columns += [(chosen, rejected, 0, len(subset)) for chosen, rejected in product(*sides)]
+        subset.append(require_text(where, "subset", row["subset"]))
     if not columns:
         raise ValueError(f"{data} holds no rows: one prompt a row is expected")
-    chosen, rejected, number = np.array(columns, np.int32).T
-    pairs = TextPairs(
-        chosen=chosen,
-        rejected=rejected,
-        user=np.zeros(len(chosen), np.int32),
-        prompt=number,
-        pair_weight=np.ones(len(chosen), np.float32),
-        user_ids=["reward-bench-2"],
-        num_duplicates=0,
-        responses=table.responses,
-        extra=[],
-    )
-    return RewardBench(pairs, np.array(subset))
+    pairs = index_pairs(columns, ["reward-bench-2"])
+    return RewardBench(TextPairs(**vars(pairs), responses=table.responses), np.array(subset))

@@ -19,7 +19,6 @@ from jaxtyping import Float, Int
 
 from lore_jax.datasets.formats.rows import (
     IndexPairs,
-    TextPairs,
     holds_index_rows,
     load_embeddings,
     read_index_pairs,
@@ -54,8 +53,8 @@ class Table(NamedTuple):
     """Embeddings of the responses.
 
     Attributes:
-        array: `[rows, dim]`.
-        rows: the row of each response, `[responses]`, or None: the rows are the responses.
+        array: one embedding a row.
+        rows: the row of each response, or None: the rows are the responses.
         encoder: what made them, for the cache's manifest.
         head: the reference head, or None.
         texts: the responses' texts, where they are stored with the embeddings.
@@ -102,9 +101,6 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
             of the array or of the cache.
         given: the embeddings.
 
-    Returns:
-        The `Source`.
-
     Raises:
         ValueError: a row is not what it should be, there are no embeddings, or they do not fit the
             rows.
@@ -114,8 +110,9 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
         >>> source = read_rows_source(Path("pairs.jsonl"), given)  # doctest: +SKIP
     """
     if holds_index_rows(path):
-        table = _array(path, given) if given.cache is None else _whole_cache(given.cache)
-        pairs, texts = read_index_pairs(path, table.num_responses), table.texts
+        table = _array(path, given) if given.cache is None else _in_cache(given.cache)
+        pairs = read_index_pairs(path, table.num_responses)
+        texts, extra = table.texts, []
     else:
         if given.array is None and given.cache is None:
             raise ValueError(
@@ -123,14 +120,13 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
                 "--embeddings in the order that --list-responses writes"
             )
         pairs = read_text_pairs(path)
-        texts = pairs.responses
-        table = _array(path, given) if given.cache is None else _texts_in_cache(given.cache, texts)
+        texts, extra = pairs.responses, pairs.extra
+        table = _array(path, given) if given.cache is None else _in_cache(given.cache, texts)
         if table.num_responses != len(texts):
             raise ValueError(
                 f"{given.array} has {table.num_responses} rows, {path} has {len(texts)} distinct "
                 "responses: one row a response, as --list-responses orders them, is expected"
             )
-    extra = pairs.extra if isinstance(pairs, TextPairs) else []
     return Source(pairs, table, texts, extra, {"duplicated_rows": pairs.num_duplicates})
 
 
@@ -147,35 +143,27 @@ def read_polis_source(
         seed: seed of the draws of pairs.
         max_pairs: the most pairs drawn for a user.
 
-    Returns:
-        The `Source`.
-
     Raises:
         FileNotFoundError: a file of a conversation, or the embeddings, are missing.
         ValueError: a file is not what Polis publishes, or the embeddings do not fit the statements.
     """
     conversations = [read_polis(folder) for folder in folders]
     pairs = polis_text_pairs(conversations, seed=seed, max_pairs=max_pairs)
-    first_statement: dict[str, int] = {}  # of each response, in the order of `pairs.responses`
     statements = [text for votes in conversations for text in votes.texts]
-    for number, text in enumerate(statements):
-        first_statement.setdefault(text, number)
-    rows = np.array(list(first_statement.values()))
+    first_with = {text: number for number, text in reversed(list(enumerate(statements)))}
+    rows = np.array([first_with[response.reply] for response in pairs.responses])
     if given.array is not None and not given.array.is_dir():
         table = _array(folders[0], given)
-        if len(table.array) != len(statements):
-            raise ValueError(
-                f"{given.array} has {len(table.array)} rows for {len(statements)} statements"
-            )
+        if (num_rows := len(table.array)) != len(statements):
+            raise ValueError(f"{given.array} has {num_rows} rows for {len(statements)} statements")
         table = table._replace(rows=rows)
     else:
         if given.cache is not None:
             embedded = polis_embeddings_in_cache(given.cache, conversations)
         else:
             embedded = load_polis_embeddings(given.array or folders[0].resolve().parent)
-            embedded = embedded._replace(
-                encoder={"model": given.encoder} if given.encoder else embedded.encoder
-            )
+            if given.encoder:
+                embedded = embedded._replace(encoder={"model": given.encoder})
         array = np.concatenate([embedded.of(votes) for votes in conversations])
         table = Table(array, rows, embedded.encoder, embedded.head)
     return Source(pairs, table, pairs.responses, [], pairs.counts, pairs.note)
@@ -187,8 +175,7 @@ def polis_embeddings_in_cache(
     """Finds the statements of conversations in a cache, by their texts.
 
     Args:
-        path: a cache that `lore-jax embed` or `lore-jax prepare` made of Polis folders (these or
-            more).
+        path: a cache made of Polis folders (these or more).
         conversations: the conversations.
 
     Returns:
@@ -203,60 +190,37 @@ def polis_embeddings_in_cache(
         >>> polis_embeddings_in_cache("cache", [votes]).of(votes).shape  # doctest: +SKIP
         (51, 384)
     """
-    prefs = load_cache(path)
-    texts: Texts = [([], text) for votes in conversations for text in votes.texts]
-    rows = _rows_of_texts(path, texts).tolist()
-    keys = [
-        (votes.conversation, int(comment))
-        for votes in conversations
-        for comment in votes.comment_ids
+    table = _in_cache(path, [([], text) for votes in conversations for text in votes.texts])
+    assert table.rows is not None
+    ids = [
+        (votes.conversation, int(number)) for votes in conversations for number in votes.comment_ids
     ]
-    row_of = dict(zip(keys, rows, strict=True))
-    return PolisEmbeddings(
-        np.asarray(prefs.embeddings), row_of, read_manifest(path)["encoder"], prefs.head
-    )
+    row_of = dict(zip(ids, table.rows.tolist(), strict=True))
+    return PolisEmbeddings(np.asarray(table.array), row_of, table.encoder, table.head)
 
 
 def _array(source: Path, given: GivenEmbeddings) -> Table:
     if given.array is None:
         raise ValueError(f"{source} names rows of a table: --embeddings or --cache is missing")
     if given.encoder is None:
-        raise ValueError(
-            "--encoder is missing: the name of what made the embeddings, so that others are refused"
-        )
+        meaning = "the name of what made the embeddings, so that others are refused"
+        raise ValueError(f"--encoder is missing: {meaning}")
     return Table(load_embeddings(given.array), None, {"model": given.encoder})
 
 
-def _whole_cache(path: Path) -> Table:
-    prefs = load_cache(path)
-    return Table(
-        prefs.embeddings,
-        None,
-        read_manifest(path)["encoder"],
-        prefs.head,
-        list(read_texts(path)) or None,
-    )
-
-
-def _texts_in_cache(path: Path, texts: Texts) -> Table:
-    prefs = load_cache(path)
-    return Table(
-        prefs.embeddings, _rows_of_texts(path, texts), read_manifest(path)["encoder"], prefs.head
-    )
-
-
-def _rows_of_texts(path: str | os.PathLike[str], texts: Texts) -> np.ndarray:
-    """The row of each text in a cache."""
+def _in_cache(path: str | os.PathLike[str], texts: Texts | None = None) -> Table:
+    """The whole table of a cache, or the rows of these texts."""
+    prefs, encoder = load_cache(path), read_manifest(path)["encoder"]
+    if texts is None:
+        return Table(prefs.embeddings, None, encoder, prefs.head, list(read_texts(path)) or None)
     row_of = {_key(*text): row for row, text in enumerate(read_texts(path))}
     rows = np.array([row_of.get(_key(*text), -1) for text in texts])
     is_missing = rows < 0
     if is_missing.any():
         _, reply = texts[int(np.argmax(is_missing))]
-        raise ValueError(
-            f"{path} lacks {int(is_missing.sum())} of {len(texts)} responses, "
-            f"the first {reply[:60]!r}"
-        )
-    return rows
+        number = f"{int(is_missing.sum())} of {len(texts)} responses"
+        raise ValueError(f"{path} lacks {number}, the first {reply[:60]!r}")
+    return Table(prefs.embeddings, rows, encoder, prefs.head)
 
 
 def _key(prompt: str | list[dict[str, str]], reply: str) -> str:

@@ -13,7 +13,7 @@ margins are finally divided by one number, so that their root mean square over u
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args, get_type_hints
 
 import jax.numpy as jnp
 import numpy as np
@@ -129,9 +129,8 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     weights, prior, component = _draw_weights(config, rng_weights)
     scale = np.sqrt(_mean_square(config)) * (config.noise or 1.0)
     basis = _uncorrelated(rng_basis.standard_normal((config.dim, config.rank)), spectrum) / scale
-    head = _correlated_head(
-        basis @ np.asarray(prior.mean), spectrum, config.head_correlation, rng_head
-    )
+    population = basis @ np.asarray(prior.mean)
+    head = _correlated_head(population, spectrum, config.head_correlation, rng_head)
     basis = _rotate(basis.T, signs).T.astype(np.float32)
     head = _rotate(head[None], signs)[0].astype(np.float32)
 
@@ -143,12 +142,8 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
     prefs = from_arrays(
         table, chosen, rejected, user, prompt=prompt, num_users=config.num_users, head=head
     )
-    model = Model(
-        basis=LinearBasis(config.rank),
-        params={"V": jnp.asarray(basis)},
-        input_scale=jnp.ones(()),
-        prior=prior,
-    )
+    params = {"V": jnp.asarray(basis)}
+    model = Model(LinearBasis(config.rank), params, input_scale=jnp.ones(()), prior=prior)
     return Synthetic(prefs, model, weights.astype(np.float32), probability, component)
 
 
@@ -172,19 +167,15 @@ def _draw_weights(
     means = rng.standard_normal((num_components, config.rank))
     means *= np.sqrt(config.rank) / np.linalg.norm(means, axis=1, keepdims=True)
     if config.users == "mixture":
-        component = rng.permutation(
-            np.arange(config.num_users, dtype=np.int32) % config.num_components
-        )
+        component = rng.permutation(np.arange(config.num_users, dtype=np.int32) % num_components)
     deviation = config.spread * rng.standard_normal((config.num_users, config.rank))
     covariance = np.cov(means, rowvar=False, bias=True).reshape(config.rank, config.rank)
     values, vectors = np.linalg.eigh(covariance + config.spread**2 * np.eye(config.rank))
     # Without spread, the components' means differ along fewer directions than there are columns.
     is_positive = values > 1e-9
     factor = vectors[:, is_positive] * np.sqrt(values[is_positive])
-    prior = GaussianPrior(
-        mean=jnp.asarray(means.mean(0), jnp.float32), factor=jnp.asarray(factor, jnp.float32)
-    )
-    return means[component] + deviation, prior, component
+    mean, factor = jnp.asarray(means.mean(0), jnp.float32), jnp.asarray(factor, jnp.float32)
+    return means[component] + deviation, GaussianPrior(mean=mean, factor=factor), component
 
 
 def _uncorrelated(directions: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
@@ -263,40 +254,23 @@ def _rotate(rows: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
 
 def _check(config: SyntheticConfig) -> None:
-    least = {
-        "num_users": 1,
-        "num_prompts": 1,
-        "responses_per_prompt": 2,
-        "dim": 2,
-        "rank": 1,
-        "num_components": 1,
-    }
-    for name, value in least.items():
-        if getattr(config, name) < value:
-            raise ValueError(f"{name} is {getattr(config, name)}: {value} or more is expected")
-    for name in ("spread", "noise", "exponent"):
-        if not 0 <= getattr(config, name) < np.inf:
-            raise ValueError(f"{name} is {getattr(config, name)}: 0 or more is expected")
-    for name in ("alpha", "row_norm"):
-        if not 0 < getattr(config, name) < np.inf:
-            raise ValueError(f"{name} is {getattr(config, name)}: a positive number is expected")
-    for name, choices in {
-        "users": ("simplex", "gaussian", "mixture"),
-        "dtype": ("float32", "float16", "bfloat16"),
-    }.items():
-        if getattr(config, name) not in choices:
-            expected = " or ".join(map(repr, choices))
+    def require(name: str, is_valid: bool, expected: str) -> None:
+        if not is_valid:
             raise ValueError(f"{name} is {getattr(config, name)!r}: {expected} is expected")
-    if not -1 <= config.head_correlation <= 1:
-        raise ValueError(
-            f"head_correlation is {config.head_correlation}: a number from -1 to 1 is expected"
-        )
-    if config.rank > config.dim:
-        raise ValueError(
-            f"rank {config.rank} is above dim {config.dim}: at most {config.dim} is expected"
-        )
-    low, high = config.pairs_per_user
-    if not 0 <= low <= high:
-        raise ValueError(
-            f"pairs_per_user is {low, high}: (least, most) with 0 <= least <= most is expected"
-        )
+
+    for name in ("num_users", "num_prompts", "rank", "num_components"):
+        require(name, getattr(config, name) >= 1, "1 or more")
+    for name in ("responses_per_prompt", "dim"):
+        require(name, getattr(config, name) >= 2, "2 or more")
+    for name in ("spread", "noise", "exponent"):
+        require(name, 0 <= getattr(config, name) < np.inf, "0 or more")
+    for name in ("alpha", "row_norm"):
+        require(name, 0 < getattr(config, name) < np.inf, "a positive number")
+    for name in ("users", "dtype"):
+        choices = get_args(get_type_hints(SyntheticConfig)[name])
+        require(name, getattr(config, name) in choices, " or ".join(map(repr, choices)))
+    require("head_correlation", -1 <= config.head_correlation <= 1, "a number from -1 to 1")
+    rank, dim, (low, high) = config.rank, config.dim, config.pairs_per_user
+    if rank > dim:
+        raise ValueError(f"rank {rank} is above dim {dim}: at most {dim} is expected")
+    require("pairs_per_user", 0 <= low <= high, "(least, most) with 0 <= least <= most")

@@ -23,13 +23,7 @@ _SHORTEST_SHARED = 8  # a shorter common beginning is not worth its own branch
 
 
 class Part(NamedTuple):
-    """A text's own tokens.
-
-    Attributes:
-        text: the number of the text.
-        own: its tokens after the shared ones.
-        index: which of `own` stands for the text when one token is pooled.
-    """
+    """A text's number, its tokens after the shared ones, and which of them is pooled."""
 
     text: int
     own: Int[np.ndarray, " tokens"]
@@ -37,12 +31,7 @@ class Part(NamedTuple):
 
 
 class Item(NamedTuple):
-    """Texts that are laid out together.
-
-    Attributes:
-        shared: the tokens that all of them begin with; may be none.
-        parts: each text's own tokens.
-    """
+    """Texts that are laid out together: the tokens that all begin with, and each text's own."""
 
     shared: Int[np.ndarray, " tokens"]
     parts: list[Part]
@@ -57,9 +46,9 @@ class Batch(NamedTuple):
     """Rows for one call of the forward pass.
 
     Attributes:
-        tokens: `[rows, length]` each.
-        index: for each text, the column of the token that stands for it, int32 `[rows, texts]`.
-        text: the number of the text, int64 `[rows, texts]`; -1 where there is none.
+        tokens: the rows.
+        index: for each text, the column of the token that stands for it.
+        text: the number of the text; -1 where there is none.
     """
 
     tokens: PackedTokens
@@ -141,9 +130,6 @@ def pack(
         row_length: a power of two: the usual length of a row.
         batch_tokens: the most tokens of a batch, unless one row has more.
         rows_multiple: the number of rows of every batch is a multiple of it.
-
-    Returns:
-        The batches. The same items give the same batches.
     """
     total = sum(item.length for item in items)
     if total < row_length:
@@ -168,11 +154,7 @@ def pack(
 
 
 def _split(rows: int, most: int, multiple: int) -> list[tuple[int, int, int]]:
-    """Cuts rows into batches of the largest size, a quarter of it, and so on.
-
-    Returns:
-        (start, stop, padded number of rows) of each batch: few shapes, and few empty rows.
-    """
+    """(start, stop, padded rows) of batches of the largest size, a quarter of it, and so on."""
     size, start, pieces = multiple * max(1, most // multiple), 0, []
     while start < rows:
         if rows - start >= size or size == multiple:
@@ -192,13 +174,9 @@ def _lay_out(rows: Sequence[Sequence[Item]], length: int, padded: int) -> Batch:
     for row, items in enumerate(rows):
         column = slot = 0
         for number, item in enumerate(items):
-            shared = len(item.shared)
-            pieces = [
-                (0, item.shared),
-                *((branch, part.own) for branch, part in enumerate(item.parts, start=1)),
-            ]
-            for branch, piece in pieces:
-                first = shared if branch else 0
+            pieces = [item.shared, *(part.own for part in item.parts)]
+            for branch, piece in enumerate(pieces):
+                first = len(item.shared) if branch else 0
                 span = slice(column, column + len(piece))
                 tokens.token[row, span] = piece
                 tokens.position[row, span] = np.arange(first, first + len(piece))

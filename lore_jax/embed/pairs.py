@@ -96,12 +96,8 @@ def embed_pairs(
         first = row = writer.rows_done
         for table in embed_conversations(prepared.conversations, encoder, labels, first=first):
             if row == first and encoder.head is not None:
-                _check_head(
-                    encoder,
-                    prepared.conversations[row : row + len(table)],
-                    table.astype(dtype),
-                    labels[row:],
-                )
+                conversations = prepared.conversations[row : row + len(table)]
+                _check_head(encoder, conversations, table.astype(dtype), labels[row:])
             writer.append(table)
             row += len(table)
         path = writer.finish(
@@ -116,9 +112,8 @@ def embed_pairs(
             extra=pairs.extra or None,
             note=pairs.note,
         )
-    return EmbedReport(
-        path, len(pairs.responses), first, prepared.num_cut_prompts, prepared.num_cut_replies
-    )
+    _, cut_prompts, cut_replies = prepared
+    return EmbedReport(path, len(pairs.responses), first, cut_prompts, cut_replies)
 
 
 def describe_encoder(encoder: TextEncoder) -> dict[str, object]:
@@ -155,10 +150,8 @@ def _conversations(pairs: TextPairs, labels: Sequence[str]) -> list[Conversation
         conversations.append(Conversation(prompts.setdefault(prompt, prompt), response.reply))
     for number, (chosen, rejected) in enumerate(zip(pairs.chosen, pairs.rejected, strict=True)):
         if conversations[chosen].prompt is not conversations[rejected].prompt:
-            raise ValueError(
-                f"pair {number}: chosen and rejected answer different prompts: "
-                "they may differ in the reply only"
-            )
+            problem = "chosen and rejected answer different prompts"
+            raise ValueError(f"pair {number}: {problem}: they may differ in the reply only")
     return conversations
 
 
@@ -179,8 +172,7 @@ def _check_head(
 
     A sample is run again text by text, so that packing, shared prompts, pooling and rounding are
     all checked. Rounding errors are about independent of the head: they change a logit by a few eps
-    of `|head| |embedding| / sqrt(dim)`; a wrong head or a wrong token changes it by about all of
-    that.
+    of `|head| |embedding| / sqrt(dim)`; a wrong head or token changes it by about all of that.
     """
     assert encoder.head is not None
     renderer = encoder.renderer
@@ -190,11 +182,8 @@ def _check_head(
     embeddings = stored[sample].astype(np.float32)
     computed = embeddings @ encoder.head
     eps = max(float(jnp.finfo(stored.dtype).eps), float(jnp.finfo(encoder.dtype).eps))
-    size = (
-        np.linalg.norm(encoder.head)
-        * np.linalg.norm(embeddings, axis=1)
-        / np.sqrt(encoder.model.dim)
-    )
+    size = np.linalg.norm(encoder.head) * np.linalg.norm(embeddings, axis=1)
+    size /= np.sqrt(encoder.model.dim)
     wrong = ~(np.abs(computed - own) <= max(1e-3, 16 * eps) * size)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])

@@ -7,26 +7,22 @@ score head reads the last token that is not padding.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from lore_jax.embed.transformer.architectures import Architecture
+from lore_jax.embed.transformer.architectures import Architecture, read_json
 
 _Mode = Literal["mean", "first", "last", "last_non_pad"]
-_MODES: dict[str, _Mode] = {
-    "mean": "mean",
-    "mean_tokens": "mean",
-    "cls": "first",
-    "cls_token": "first",
-    "lasttoken": "last",
-}
+_MODULES = ("Transformer", "Pooling", "Normalize")
+_PROMPTS = "config_sentence_transformers.json"
+_MODES: dict[str, _Mode] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
+_MODES |= {"mean_tokens": "mean", "cls_token": "first"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +51,7 @@ class Pooling:
 
 
 def read_pooling(folder: Path, model: Architecture) -> Pooling:
-    """Reads how a model pools.
-
-    Args:
-        folder: the model's folder.
-        model: its architecture.
-
-    Returns:
-        What its files say; without such files, the last token of a decoder.
+    """How the files of a model's folder say it pools; without such files, a decoder's last token.
 
     Raises:
         ValueError: an encoder whose files do not say it, or a module that is not supported.
@@ -70,55 +59,42 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
     modules_file = folder / "modules.json"
     if not modules_file.is_file():
         if not model.is_causal:
-            raise ValueError(
-                f"{folder} does not say how to pool tokens: a modules.json is expected"
-            )
+            problem = "does not say how to pool tokens: a modules.json is expected"
+            raise ValueError(f"{folder} {problem}")
         return Pooling("last_non_pad" if model.has_head else "last")
     modules = {
         str(module["type"]).rsplit(".", 1)[-1]: module.get("path", "")
-        for module in _read(modules_file)
+        for module in read_json(modules_file)
     }
-    if unknown := sorted(set(modules) - {"Transformer", "Pooling", "Normalize"}):
-        raise ValueError(
-            f"{modules_file} has a module {unknown[0]!r}: "
-            "supported are Transformer, Pooling, Normalize"
-        )
+    if unknown := sorted(set(modules) - set(_MODULES)):
+        supported = ", ".join(_MODULES)
+        raise ValueError(f"{modules_file} has a module {unknown[0]!r}: supported are {supported}")
     if "Pooling" not in modules:
-        raise ValueError(
-            f"{modules_file} has no Pooling module: mean, first or last token is expected"
-        )
+        expected = "mean, first or last token is expected"
+        raise ValueError(f"{modules_file} has no Pooling module: {expected}")
     pooling_file = folder / modules["Pooling"] / "config.json"
-    pooling = _read(pooling_file)
-    limits_file = folder / "sentence_bert_config.json"
-    limit = _read(limits_file).get("max_seq_length") if limits_file.is_file() else None
-    prompts_file = folder / "config_sentence_transformers.json"
-    prompts = _read(prompts_file) if prompts_file.is_file() else {}
+    pooling = read_json(pooling_file)
+    limits, prompts = (
+        read_json(file) if file.is_file() else {}
+        for file in (folder / "sentence_bert_config.json", folder / _PROMPTS)
+    )
     prefix = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"), "")
     if prefix and not pooling.get("include_prompt", True):
-        raise ValueError(
-            f"{pooling_file} leaves the prompt {prefix!r} out of the pooling: that is not supported"
-        )
-    return Pooling(_mode(pooling, pooling_file), "Normalize" in modules, limit, prefix)
+        problem = f"leaves the prompt {prefix!r} out of the pooling"
+        raise ValueError(f"{pooling_file} {problem}: that is not supported")
+    mode, limit = _mode(pooling, pooling_file), limits.get("max_seq_length")
+    return Pooling(mode, "Normalize" in modules, limit, prefix)
 
 
 def _mode(pooling: Mapping[str, object], file: Path) -> _Mode:
-    modes = [
-        name.removeprefix("pooling_mode_")
-        for name, is_on in pooling.items()
-        if name.startswith("pooling_mode_") and is_on is True
-    ]
+    prefix = "pooling_mode_"
+    names = [name for name in pooling if name.startswith(prefix) and pooling[name] is True]
+    modes = [name.removeprefix(prefix) for name in names]
     if pooling.get("pooling_mode"):
         modes = [str(pooling["pooling_mode"])]
     if len(modes) != 1 or modes[0] not in _MODES:
         raise ValueError(f"{file} pools by {modes}: one of mean, cls, lasttoken is expected")
     return _MODES[modes[0]]
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
 
 
 def pool(
@@ -127,16 +103,13 @@ def pool(
     index: Int[jax.Array, "rows texts"],
     pooling: Pooling,
 ) -> Float[jax.Array, "rows texts dim"]:
-    """The embeddings of the texts in packed rows.
+    """The embeddings of packed texts, float32; slots without a text hold something finite.
 
     Args:
-        hidden: last hidden state `[rows, length, dim]`.
-        item: which text of the row a token belongs to `[rows, length]`; only read for the mean.
-        index: for each text, the column of the token that stands for it `[rows, texts]`.
+        hidden: last hidden state.
+        item: which text of the row a token belongs to; only read for the mean.
+        index: for each text, the column of the token that stands for it.
         pooling: how to pool, static.
-
-    Returns:
-        `[rows, texts, dim]`, float32; slots without a text hold something finite.
     """
     if pooling.mode == "mean":
         texts = jnp.arange(index.shape[1], dtype=item.dtype)

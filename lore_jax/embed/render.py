@@ -25,6 +25,8 @@ _PLACEHOLDER = "A reply."
 _TEXTS_PER_BLOCK = 1024
 _MARGIN = 8  # tokens that are no bytes of the text: at most a few special ones
 
+_Prompt = tuple[Message, ...]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Renderer:
@@ -56,12 +58,7 @@ class Renderer:
 
 
 class Conversation(NamedTuple):
-    """A prompt and the reply that is embedded with it.
-
-    Attributes:
-        prompt: the turns up to the reply; empty for a bare text.
-        reply: the reply.
-    """
+    """A prompt, empty for a bare text, and the reply that is embedded with it."""
 
     prompt: tuple[Message, ...]
     reply: str
@@ -84,16 +81,7 @@ class Prepared(NamedTuple):
 def make_renderer(
     tokenizer: TextTokenizer, *, is_chat: bool, prefix: str, max_length: int
 ) -> Renderer:
-    """The renderer of a model, its chat template checked once.
-
-    Args:
-        tokenizer: the model's.
-        is_chat: the model was trained on conversations.
-        prefix: put in front of every text.
-        max_length: the longest text, in tokens.
-
-    Returns:
-        The renderer.
+    """The `Renderer` of a model, its chat template checked once.
 
     Raises:
         ValueError: a chat model without a template, or one whose template doubles a special token.
@@ -102,17 +90,13 @@ def make_renderer(
     if not is_chat:
         return renderer
     if tokenizer.chat_template is None:
-        raise ValueError(
-            "the model is a chat model, but its tokenizer has no chat template "
-            "to write conversations with"
-        )
+        problem = "its tokenizer has no chat template to write conversations with"
+        raise ValueError(f"the model is a chat model, but {problem}")
     (ids,) = renderer.token_ids([renderer.text([Message("user", "A prompt.")], _PLACEHOLDER)])
     for first, second in zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True):
         if first == second and first in tokenizer.special_tokens:
-            doubled = tokenizer.special_tokens[first]
-            raise ValueError(
-                f"the chat template writes the special token {doubled!r} twice in a row"
-            )
+            token = tokenizer.special_tokens[first]
+            raise ValueError(f"the chat template writes the special token {token!r} twice in a row")
     return renderer
 
 
@@ -126,28 +110,22 @@ def prepare(
         renderer: how it is written.
         labels: what to call each conversation in messages.
 
-    Returns:
-        The conversations to embed, in the same order.
-
     Raises:
-        ValueError: a conversation that cannot be embedded unchanged; the message begins with its
-            label.
+        ValueError: a conversation cannot be embedded unchanged; the message begins with its label.
 
     Example:
         >>> prepare(conversations, encoder.renderer, labels).num_cut_prompts  # doctest: +SKIP
         0
     """
-    replies: dict[tuple[Message, ...], list[int]] = {}
+    replies: dict[_Prompt, list[int]] = {}
     for number, conversation in enumerate(conversations):
         replies.setdefault(conversation.prompt, []).append(number)
-    forbidden = re.compile(
-        "|".join(map(re.escape, renderer.tokenizer.special_tokens.values())) or r"(?!)"
-    )
+    special_tokens = map(re.escape, renderer.tokenizer.special_tokens.values())
+    forbidden = re.compile("|".join(special_tokens) or r"(?!)")
     prepared = list(conversations)
     cut_prompts = cut_replies = 0
-    with tqdm(
-        total=len(conversations), desc="checking texts", unit="text", leave=False, disable=None
-    ) as bar:
+    progress = {"desc": "checking texts", "unit": "text", "leave": False, "disable": None}
+    with tqdm(total=len(conversations), **progress) as bar:
         for block in _blocks(replies):
             texts = {}
             for prompt, numbers in block:
@@ -165,9 +143,7 @@ def prepare(
     return Prepared(prepared, cut_prompts, cut_replies)
 
 
-def _blocks(
-    replies: dict[tuple[Message, ...], list[int]],
-) -> Iterator[list[tuple[tuple[Message, ...], list[int]]]]:
+def _blocks(replies: dict[_Prompt, list[int]]) -> Iterator[list[tuple[_Prompt, list[int]]]]:
     """Prompts and their replies, about `_TEXTS_PER_BLOCK` replies at a time."""
     block, texts = [], 0
     for prompt, numbers in replies.items():
@@ -181,7 +157,7 @@ def _blocks(
 
 
 def _checked_texts(
-    prompt: tuple[Message, ...],
+    prompt: _Prompt,
     numbers: Sequence[int],
     conversations: Sequence[Conversation],
     renderer: Renderer,
@@ -199,10 +175,8 @@ def _checked_texts(
             check_reply("reply", reply)
             if frame is None:
                 if renderer.is_chat and not prompt:
-                    raise ValueError(
-                        "a text without a prompt: this model reads conversations, "
-                        "texts need an encoder"
-                    )
+                    reason = "this model reads conversations, texts need an encoder"
+                    raise ValueError(f"a text without a prompt: {reason}")
                 if prompt:
                     check_prompt("prompt", prompt)
                 before, _, after = renderer.text(prompt, _PLACEHOLDER).rpartition(_PLACEHOLDER)
@@ -219,10 +193,8 @@ def _lengths(texts: Mapping[int, str], renderer: Renderer) -> dict[int, int]:
     # A token is a byte or more.
     lengths = {number: len(text.encode()) + _MARGIN for number, text in texts.items()}
     long = [number for number, length in lengths.items() if length > renderer.max_length]
-    lengths.update(
-        zip(long, map(len, renderer.token_ids([texts[number] for number in long])), strict=True)
-    )
-    return lengths
+    token_ids = renderer.token_ids([texts[number] for number in long])
+    return lengths | dict(zip(long, map(len, token_ids), strict=True))
 
 
 def _check_content(name: str, content: str, forbidden: re.Pattern[str]) -> None:
@@ -231,14 +203,11 @@ def _check_content(name: str, content: str, forbidden: re.Pattern[str]) -> None:
     try:
         content.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{name} has a lone surrogate at character {error.start}: text in UTF-8 is expected"
-        ) from None
+        problem = f"has a lone surrogate at character {error.start}"
+        raise ValueError(f"{name} {problem}: text in UTF-8 is expected") from None
     if match := forbidden.search(content):
-        raise ValueError(
-            f"{name} holds the special token {match.group()!r} as text: "
-            "text not yet written for a model is expected"
-        )
+        problem = f"holds the special token {match.group()!r} as text"
+        raise ValueError(f"{name} {problem}: text not yet written for a model is expected")
 
 
 def _check_frame(text: str, reply: str, before: str, after: str) -> None:
@@ -251,9 +220,7 @@ def _check_frame(text: str, reply: str, before: str, after: str) -> None:
         )
 
 
-def _cut(
-    prompt: tuple[Message, ...], reply: str, renderer: Renderer, label: str
-) -> tuple[Message, ...]:
+def _cut(prompt: _Prompt, reply: str, renderer: Renderer, label: str) -> _Prompt:
     """The prompt without its beginning, so that the longest reply fits: exchanges go, then words.
 
     The system turn stays: it is an instruction for the whole conversation, not its beginning.
@@ -261,23 +228,19 @@ def _cut(
     system = prompt[:1] if prompt and prompt[0].role == "system" else ()
     turns = prompt[len(system) :]
 
-    def excess(turns: tuple[Message, ...]) -> int:
+    def excess(turns: _Prompt) -> int:
         (ids,) = renderer.token_ids([renderer.text((*system, *turns), reply)])
         return len(ids) - renderer.max_length
 
     while len(turns) > 1 and excess(turns) > 0:
         turns = turns[2:]
     while (over := excess(turns)) > 0:
-        starts = [
-            start for turn in turns for start in renderer.tokenizer.token_starts(turn.content)
-        ]
-        # Several tokens may share one character.
-        start = next((start for start in starts[over:] if start > 0), None)
+        # At most one turn is left. Several tokens may share one character.
+        starts = renderer.tokenizer.token_starts(turns[0].content)[over:] if turns else []
+        start = next((start for start in starts if start > 0), None)
         if start is None:
-            reply_length = len(renderer.tokenizer.token_ids([reply], add_special_tokens=False)[0])
-            raise ValueError(
-                f"{label}: the reply has {reply_length} tokens, with its prompt too many for "
-                f"{renderer.max_length}; a reply is never cut"
-            )
+            (ids,) = renderer.tokenizer.token_ids([reply], add_special_tokens=False)
+            size = f"{len(ids)} tokens, with its prompt too many for {renderer.max_length}"
+            raise ValueError(f"{label}: the reply has {size}; a reply is never cut")
         turns = tuple(turn._replace(content=turn.content[start:]) for turn in turns)
     return (*system, *turns)

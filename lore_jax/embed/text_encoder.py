@@ -58,12 +58,7 @@ class EmbedConfig:
 
 
 class Chunk(NamedTuple):
-    """Texts that are packed together.
-
-    Attributes:
-        token_ids: the tokens of each text.
-        group: which texts may share their beginning.
-    """
+    """Texts that are packed together; those of one group may share their beginning."""
 
     token_ids: list[Int[np.ndarray, " _"]]
     group: list[int]
@@ -133,12 +128,8 @@ def load_encoder(
     pooling = read_pooling(folder, model)
     # A decoder without sentence-transformers files is a chat model, trained on conversations.
     is_chat = model.is_causal and not (folder / "modules.json").is_file()
-    renderer = make_renderer(
-        load_tokenizer(folder),
-        is_chat=is_chat,
-        prefix=pooling.prefix,
-        max_length=_max_length(model, pooling, config),
-    )
+    tokenizer, limit = load_tokenizer(folder), _max_length(model, pooling, config)
+    renderer = make_renderer(tokenizer, is_chat=is_chat, prefix=pooling.prefix, max_length=limit)
     placement = make_placement(model, devices, config.model_parallel)
     batch_tokens = config.batch_tokens
     if batch_tokens is None:
@@ -165,13 +156,11 @@ def as_encoder(
 
 
 def _max_length(model: Architecture, pooling: Pooling, config: EmbedConfig) -> int:
-    if config.max_length is not None:
-        if not 2 <= config.max_length <= model.max_length:
-            raise ValueError(
-                f"max_length is {config.max_length}: 2 to {model.max_length}, "
-                "what the model was made for, is expected"
-            )
-        return config.max_length
+    if (length := config.max_length) is not None:
+        if not 2 <= length <= model.max_length:
+            expected = f"2 to {model.max_length}, what the model was made for, is expected"
+            raise ValueError(f"max_length is {length}: {expected}")
+        return length
     limits = [model.max_length, pooling.max_length, _DECODER_LENGTH if model.is_causal else None]
     return min(limit for limit in limits if limit is not None)
 
@@ -179,18 +168,9 @@ def _max_length(model: Architecture, pooling: Pooling, config: EmbedConfig) -> i
 def embed_chunks(
     encoder: TextEncoder, chunks: Iterable[Chunk]
 ) -> Iterator[Float[np.ndarray, "_ dim"]]:
-    """Embeds chunk after chunk; another thread prepares the next one while the devices work.
-
-    Args:
-        encoder: the model.
-        chunks: the texts, tokenised when they are asked for.
-
-    Yields:
-        The embeddings of each chunk, float32 `[texts, dim]`, in its order.
-    """
+    """The embeddings of each chunk, float32; a thread prepares the next while the devices work."""
     iterator = iter(chunks)
-    # Tables of the chunks with batches that still run.
-    tables: collections.deque[np.ndarray] = collections.deque()
+    tables: collections.deque[np.ndarray] = collections.deque()  # of chunks that still run
     running: collections.deque[tuple[Batch, jax.Array, bool]] = collections.deque()
 
     def next_batches() -> tuple[int, list[Batch]] | None:
@@ -223,18 +203,13 @@ def make_batches(encoder: TextEncoder, chunk: Chunk) -> list[Batch]:
     row_length = usual_row_length([len(ids) for ids in chunk.token_ids], encoder.batch_tokens)
     pooling, pad_id = encoder.pooling, encoder.model.pad_id
     items = make_items(
-        chunk.token_ids,
-        chunk.group,
+        *chunk,
         lambda ids: pooling.token_index(ids, pad_id),
         share=encoder.model.is_causal and pooling.mode in ("last", "last_non_pad"),
         row_length=row_length,
     )
-    return pack(
-        items,
-        row_length=row_length,
-        batch_tokens=encoder.batch_tokens,
-        rows_multiple=encoder.placement.data_parallel,
-    )
+    batch_tokens, multiple = encoder.batch_tokens, encoder.placement.data_parallel
+    return pack(items, row_length=row_length, batch_tokens=batch_tokens, rows_multiple=multiple)
 
 
 def run_batch(encoder: TextEncoder, batch: Batch) -> Float[jax.Array, "rows texts dim"]:
@@ -263,15 +238,7 @@ _pool = jax.jit(pool, static_argnames=("pooling",))
 def own_logits(
     encoder: TextEncoder, token_ids: Sequence[Int[np.ndarray, " _"]]
 ) -> Float[np.ndarray, " texts"]:
-    """A reward model's logit of each text, run alone: the head at the last token but padding.
-
-    Args:
-        encoder: a reward model.
-        token_ids: the tokens of each text.
-
-    Returns:
-        float32 `[texts]`.
-    """
+    """A reward model's logit of each text, run alone: the head at the last token but padding."""
     assert encoder.head is not None
     logits = []
     for ids in token_ids:

@@ -47,8 +47,8 @@ def embed_texts(
     encoder = as_encoder(model, config)
     conversations = [_conversation(number, text, encoder) for number, text in enumerate(texts)]
     labels = [f"text {number}" for number in range(len(texts))]
-    table = np.empty((len(texts), encoder.model.dim), np.float32)
     prepared = prepare(conversations, encoder.renderer, labels)
+    table = np.empty((len(texts), encoder.model.dim), np.float32)
     done = 0
     for rows in embed_conversations(prepared.conversations, encoder, labels):
         table[done : done + len(rows)] = rows
@@ -58,17 +58,14 @@ def embed_texts(
 
 def _conversation(number: int, text: object, encoder: TextEncoder) -> Conversation:
     """A text as a reply without a prompt, a conversation as a prompt and a reply."""
-    if not isinstance(text, str | list):
-        raise ValueError(
-            f"text {number} is {kind_of(text)}: a text or a list of messages is expected"
-        )
+    label = f"text {number}"
     if isinstance(text, list):
-        return Conversation(*parse_conversation(f"text {number}", text))
+        return Conversation(*parse_conversation(label, text))
+    if not isinstance(text, str):
+        raise ValueError(f"{label} is {kind_of(text)}: a text or a list of messages is expected")
     if encoder.renderer.is_chat:
-        raise ValueError(
-            f"text {number} is a text: {encoder.model.name} reads conversations, "
-            "lists of messages that end with the assistant's"
-        )
+        expected = "conversations, lists of messages that end with the assistant's"
+        raise ValueError(f"{label} is a text: {encoder.model.name} reads {expected}")
     return Conversation((), text)
 
 
@@ -91,38 +88,30 @@ def embed_conversations(
         first: the row to begin with.
 
     Yields:
-        The embeddings of the next rows, from `first` on, float32 `[rows, dim]`.
+        The embeddings of the next rows, from `first` on, float32.
     """
-    spans = [
-        span for span in _chunk_spans(conversations, encoder.batch_tokens) if span.stop > first
-    ]
+    spans = _chunk_spans(conversations, encoder.batch_tokens)
+    spans = [span for span in spans if span.stop > first]
     tokens_of_chunks: list[int] = []
 
     def chunks() -> Iterator[Chunk]:
         renderer = encoder.renderer
         for span in spans:
             part = conversations[span.start : span.stop]
-            ids = renderer.token_ids(
-                [renderer.text(conversation.prompt, conversation.reply) for conversation in part]
-            )
-            lengths = list(map(len, ids))
-            for number, length in zip(span, lengths, strict=True):
+            ids = renderer.token_ids([renderer.text(*conversation) for conversation in part])
+            for number, length in zip(span, map(len, ids), strict=True):
                 if length > renderer.max_length:
-                    raise ValueError(
-                        f"{labels[number]} has {length} tokens: the limit is {renderer.max_length}"
-                    )
-            tokens_of_chunks.append(sum(lengths))
+                    problem = f"{length} tokens: the limit is {renderer.max_length}"
+                    raise ValueError(f"{labels[number]} has {problem}")
+            tokens_of_chunks.append(sum(map(len, ids)))
             groups: dict[tuple[Message, ...], int] = {}
             group = [groups.setdefault(conversation.prompt, len(groups)) for conversation in part]
             yield Chunk(ids, group)
 
-    with tqdm(
-        total=len(conversations), initial=first, desc="embedding", unit="text", disable=None
-    ) as bar:
-        tokens = 0
-        for number, (span, table) in enumerate(
-            zip(spans, embed_chunks(encoder, chunks()), strict=True)
-        ):
+    progress = {"desc": "embedding", "unit": "text", "disable": None}
+    with tqdm(total=len(conversations), initial=first, **progress) as bar:
+        tokens, tables = 0, embed_chunks(encoder, chunks())
+        for number, (span, table) in enumerate(zip(spans, tables, strict=True)):
             new = table[max(first - span.start, 0) :]
             tokens += tokens_of_chunks[number]
             bar.update(len(new))
@@ -135,9 +124,8 @@ def _chunk_spans(conversations: Sequence[Conversation], batch_tokens: int) -> It
     """Cuts rows into chunks of about `_BATCHES_PER_CHUNK` batches: enough texts to pack densely."""
     start, tokens = 0, 0.0
     for number, conversation in enumerate(conversations):
-        characters = len(conversation.reply) + sum(
-            len(turn.content) for turn in conversation.prompt
-        )
+        texts = [conversation.reply, *(turn.content for turn in conversation.prompt)]
+        characters = sum(map(len, texts))
         tokens += characters / _CHARACTERS_PER_TOKEN + _EXTRA_TOKENS
         if tokens >= _BATCHES_PER_CHUNK * batch_tokens:
             yield range(start, number + 1)

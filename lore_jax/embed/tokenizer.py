@@ -33,8 +33,7 @@ class TextTokenizer:
 
     Attributes:
         hugging_face: the fast tokenizer of transformers.
-        special_tokens: number and text of the control tokens, which are recognised anywhere in a
-            text.
+        special_tokens: number and text of the control tokens, recognised anywhere in a text.
         chat_template: how a conversation is written for the model, or None.
     """
 
@@ -65,19 +64,13 @@ class TextTokenizer:
                 date_string=_DATE.strftime("%d %b %Y"),
             )
         except jinja2.TemplateError as error:
-            raise ValueError(
-                f"the model's chat template refuses the conversation: {error}"
-            ) from None
+            problem = "the model's chat template refuses the conversation"
+            raise ValueError(f"{problem}: {error}") from None
 
     def token_ids(
         self, texts: Sequence[str], *, add_special_tokens: bool
     ) -> list[Int[np.ndarray, " _"]]:
-        """The tokens of each text, int32, never cut.
-
-        Args:
-            texts: the texts.
-            add_special_tokens: False for rendered conversations, which have theirs already.
-        """
+        """The tokens of each text, never cut; rendered conversations have the special ones."""
         if not texts:
             return []
         encoded = self.hugging_face(
@@ -103,8 +96,7 @@ class TextTokenizer:
 def quiet_import() -> Iterator[None]:
     """Mutes log records up to WARNING, and warnings, while a library is imported.
 
-    transformers advises at its import to install PyTorch, which only its models need: here it is
-    the tokeniser and the chat template.
+    transformers advises at its import to install PyTorch, which only its models need.
 
     Example:
         >>> with quiet_import():  # doctest: +SKIP
@@ -123,12 +115,6 @@ def quiet_import() -> Iterator[None]:
 def load_tokenizer(folder: Path) -> TextTokenizer:
     """Loads the tokenizer of a model's folder; code in the folder is never run.
 
-    Args:
-        folder: the model's folder, with tokenizer.json.
-
-    Returns:
-        The tokenizer.
-
     Raises:
         FileNotFoundError: there is no tokenizer.json.
         ValueError: it cannot be read.
@@ -139,16 +125,14 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
         [array([ 101, 7592,  102], dtype=int32)]
     """
     if not (folder / "tokenizer.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} has no tokenizer.json: a folder with a fast tokenizer is expected"
-        )
+        expected = "a folder with a fast tokenizer is expected"
+        raise FileNotFoundError(f"{folder} has no tokenizer.json: {expected}")
     with quiet_import():
         from transformers import AutoTokenizer
 
+    options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
     except Exception as error:  # the tokenizers library raises bare Exceptions for corrupt files
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {first_line}") from None

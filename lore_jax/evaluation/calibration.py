@@ -1,8 +1,6 @@
 """Calibration over many splits: counts in fine bins add up, and are merged into bins at the end.
 
-Every pair is folded to its confident side (`metrics.calibration_bins`). One split of few users says
-little about calibration. The probabilities of all splits together say more, and these counts are
-all that needs to be kept of them.
+One split of few users says little about calibration; of all splits together, counts are enough.
 """
 
 from __future__ import annotations
@@ -76,23 +74,18 @@ def pool(counts: Sequence[ConfidenceCounts], *, bins: int = 15) -> Calibration:
     Reference:
         Nixon et al. 2019, "Measuring calibration in deep learning" (adaptive bins).
     """
-    count, confidence, right = (
-        np.sum([np.asarray(entry[name], np.float64) for entry in counts], axis=0)
-        for name in ("count", "confidence", "right")
-    )
-    used = count > 0
-    if not used.any():
-        empty = np.zeros(0)
-        return Calibration(empty, empty, empty, np.nan, np.nan)
-    count, confidence, right = count[used], confidence[used], right[used]
+    sums = np.zeros((3, len(_EDGES) - 1))
+    for entry in counts:
+        sums += np.asarray([entry["count"], entry["confidence"], entry["right"]], np.float64)
+    sums = sums[:, sums[0] > 0]
+    count, confidence, right = sums
+    if not len(count):
+        return Calibration(count, count, count, np.nan, np.nan)
     centre = (np.cumsum(count) - count / 2.0) / count.sum()
     first = np.unique(np.floor(centre * bins), return_index=True)[1]
     # Each pair's own variance is p (1 - p); within a fine bin p is as good as constant.
-    share = confidence / count
-    variance = np.add.reduceat(count * share * (1.0 - share), first)
-    count, confidence, right = (
-        np.add.reduceat(values, first) for values in (count, confidence, right)
-    )
+    variance = np.add.reduceat(confidence * (1.0 - confidence / count), first)
+    count, confidence, right = np.add.reduceat(sums, first, axis=1)
     # A mean of many pairs is about normal: E |N(0, s^2)| = s sqrt(2 / pi).
     ece = float(np.abs(right - confidence).sum() / count.sum())
     ece_bias = float(np.sqrt(2.0 / np.pi * variance).sum() / count.sum())

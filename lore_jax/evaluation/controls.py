@@ -1,7 +1,6 @@
 """Controls: the same evaluation without what makes users different; gains must vanish.
 
-- Mismatched user: each user's test pairs are scored with what was learned of another user. Where
-  users do not differ, their own weights and another's are exchangeable, and neither can win.
+- Mismatched user: each user's test pairs are scored with what was learned of another user.
 - Permutation: the whole pipeline, fit included, on pairs whose user labels are permuted at random.
 """
 
@@ -16,8 +15,7 @@ from lore_jax.data.preferences import Preferences
 def derangement(count: int, *, seed: int) -> Int[np.ndarray, " users"]:
     """A random permutation without a fixed point.
 
-    A cycle through all users in random order (Sattolo): not every derangement is one, but each user
-    meets every other one equally often, which is all a control needs.
+    A cycle in random order (Sattolo): each user meets every other one equally often.
 
     Args:
         count: the number of users, at least 2.
@@ -46,10 +44,8 @@ def derangement(count: int, *, seed: int) -> Int[np.ndarray, " users"]:
 def permute_users(prefs: Preferences, *, seed: int) -> Preferences:
     """Permutes the user labels of the pairs: every user keeps the number of pairs.
 
-    Permute training pairs, shots and test pairs each by themselves: new items then stay new.
-
     Args:
-        prefs: any preferences.
+        prefs: training pairs, shots or test pairs, each by themselves: new items then stay new.
         seed: seed of the draw.
 
     Returns:

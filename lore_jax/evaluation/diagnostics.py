@@ -1,20 +1,18 @@
 """How much of a fit is in use: directions of disagreement, columns of the basis, and users.
 
 Four things can go wrong unnoticed. A ridge or an anchor that is too strong makes all users the
-same. Weights that all fall on one column, or columns that are multiples of each other, leave a rank
-of one under the name of eight. Opinions that all users share, kept in every user's weights and not
-in the population, are missed by users without shots. Columns without weight, or whose rewards do
-not vary, cost time and memory for nothing. Each shows in a number of `Diagnostics`. The first three
-are about rewards, and so do not depend on how the basis is written (V A, A^-1 w); the last is about
-the columns as they are.
+same. Weights on one column, or columns that are multiples of each other, leave a rank of one.
+Opinions that all users share, kept in their weights and not in the population, are missed by users
+without shots. Columns without weight, or whose rewards do not vary, cost time and memory; this
+alone depends on how the basis is written (V A, A^-1 w).
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from lore_jax.evaluation.disagreement import Table, axes, reward_spread
+from lore_jax.evaluation.disagreement import PromptIds, Table, axes
 from lore_jax.evaluation.schema import Diagnostics
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
@@ -26,11 +24,7 @@ _ONE_DIRECTION = 1.05  # an effective rank below it is one direction, whatever t
 
 
 def diagnose(
-    model: Model,
-    users: Posterior,
-    embeddings: Table,
-    *,
-    prompt: Int[np.ndarray, " responses"] | None = None,
+    model: Model, users: Posterior, embeddings: Table, *, prompt: PromptIds = None
 ) -> Diagnostics:
     """Measures how much of a fit is in use, and warns of what is not.
 
@@ -47,18 +41,17 @@ def diagnose(
         >>> diagnose(model, posterior, prefs.embeddings)["effective_rank"]  # doctest: +SKIP
         2.4
     """
-    weights = np.asarray(users.weights, np.float64)
-    mean = np.asarray(model.prior.mean, np.float64)
+    weights, mean = np.asarray(users.weights, np.float64), np.asarray(model.prior.mean, np.float64)
     whitening = _whitening(np.asarray(model.prior.covariance, np.float64))
-    spread = reward_spread(model, embeddings, prompt=prompt)
     result = axes(model, weights, embeddings, prompt=prompt, most=0)
     spectrum = result.spectrum
     disagreement, square = float(np.sqrt(spectrum.sum())), spectrum @ spectrum
     differ = disagreement > 1e-5 * result.shared
     deviations = weights - (weights.mean(axis=0) if len(weights) else mean)
-    added = np.sqrt(np.maximum(np.einsum("ur,rs,us->u", deviations, spread, deviations), 0.0))
+    squares = np.einsum("ur,rs,us->u", deviations, result.spread, deviations)
+    added = np.sqrt(np.maximum(squares, 0.0))
     scale = np.sqrt(np.mean(weights**2, axis=0)) if len(weights) else 0.0 * mean
-    columns = scale * np.sqrt(np.diag(spread))
+    columns = scale * np.sqrt(np.diag(result.spread))
     # Without a prior distribution weights sum to 1, or there is one column.
     directions = len(whitening) or len(mean) - 1
     between = within = None
@@ -97,9 +90,8 @@ def _warnings(fit: Diagnostics, num_users: int) -> list[str]:
     if not any(fit["columns"]):
         warnings.append("no column adds anything to any reward")
     elif disagreement < _SAME * fit["shared"]:
-        warnings.append(
-            "all users are the same: they add less than 1 % to the rewards that all share"
-        )
+        text = "all users are the same: they add less than 1 % to the rewards that all share"
+        warnings.append(text)
     elif directions > 1 and fit["effective_rank"] < _ONE_DIRECTION:
         warnings.append(f"all disagreement lies in one direction, of {directions} possible ones")
     # An average of few users strays from the population by chance.
@@ -111,9 +103,8 @@ def _warnings(fit: Diagnostics, num_users: int) -> list[str]:
         )
     if dead := fit["dead_columns"]:
         names = f"column{'s' * (len(dead) > 1)} {', '.join(map(str, dead))}"
-        warnings.append(
-            f"{names} of {len(fit['columns'])} add{'s' * (len(dead) == 1)} nothing to rewards"
-        )
+        add = "adds" if len(dead) == 1 else "add"
+        warnings.append(f"{names} of {len(fit['columns'])} {add} nothing to rewards")
     return warnings
 
 

@@ -6,43 +6,42 @@ what the user adds to the rewards of a table's responses, beyond the average use
     D[u, j] = (w_u - average w) . t_j
     t_j     = R(e_j) less the average over the responses to the same prompt.
 
-Only rewards of responses to one prompt are ever compared, so what a user adds to all of them alike
-has no effect. With it taken out, the variance over responses is, up to a factor of two, that of the
-reward differences of all pairs. The origin is the average of the users at hand, not the population
-a user starts from: what all users add to the population is shared, and no disagreement. The
-position of the population is reported too; far from the origin, the fit has not learned it well.
+Only responses to one prompt are compared: with their average taken out, the variance over responses
+is, up to a factor of two, that of the reward differences of pairs. The origin is the average user:
+what all users add to the population is shared. A population far from it was not learned well.
 
 The principal axes of D are those of a small matrix. With the covariance C = T'T / n = L L' of the
 rewards over responses, the rows of (w_u - average w) L have the lengths of the rows of D (over sqrt
 n). Their singular value decomposition gives the users' coordinates, the shares, and through T L^-T
 the responses'; D itself, users x responses, is never formed.
 
-Principal axes are orthogonal mixtures. *Varimax* (Kaiser 1958) rotates the strongest so that each
-response loads on few: the loadings (what a user one standard deviation along an axis adds to a
-response's reward, in logits) get as unequal as they can, while users' scores stay uncorrelated with
-mean square 1, and the shares of the axes kept add up to the same.
+*Varimax* (Kaiser 1958) rotates the strongest so that each response loads on few; users' scores stay
+uncorrelated with mean square 1, and the shares of the axes kept add up to the same.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.evaluation.schema import AxesEntry, AxisEntry, EndEntry
+from lore_jax.evaluation.schema import AxesEntry, EndEntry
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
 
 _LEAST_SHARE = 0.01  # of the disagreement; weaker principal axes are left out
+_ENDS = 3  # responses named at each end of an axis
 _SWEEPS = 100  # of varimax over all pairs of axes; a handful is enough
 _DRAWN_USERS = 2000  # kept of a group for a map
 _LONGEST_TEXT = 500
 
 Table = Float[np.ndarray, "responses dim"] | Float[jax.Array, "responses dim"]
+PromptIds = Int[np.ndarray, " responses"] | None  # of each response; -1: leave it out
 Prompt = str | Sequence[Mapping[str, object]]  # a text, or chat messages
 
 
@@ -50,23 +49,22 @@ class Axes(NamedTuple):
     """Axes of disagreement, the strongest first.
 
     Attributes:
-        loadings: what a user one standard deviation along an axis adds to each response's reward,
-            in logits; NaN for responses left out.
+        loadings: logits that a score of 1 adds to each response's reward; NaN for those left out.
         scores: positions of the users, in standard deviations (mean square 1 over all users given).
-        share: the share of the disagreement that each axis explains; what is missing to 1 was left
-            out.
-        population: position of the population, in the same unit.
+        share: the share of the disagreement that each axis explains.
+        population: position of the population, in standard deviations.
         spectrum: mean square of D of each principal axis, all of them, logits squared.
+        spread: covariance of t over responses, logits squared.
         shared: root mean square of the average user's rewards over responses, in logits.
-        offset: root mean square, over responses, of what the average user adds to the population,
-            in logits.
+        offset: the same of what the average user adds to the population.
     """
 
     loadings: Float[np.ndarray, "responses axes"]
     scores: Float[np.ndarray, "users axes"]
     share: Float[np.ndarray, " axes"]
     population: Float[np.ndarray, " axes"]
-    spectrum: Float[np.ndarray, " rank"]
+    spectrum: Float[np.ndarray, " directions"]
+    spread: Float[np.ndarray, "rank rank"]
     shared: float
     offset: float
 
@@ -84,7 +82,7 @@ def axes(
     weights: Float[np.ndarray, "users rank"] | Float[jax.Array, "users rank"],
     embeddings: Table,
     *,
-    prompt: Int[np.ndarray, " responses"] | None = None,
+    prompt: PromptIds = None,
     most: int = 4,
 ) -> Axes:
     """The axes along which users' rewards differ.
@@ -105,67 +103,48 @@ def axes(
         array([0.52, 0.21])
 
     Reference:
-        Kaiser 1958, "The varimax criterion for analytic rotation in factor analysis", Psychometrika
-        23.
+        Kaiser 1958, "The varimax criterion for analytic rotation in factor analysis".
     """
     centred, used = _centred_rewards(model, embeddings, prompt)
     weights, mean = np.asarray(weights, np.float64), np.asarray(model.prior.mean, np.float64)
     average = weights.mean(axis=0) if len(weights) else mean
-    values, vectors = np.linalg.eigh(centred.T @ centred / max(1, len(centred)))
+    spread = centred.T @ centred / max(1, len(centred))
+    values, vectors = np.linalg.eigh(spread)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     deviations, population = (weights - average) @ root, (mean - average) @ root
-    num_users = len(deviations)
-    users, sizes, directions = np.linalg.svd(
-        deviations / np.sqrt(max(1, num_users)), full_matrices=False
-    )
+    scale = np.sqrt(max(1, len(deviations)))
+    users, sizes, directions = np.linalg.svd(deviations / scale, full_matrices=False)
     spectrum = sizes**2
     total = float(spectrum.sum())
     shared, offset = float(np.linalg.norm(average @ root)), float(np.linalg.norm(population))
     # Below this, what differs is the rounding of float32.
     differ = total > 1e-12 * (shared**2 or 1.0)
     keep = min(most, int((spectrum >= _LEAST_SHARE * total).sum())) if differ else 0
-    # T L^-T v has mean square 1 over responses; columns along which rewards do not vary have no
-    # part in it.
+    # T L^-T v has mean square 1 over responses; where rewards do not vary, columns have no part.
     varies = values > 1e-12 * values.max(initial=0.0)
     inverse = np.where(varies, 1.0 / np.sqrt(np.where(varies, values, 1.0)), 0.0)
     principal = centred @ (vectors * inverse) @ directions[:keep].T * sizes[:keep]
     rotation = varimax(principal)
-    loadings, scores = principal @ rotation, users[:, :keep] * np.sqrt(num_users) @ rotation
+    loadings, scores = principal @ rotation, users[:, :keep] * scale @ rotation
     position = (directions[:keep] @ population / sizes[:keep]) @ rotation
     share = np.mean(loadings**2, axis=0) / (total or 1.0)
     order = np.argsort(-share, kind="stable")
     # An axis has no sign of its own: its largest loading is positive, so that figures do not flip.
-    sign = np.ones(keep)
-    if keep:
-        sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(keep)])
+    largest = np.abs(loadings).argmax(axis=0) if keep else np.zeros(0, int)
+    sign = np.sign(loadings[largest, np.arange(keep)])
     all_loadings = np.full((len(used), keep), np.nan)
     all_loadings[used] = (loadings * sign)[:, order]
-    return Axes(
-        loadings=all_loadings,
-        scores=(scores * sign)[:, order],
-        share=share[order],
-        population=(position * sign)[order],
-        spectrum=spectrum,
-        shared=shared,
-        offset=offset,
-    )
-
-
-def reward_spread(
-    model: Model, embeddings: Table, *, prompt: Int[np.ndarray, " responses"] | None = None
-) -> Float[np.ndarray, "rank rank"]:
-    """Covariance of the rewards over responses to the same prompt, logits squared; as `axes`."""
-    centred, _ = _centred_rewards(model, embeddings, prompt)
-    return centred.T @ centred / max(1, len(centred))
+    scores, population = (scores * sign)[:, order], (position * sign)[order]
+    return Axes(all_loadings, scores, share[order], population, spectrum, spread, shared, offset)
 
 
 def _centred_rewards(
-    model: Model, embeddings: Table, prompt: Int[np.ndarray, " responses"] | None
+    model: Model, embeddings: Table, prompt: PromptIds
 ) -> tuple[Float[np.ndarray, "used rank"], Shaped[np.ndarray, " responses"]]:
     """Rewards less their average over the responses to the same prompt; which responses."""
     table = np.asarray(rewards(model, embeddings).table, np.float64)
-    used = np.ones(len(table), bool) if prompt is None else np.asarray(prompt) >= 0
     group = np.zeros(len(table), np.int32) if prompt is None else np.asarray(prompt)
+    used = group >= 0
     _, index, count = np.unique(group[used], return_inverse=True, return_counts=True)
     total = np.zeros((len(count), table.shape[1]))
     np.add.at(total, index, table[used])
@@ -175,8 +154,7 @@ def _centred_rewards(
 def varimax(loadings: Float[np.ndarray, "responses axes"]) -> Float[np.ndarray, "axes axes"]:
     """The rotation after which squared loadings vary the most within each axis.
 
-    `max sum_k Var_j(l_jk^2)`, two axes at a time, for which the best angle is known in closed form,
-    until none moves any more.
+    `max sum_k Var_j(l_jk^2)`, by the best angle of two axes at a time until none moves any more.
 
     Args:
         loadings: of the responses on the axes.
@@ -200,9 +178,8 @@ def varimax(loadings: Float[np.ndarray, "responses axes"]) -> Float[np.ndarray, 
                 x, y = rotated[:, j], rotated[:, i]
                 u, v = x**2 - y**2, 2.0 * x * y
                 # tan(4 angle) = 2 Cov(u, v) / (Var(u) - Var(v)), in the quadrant of the maximum.
-                angle = 0.25 * np.arctan2(
-                    2.0 * np.mean((u - u.mean()) * (v - v.mean())), u.var() - v.var()
-                )
+                covariance = np.mean((u - u.mean()) * (v - v.mean()))
+                angle = 0.25 * np.arctan2(2.0 * covariance, u.var() - v.var())
                 turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
                 rotated[:, [j, i]] = rotated[:, [j, i]] @ turn
                 rotation[:, [j, i]] = rotation[:, [j, i]] @ turn
@@ -213,12 +190,7 @@ def varimax(loadings: Float[np.ndarray, "responses axes"]) -> Float[np.ndarray, 
 
 
 def describe_axes(
-    model: Model,
-    groups: Mapping[str, Posterior],
-    embeddings: Table,
-    *,
-    prompt: Int[np.ndarray, " responses"] | None = None,
-    ends: int = 3,
+    model: Model, groups: Mapping[str, Posterior], embeddings: Table, *, prompt: PromptIds = None
 ) -> AxesEntry:
     """What results keep of the axes: shares, the responses at both ends, and the users' scores.
 
@@ -227,7 +199,6 @@ def describe_axes(
         groups: names ("seen users") to users; the axes are those of all of them together.
         embeddings: the table over which rewards are compared.
         prompt: as for `axes`.
-        ends: how many responses to name at each end.
 
     Returns:
         The `AxesEntry`.
@@ -241,18 +212,21 @@ def describe_axes(
     result = axes(model, weights, embeddings, prompt=prompt)
 
     def end(loading: np.ndarray, sign: float) -> list[EndEntry]:
-        order = np.argsort(np.nan_to_num(-sign * loading, nan=np.inf), kind="stable")[:ends]
+        order = np.argsort(np.nan_to_num(-sign * loading, nan=np.inf), kind="stable")[:_ENDS]
         rows = [int(row) for row in order if sign * loading[row] > 0]
         return [{"response": row, "loading": float(loading[row])} for row in rows]
 
     cuts = np.cumsum([users.num_users for users in groups.values()])[:-1]
-    scores = zip(groups, np.split(result.scores, cuts), strict=True)
+    scores: dict[str, list[list[float]]] = {}
+    for name, rows in zip(groups, np.split(result.scores, cuts), strict=True):
+        evenly = np.linspace(0, len(rows) - 1, min(len(rows), _DRAWN_USERS)).astype(int)
+        scores[name] = rows[evenly].tolist()
     return {
         "axes": [
             {"share": float(share), "high": end(loading, 1.0), "low": end(loading, -1.0)}
             for share, loading in zip(result.share, result.loadings.T, strict=True)
         ],
-        "groups": {name: rows[_evenly(len(rows))].tolist() for name, rows in scores},
+        "groups": scores,
         "population": result.population.tolist(),
         "disagreement": float(np.sqrt(result.spectrum.sum())),
         "shared": result.shared,
@@ -260,51 +234,24 @@ def describe_axes(
 
 
 def with_texts(described: AxesEntry, texts: Iterable[tuple[Prompt, str]]) -> AxesEntry:
-    """The same as `describe_axes` returns, each end with its `prompt` and `text`.
+    """What `describe_axes` returns, each end with its `prompt` and `text`, cut at 500 characters.
 
     Args:
         described: from `describe_axes`.
-        texts: (prompt, reply) of each response in the order of the table, from `read_texts`; none:
-            nothing is added. Only the ends' are kept, cut at 500 characters.
+        texts: (prompt, reply) of each response in the table's order, from `read_texts`, or none.
     """
-    sides: tuple[Literal["high"], Literal["low"]] = ("high", "low")
-    ends = [end for axis in described["axes"] for side in sides for end in axis[side]]
-    wanted = {end["response"] for end in ends}
-    known = {
-        row: (_shorten(_plain_text(prompt)), _shorten(reply))
-        for row, (prompt, reply) in enumerate(texts)
-        if row in wanted
-    }
-
-    def named(end: EndEntry) -> EndEntry:
-        if end["response"] not in known:
-            return end
-        prompt, text = known[end["response"]]
-        return {**end, "prompt": prompt, "text": text}
-
-    axes_with_texts: list[AxisEntry] = [
-        {
-            "share": axis["share"],
-            "high": [named(end) for end in axis["high"]],
-            "low": [named(end) for end in axis["low"]],
-        }
-        for axis in described["axes"]
-    ]
-    return {**described, "axes": axes_with_texts}
+    described = copy.deepcopy(described)
+    ends = [end for axis in described["axes"] for end in (*axis["high"], *axis["low"])]
+    rows = {end["response"] for end in ends}
+    known = {row: pair for row, pair in enumerate(texts) if row in rows}
+    for end in ends:
+        if end["response"] in known:
+            prompt, reply = known[end["response"]]
+            end["prompt"], end["text"] = _shorten(prompt), _shorten(reply)
+    return described
 
 
-def _plain_text(prompt: Prompt) -> str:
-    if isinstance(prompt, str):
-        return prompt
-    return "\n".join(str(message.get("content", "")) for message in prompt)
-
-
-def _shorten(text: str) -> str:
+def _shorten(text: Prompt) -> str:
+    if not isinstance(text, str):
+        text = "\n".join(str(message.get("content", "")) for message in text)
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "\u2026"
-
-
-def _evenly(users: int) -> Int[np.ndarray, " kept"]:
-    """Indices of the users kept for a map, evenly spread."""
-    if not users:
-        return np.zeros(0, int)
-    return np.unique(np.linspace(0, users - 1, min(users, _DRAWN_USERS)).astype(int))

@@ -1,11 +1,7 @@
-"""Accuracy, log loss, calibration, summaries over users, and intervals.
-
-NumPy: these run once, on small arrays.
-"""
+"""Accuracy, calibration, summaries over users, and intervals, in NumPy."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
@@ -25,7 +21,7 @@ class Interval(NamedTuple):
 
 
 class Bins(TypedDict):
-    """Confidence against accuracy in bins: means over the pairs of each, and how many they are."""
+    """Means over the pairs of each bin, and how many pairs it has."""
 
     confidence: Float[np.ndarray, " bins"]
     accuracy: Float[np.ndarray, " bins"]
@@ -48,20 +44,10 @@ def correct(margin: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
     return 0.5 * (1.0 + np.sign(np.asarray(margin, np.float64)))
 
 
-def log_loss(margin: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-    """Bradley-Terry loss of each pair in nats: `log(1 + exp(-z))`, float64 `[pairs]`."""
-    with np.errstate(invalid="ignore"):  # a NaN stays NaN, in silence
-        return np.logaddexp(0.0, -np.asarray(margin, np.float64))
-
-
 def per_user_mean(
     values: Shaped[np.ndarray, " pairs"], user: Int[np.ndarray, " pairs"], num_users: int
 ) -> Float[np.ndarray, " users"]:
-    """The mean of `values` over each user's pairs, float64; NaN for a user without pairs.
-
-    A macro average over users is `np.nanmean` of the result: everybody counts the same, however
-    many pairs they made.
-    """
+    """The mean of `values` over each user's pairs, float64; NaN for a user without pairs."""
     count = np.bincount(user, minlength=num_users)
     total = np.bincount(user, weights=values, minlength=num_users)
     return np.divide(total, count, out=np.full(num_users, np.nan), where=count > 0)
@@ -75,9 +61,8 @@ def brier(probability: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs
 def calibration_bins(probability: Float[np.ndarray, " pairs"], bins: int = 15) -> Bins:
     """Confidence against accuracy in bins of equal mass.
 
-    The recorded choice is always the chosen response, so a probability below 1/2 is folded to its
-    confident side: confidence `max(p, 1 - p)`, right if `p > 1/2`. Unfolded, every outcome would be
-    1 and calibration meaningless.
+    The recorded choice is always the chosen response. Probabilities are folded to the confident
+    side, confidence `max(p, 1 - p)` and right if `p > 1/2`: else every outcome would be 1.
 
     Args:
         probability: p of the recorded choice `[pairs]`.
@@ -102,9 +87,7 @@ def calibration_bins(probability: Float[np.ndarray, " pairs"], bins: int = 15) -
 
 
 def expected_calibration_error(probability: Float[np.ndarray, " pairs"], bins: int = 15) -> float:
-    """Mean distance of confidence and accuracy over bins of equal mass.
-
-    `sum_b n_b / n |conf_b - acc_b|`
+    """Mean distance of confidence and accuracy over bins, `sum_b n_b / n |conf_b - acc_b|`.
 
     Args:
         probability: p of the recorded choice `[pairs]`.
@@ -121,33 +104,23 @@ def expected_calibration_error(probability: Float[np.ndarray, " pairs"], bins: i
     return float(np.average(gap, weights=table["count"]))
 
 
-def ece_bias(
-    probability: Float[np.ndarray, " pairs"],
-    rng: np.random.Generator,
-    bins: int = 15,
-    draws: int = 200,
-) -> float:
+def ece_bias(probability: Float[np.ndarray, " pairs"], rng: np.random.Generator) -> float:
     """The mean `expected_calibration_error` of a calibrated model on as many pairs.
 
-    The model's probabilities are these; choices are drawn from them.
-
     Args:
-        probability: p of the recorded choice `[pairs]`.
-        rng: where the simulated choices come from.
-        bins: the number of bins.
-        draws: how many times the choices are drawn.
+        probability: p of the recorded choice `[pairs]`, also the calibrated model's.
+        rng: where the choices drawn from it come from.
 
     Returns:
-        The mean error over `draws` data sets simulated from the probabilities.
+        The mean error over 200 draws, in 15 bins.
     """
     confidence = np.sort(np.maximum(probability, 1.0 - np.asarray(probability, np.float64)))
-    parts = np.array_split(confidence, max(1, min(bins, len(confidence))))
+    parts = np.array_split(confidence, max(1, min(15, len(confidence))))
     first = np.cumsum([0, *(len(part) for part in parts[:-1])])
     expected = np.add.reduceat(confidence, first)
-    errors = np.empty(draws)
-    for i in range(draws):
-        # Which pairs are right is drawn; the confidences, and with them the bins, stay. At 1/2
-        # both choices count one half.
+    errors = np.empty(200)
+    for i in range(len(errors)):
+        # Drawn is which pairs are right, the bins stay. At 1/2 both choices count one half.
         right = np.where(confidence > 0.5, rng.random(len(confidence)) < confidence, 0.5)
         errors[i] = np.abs(np.add.reduceat(right, first) - expected).sum() / len(confidence)
     return float(errors.mean())
@@ -175,9 +148,7 @@ def bottom_share(values: Float[np.ndarray, " users"], share: float = 0.1) -> flo
 def sign_test(
     wins: Num[np.ndarray, " users"], losses: Num[np.ndarray, " users"]
 ) -> Float[np.ndarray, " users"]:
-    """Probability of at least as many wins if wins and losses were equally likely.
-
-    `P(X >= wins)`, one-sided and exact.
+    """Probability of at least as many wins if wins and losses were equally likely, `P(X >= wins)`.
 
     Args:
         wins: pairs on which one method is right and the other wrong.
@@ -191,7 +162,7 @@ def sign_test(
         array([0.016, 0.656])
 
     Reference:
-        McNemar 1947, in its exact form.
+        McNemar 1947, in its exact and one-sided form.
     """
     wins, losses = np.asarray(wins), np.asarray(losses)
     return np.where(wins > 0, betainc(np.maximum(wins, 1), losses + 1, 0.5), 1.0)
@@ -213,10 +184,8 @@ class Bootstrap(NamedTuple):
     def interval(self, level: float = 0.95) -> Interval:
         """The percentile interval; unbounded for a single user, who says nothing about others.
 
-        Plain percentiles are too narrow for few users, as a normal interval with a standard
-        deviation divided by n is: they are taken further out by the factor by which Student's
-        interval is wider than that one (Hesterberg 2015, "What teachers should know about the
-        bootstrap").
+        Percentiles are too narrow for few users, and taken out by as much as Student's interval
+        exceeds the normal one (Hesterberg 2015, "What teachers should know about the bootstrap").
         """
         n = self.num_users
         if n < 2:
@@ -233,17 +202,14 @@ def bootstrap(
     users: Sequence[Shaped[np.ndarray, " _users"]] | None = None,
     draws: int = 2000,
 ) -> Bootstrap:
-    """Resamples users and splits.
+    """Resamples users and splits: as many as there are, with replacement.
 
-    Every draw takes as many users as there are, with replacement, and as many splits. A user drawn
-    twice counts twice in every split the user is in: a user tested in several splits is one
-    user, not several.
+    A user drawn twice counts twice in every split: a user tested in several splits is one user.
 
     Args:
         splits: one array of per-user values a split; NaN (a user without pairs) is left out.
         rng: where the resampling comes from.
-        users: who each value belongs to, one array of ids a split; None: every user is in one
-            split only.
+        users: whose each value is, one array of ids a split; None: each user is in one split only.
         draws: how many times to resample.
 
     Returns:
@@ -257,17 +223,14 @@ def bootstrap(
         Interval(mean=1.0, low=1.0, high=1.0)
 
     Reference:
-        Owen 2007, "The pigeonhole bootstrap" (users and splits are crossed, and both are
-        resampled).
+        Owen 2007, "The pigeonhole bootstrap" (crossed factors are both resampled).
     """
+    sizes = [len(split) for split in splits]
     if users is None:
-        ends = np.cumsum([0, *(len(split) for split in splits)])
-        users = [np.arange(start, stop) for start, stop in itertools.pairwise(ends)]
-    if [len(split) for split in splits] != [len(ids) for ids in users]:
-        raise ValueError(
-            f"{[len(split) for split in splits]} values, {[len(ids) for ids in users]} users: "
-            "one user a value is expected"
-        )
+        stops = zip(sizes, np.cumsum(sizes), strict=True)
+        users = [np.arange(stop - size, stop) for size, stop in stops]
+    if sizes != (given := [len(ids) for ids in users]):
+        raise ValueError(f"{sizes} values, {given} users: one user a value is expected")
     known = [~np.isnan(split) for split in splits]
     values = [split[keep] for split, keep in zip(splits, known, strict=True) if keep.any()]
     names = [np.asarray(ids)[keep] for ids, keep in zip(users, known, strict=True) if keep.any()]
@@ -275,8 +238,7 @@ def bootstrap(
         return Bootstrap(np.nan, np.full(draws, np.nan), 0)
     distinct, row = np.unique(np.concatenate(names), return_inverse=True)
     num_users, num_splits = len(distinct), len(values)
-    # Values and memberships as matrices `[users, splits]`: drawing users is then a product with
-    # their counts.
+    # As matrices `[users, splits]`: drawing users is then a product with their counts.
     column = np.repeat(np.arange(num_splits), [len(split) for split in values])
     value, member = np.zeros((num_users, num_splits)), np.zeros((num_users, num_splits))
     value[row, column], member[row, column] = np.concatenate(values), 1.0

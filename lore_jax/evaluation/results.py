@@ -1,14 +1,12 @@
 """Results: rows, splits, configuration and machine as one JSON, and how to find rows in it.
 
-The JSON is the one thing an evaluation leaves behind. It is flat: every row says by its own fields
-what it is about (data set, split, users, items, method, control, shots). Results of several splits
-or data sets are joined by putting their rows together (`join`); a `Where` finds rows again.
+Every row says by its own fields what it is about (data set, split, users, items, method, control,
+shots): results of several splits are joined row by row, and a `Where` finds rows again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import importlib.metadata
 import json
 import math
@@ -16,7 +14,8 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from types import EllipsisType
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -32,25 +31,15 @@ _DIGITS = 6  # of stored numbers: a millionth of a point, and half the size
 _PACKAGES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
-class _Anything(enum.Enum):
-    ANY = enum.auto()
-
-
-ANY: Final = _Anything.ANY
-"""The field of a `Where` that does not matter; None is a value, "no control" for instance."""
-
-_Unset = Literal[_Anything.ANY]
-
-
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Which rows are meant: those that have every value given here.
+    """Which rows are meant: those that have every value given; None is a value, `...` is any.
 
     Attributes:
         users: "seen" or "unseen".
         items: "new items" or "known items".
-        method: name of the method.
-        control: which control; None: the method itself.
+        method: its name.
+        control: its name; None: the method itself.
         shots: after how many shots; None: all the pairs of the fit.
         data: name of the data set.
 
@@ -60,12 +49,12 @@ class Where:
         Where(users='seen', method='gaussian', control=None)
     """
 
-    users: Users | _Unset = ANY
-    items: Holdout | _Unset = ANY
-    method: str | _Unset = ANY
-    control: Control | _Unset | None = ANY
-    shots: int | _Unset | None = ANY
-    data: str | _Unset = ANY
+    users: Users | EllipsisType = ...
+    items: Holdout | EllipsisType = ...
+    method: str | EllipsisType = ...
+    control: Control | EllipsisType | None = ...
+    shots: int | EllipsisType | None = ...
+    data: str | EllipsisType = ...
 
     def matches(self, row: Row) -> bool:
         """Whether a row has these values."""
@@ -76,7 +65,7 @@ class Where:
         return Where(**{**self._given(), **other._given()})
 
     def _given(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if value is not ANY}
+        return {name: value for name, value in vars(self).items() if value is not ...}
 
     def __repr__(self) -> str:
         return f"Where({', '.join(f'{name}={value!r}' for name, value in self._given().items())})"
@@ -97,13 +86,11 @@ def make_results(
 
     Args:
         rows: from `evaluate`.
-        splits: from `describe_split`, one for every split of every data set that the rows are
-            about.
+        splits: from `describe_split`, one for every split of every data set of the rows.
         name: what was run.
         config: what it was run with: dataclasses, dictionaries, numbers.
         seed: the seed of it all.
-        axes: names of data sets to `describe_axes` of a fit, with `diagnostics` if it was
-            diagnosed.
+        axes: by data set: `describe_axes` of a fit, with `diagnostics` if it was diagnosed.
         measured: whatever else an experiment has measured.
         **more: other fields of `Results`.
 
@@ -111,23 +98,11 @@ def make_results(
         The results, plain lists and numbers; NaN is null.
 
     Example:
-        >>> results = make_results(
-        ...     rows, [describe_split(...)], name="demo", config=config, seed=0
-        ... )  # doctest: +SKIP
+        >>> make_results(rows, [entry], name="demo", config=config, seed=0)  # doctest: +SKIP
     """
-    content = {
-        "format": _FORMAT,
-        "name": name,
-        "config": config,
-        "seed": seed,
-        "machine": _machine(),
-        "splits": list(splits),
-        "rows": list(rows),
-        "axes": axes or {},
-        "measured": measured,
-        **more,
-    }
-    return cast(Results, plain(content))
+    about = {"format": _FORMAT, "name": name, "config": config, "seed": seed, "machine": _machine()}
+    content = {"splits": splits, "rows": rows, "axes": axes or {}, "measured": measured}
+    return cast(Results, plain({**about, **content, **more}))
 
 
 def describe_split(
@@ -144,44 +119,26 @@ def describe_split(
     """What results keep of a split.
 
     Args:
-        users: "seen" and "unseen" to who they are (ids of the original users): the order of the
-            per-user values.
+        users: ids of the "seen" and "unseen" users, in the order of the per-user values.
         items: which tests there are: "known items", "new items" or both.
         group_by: what the split did not cut.
         digest: sha256 of who and what is where.
         data: name of the data set.
         split: number of the split.
-        dropped: names of what the split left out, to how much.
-        chosen: names of methods to what was chosen on validation.
+        dropped: how much the split left out of what.
+        chosen: what was chosen on validation for each method.
 
     Returns:
         An entry for `make_results`.
 
     Example:
-        >>> describe_split(
-        ...     {"seen": split.seen_users, "unseen": split.unseen_users},
-        ...     items=("known items", "new items"),
-        ...     group_by="prompt",
-        ...     digest=split.digest,
-        ...     dropped=split.dropped._asdict(),
-        ... )["items"]
-        ['known items', 'new items']
+        >>> users = {"seen": split.seen_users, "unseen": split.unseen_users}
+        >>> describe_split(users, items=("new items",), group_by="prompt", digest="")["items"]
+        ['new items']
     """
-    return cast(
-        SplitEntry,
-        plain(
-            {
-                "data": data,
-                "split": split,
-                "items": items,
-                "group_by": group_by,
-                "digest": digest,
-                "users": users,
-                "dropped": dropped or {},
-                "chosen": chosen or {},
-            }
-        ),
-    )
+    about = {"data": data, "split": split, "items": items, "group_by": group_by, "digest": digest}
+    content = {"users": users, "dropped": dropped or {}, "chosen": chosen or {}}
+    return cast(SplitEntry, plain({**about, **content}))
 
 
 def plain(value: object) -> Any:
@@ -239,10 +196,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Results of several splits or data sets as one.
-
-    Rows, splits and axes are put together, the first part's where two name an axis alike; the rest
-    is the first part's.
+    """Joins rows, splits and axes of several results; the rest is the first's, as are its axes.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -269,7 +223,7 @@ def select(results: Results, where: Where) -> list[Row]:
 
 
 def methods_of(results: Results) -> list[str]:
-    """The names of the methods, in the order of the rows."""
+    """Names of the methods, in the order of the rows."""
     return list(dict.fromkeys(row["method"] for row in results["rows"]))
 
 
@@ -283,9 +237,8 @@ def users_of(results: Results, row: Row) -> Shaped[np.ndarray, " users"]:
         same_split = (entry["data"], entry["split"]) == (row["data"], row["split"])
         if same_split and row["items"] in entry["items"]:
             return np.asarray(entry["users"][row["users"]])
-    raise ValueError(
-        f"the results have no split {row['split']} of {row['data']!r} with {row['items']}"
-    )
+    about = f"split {row['split']} of {row['data']!r} with {row['items']}"
+    raise ValueError(f"the results have no {about}")
 
 
 def per_user(row: Row, metric: Metric) -> Float[np.ndarray, " users"]:

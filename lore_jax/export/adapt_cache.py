@@ -20,14 +20,8 @@ from jaxtyping import Array, Float, Int
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.storage.cache.manifest import (
-    PAIR_COLUMNS,
-    PAIRS,
-    USERS,
-    CacheManifest,
-    check_files,
-    read_manifest,
-)
+from lore_jax.storage.cache import manifest as cache_manifest
+from lore_jax.storage.cache.manifest import PAIR_COLUMNS, PAIRS, USERS, CacheManifest
 from lore_jax.storage.cache.reader import read_rows
 from lore_jax.storage.safetensors import map_tensor
 from lore_jax.users.adapt import adapt_rewards
@@ -62,13 +56,13 @@ def adapt_cache(
     """
     if users_at_a_time < 1:
         raise ValueError(f"users_at_a_time is {users_at_a_time}: 1 or more is expected")
-    folder, manifest = Path(path), read_manifest(path)
-    check_files(folder, [*manifest["files"], *manifest["shards"]], "full")
+    folder, manifest = Path(path), cache_manifest.read_manifest(path)
+    cache_manifest.check_files(folder, [*manifest["files"], *manifest["shards"]], "full")
     table = _rewards_of(model, folder, manifest)
     columns = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
     count, order = _sort_by_user(columns["user"], manifest["users"])
     offset = np.concatenate([[0], np.cumsum(count)])
-    has_names = any(record["name"] == USERS for record in manifest["files"])
+    has_names = USERS in [record["name"] for record in manifest["files"]]
     names = _read_names(folder) if has_names else None
     for first in range(0, max(1, manifest["users"]), users_at_a_time):
         stop = min(first + users_at_a_time, manifest["users"])
@@ -77,17 +71,9 @@ def adapt_cache(
         pairs = positions if order is None else row
         part = {name: np.asarray(column[pairs]) for name, column in columns.items()}
         part["user"] = np.repeat(np.arange(stop - first, dtype=np.int32), count[first:stop])
-        user_ids = None
-        if names is not None:
-            user_ids = np.array(list(itertools.islice(names, stop - first)), dtype=str)
-        prefs = Preferences(
-            embeddings=table,
-            **part,
-            num_users=stop - first,
-            user_ids=user_ids,
-            row=row,
-            head=None,
-        )
+        user_ids = np.array([*itertools.islice(names, stop - first)], str) if names else None
+        users = {"num_users": stop - first, "user_ids": user_ids}
+        prefs = Preferences(embeddings=table, **part, **users, row=row, head=None)
         yield adapt_rewards(model, table, prefs)
 
 

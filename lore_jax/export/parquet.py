@@ -36,10 +36,8 @@ def hash_user_ids(user_ids: Iterable[object], key: bytes = b"") -> Shaped[np.nda
         >>> hash_user_ids(["ann"], b"secret")[0][:8]
         'aad4e619'
     """
-    return np.array(
-        [hmac.new(key, str(name).encode(), hashlib.sha256).hexdigest() for name in user_ids],
-        dtype="U64",
-    )
+    names = (str(name).encode() for name in user_ids)
+    return np.array([hmac.new(key, name, hashlib.sha256).hexdigest() for name in names], "U64")
 
 
 def export_weights(
@@ -131,18 +129,16 @@ def _parquet(parts: Iterable[Posterior], hash_key: bytes | None) -> Iterator[byt
 def _table(users: Posterior, names: Shaped[np.ndarray, " users"]) -> pyarrow.Table:
     import pyarrow
 
-    weights = np.asarray(users.weights, np.float32)
-    covariance = np.asarray(users.covariance, np.float32)
-    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    variance = np.diagonal(np.asarray(users.covariance), axis1=1, axis2=2)
 
     def lists(rows: np.ndarray) -> pyarrow.Array:
-        values = pyarrow.array(np.ascontiguousarray(rows).reshape(-1))
-        return pyarrow.FixedSizeListArray.from_arrays(values, weights.shape[1])
+        values = pyarrow.array(np.ascontiguousarray(rows, np.float32).reshape(-1))
+        return pyarrow.FixedSizeListArray.from_arrays(values, rows.shape[1])
 
     return pyarrow.table(
         {
             "user_id": pyarrow.array(names.tolist(), pyarrow.string()),
-            "weights": lists(weights),
+            "weights": lists(np.asarray(users.weights)),
             "variance": lists(variance),
             "shots": pyarrow.array(np.asarray(users.shots, np.int32)),
             "converged": pyarrow.array(np.asarray(users.converged, bool)),

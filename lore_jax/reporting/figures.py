@@ -1,7 +1,4 @@
-"""Figures, drawn from the JSON of an evaluation and from nothing else.
-
-The only file that imports matplotlib.
-"""
+"""Figures, drawn from the JSON of an evaluation alone; the only file that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -18,17 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lore_jax.data.splits import Holdout
+from lore_jax.evaluation import names
 from lore_jax.evaluation.calibration import Calibration, pool
 from lore_jax.evaluation.conclusion import average, difference
 from lore_jax.evaluation.metrics import Interval
-from lore_jax.evaluation.names import (
-    CONTROL_LABELS,
-    MISMATCHED_USER,
-    PERMUTED_USERS,
-    SHOTS,
-    Control,
-    nearest_shots,
-)
 from lore_jax.evaluation.results import Where, methods_of, select
 from lore_jax.evaluation.schema import AxesEntry, ConfidenceCounts, Results
 from lore_jax.reporting.tables import is_personal, items_label
@@ -43,14 +33,12 @@ _DRAWN_DENSITY = 25  # bins of the confidences below it
 Panel = Literal["accuracy", "gained"]  # of the figure of shots
 Dashes = tuple[int, tuple[float, ...]]
 
-_CONTROL_DASHES: dict[Control, Dashes] = {
-    MISMATCHED_USER: (0, (1, 1.5)),
-    PERMUTED_USERS: (0, (4, 2)),
-}
+_CONTROL_DASHES = {names.MISMATCHED_USER: (0, (1, 1.5)), names.PERMUTED_USERS: (0, (4, 2))}
 _IMPERSONAL_DASHES: Dashes = (0, (5, 2))  # of methods that are the same for all users
 
 
 class _Style(TypedDict, total=False):
+    label: str
     color: str
     linestyle: str | Dashes
     marker: str
@@ -73,8 +61,7 @@ def save_figures(
         note: said under each figure, for instance where the pairs come from.
 
     Returns:
-        The files written: `shots-ITEMS.png`, `reliability-ITEMS.png`, and `users-DATA.png` where
-        users differ.
+        The files: `shots-ITEMS.png`, `reliability-ITEMS.png`, `users-DATA.png` where users differ.
 
     Raises:
         OSError: the disk refused.
@@ -107,8 +94,8 @@ def shots_figure(
 ) -> Figure:
     """Accuracy of unseen users against shots, and the gain over no shots; 95 % intervals.
 
-    Dashed: methods that are the same for all users. Dotted, in the colour of its method: the
-    mismatched-user control. Where control and method meet, nothing is personal.
+    Dashed: methods that are the same for all users. Dotted: the mismatched-user control; where it
+    meets its method, nothing is personal.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -131,22 +118,19 @@ def shots_figure(
         right.axhline(0.0, color="#999999", linewidth=1)
     for i, method in enumerate(methods or methods_of(results)):
         personal = is_personal(results, method)
-        for control in (None, *CONTROL_LABELS) if personal else (None,):
+        for control in (None, *names.CONTROL_LABELS) if personal else (None,):
             where = Where("unseen", items, method, control)
             shots = sorted({row["shots"] or 0 for row in select(results, where)})
             if not shots:
                 continue
             ticks |= set(shots)
-            style, label = _style(i, control, personal), method
-            if control is not None:
-                label = f"{method}, {CONTROL_LABELS[control]}"
-            shade = control is None and personal
+            style, shade = _style(i, method, control, personal), control is None and personal
             if left is not None:
                 means = [average(results, where.also(Where(shots=n))).interval() for n in shots]
-                _band(left, shots, means, label, shade=shade, **style)
-            if right is not None and personal and control != PERMUTED_USERS:
+                _band(left, shots, means, style, shade=shade)
+            if right is not None and personal and control != names.PERMUTED_USERS:
                 given, gains = _gains(results, where, shots)
-                _band(right, given, gains, label, shade=shade, **style)
+                _band(right, given, gains, style, shade=shade)
     for panel in axes.values():
         _tidy(panel)
         panel.set_xticks(sorted(ticks))
@@ -156,27 +140,20 @@ def shots_figure(
     if right is not None:
         right.set_ylabel("gained over 0 shots of the same method, points")
     if both:
-        figure.suptitle(
-            f"Unseen users, {items_label(items, results)}", x=0.01, ha="left", fontsize=11
-        )
-    handles, labels = next(iter(axes.values())).get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside right center" if both else "outside lower center",
-        frameon=False,
-        fontsize=9,
-    )
+        title = f"Unseen users, {items_label(items, results)}"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    _legend(figure, next(iter(axes.values())), "right center" if both else "lower center")
     return figure
 
 
-def _style(i: int, control: Control | None, personal: bool) -> _Style:
+def _style(i: int, method: str, control: names.Control | None, personal: bool) -> _Style:
     """The line of method number `i`, or of its control."""
     if control is not None:
-        return {"color": _colour(i), "linestyle": _CONTROL_DASHES[control]}
+        label = f"{method}, {names.CONTROL_LABELS[control]}"
+        return {"label": label, "color": _colour(i), "linestyle": _CONTROL_DASHES[control]}
     if not personal:
-        return {"color": _colour(i), "linestyle": _IMPERSONAL_DASHES}
-    return {**_marker(i), "linestyle": "-"}
+        return {"label": method, "color": _colour(i), "linestyle": _IMPERSONAL_DASHES}
+    return {"label": method, **_marker(i), "linestyle": "-"}
 
 
 def _gains(
@@ -185,25 +162,17 @@ def _gains(
     """Paired differences to the same method without shots, after each number of shots."""
     population = where.also(Where(control=None, shots=0))
     given = [count for count in shots if count]
-    gains = [
-        difference(results, where.also(Where(shots=count)), population).interval()
-        for count in given
-    ]
+    after = [where.also(Where(shots=count)) for count in given]
+    gains = [difference(results, shown, population).interval() for shown in after]
     return [0, *given], [Interval(0.0, 0.0, 0.0), *gains]
 
 
 def _band(
-    axes: Axes,
-    shots: Sequence[int],
-    intervals: Sequence[Interval],
-    label: str,
-    *,
-    shade: bool,
-    **style: Unpack[_Style],
+    axes: Axes, shots: Sequence[int], intervals: Sequence[Interval], style: _Style, *, shade: bool
 ) -> None:
     """A line through means in points, and a band between the ends of their intervals."""
     mean, low, high = 100.0 * np.array(intervals).T
-    axes.plot(shots, mean, label=label, **style)
+    axes.plot(shots, mean, **style)
     if shade:
         axes.fill_between(shots, low, high, color=style.get("color"), alpha=0.15, linewidth=0)
 
@@ -212,12 +181,10 @@ def reliability_figure(
     results: Results,
     *,
     items: Holdout = "new items",
-    shots: int = SHOTS,
+    shots: int = names.SHOTS,
     methods: Sequence[str] | None = None,
 ) -> Figure:
-    """Confidence against accuracy of unseen users' test pairs, all splits together.
-
-    Each pair is folded to its confident side.
+    """Confidence against accuracy of unseen users' test pairs of all splits, folded to p > 1/2.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -226,14 +193,13 @@ def reliability_figure(
         methods: which to draw; None: all.
 
     Returns:
-        The figure: accuracy with 95 % bars in bins of equal mass, and below how the pairs are
-        spread over confidence.
+        The figure: accuracy with 95 % bars in bins of equal mass; below, shares of the pairs.
 
     Example:
         >>> figure = reliability_figure(read_results("run/results.json"))  # doctest: +SKIP
     """
     unseen = Where("unseen", items)
-    shots = nearest_shots({row["shots"] or 0 for row in select(results, unseen)}, shots)
+    shots = names.nearest_shots({row["shots"] or 0 for row in select(results, unseen)}, shots)
     figure = Figure(figsize=(_PANEL[0], 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot([50, 100], [50, 100], color="#999999", linewidth=1, label="perfectly calibrated")
@@ -242,24 +208,15 @@ def reliability_figure(
         counts = [row["calibration"] for row in rows]
         if not rows or not len((drawn := pool(counts, bins=_DRAWN_BINS)).count):
             continue
-        _reliability_line(above, drawn, _reliability_label(method, pool(counts)), i)
+        _reliability_line(above, drawn, {"label": _ece_label(method, pool(counts)), **_marker(i)})
         density = _confidence_density(counts)
         edges = np.linspace(50, 100, len(density) + 1)
         below.stairs(100 * density, edges, color=_colour(i), linewidth=1.2)
     above.set_ylabel("accuracy, %")
-    above.set_title(
-        f"Unseen users, {items_label(items, results)}, {shots} shots", loc="left", fontsize=11
-    )
-    handles, labels = above.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        frameon=False,
-        fontsize=9,
-        title="expected calibration error (ECE) and its bias, in points",
-        title_fontsize=9,
-    )
+    title = f"Unseen users, {items_label(items, results)}, {shots} shots"
+    above.set_title(title, loc="left", fontsize=11)
+    unit = "expected calibration error (ECE) and its bias, in points"
+    _legend(figure, above, "lower center", unit)
     below.set_xlabel("confidence, %")
     below.set_ylabel("pairs, %")
     for axes in (above, below):
@@ -267,22 +224,21 @@ def reliability_figure(
     return figure
 
 
-def _reliability_label(method: str, measured: Calibration) -> str:
+def _legend(figure: Figure, axes: Axes, side: str, title: str | None = None) -> None:
+    """A legend of what these axes hold, outside of them."""
+    style = {"loc": f"outside {side}", "frameon": False, "fontsize": 9, "title_fontsize": 9}
+    figure.legend(*axes.get_legend_handles_labels(), title=title, **style)
+
+
+def _ece_label(method: str, measured: Calibration) -> str:
     return f"{method}: ECE {100 * measured.ece:.1f}, bias {100 * measured.ece_bias:.1f}"
 
 
-def _reliability_line(axes: Axes, bins: Calibration, label: str, i: int) -> None:
+def _reliability_line(axes: Axes, bins: Calibration, style: _Style) -> None:
     low, high = _wilson(bins.accuracy, bins.count)
-    bars = np.maximum([bins.accuracy - low, high - bins.accuracy], 0.0)
-    axes.errorbar(
-        100 * bins.confidence,
-        100 * bins.accuracy,
-        100 * bars,
-        label=label,
-        linewidth=1.2,
-        elinewidth=0.8,
-        **_marker(i),
-    )
+    bars = 100 * np.maximum([bins.accuracy - low, high - bins.accuracy], 0.0)
+    confidence, accuracy = 100 * bins.confidence, 100 * bins.accuracy
+    axes.errorbar(confidence, accuracy, bars, linewidth=1.2, elinewidth=0.8, **style)
 
 
 def _confidence_density(counts: Sequence[ConfidenceCounts]) -> Float[np.ndarray, " bins"]:
@@ -333,25 +289,10 @@ def users_figure(described: AxesEntry, data: str = "") -> Figure:
     else:
         for i, (name, scores) in enumerate(groups.items()):
             x, y = scores[:, :2].T
-            axes.scatter(
-                x,
-                y,
-                s=size,
-                color=_colour(i),
-                marker=_MARKERS[i % len(_MARKERS)],
-                alpha=0.65,
-                linewidths=0,
-                label=labels[name],
-            )
-        axes.scatter(
-            *described["population"][:2],
-            s=140,
-            color="black",
-            marker="+",
-            linewidths=1.6,
-            label="population",
-            zorder=3,
-        )
+            colour, marker, label = _colour(i), _MARKERS[i % len(_MARKERS)], labels[name]
+            axes.scatter(x, y, size, colour, marker=marker, alpha=0.65, linewidths=0, label=label)
+        x, y = described["population"][:2]
+        axes.scatter(x, y, 140, "black", marker="+", linewidths=1.6, label="population", zorder=3)
         axes.set_ylabel(f"axis 2 ({shares[1]:.0f} %), standard deviations")
         axes.set_aspect("equal", adjustable="datalim")
     if data:

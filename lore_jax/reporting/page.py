@@ -13,36 +13,22 @@ from typing import Literal
 import numpy as np
 
 from lore_jax.data.splits import Holdout
+from lore_jax.evaluation import names
 from lore_jax.evaluation.conclusion import conclude, conclusive
 from lore_jax.evaluation.diagnostics import diagnostic_lines
-from lore_jax.evaluation.names import (
-    GAUSSIAN,
-    MISMATCHED_USER,
-    PERMUTED_USERS,
-    Control,
-    nearest_shots,
-)
 from lore_jax.evaluation.results import Where, methods_of, select
 from lore_jax.evaluation.schema import AxesEntry, AxisEntry, EndEntry, Results, Row, SplitEntry
+from lore_jax.reporting import tables
 from lore_jax.reporting.figures import Panel, inline, reliability_figure, shots_figure, users_figure
 from lore_jax.reporting.html import card, details, facts, figure, flat, histogram, html_table
 from lore_jax.reporting.html import paragraph as p
 from lore_jax.reporting.page_style import POLICY, STYLE
-from lore_jax.reporting.tables import (
-    four_way_columns,
-    is_personal,
-    items_label,
-    measures_cells,
-    method_lines,
-    shots_columns,
-    table_cells,
-)
 
 _PANELS: dict[Panel, str] = {"accuracy": "Accuracy", "gained": "What shots add, user by user"}
 _ITEMS: tuple[Holdout, Holdout] = ("new items", "known items")  # the harder question first
-_CONTROLS: dict[Control, str] = {
-    MISMATCHED_USER: "each user scored with another user's weights",
-    PERMUTED_USERS: "everything, fit included, with user labels permuted",
+_CONTROLS: dict[names.Control, str] = {
+    names.MISMATCHED_USER: "each user scored with another user's weights",
+    names.PERMUTED_USERS: "everything, fit included, with user labels permuted",
 }
 _SIDES: dict[Literal["low", "high"], str] = {
     "low": "\u2190 Users on this side favour",
@@ -69,15 +55,11 @@ def page(results: Results, *, note: str = "") -> str:
     if not results["rows"]:
         raise ValueError("the results have no rows: there is nothing to report")
     data = dict.fromkeys(entry["data"] or results["name"] for entry in results["splits"])
-    names = ", ".join(data)
-    shots = nearest_shots({row["shots"] for row in results["rows"] if row["shots"]})
+    title = ", ".join(data)
+    shots = names.nearest_shots({row["shots"] for row in results["rows"] if row["shots"]})
     main = _main_method(results)
-    parts = [
-        *_head(results, main, names, note),
-        *_accuracy(results, main, shots),
-        *_curves(results),
-        *_calibration(results, shots),
-    ]
+    parts = [*_head(results, main, title, note), *_accuracy(results, main, shots)]
+    parts += [*_curves(results), *_calibration(results, shots)]
     for name, described in results.get("axes", {}).items():
         parts += _disagreement(name, described)
     parts += _provenance(results)
@@ -85,7 +67,7 @@ def page(results: Results, *, note: str = "") -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(names)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(parts)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -94,23 +76,21 @@ def page(results: Results, *, note: str = "") -> str:
 def _main_method(results: Results) -> str:
     """The method that the page is about: the one named in the results, else the first personal."""
     methods = methods_of(results)
-    personal = [method for method in methods if is_personal(results, method)]
-    choices = (results.get("method", GAUSSIAN), *personal, methods[0])
+    personal = [method for method in methods if tables.is_personal(results, method)]
+    choices = (results.get("method", names.GAUSSIAN), *personal, methods[0])
     return next(method for method in choices if method in methods)
 
 
-def _head(results: Results, main: str, names: str, note: str) -> list[str]:
+def _head(results: Results, main: str, title: str, note: str) -> list[str]:
     """Names, conclusions, the note, and the numbers of the first conclusion as cards."""
     questions = conclusive(results, main)
     # New users are what personalising is for.
     questions = [where for where in questions if where.users == "unseen"] or questions
-    out = [f"<header>{p(names, 'names')}"]
+    out = [f"<header>{p(title, 'names')}"]
     for i, where in enumerate(questions):
         conclusion = conclude(results, where)
-        answer = "yes" if conclusion["helps"] else "no"
-        out.append(p(_condition_label(where, results), "who"))
-        style = f"conclusion {answer}" if i == 0 else "also"
-        out.append(p(f"{conclusion['statement']}.", style))
+        style = "also" if i else f"conclusion {'yes' if conclusion['helps'] else 'no'}"
+        out += [p(_condition_label(where, results), "who"), p(f"{conclusion['statement']}.", style)]
     if note:
         out.append(p(note, "note"))
     return [*out, "</header>", *(_cards(results, questions[0]) if questions else [])]
@@ -119,28 +99,21 @@ def _head(results: Results, main: str, names: str, note: str) -> list[str]:
 def _condition_label(where: Where, results: Results) -> str:
     """For instance "Unseen users, new prompts"."""
     row = select(results, where)[0]
-    return f"{row['users'].capitalize()} users, {items_label(row['items'], results)}"
+    return f"{row['users'].capitalize()} users, {tables.items_label(row['items'], results)}"
 
 
 def _cards(results: Results, where: Where) -> list[str]:
     conclusion, own = conclude(results, where), where.also(Where(control=None))
-    after = select(results, own)
-    before = select(results, own.also(Where(shots=0)))
+    after, before = select(results, own), select(results, own.also(Where(shots=0)))
     shots, users = conclusion["shots"], conclusion["users"]
     when = "all their pairs" if shots is None else f"{shots} shots"
     by_chance = f"of {users:,}; by chance at most {0.025 * users:.0f}"
+    accuracy = f"after {when}; {_percent(before, 'accuracy')} without"
+    decile = f"{_percent(before, 'bottom_decile')} without"
     return [
         "<section class='cards'>",
-        card(
-            f"accuracy, {where.users} users",
-            _percent(after, "accuracy"),
-            f"after {when}; {_percent(before, 'accuracy')} without",
-        ),
-        card(
-            "bottom decile of the users",
-            _percent(after, "bottom_decile"),
-            f"{_percent(before, 'bottom_decile')} without",
-        ),
+        card(f"accuracy, {where.users} users", _percent(after, "accuracy"), accuracy),
+        card("bottom decile of the users", _percent(after, "bottom_decile"), decile),
         card("users significantly better off", f"{conclusion['better']:,}", by_chance),
         card("users significantly worse off", f"{conclusion['worse']:,}", by_chance),
         "</section>",
@@ -152,18 +125,16 @@ def _percent(rows: Sequence[Row], name: Literal["accuracy", "bottom_decile"]) ->
 
 
 def _accuracy(results: Results, main: str, shots: int) -> list[str]:
-    lines = method_lines(results)
+    lines = tables.method_lines(results)
     shown = [text for name, text in _CONTROLS.items() if select(results, Where(control=name))]
     controls = f" Controls: {'; '.join(shown)}." if shown else ""
     # The hardest question first: on a telephone the last columns are out of sight.
-    columns = dict(reversed(four_way_columns(results, shots=shots).items()))
+    columns = dict(reversed(tables.four_way_columns(results, shots=shots).items()))
+    averages = "averaged over users, with 95 % intervals over users and splits"
     out = [
         "<section><h2>Accuracy of every method</h2>",
-        p(
-            "Percent of the test pairs, averaged over users, with 95 % intervals over users and "
-            f"splits.{controls}"
-        ),
-        html_table(table_cells(results, lines, columns), main),
+        p(f"Percent of the test pairs, {averages}.{controls}"),
+        html_table(tables.table_cells(results, lines, columns), main),
     ]
     explanation = p(
         "Better and worse off: users for whom the method is right significantly more, or less, "
@@ -174,8 +145,10 @@ def _accuracy(results: Results, main: str, shots: int) -> list[str]:
     for items in _ITEMS:
         condition = Where("unseen", items, shots=shots)
         if select(results, condition):
-            title = f"All measures: unseen users, {items_label(items, results)}, {shots} shots"
-            cells = measures_cells(results, lines, condition)
+            title = (
+                f"All measures: unseen users, {tables.items_label(items, results)}, {shots} shots"
+            )
+            cells = tables.measures_cells(results, lines, condition)
             out += details(title, explanation, html_table(cells, main))
     return [*out, "</section>"]
 
@@ -183,40 +156,33 @@ def _accuracy(results: Results, main: str, shots: int) -> list[str]:
 def _curves(results: Results) -> list[str]:
     out = []
     for items in _ITEMS:
-        columns = shots_columns(results, items=items)
+        columns = tables.shots_columns(results, items=items)
         if len(columns) < 2:
             continue
-        title = f"New users after some shots: {items_label(items, results)}"
+        title = f"New users after some shots: {tables.items_label(items, results)}"
         out.append(f"<section><h2>{title}</h2><div class='figures'>")
         for panel, label in _PANELS.items():
             uri = inline(shots_figure(results, items=items, panels=[panel]))
             out.append(figure(uri, f"{label}; band: 95 % interval."))
-        cells = table_cells(results, method_lines(results), columns)
+        cells = tables.table_cells(results, tables.method_lines(results), columns)
         out += ["</div>", *details("The same as a table", html_table(cells)), "</section>"]
     return out
 
 
 def _calibration(results: Results, shots: int) -> list[str]:
-    figures = [
-        figure(
-            inline(reliability_figure(results, items=items, shots=shots)),
-            f"Unseen users, {items_label(items, results)}.",
-        )
-        for items in _ITEMS
-        if select(results, Where("unseen", items))
-    ]
+    figures = []
+    for items in _ITEMS:
+        if select(results, Where("unseen", items)):
+            uri = inline(reliability_figure(results, items=items, shots=shots))
+            figures.append(figure(uri, f"Unseen users, {tables.items_label(items, results)}."))
     if not figures:
         return []
-    return [
-        "<section><h2>Are the probabilities calibrated?</h2>",
-        p(
-            "Pairs of equal confidence together: on the diagonal, 80 % sure is right 80 % of the "
-            "time. Bars are 95 % intervals; below, how the pairs are spread over confidence."
-        ),
-        "<div class='figures'>",
-        *figures,
-        "</div></section>",
-    ]
+    explanation = p(
+        "Pairs of equal confidence together: on the diagonal, 80 % sure is right 80 % of the "
+        "time. Bars are 95 % intervals; below, how the pairs are spread over confidence."
+    )
+    head = "<section><h2>Are the probabilities calibrated?</h2>"
+    return [head, explanation, "<div class='figures'>", *figures, "</div></section>"]
 
 
 def _disagreement(data: str, described: AxesEntry) -> list[str]:
@@ -227,31 +193,24 @@ def _disagreement(data: str, described: AxesEntry) -> list[str]:
     if not axes:
         out.append(p("Users do not differ: there is no axis of disagreement."))
     else:
-        out.append(
-            p(
-                "What each user adds to the rewards that all share "
-                f"({described['disagreement']:.2f} logits, beside {described['shared']:.2f} that "
-                "are shared), split into axes that are uncorrelated over users and rotated so that "
-                "each is about few responses (varimax). The number beside a response: what a user "
-                "one standard deviation along the axis adds to its reward, in logits. Bars: how "
-                "many users lie where; the line among them: the population, where a user without "
-                "shots starts."
-            )
+        sizes = f"{described['disagreement']:.2f} logits, beside {described['shared']:.2f}"
+        explanation = (
+            f"What each user adds to the rewards that all share ({sizes} that are shared), split "
+            "into axes that are uncorrelated over users and rotated so that each is about few "
+            "responses (varimax). The number beside a response: what a user one standard deviation "
+            "along the axis adds to its reward, in logits. Bars: how many users lie where; the "
+            "line among them: the population, where a user without shots starts."
         )
+        out.append(p(explanation))
         prompts = {end.get("prompt") for axis in axes for side in _SIDES for end in axis[side]}
-        groups = described["groups"].values()
-        scores = [
-            np.array([user[k] for users in groups for user in users]) for k in range(len(axes))
-        ]
+        users = [user for group in described["groups"].values() for user in group]
         for k, axis in enumerate(axes):
-            bars = histogram(scores[k], described["population"][k])
+            bars = histogram(np.array([user[k] for user in users]), described["population"][k])
             out += _axis(k, axis, bars, name_prompts=len(prompts) > 1)
     out.append("<div class='figures'>")
     if axes:
-        caption = (
-            "Each point a user, the average user in the middle. The cross: the population, where "
-            "users start from."
-        )
+        middle = "Each point a user, the average user in the middle"
+        caption = f"{middle}. The cross: the population, where users start from."
         image = figure(inline(users_figure(described)), caption)
         out += ["<div><h3>Where users lie</h3>", image, "</div>"]
     if "diagnostics" in described:
@@ -289,22 +248,19 @@ def _end(end: EndEntry, name_prompt: bool) -> str:
 def _provenance(results: Results) -> list[str]:
     """How the results were made: data, choices, machine, splits, configuration."""
     machine = results["machine"]
-    packages = ", ".join(
-        f"{name} {version}" for name, version in machine["packages"].items() if version
-    )
+    installed = [f"{name} {version}" for name, version in machine["packages"].items() if version]
     head = ["data", "split", "tested on", "seen users", "unseen users", "left out", "digest"]
     splits = html_table([head, *map(_split_cells, results["splits"])])
+    made = [
+        ("run", results["name"]),
+        ("seed", results["seed"]),
+        *_run_facts(results),
+        ("machine", f"{machine['devices']} x {machine['device']}"),
+        ("versions", ", ".join([f"Python {machine['python']}", *installed])),
+    ]
     return [
         "<section><h2>How it was made</h2>",
-        facts(
-            [
-                ("run", results["name"]),
-                ("seed", results["seed"]),
-                *_run_facts(results),
-                ("machine", f"{machine['devices']} x {machine['device']}"),
-                ("versions", f"Python {machine['python']}, {packages}"),
-            ]
-        ),
+        facts(made),
         *details(f"Splits ({len(results['splits'])})", splits),
         *details("Configuration", facts(flat(results["config"]))),
         "</section>",
@@ -314,16 +270,14 @@ def _provenance(results: Results) -> list[str]:
 def _run_facts(results: Results) -> list[tuple[str, object]]:
     if "run" not in results:
         return []
-    data, choice = results["run"]["data"], results["run"]["choice"]
+    data = results["run"]["data"]
+    choice = ", ".join(f"{name} {value:g}" for name, value in results["run"]["choice"].items())
     return [
         ("cache", data["cache"]),
         ("encoder", data["encoder"].get("model", "unnamed")),
         ("table", f"{data['responses']:,} responses, dim {data['dim']}, {data['dtype']}"),
         ("pairs", f"{data['pairs']:,} by {data['users']:,} users"),
-        (
-            "chosen on validation, or given",
-            ", ".join(f"{name} {value:g}" for name, value in choice.items()),
-        ),
+        ("chosen on validation, or given", choice),
     ]
 
 

@@ -3,8 +3,7 @@
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 STYLE = """
-:root { color-scheme: light; --ink: #1c2430; --soft: #5c6675; --line: #dfe3e8; --blue: #0072b2;
-  --orange: #d55e00; }
+:root { color-scheme: light; --ink: #1c2430; --soft: #5c6675; --line: #dfe3e8; --blue: #0072b2; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial,

@@ -1,12 +1,9 @@
-"""Tables of results, in Markdown: methods and controls down, conditions or shots across.
-
-Every mean stands with its interval.
-"""
+"""Tables of results, in Markdown: methods and controls down, conditions or shots across."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -19,25 +16,10 @@ from lore_jax.evaluation.results import Where, methods_of, select
 from lore_jax.evaluation.schema import Metric, Results, Row
 
 Cells = list[list[str]]  # of a table, its head first
-
-_MEASURES: Final = (
-    "accuracy, %",
-    "bottom decile, %",
-    "log loss, nats",
-    "Brier",
-    "ECE (bias)",
-    "better off, %",
-    "worse off, %",
-)
+Labels = Mapping[str, Where]  # of lines or columns, to the rows that they are about
 
 
-def table(
-    results: Results,
-    lines: Mapping[str, Where],
-    columns: Mapping[str, Where],
-    *,
-    metric: Metric = "accuracy",
-) -> str:
+def table(results: Results, lines: Labels, columns: Labels, *, metric: Metric = "accuracy") -> str:
     """The same as `table_cells`, in Markdown.
 
     Example:
@@ -47,7 +29,7 @@ def table(
     return markdown(table_cells(results, lines, columns, metric=metric))
 
 
-def measures(results: Results, lines: Mapping[str, Where], condition: Where) -> str:
+def measures(results: Results, lines: Labels, condition: Where) -> str:
     """The same as `measures_cells`, in Markdown.
 
     Example:
@@ -58,19 +40,14 @@ def measures(results: Results, lines: Mapping[str, Where], condition: Where) -> 
 
 
 def table_cells(
-    results: Results,
-    lines: Mapping[str, Where],
-    columns: Mapping[str, Where],
-    *,
-    metric: Metric = "accuracy",
+    results: Results, lines: Labels, columns: Labels, *, metric: Metric = "accuracy"
 ) -> Cells:
     """A table of averages with 95 % intervals.
 
     Args:
         results: from `make_results` or `read_results`.
-        lines: labels to the rows that a line is about. A line wins over a column: the population is
-            `shots=0` in every column.
-        columns: labels to the rows that a column is about.
+        lines: labels to rows. A line wins over a column: the population is `shots=0` in every one.
+        columns: labels to rows.
         metric: "accuracy" (shown in points), "log_loss" (in nats) or "brier".
 
     Returns:
@@ -78,9 +55,8 @@ def table_cells(
     """
 
     def cell(where: Where) -> str:
-        if not select(results, where):
-            return ""
-        return show(average(results, where, metric=metric).interval(), metric)
+        rows = select(results, where)
+        return show(average(results, where, metric=metric).interval(), metric) if rows else ""
 
     body = [
         [label, *(cell(column.also(line)) for column in columns.values())]
@@ -89,30 +65,29 @@ def table_cells(
     return [["", *columns], *(cells for cells in body if any(cells[1:]))]
 
 
-def measures_cells(results: Results, lines: Mapping[str, Where], condition: Where) -> Cells:
+def measures_cells(results: Results, lines: Labels, condition: Where) -> Cells:
     """A table of everything that is measured on one condition, averaged over splits and data sets.
 
     Calibration is that of all pairs together: the expected calibration error (ECE), and its bias,
     which is what a calibrated model with the same confidences would score on as many pairs. Users
-    who are better or worse off are counted by a sign test at 2.5 %, against the same method without
-    shots: by chance at most 2.5 % of the users are either.
+    are better or worse off than with the same method without shots by a sign test at 2.5 %: by
+    chance at most 2.5 % of the users are either.
 
     Args:
         results: from `make_results` or `read_results`.
-        lines: labels to the rows that a line is about.
+        lines: labels to rows.
         condition: users, items and shots.
 
     Returns:
         The cells, the head first, without lines that have no rows.
     """
-    cells = [["", *_MEASURES]]
-    for label, line in lines.items():
-        if rows := select(results, condition.also(line)):
-            cells.append([label, *_measures(rows)])
-    return cells
+    rows = {label: select(results, condition.also(line)) for label, line in lines.items()}
+    shown = {label: _measures(some) for label, some in rows.items() if some}
+    head = next(iter(shown.values()), {})
+    return [["", *head], *([label, *measured.values()] for label, measured in shown.items())]
 
 
-def _measures(rows: Sequence[Row]) -> list[str]:
+def _measures(rows: Sequence[Row]) -> dict[str, str]:
     def mean(name: Literal["accuracy", "bottom_decile", "log_loss", "brier"]) -> float:
         return float(np.mean([row[name] for row in rows]))
 
@@ -120,15 +95,15 @@ def _measures(rows: Sequence[Row]) -> list[str]:
         return 100.0 * sum(row[name] for row in rows) / sum(row["num_users"] for row in rows)
 
     calibration = pool([row["calibration"] for row in rows])
-    return [
-        f"{100 * mean('accuracy'):.1f}",
-        f"{100 * mean('bottom_decile'):.1f}",
-        f"{mean('log_loss'):.3f}",
-        f"{mean('brier'):.3f}",
-        f"{calibration.ece:.3f} ({calibration.ece_bias:.3f})",
-        f"{percent('better'):.1f}",
-        f"{percent('worse'):.1f}",
-    ]
+    return {
+        "accuracy, %": f"{100 * mean('accuracy'):.1f}",
+        "bottom decile, %": f"{100 * mean('bottom_decile'):.1f}",
+        "log loss, nats": f"{mean('log_loss'):.3f}",
+        "Brier": f"{mean('brier'):.3f}",
+        "ECE (bias)": f"{calibration.ece:.3f} ({calibration.ece_bias:.3f})",
+        "better off, %": f"{percent('better'):.1f}",
+        "worse off, %": f"{percent('worse'):.1f}",
+    }
 
 
 def markdown(rows: Cells) -> str:
@@ -156,10 +131,8 @@ def show(interval: Interval, metric: Metric = "accuracy") -> str:
         >>> show(Interval(0.658, 0.641, 0.673))
         '65.8 (64.1 to 67.3)'
     """
-    if metric == "accuracy":
-        mean, low, high = (f"{100.0 * value:.1f}" for value in interval)
-    else:
-        mean, low, high = (f"{value:.3f}" for value in interval)
+    scale, digits = (100.0, 1) if metric == "accuracy" else (1.0, 3)
+    mean, low, high = (f"{scale * value:.{digits}f}" for value in interval)
     return f"{mean} ({low} to {high})"
 
 
@@ -182,8 +155,7 @@ def method_lines(results: Results, methods: Sequence[str] | None = None) -> dict
         lines[f"{method}, 0 shots (population)"] = own.also(Where(shots=0))
         lines[method] = own
         for control, label in CONTROL_LABELS.items():
-            where = Where(method=method, control=control)
-            if select(results, where):
+            if select(results, where := Where(method=method, control=control)):
                 lines[f"{method}, {label}"] = where
     return lines
 
@@ -191,12 +163,9 @@ def method_lines(results: Results, methods: Sequence[str] | None = None) -> dict
 def is_personal(results: Results, method: str) -> bool:
     """Whether a method predicts anything else after shots than without any."""
     rows = select(results, Where(method=method, control=None))
-    baseline = {_condition(row): row["per_user"]["log_loss"] for row in rows if row["shots"] == 0}
-    return any(
-        row["per_user"]["log_loss"] != baseline.get(_condition(row))
-        for row in rows
-        if row["shots"] != 0
-    )
+    before = {_condition(row): row["per_user"]["log_loss"] for row in rows if row["shots"] == 0}
+    after = [row for row in rows if row["shots"] != 0]
+    return any(row["per_user"]["log_loss"] != before.get(_condition(row)) for row in after)
 
 
 def _condition(row: Row) -> tuple[str, int, Users, Holdout]:
@@ -209,9 +178,9 @@ def four_way_columns(results: Results, *, shots: int = SHOTS) -> dict[str, Where
     for users in ("seen", "unseen"):
         for items in ("known items", "new items"):
             if select(results, Where(users, items)):
-                given = shots if users == "unseen" else None
-                who = f"{users} users" if given is None else f"{users} users ({given} shots)"
-                columns[f"{who}, {items_label(items, results)}"] = Where(users, items, shots=given)
+                given, after = (shots, f" ({shots} shots)") if users == "unseen" else (None, "")
+                label = f"{users} users{after}, {items_label(items, results)}"
+                columns[label] = Where(users, items, shots=given)
     return columns
 
 

@@ -1,14 +1,13 @@
 """The folder of a run: what was fitted, on what, and which pairs were kept for the test.
 
-    run.json           format version, cache, split, config, choice and its validation, versions, devices; its own sha256
+    run.json           the `RunManifest`, with its own sha256
     split.safetensors  who is seen and unseen, and which pairs of the cache are in which part
     metrics.jsonl      loss and gradient norm of every step
     checkpoints/       the state of the fit; what a killed run goes on from
     model/             the fitted model and its users; there once the fit is finished
     results.json       what `evaluate` found
 
-`run.json` is written last of what a run begins with: a folder without it holds nothing that
-matters.
+`run.json` is written after the split: a folder without it holds nothing that matters.
 """
 
 from __future__ import annotations
@@ -20,16 +19,17 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Holdout, Users
+from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.files import (
+    FileEntry,
     find_corruption,
     json_sha256,
     read_checked,
@@ -43,6 +43,46 @@ MANIFEST, SPLIT, METRICS, RESULTS = "run.json", "split.safetensors", "metrics.js
 CHECKPOINTS, MODEL = "checkpoints", "model"
 _LIBRARIES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _PARTS = (MANIFEST, SPLIT, METRICS, RESULTS, CHECKPOINTS, MODEL)
+_OF_CACHE = ("encoder", "dim", "dtype", "responses", "pairs", "users", "note")
+
+
+class RunData(TypedDict):
+    """The cache of a run: its folder, the digest of its manifest, and what that says."""
+
+    cache: str
+    manifest_sha256: str
+    fingerprint: str
+    encoder: dict[str, object]
+    dim: int
+    dtype: str
+    responses: int
+    pairs: int
+    users: int
+    note: str | None
+
+
+class SplitManifest(TypedDict):
+    """How a run's cache was cut: the digest of the split, the sizes of its parts, its file."""
+
+    digest: str
+    parts: dict[str, int]
+    dropped: dict[str, int]
+    file: FileEntry
+
+
+class RunManifest(TypedDict):
+    """What `run.json` says; `config` holds what decides the result, `choice` what was chosen."""
+
+    format_version: int
+    data: RunData
+    split: SplitManifest | None
+    config: dict[str, Any]
+    group_by: GroupBy
+    steps: int
+    choice: dict[str, float]
+    validation: list[dict[str, object]]
+    devices: dict[str, object]
+    versions: dict[str, str | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +92,7 @@ class Parts:
     Attributes:
         train: the pairs that were fitted, of the seen users.
         shots: pairs of the unseen users to adapt on, or None if all users were fitted.
-        tests: `(users, items)`, to the pairs kept for the test; empty if
-            all were fitted.
+        tests: the pairs kept for the test, by users and items; empty if all were fitted.
     """
 
     train: Preferences
@@ -63,64 +102,46 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """A run that is there.
-
-    Attributes:
-        path: its folder.
-        manifest: what `run.json` says.
-    """
+    """A run on disk: its folder, and what its `run.json` says."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: RunManifest
 
     @property
     def is_finished(self) -> bool:
         """Whether the fit has ended and left its model."""
-        return (self.path / MODEL).is_dir() and any(
-            entry.name.isdecimal() for entry in (self.path / MODEL).iterdir()
-        )
+        folder = self.path / MODEL
+        return folder.is_dir() and any(entry.name.isdecimal() for entry in folder.iterdir())
 
     def load_parts(self, cache: str | os.PathLike[str] | None = None) -> Parts:
-        """Loads the cache of the run and cuts it as the run did.
-
-        Args:
-            cache: where the cache is now, if it was moved.
-
-        Returns:
-            The parts.
+        """Loads the cache of the run, or `cache` where it is now, and cuts it as the run did.
 
         Raises:
             FileNotFoundError: the cache is not there.
-            ValueError: it is corrupt, or another one than the run was made of; or the split is
-                corrupt.
+            ValueError: it or the split is corrupt, or it is another than the run was made of.
         """
-        data = self.manifest["data"]
+        data, split = self.manifest["data"], self.manifest["split"]
         folder = Path(data["cache"] if cache is None else cache)
-        if (digest := _digest(read_manifest(folder))) != data["manifest_sha256"]:
+        if (digest := json_sha256(read_manifest(folder))) != data["manifest_sha256"]:
             raise ValueError(
-                f"{folder} is another cache than the one of {self.path}: its manifest has sha256 {digest[:12]}..., "
-                f"{data['manifest_sha256'][:12]}... is expected"
+                f"{folder} is another cache than the one of {self.path}: its manifest has sha256 "
+                f"{digest[:12]}..., {data['manifest_sha256'][:12]}... is expected"
             )
-        return self._cut(load_cache(folder))
-
-    def _cut(self, prefs: Preferences) -> Parts:
-        split = self.manifest["split"]
+        prefs = load_cache(folder)
         if split is None:
             return Parts(prefs, None, {})
         if line := find_corruption(self.path, split["file"]):
             raise ValueError(line)
         arrays = {name: np.asarray(map_tensor(self.path / SPLIT, name)) for name in split["parts"]}
-        place = np.argsort(prefs.row)  # row -> where the pair stands, sorted by user
+        position = np.argsort(prefs.row)  # of the pair of each row: pairs are sorted by user
 
-        def part(name: str, users: str) -> Preferences:
-            return prefs.take_pairs(place[arrays[name]]).take_users(arrays[f"users/{users}"])
+        def part(name: str, users: Users) -> Preferences:
+            return prefs.take_pairs(position[arrays[name]]).take_users(arrays[f"users/{users}"])
 
-        sides: tuple[Users, Users] = ("seen", "unseen")
-        both: tuple[Holdout, Holdout] = ("known items", "new items")
         tests: dict[tuple[Users, Holdout], Preferences] = {
             (users, items): part(name, users)
-            for users in sides
-            for items in both
+            for users in ("seen", "unseen")
+            for items in ("known items", "new items")
             if (name := f"test/{users}/{items}") in arrays
         }
         return Parts(train=part("train", "seen"), shots=part("shots", "unseen"), tests=tests)
@@ -128,12 +149,6 @@ class RunFolder:
 
 def read_run(path: str | os.PathLike[str]) -> RunFolder:
     """Opens a run.
-
-    Args:
-        path: its folder.
-
-    Returns:
-        The run.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -149,11 +164,11 @@ def read_run(path: str | os.PathLike[str]) -> RunFolder:
             f"{folder / MANIFEST} has format version {number}, this lore_jax reads "
             f"{FORMAT_VERSION}: {advice}"
         )
-    return RunFolder(folder, manifest)
+    return RunFolder(folder, cast(RunManifest, manifest))
 
 
 def refuse_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuses to begin a run where something is that nobody said could go.
+    """Refuses to begin a run where it would remove what nobody said could go.
 
     Raises:
         FileExistsError: the path is a file, or the folder holds a run or anything else.
@@ -165,11 +180,8 @@ def refuse_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
         raise FileExistsError(f"{path} is a file: a folder is expected")
     if not path.exists():
         return
-    if unexpected := sorted(
-        entry.name
-        for entry in path.iterdir()
-        if entry.name.removesuffix(".lock") not in _PARTS and not entry.name.startswith(".")
-    ):
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    if unexpected := [name for name in names if name.removesuffix(".lock") not in _PARTS]:
         raise FileExistsError(
             f"{path} holds {unexpected[0]!r}, which is no part of a run: choose another folder"
         )
@@ -180,7 +192,7 @@ def refuse_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def begin_run(
-    path: Path, cache: Path, split: FourWay | None, about: Mapping[str, Any]
+    path: Path, cache: Path, split: FourWay | None, about: Mapping[str, object]
 ) -> RunFolder:
     """Writes what a run begins with, `run.json` last; what stood in the folder is removed.
 
@@ -189,9 +201,6 @@ def begin_run(
         cache: the cache.
         split: how it was cut, or None: all of it is fitted.
         about: config, choice and the like; any JSON object.
-
-    Returns:
-        The run.
     """
     path.mkdir(exist_ok=True)
     for name in _PARTS:  # `run.json` first: without it the others are nothing
@@ -200,29 +209,28 @@ def begin_run(
         else:
             (path / name).unlink(missing_ok=True)
     manifest = read_manifest(cache)
+    data = {
+        "cache": os.path.abspath(cache),
+        "manifest_sha256": json_sha256(manifest),
+        "fingerprint": encoder_fingerprint(manifest),
+        **{name: manifest[name] for name in _OF_CACHE},
+    }
+    versions = {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _LIBRARIES},
+    }
     content = {
         "format_version": FORMAT_VERSION,
-        "data": {
-            "cache": os.path.abspath(cache),
-            "manifest_sha256": _digest(manifest),
-            "fingerprint": encoder_fingerprint(manifest),
-            **{
-                name: manifest[name]
-                for name in ("encoder", "dim", "dtype", "responses", "pairs", "users", "note")
-            },
-        },
+        "data": data,
         "split": None if split is None else _write_split(path, split),
         **about,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in _LIBRARIES},
-        },
+        "versions": versions,
     }
     write_file(path / MANIFEST, [with_checksum(content)])
     return read_run(path)
 
 
-def _write_split(path: Path, split: FourWay) -> dict[str, Any]:
+def _write_split(path: Path, split: FourWay) -> SplitManifest:
     arrays = {"train": split.train.row, "shots": split.shots.row}
     arrays |= {f"test/{users}/{items}": prefs.row for (users, items), prefs in split.tests.items()}
     arrays |= {"users/seen": split.seen_users, "users/unseen": split.unseen_users}
@@ -232,7 +240,7 @@ def _write_split(path: Path, split: FourWay) -> dict[str, Any]:
         "digest": split.digest,
         "parts": {name: len(array) for name, array in arrays.items()},
         "dropped": split.dropped._asdict(),
-        "file": {"name": SPLIT, **record._asdict()},
+        "file": {"name": SPLIT, "bytes": record.bytes, "sha256": record.sha256},
     }
 
 
@@ -241,8 +249,3 @@ def _version(library: str) -> str | None:
         return version(library)
     except PackageNotFoundError:  # run from a folder, not installed
         return None
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    """The digest a cache's manifest carries, which covers those of all of its files."""
-    return json_sha256(manifest)

@@ -25,11 +25,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 from tqdm import tqdm
 
 from lore_jax.data.four_way import FourWay, four_way
 from lore_jax.data.preferences import Preferences
+from lore_jax.data.splits import GroupBy
 from lore_jax.fitting.config import default_group_by, method_name
 from lore_jax.fitting.fit import JointFit, start
 from lore_jax.model.saved import load
@@ -57,7 +58,7 @@ class RunReport(NamedTuple):
     Attributes:
         run: its folder.
         resumed_from: the step that it went on from; 0: it began.
-        step: the step it has reached.
+        step: the step it has reached, of `steps`.
         steps: how many make the fit.
         loss: the last training loss, in nats a pair, or None if no step was made.
     """
@@ -98,16 +99,15 @@ def run_fit(
         OSError: the disk refused; the run can be resumed.
 
     Example:
-        >>> report = run_fit("cache", "run", RunConfig(seed=1))
-        >>> model, users = load(report.run.path / "model")
+        >>> report = run_fit("cache", "run", RunConfig(seed=1))  # doctest: +SKIP
+        >>> model, users = load(report.run.path / "model")  # doctest: +SKIP
     """
     path, cache = Path(os.path.abspath(path)), Path(cache)
     config = config or RunConfig()
     devices = _devices(config)
     refuse_folder(path, resume=resume, overwrite=overwrite)
     with _one_writer(path), _hear_sigterm() as stop:
-        if is_first_process():
-            # again, now that nobody else writes
+        if is_first_process():  # again, now that no other process writes
             refuse_folder(path, resume=resume, overwrite=overwrite)
         (goes_on,) = any_process(resume and (path / MANIFEST).exists())
         if goes_on:
@@ -125,18 +125,13 @@ def run_fit(
             split = _split(prefs, config, group_by)
             train = prefs if split is None else split.train
             fit_config = dataclasses.replace(config.fit, group_by=group_by)
-        running, state = start(
-            train,
-            fit_config,
-            key=jax.random.key(config.seed),
-            devices=devices,
-            mapping=config.mapping,
-        )
+        key = jax.random.key(config.seed)
+        running, state = start(train, fit_config, key=key, devices=devices, mapping=config.mapping)
         if not goes_on:
             about = _about(config, group_by, running, devices)
             if is_first_process():
                 begin_run(path, cache, split, about)
-            any_process(False)
+            any_process(False)  # `run.json` is there for all
             run = read_run(path)
         resumed_from, step, state = _advance(run, config, running, state, stop)
         if step == running.steps:
@@ -148,7 +143,7 @@ def run_fit(
 
 def _advance(
     run: RunFolder, config: RunConfig, running: JointFit, state: PyTree, stop: threading.Event
-) -> tuple[int, int, Any]:
+) -> tuple[int, int, PyTree]:
     """Goes on until the end or a signal; the step it began at, the step it is at, the state."""
     if not running.steps:
         return 0, 0, state
@@ -162,36 +157,32 @@ def _advance(
             pass
         except AllCorruptError as error:
             warnings.warn(f"starting again from step 0: {error}", RuntimeWarning, stacklevel=3)
-        first = saved_at = step
+        first, saved = step, time.monotonic()
         if is_first_process():
             _cut_metrics(metrics, step)
-        saved = time.monotonic()
         quiet = None if is_first_process() else True
-        with tqdm(
-            total=running.steps, initial=step, desc=run.path.name, unit="step", disable=quiet
-        ) as bar:
+        name, total = run.path.name, running.steps
+        with tqdm(total=total, initial=step, desc=name, unit="step", disable=quiet) as bar:
             stopping, _ = any_process(stop.is_set(), False)
-            while step < running.steps and not stopping:
-                count = min(config.chunk - step % config.chunk, running.steps - step)
+            while step < total and not stopping:
+                count = min(config.chunk - step % config.chunk, total - step)
                 state, info = running.advance(state, step, count)
                 loss, grad_norm = np.asarray(info.loss), np.asarray(info.grad_norm)
-                if not np.isfinite(loss).all():
-                    bad = step + int(np.flatnonzero(~np.isfinite(loss))[0])
+                if len(bad := np.flatnonzero(~np.isfinite(loss))):
                     raise ValueError(
-                        f"the loss is {loss[bad - step]} at step {bad}: try a lower learning rate"
+                        f"the loss is {loss[bad[0]]} at step {step + bad[0]}: try a lower learning "
+                        "rate"
                     )
                 if is_first_process():
                     _append_metrics(metrics, step, loss, grad_norm)
                 step += count
                 bar.update(count)
                 bar.set_postfix(loss=f"{loss[-1]:.4f}", refresh=False)
-                due = step == running.steps or time.monotonic() - saved >= config.checkpoint_seconds
+                due = step == total or time.monotonic() - saved >= config.checkpoint_seconds
                 stopping, due = any_process(stop.is_set(), due)
-                if due:
+                if due or stopping:
                     store.save(step, without_devices(state, running.layout))
-                    saved, saved_at = time.monotonic(), step
-        if saved_at != step:
-            store.save(step, without_devices(state, running.layout))
+                    saved = time.monotonic()
     return first, step, state
 
 
@@ -204,14 +195,17 @@ def _devices(config: RunConfig) -> Devices:
     return devices[: config.devices]
 
 
-def _split(prefs: Preferences, config: RunConfig, group_by: Any) -> FourWay | None:
+def _split(prefs: Preferences, config: RunConfig, group_by: GroupBy) -> FourWay | None:
     options = dataclasses.asdict(config.split)
     if options.pop("everything"):
         return None
     return four_way(prefs, **options, group_by=group_by, seed=config.seed)
 
 
-def _about(config: RunConfig, group_by: str, running: JointFit, devices: Devices) -> dict[str, Any]:
+def _about(
+    config: RunConfig, group_by: GroupBy, running: JointFit, devices: Devices
+) -> dict[str, object]:
+    """What `run.json` says of the fit."""
     sweeps = [
         {
             "stage": table.name,
@@ -222,32 +216,29 @@ def _about(config: RunConfig, group_by: str, running: JointFit, devices: Devices
         }
         for table in running.sweeps
     ]
+    first = devices[0]
     return {
         "config": _decisive(config),
         "group_by": group_by,
         "steps": running.steps,
         "choice": running.choice,
         "validation": sweeps,
-        "devices": {
-            "platform": devices[0].platform,
-            "kind": devices[0].device_kind,
-            "count": len(devices),
-        },
+        "devices": {"platform": first.platform, "kind": first.device_kind, "count": len(devices)},
     }
 
 
-def _numbers(values: np.ndarray) -> list[Any]:
+def _numbers(values: Float[np.ndarray, "..."]) -> list[object]:
     """Nested lists for JSON, which has no word for NaN: None stands for it."""
-    return [
-        _numbers(value) if np.ndim(value) else (float(value) if np.isfinite(value) else None)
-        for value in values
-    ]
+    numbers = values.astype(object)
+    numbers[~np.isfinite(values)] = None
+    return numbers.tolist()
 
 
-def _decisive(config: RunConfig) -> dict[str, Any]:
-    plain = _plain(config)
+def _decisive(config: RunConfig) -> dict[str, object]:
+    """What decides the result, as JSON."""
+    plain = {name: _plain(getattr(config, name)) for name in DECISIVE}
     plain["fit"]["method"]["name"] = method_name(config.fit.method)
-    return json.loads(json.dumps({name: plain[name] for name in DECISIVE}))
+    return json.loads(json.dumps(plain))
 
 
 def _plain(value: object) -> Any:
@@ -260,7 +251,7 @@ def _plain(value: object) -> Any:
 
 
 def _refuse_other_config(run: RunFolder, config: RunConfig) -> None:
-    old, new = (dict(_flat(one)) for one in (run.manifest["config"], _decisive(config)))
+    old, new = dict(_flat(run.manifest["config"])), dict(_flat(_decisive(config)))
     differing = [name for name in new if old.get(name) != new[name]]
     if differing:
         lines = ", ".join(f"{name} {new[name]} (it has {old.get(name)})" for name in differing)
@@ -269,7 +260,7 @@ def _refuse_other_config(run: RunFolder, config: RunConfig) -> None:
         )
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
@@ -278,35 +269,30 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_whole(run: RunFolder) -> bool:
-    if not run.is_finished:
-        return False
+    """Whether the run is finished and its model intact."""
     try:
-        load(run.path / MODEL)
+        if run.is_finished:
+            load(run.path / MODEL)
+        return run.is_finished
     except ValueError as error:
-        warnings.warn(
-            f"the model is made again from the last checkpoint: {error}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        text = f"the model is made again from the last checkpoint: {error}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
         return False
-    return True
 
 
-def _append_metrics(path: Path, step: int, loss: np.ndarray, grad_norm: np.ndarray) -> None:
-    lines = [
-        json.dumps({"step": step + i, "loss": float(loss[i]), "grad_norm": float(grad_norm[i])})
-        + "\n"
-        for i in range(len(loss))
-    ]
+def _append_metrics(
+    path: Path, step: int, loss: Float[np.ndarray, " steps"], grad_norm: Float[np.ndarray, " steps"]
+) -> None:
     with open(path, "a", encoding="ascii") as file:
-        file.writelines(lines)
+        for index, values in enumerate(zip(loss.tolist(), grad_norm.tolist(), strict=True)):
+            line = {"step": step + index, "loss": values[0], "grad_norm": values[1]}
+            file.write(json.dumps(line) + "\n")
 
 
 def _cut_metrics(path: Path, step: int) -> None:
     """Removes what a killed process wrote after its last checkpoint; it will be written again."""
     if path.exists():
-        kept = path.read_bytes().splitlines(keepends=True)[:step]
-        write_file(path, kept)
+        write_file(path, path.read_bytes().splitlines(keepends=True)[:step])
 
 
 def _last_loss(path: Path) -> float | None:

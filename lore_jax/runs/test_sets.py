@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped, UInt64
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Holdout, Users
+from lore_jax.data.splits import Users
 from lore_jax.evaluation.evaluate import Condition
 from lore_jax.model.model import response_keys
 from lore_jax.model.posterior import Posterior
@@ -16,19 +17,18 @@ from lore_jax.runs.folder import Parts
 
 
 class OtherConditions(NamedTuple):
-    """Cells of a cache that the run has not seen.
+    """Conditions of a cache that the run was not made of.
 
     Attributes:
         conditions: known users on known and on new responses, as far as there are such pairs.
         users: the posterior of the users tested, in the order of the conditions' users.
         names: their names.
-        pairs_of_unknown_users: pairs of users who were not fitted, left out: `adapt` makes users of
-            them.
+        pairs_of_unknown_users: pairs of users who were not fitted, left out; `adapt` takes these.
     """
 
     conditions: list[Condition]
     users: Posterior
-    names: np.ndarray
+    names: Shaped[np.ndarray, " users"]
     pairs_of_unknown_users: int
 
 
@@ -39,11 +39,12 @@ def run_conditions(parts: Parts) -> list[Condition]:
         ValueError: the run has fitted everything.
 
     Example:
-        >>> conditions = run_conditions(read_run("run").load_parts())
+        >>> conditions = run_conditions(read_run("run").load_parts())  # doctest: +SKIP
     """
     if not parts.tests or parts.shots is None:
         raise ValueError(
-            "every pair of the run's cache was fitted: there is nothing to test on; give --test a cache"
+            "every pair of the run's cache was fitted: there is nothing to test on; give --test a "
+            "cache"
         )
     shots: dict[Users, Preferences] = {"seen": parts.train, "unseen": parts.shots}
     return [
@@ -52,7 +53,7 @@ def run_conditions(parts: Parts) -> list[Condition]:
 
 
 def conditions_of_other_pairs(
-    train: Preferences, users: Posterior, test: Preferences, place: Path
+    train: Preferences, users: Posterior, test: Preferences, source: Path
 ) -> OtherConditions:
     """Makes conditions of a cache that was not cut from the run's.
 
@@ -62,7 +63,7 @@ def conditions_of_other_pairs(
         train: the pairs that were fitted.
         users: the posterior of their users.
         test: the pairs to test on.
-        place: where they are from, for messages.
+        source: where they are from, for messages.
 
     Returns:
         The `OtherConditions`.
@@ -71,50 +72,44 @@ def conditions_of_other_pairs(
         ValueError: a pair was fitted; users have no names; or no user of the run is among them.
     """
     if train.user_ids is None or test.user_ids is None:
-        raise ValueError(f"{place}: users are recognised by their names, and have none")
-    of_name = {name: user for user, name in enumerate(train.user_ids)}
-    known = np.array([name in of_name for name in test.user_ids])
-    ours = np.flatnonzero(known)
-    if not len(ours):
+        raise ValueError(f"{source}: users are recognised by their names, and have none")
+    index = {name: user for user, name in enumerate(train.user_ids)}
+    known_users = np.flatnonzero([name in index for name in test.user_ids])
+    if not len(known_users):
         raise ValueError(
-            f"{place} has no pairs of the run's {train.num_users} users: they are told by their names"
+            f"{source} has no pairs of the run's {train.num_users} users: they are told by their "
+            "names"
         )
-    fitted = np.array([of_name[name] for name in test.user_ids[ours]])
-    _refuse_training_pairs(train, test, of_name, place)
-    mine = test.take_users(ours)
-    shots = train.take_users(fitted)
-    used = np.unique(np.concatenate([train.chosen, train.rejected]))
-    seen = np.isin(_keys(test), _keys(train)[used])
-    in_fit = seen[mine.chosen] & seen[mine.rejected]
-    sides: list[tuple[Holdout, np.ndarray]] = [("known items", in_fit), ("new items", ~in_fit)]
-    conditions = [
-        Condition("seen", items, shots, mine.take_pairs(part))
-        for items, part in sides
-        if part.any()
-    ]
-    return OtherConditions(
-        conditions, users.take(fitted), test.user_ids[ours], test.num_pairs - mine.num_pairs
-    )
-
-
-def _refuse_training_pairs(
-    train: Preferences, test: Preferences, of_name: dict[str, int], place: Path
-) -> None:
-    def pairs(prefs: Preferences) -> list[tuple[str, frozenset[int]]]:
-        keys = _keys(prefs)
-        names = np.asarray(prefs.user_ids)[prefs.user]
-        sides = zip(keys[prefs.chosen].tolist(), keys[prefs.rejected].tolist(), strict=True)
-        return [(name, frozenset(side)) for name, side in zip(names.tolist(), sides, strict=True)]
-
-    fitted = set(pairs(train))
-    twice = [i for i, pair in enumerate(pairs(test)) if pair in fitted]
-    if twice:
+    train_keys, test_keys = _keys(train), _keys(test)
+    fitted_pairs = set(_named_pairs(train, train_keys))
+    again = [pair in fitted_pairs for pair in _named_pairs(test, test_keys)]
+    if any(again):
         raise ValueError(
-            f"{place} holds {len(twice)} of {test.num_pairs} pairs that the run was fitted on, the first in row "
-            f"{test.row[twice].min()}: a test must not know them"
+            f"{source} holds {sum(again)} of {test.num_pairs} pairs that the run was fitted on, "
+            f"the first in row {test.row[again].min()}: a test must not know them"
         )
+    fitted_users = np.array([index[name] for name in test.user_ids[known_users]])
+    shots, known = train.take_users(fitted_users), test.take_users(known_users)
+    fitted = np.isin(test_keys, train_keys[np.concatenate([train.chosen, train.rejected])])
+    are_known = fitted[known.chosen] & fitted[known.rejected]
+    conditions = []
+    if are_known.any():
+        conditions.append(Condition("seen", "known items", shots, known.take_pairs(are_known)))
+    if not are_known.all():
+        conditions.append(Condition("seen", "new items", shots, known.take_pairs(~are_known)))
+    dropped, names = test.num_pairs - known.num_pairs, test.user_ids[known_users]
+    return OtherConditions(conditions, users.take(fitted_users), names, dropped)
 
 
-def _keys(prefs: Preferences) -> np.ndarray:
-    """A 64-bit key of each response, `[responses]`."""
+def _named_pairs(
+    prefs: Preferences, keys: UInt64[np.ndarray, " responses"]
+) -> list[tuple[str, frozenset[int]]]:
+    """Each pair as its user's name and the keys of both responses, whichever was chosen."""
+    names = np.asarray(prefs.user_ids)[prefs.user].tolist()
+    sides = zip(keys[prefs.chosen].tolist(), keys[prefs.rejected].tolist(), strict=True)
+    return [(name, frozenset(side)) for name, side in zip(names, sides, strict=True)]
+
+
+def _keys(prefs: Preferences) -> UInt64[np.ndarray, " responses"]:
+    """A 64-bit key of each response."""
     return np.ascontiguousarray(response_keys(prefs.embeddings)).view(np.uint64)[:, 0]

@@ -203,8 +203,8 @@ CASES = {
         "line 1: rejected is a list rendered as text",
     ),
     "negative weight": (
-        lambda here: prepare(here, {**NUMBERS, "pair_weight": -1}),
-        "line 1: pair_weight is -1",
+        lambda here: prepare(here, {**NUMBERS, "weight": -1}),
+        "line 1: weight is -1",
     ),
     "two files": (
         lambda here: ["prepare", here.rows(GOOD), here.rows(GOOD, name="b.jsonl"), "--out", "out"],
@@ -442,7 +442,7 @@ CASES = {
     ),
     "newer run": (
         lambda here: ["evaluate", here.rewrite("run", "run.json", format_version=7)],
-        "format version 7, newer than 1",
+        "format version 7, this lore_jax reads 2: update lore_jax",
     ),
     # adapt
     "another encoder": (

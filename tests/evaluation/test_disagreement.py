@@ -143,7 +143,7 @@ def test_ends_carry_texts_and_responses_outside_every_pair_are_left_out():
         "seen users": users.take(np.arange(20)),
         "unseen users": users.take(np.arange(20, 30)),
     }
-    described = describe_axes(model, groups, table, prompt=prompt, ends=2)
+    described = describe_axes(model, groups, table, prompt=prompt)
     described = with_texts(
         described, [(f"prompt {row % 2}", f"response {row}") for row in range(50)]
     )

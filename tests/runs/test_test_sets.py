@@ -13,7 +13,7 @@ from lore_jax.runs.test_sets import conditions_of_other_pairs, run_conditions
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.standard_normal((9, 4)).astype(np.float32)  # the run has judged responses 0 to 5
-PLACE = Path("other")
+SOURCE = Path("other")
 TRAIN = from_arrays(
     TABLE[:7], [0, 1, 2, 3], [1, 2, 3, 4], [0, 0, 1, 2], user_ids=["ann", "bob", "eve"]
 )
@@ -50,7 +50,7 @@ def test_a_run_of_everything_has_none():
 def test_other_pairs_are_known_by_names_and_embeddings():
     names = ["eve", "ann", "eve", "zoe", "ann"]
     test = other_pairs([0, 2, 8, 1, 6], [3, 4, 1, 2, 0], names)
-    found = conditions_of_other_pairs(TRAIN, USERS, test, PLACE)
+    found = conditions_of_other_pairs(TRAIN, USERS, test, SOURCE)
     assert found.names.tolist() == ["ann", "eve"]
     assert found.pairs_of_unknown_users == 1
     np.testing.assert_array_equal(found.users.weights, USERS.weights[[0, 2]])
@@ -73,7 +73,7 @@ def test_other_pairs_are_known_by_names_and_embeddings():
 
 
 def test_a_condition_without_pairs_is_left_out():
-    found = conditions_of_other_pairs(TRAIN, USERS, other_pairs([0], [3], ["eve"]), PLACE)
+    found = conditions_of_other_pairs(TRAIN, USERS, other_pairs([0], [3], ["eve"]), SOURCE)
     assert [condition.items for condition in found.conditions] == ["known items"]
 
 
@@ -82,10 +82,10 @@ def test_a_fitted_pair_is_refused(chosen, rejected):
     test = other_pairs([0, chosen], [3, rejected], ["eve", "bob"])
     match = "other holds 1 of 2 pairs that the run was fitted on, the first in row 1"
     with pytest.raises(ValueError, match=match):
-        conditions_of_other_pairs(TRAIN, USERS, test, PLACE)
+        conditions_of_other_pairs(TRAIN, USERS, test, SOURCE)
     # Of another user it is a pair like others.
     test = other_pairs([chosen], [rejected], ["eve"])
-    assert len(conditions_of_other_pairs(TRAIN, USERS, test, PLACE).conditions) == 1
+    assert len(conditions_of_other_pairs(TRAIN, USERS, test, SOURCE).conditions) == 1
 
 
 def test_users_without_names_or_unknown_are_refused():
@@ -95,6 +95,6 @@ def test_users_without_names_or_unknown_are_refused():
         (TRAIN, dataclasses.replace(test, user_ids=None)),
     ):
         with pytest.raises(ValueError, match="users are recognised by their names, and have none"):
-            conditions_of_other_pairs(parts[0], USERS, parts[1], PLACE)
+            conditions_of_other_pairs(parts[0], USERS, parts[1], SOURCE)
     with pytest.raises(ValueError, match="other has no pairs of the run's 3 users"):
-        conditions_of_other_pairs(TRAIN, USERS, other_pairs([0], [3], ["zoe"]), PLACE)
+        conditions_of_other_pairs(TRAIN, USERS, other_pairs([0], [3], ["zoe"]), SOURCE)

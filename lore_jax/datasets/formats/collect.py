@@ -10,15 +10,14 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lore_jax.datasets.formats.messages import Message, check_prompt, check_reply
-from lore_jax.datasets.formats.rows import ResponseTable, TextPairs
+from lore_jax.datasets.formats.rows import ResponseTable, TextPairs, index_pairs
 
 
 class Published(NamedTuple):
     """A published data set as pairs, and what was left out of it.
 
     Attributes:
-        pairs: the pairs; `extra` holds what is known of each of them (`column` gives it as an
-            array).
+        pairs: the pairs; `extra` holds what is known of each of them.
         counts: what was read, dropped or repeated, by name.
         users: what is known of each user, by name; empty if nothing is.
     """
@@ -92,38 +91,26 @@ class PairCollector:
             check_reply("rejected", rejected)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        chosen_row = self._table.row(tuple(prompt), chosen)
-        rejected_row = self._table.row(tuple(prompt), rejected)
-        user_index = self._users.setdefault(user, len(self._users))
-        group_index = self._groups.setdefault(group, len(self._groups))
-        self._columns.append((chosen_row, rejected_row, user_index, group_index))
+        row = (
+            self._table.row(tuple(prompt), chosen),
+            self._table.row(tuple(prompt), rejected),
+            self._users.setdefault(user, len(self._users)),
+            self._groups.setdefault(group, len(self._groups)),
+        )
+        self._columns.append(row)
         self._extra.append(extra)
 
     def finish(self, name: str, users: dict[str, dict[str, object]] | None = None) -> Published:
-        """The pairs.
-
-        Args:
-            name: the data set, for the message.
-            users: what is known of users.
+        """The pairs, and what is known of their `users`.
 
         Raises:
-            ValueError: nothing is left; the message says what was dropped.
+            ValueError: nothing is left; the message says what was dropped of the data set `name`.
         """
         if not self._columns:
             read = ", ".join(f"{count} {text}" for text, count in self.counts.items()) or "no rows"
             raise ValueError(f"{name} holds no pair: {read}")
-        chosen, rejected, user, group = np.array(self._columns, np.int32).T
-        pairs = TextPairs(
-            chosen=chosen,
-            rejected=rejected,
-            user=user,
-            prompt=group,
-            pair_weight=np.ones(len(user), np.float32),
-            user_ids=list(self._users),
-            num_duplicates=len(user) - len(np.unique([user, chosen, rejected], axis=1).T),
-            responses=self._table.responses,
-            extra=self._extra,
-        )
+        columns = vars(index_pairs(self._columns, list(self._users)))
+        pairs = TextPairs(**columns, responses=self._table.responses, extra=self._extra)
         self.counts["duplicated pairs, kept"] += pairs.num_duplicates
         counts = {text: count for text, count in self.counts.items() if count}
         users = users or {}

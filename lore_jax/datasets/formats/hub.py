@@ -32,7 +32,7 @@ def locate(data: str | os.PathLike[str], home: Home) -> Path:
         The path.
 
     Raises:
-        FileNotFoundError: neither; or the hub is asked for and `huggingface_hub` is not installed.
+        FileNotFoundError: neither.
         OSError: the hub did not answer.
 
     Example:
@@ -47,20 +47,11 @@ def locate(data: str | os.PathLike[str], home: Home) -> Path:
         raise FileNotFoundError(
             f"{data} does not exist: a folder is expected, or {home.name!r} to fetch from the hub"
         )
+    from huggingface_hub import snapshot_download
+
+    name, patterns, revision = home
+    options = {"repo_type": "dataset", "revision": revision, "allow_patterns": list(patterns)}
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise FileNotFoundError(
-            f"{data} is not a folder here, and fetching it needs huggingface_hub installed"
-        ) from None
-    try:
-        return Path(
-            snapshot_download(
-                home.name,
-                repo_type="dataset",
-                revision=home.revision,
-                allow_patterns=list(home.patterns),
-            )
-        )
+        return Path(snapshot_download(name, **options))
     except Exception as error:  # the hub's own types, its transport's and the system's
-        raise OSError(f"{home.name} could not be fetched: {str(error).splitlines()[0]}") from error
+        raise OSError(f"{name} could not be fetched: {str(error).splitlines()[0]}") from error

@@ -71,7 +71,6 @@ def parse_comparison(row: Mapping[str, object]) -> Comparison:
     if system is not None and not isinstance(system, str):
         raise ValueError(f"system is {kind_of(system)}: a text is expected")
     prompt = _prompt(row, system)
-    replies = {}
     for name, (head, reply) in sides.items():
         if head and prompt is not None and head not in (prompt, _without_system(prompt)):
             raise ValueError(
@@ -79,10 +78,10 @@ def parse_comparison(row: Mapping[str, object]) -> Comparison:
                 "reply to it"
             )
         check_reply(name, reply)
-        replies[name] = reply
+    (head, chosen), (rejected_head, rejected) = sides.values()
     if prompt is None:
-        prompt = sides["chosen"][0]
-        if prompt != sides["rejected"][0]:
+        prompt = head
+        if head != rejected_head:
             raise ValueError(
                 "chosen and rejected differ before the last reply: one prompt for both is expected"
             )
@@ -93,9 +92,9 @@ def parse_comparison(row: Mapping[str, object]) -> Comparison:
         if system:
             prompt = _with_system(system, prompt)
     check_prompt("prompt", prompt)
-    if replies["chosen"] == replies["rejected"]:
-        raise ValueError(f"chosen equals rejected ({_short(replies['chosen'])})")
-    return Comparison(prompt, replies["chosen"], replies["rejected"])
+    if chosen == rejected:
+        raise ValueError(f"chosen equals rejected ({_short(chosen)})")
+    return Comparison(prompt, chosen, rejected)
 
 
 def parse_conversation(name: str, value: object) -> tuple[tuple[Message, ...], str]:
@@ -112,9 +111,8 @@ def parse_conversation(name: str, value: object) -> tuple[tuple[Message, ...], s
         ValueError: one line that begins with `name`.
     """
     if not isinstance(value, list):
-        raise ValueError(
-            f"{name} is {kind_of(value)} ({_short(value)}): a list of messages is expected"
-        )
+        got = f"{kind_of(value)} ({_short(value)})"
+        raise ValueError(f"{name} is {got}: a list of messages is expected")
     prompt, reply = _side(name, value)
     if not prompt:
         raise ValueError(f"{name} has no turn before the reply: a prompt is expected")
@@ -126,28 +124,20 @@ def parse_conversation(name: str, value: object) -> tuple[tuple[Message, ...], s
 def parse_messages(name: str, value: object) -> tuple[Message, ...]:
     """Reads a list of `{"role": ..., "content": ...}`; messages of errors begin with `name`."""
     if not isinstance(value, list):
-        raise ValueError(
-            f"{name} is {kind_of(value)} ({_short(value)}): "
-            "a text or a list of messages is expected"
-        )
+        got = f"{kind_of(value)} ({_short(value)})"
+        raise ValueError(f"{name} is {got}: a text or a list of messages is expected")
     messages = []
     for number, message in enumerate(value):
+        where = f"{name}: message {number}"
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise ValueError(
-                f"{name}: message {number} is {_short(message)}: "
-                "an object with role and content is expected"
-            )
-        if message["role"] not in ("system", "user", "assistant"):
-            raise ValueError(
-                f"{name}: message {number} has role {message['role']!r}: "
-                "system, user or assistant is expected"
-            )
-        if not isinstance(message["content"], str):
-            raise ValueError(
-                f"{name}: message {number} has a content that is "
-                f"{kind_of(message['content'])}, not a text"
-            )
-        messages.append(Message(message["role"], message["content"]))
+            expected = "an object with role and content is expected"
+            raise ValueError(f"{where} is {_short(message)}: {expected}")
+        role, content = message["role"], message["content"]
+        if role not in ("system", "user", "assistant"):
+            raise ValueError(f"{where} has role {role!r}: system, user or assistant is expected")
+        if not isinstance(content, str):
+            raise ValueError(f"{where} has a content that is {kind_of(content)}, not a text")
+        messages.append(Message(role, content))
     return tuple(messages)
 
 
@@ -171,17 +161,10 @@ def check_reply(name: str, reply: str) -> None:
 
 def kind_of(value: object) -> str:
     """What a value of a JSON or Parquet file is, in words."""
-    names = {
-        type(None): "null",
-        bool: "true or false",
-        int: "an integer",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-    }
-    return names.get(
-        type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}"
-    )
+    if value is None or isinstance(value, Mapping):
+        return "null" if value is None else "an object"
+    names = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+    return names.get(type(value), f"a {type(value).__name__}")
 
 
 def _prompt(row: Mapping[str, object], system: str | None) -> tuple[Message, ...] | None:
@@ -190,9 +173,8 @@ def _prompt(row: Mapping[str, object], system: str | None) -> tuple[Message, ...
         if isinstance(row["chosen"], str):
             raise ValueError("prompt is null: a text or a list of messages is expected")
         return None
-    prompt = (
-        (Message("user", value),) if isinstance(value, str) else parse_messages("prompt", value)
-    )
+    is_text = isinstance(value, str)
+    prompt = (Message("user", value),) if is_text else parse_messages("prompt", value)
     if not prompt or not prompt[-1].content.strip():
         raise ValueError("prompt is empty")
     return _with_system(system, prompt) if system else prompt
@@ -214,9 +196,8 @@ def _check_turns(name: str, messages: tuple[Message, ...]) -> None:
         expected = ("user", "assistant")[number % 2]
         if message.role != expected:
             index = number + len(messages) - len(_without_system(messages))
-            raise ValueError(
-                f"{name}: message {index} is the turn of {message.role!r}: {expected!r} is expected"
-            )
+            got = f"the turn of {message.role!r}"
+            raise ValueError(f"{name}: message {index} is {got}: {expected!r} is expected")
 
 
 def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:

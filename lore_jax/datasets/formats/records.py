@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _SUFFIXES = (".jsonl", ".json", ".parquet", ".arrow", ".csv")
+_INFO_FILES = ("dataset_info.json", "state.json", "dataset_dict.json")  # of `datasets`
 _LONGEST_CELL = 2**24  # characters of a CSV cell; Python's own limit is 131,072
 
 Row = Mapping[str, object]
@@ -48,26 +48,30 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
         beginning = file.read(4096)
     if not beginning:
         raise ValueError(f"{path} is empty: one row or more is expected")
-    if beginning.startswith(b"PAR1"):
-        yield from _read_parquet(path)
-    elif beginning.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
-        yield from _read_arrow(path)
+    if beginning.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
+        yield from _read_arrow(path, is_parquet=beginning.startswith(b"PAR1"))
     elif path.suffix == ".csv" and not beginning.lstrip().startswith(b"<"):
         yield from read_csv(path)
     else:
         yield from _read_jsonl(path)
 
 
+def read_rows(files: Iterable[Path], columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """The rows of several files as `read_records` gives them; each must have these columns."""
+    for file in files:
+        for where, row in read_records(file):
+            require_columns(where, row, columns)
+            yield where, row
+
+
 def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
     """The data files of one format in a folder and below, sorted.
+
+    A data set that is kept in two formats would be read twice: the most frequent one counts.
 
     Args:
         folder: where to look; a file stands for itself.
         name: only files whose path below the folder contains it.
-
-    Returns:
-        The files. A data set that is kept in two formats would be read twice, so only the files of
-        the most frequent format are returned.
 
     Raises:
         FileNotFoundError: there are none; the message says what the folder holds.
@@ -75,23 +79,12 @@ def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
     folder = Path(folder)
     if folder.is_file():
         return [folder]
-    visible = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not _is_hidden(path.relative_to(folder))
-    )
-    files = [
-        path
-        for path in visible
-        if path.suffix in _SUFFIXES and name in str(path.relative_to(folder))
-    ]
-    files = [
-        path
-        for path in files
-        if path.name not in ("dataset_info.json", "state.json", "dataset_dict.json")
-    ]
+    all_files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    visible = [path for path in all_files if not any(part[0] in "._" for part in path.parts)]
+    files = [path for path in visible if path.suffix in _SUFFIXES and name in str(path)]
+    files = [folder / path for path in files if path.name not in _INFO_FILES]
     if not files:
-        found = ", ".join(str(path.relative_to(folder)) for path in visible[:5]) or "nothing"
+        found = ", ".join(map(str, visible[:5])) or "nothing"
         wanted = f"{name!r} in its path" if name else "rows"
         raise FileNotFoundError(
             f"{folder} holds no {' or '.join(_SUFFIXES)} file with {wanted}; found {found}"
@@ -101,15 +94,16 @@ def data_files(folder: str | os.PathLike[str], name: str = "") -> list[Path]:
     return [path for path in files if path.suffix == most_frequent]
 
 
-def require_columns(where: str, row: Mapping[str, object], columns: Sequence[str]) -> None:
+def require_columns(where: str, row: Row, columns: Sequence[str]) -> None:
     """Refuses a row without these columns; the message lists the columns expected and found."""
     missing = [name for name in columns if name not in row]
     if missing:
-        found = ", ".join(map(repr, row)) or "nothing"
-        expected = ", ".join(map(repr, columns))
+        lacking, expected, found = (
+            ", ".join(map(repr, names)) for names in (missing, columns, row)
+        )
         raise ValueError(
-            f"{where}: {', '.join(map(repr, missing))} missing: the columns {expected} are "
-            f"expected, found {found[:200]}"
+            f"{where}: {lacking} missing: the columns {expected} are "
+            f"expected, found {found[:200] or 'nothing'}"
         )
 
 
@@ -146,10 +140,8 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dic
                 raise ValueError(f"{path}: column {missing[0]!r} is missing; found {found[:200]}")
             for row in reader:
                 if len(row) != len(header):
-                    raise ValueError(
-                        f"{path} line {reader.line_num}: {len(row)} fields, "
-                        f"the header has {len(header)}"
-                    )
+                    sizes = f"{len(row)} fields, the header has {len(header)}"
+                    raise ValueError(f"{path} line {reader.line_num}: {sizes}")
                 yield f"{path} line {reader.line_num}", dict(zip(header, row, strict=True))
         except UnicodeDecodeError:
             raise ValueError(f"{path} after line {reader.line_num}: not UTF-8 text") from None
@@ -175,46 +167,33 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
             if not line:
                 continue
             if line.startswith("<"):
-                raise ValueError(
-                    f"{where}: {line[:40]!r} is HTML or XML, not JSONL: "
-                    "was an error page downloaded?"
-                )
+                problem = "is HTML or XML, not JSONL: was an error page downloaded?"
+                raise ValueError(f"{where}: {line[:40]!r} {problem}")
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 reason = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
-                raise ValueError(
-                    f"{where}: not a whole JSON object ({reason}): {line[:40]!r}"
-                ) from None
+                problem = f"not a whole JSON object ({reason})"
+                raise ValueError(f"{where}: {problem}: {line[:40]!r}") from None
             if not isinstance(row, dict):
                 raise ValueError(f"{where}: {kind_of(row)}: one JSON object a line is expected")
             yield where, row
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
+def _read_arrow(path: Path, is_parquet: bool) -> Iterator[tuple[str, Row]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            yield from _rows(path, file.iter_batches(batch_size=4096), file.metadata.num_rows)
+        if is_parquet:
+            with pyarrow.parquet.ParquetFile(path) as file:
+                yield from _rows(path, file.iter_batches(batch_size=4096), file.metadata.num_rows)
+        else:  # a stream, as `datasets` writes it
+            with pyarrow.memory_map(str(path)) as source:
+                yield from _rows(path, pyarrow.ipc.open_stream(source), None)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path} is not a whole Parquet file: {str(error).splitlines()[0]}"
-        ) from None
-
-
-def _read_arrow(path: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow
-
-    try:
-        with pyarrow.memory_map(str(path)) as source:
-            stream = pyarrow.ipc.open_stream(source)  # what `datasets` writes
-            yield from _rows(path, stream, None)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path} is not a whole Arrow file: {str(error).splitlines()[0]}"
-        ) from None
+        what, reason = "Parquet" if is_parquet else "Arrow", str(error).splitlines()[0]
+        raise ValueError(f"{path} is not a whole {what} file: {reason}") from None
 
 
 def _rows(
@@ -227,7 +206,3 @@ def _rows(
                 yield f"{path} row {number} (counted from 0)", row
                 number += 1
             bar.update(batch.num_rows)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(re.match(r"[._]", part) for part in path.parts)

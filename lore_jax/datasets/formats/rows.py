@@ -3,9 +3,9 @@
     text rows     user_id, prompt, chosen, rejected    strings or chat messages, as in TRL
     index rows    user_id, chosen, rejected            integers: rows of an array of embeddings
 
-Optional columns: prompt_id (the group that a split keeps on one side), pair_weight, system. Further
-columns of text rows are carried along. A row that is not what it should be is refused, and the
-message says where it stands; duplicated rows are kept and counted.
+Optional columns: prompt_id (the group that a split keeps on one side), weight (of a pair), system.
+Further columns of text rows are carried along. A row that is not what it should be is refused, and
+the message says where it stands; duplicated rows are kept and counted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -24,18 +24,17 @@ from jaxtyping import Float, Int
 
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison
-from lore_jax.datasets.formats.records import read_records
+from lore_jax.datasets.formats.records import Row, read_records
 from lore_jax.storage.safetensors import map_tensor, read_header
 
-_COLUMNS = ("user_id", "prompt", "chosen", "rejected", "prompt_id", "pair_weight", "system")
+_COLUMNS = ("user_id", "prompt", "chosen", "rejected", "prompt_id", "weight", "system")
 
 
 class Response(NamedTuple):
     """A text to embed.
 
     Attributes:
-        prompt: the conversation up to the reply, `{"role": ..., "content": ...}` a turn, as chat
-            templates take it.
+        prompt: the conversation up to the reply, `{"role": ..., "content": ...}` a turn.
         reply: the reply.
     """
 
@@ -82,8 +81,7 @@ class IndexPairs:
         prompt: what both responses answer, int32 `[pairs]`.
         pair_weight: how much a pair counts, float32 `[pairs]`.
         user_ids: the users' names, in the order of their first row.
-        num_duplicates: rows that repeat an earlier one (the same user, chosen and rejected); they
-            are kept.
+        num_duplicates: rows that repeat an earlier one (the same user, chosen and rejected).
     """
 
     chosen: Int[np.ndarray, " pairs"]
@@ -119,48 +117,47 @@ class TextPairs(IndexPairs):
 
     Attributes:
         responses: the distinct (prompt, reply), row by row of the table that embedding them gives.
-        extra: the further columns of each pair, or an empty list if the file has none.
+        extra: the further columns of each pair, or an empty list if there are none.
         labels: what to call each response in messages; None: by a pair that has it.
         note: what must be said beside every number from these pairs, or None.
         counts: what was replaced or left out, by name.
     """
 
     responses: list[Response]
-    extra: list[dict[str, object]]
+    extra: list[dict[str, object]] = dataclasses.field(default_factory=list)
     labels: list[str] | None = None
     note: str | None = None
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-class _Columns(TypedDict):
-    """The fields of `IndexPairs`."""
-
-    chosen: Int[np.ndarray, " pairs"]
-    rejected: Int[np.ndarray, " pairs"]
-    user: Int[np.ndarray, " pairs"]
-    prompt: Int[np.ndarray, " pairs"]
-    pair_weight: Float[np.ndarray, " pairs"]
-    user_ids: list[str]
-    num_duplicates: int
-
-
 # Of one row: chosen, rejected, and the prompt where prompt_id is absent.
-_ParseRow = Callable[[Mapping[str, object]], tuple[int, int, Hashable]]
+_ParseRow = Callable[[Row], tuple[int, int, Hashable]]
+
+
+def index_pairs(
+    columns: Sequence[Sequence[int]] | Int[np.ndarray, "pairs 4"],
+    user_ids: list[str],
+    pair_weight: Sequence[float] | None = None,
+) -> IndexPairs:
+    """The pairs whose rows are (chosen, rejected, user, prompt); without weights each counts 1."""
+    table = np.array(columns, np.int32).reshape(-1, 4)
+    chosen, rejected, user, prompt = np.ascontiguousarray(table.T)
+    weight = np.ones(len(table)) if pair_weight is None else np.asarray(pair_weight)
+    num_duplicates = len(table) - len(np.unique(table[:, :3], axis=0))
+    weight = weight.astype(np.float32)
+    return IndexPairs(chosen, rejected, user, prompt, weight, user_ids, num_duplicates)
 
 
 def holds_index_rows(path: str | os.PathLike[str]) -> bool:
     """Whether the first row of a file compares rows of an embedding array, and not texts.
 
-    Args:
-        path: a JSONL or Parquet file.
-
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no row.
     """
-    for _, row in read_records(Path(path)):
+    for _, row in read_records(path):
         return type(row.get("chosen")) is int
-    raise ValueError(f"{path} holds no rows: one comparison a row is expected")
+    raise _no_rows(path)
 
 
 def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
@@ -175,8 +172,7 @@ def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a row is not what it should be; the message names file, line (or row) and
-            column.
+        ValueError: a row is not what it should be; the message says which, and the column.
 
     Example:
         >>> pairs = read_text_pairs("pairs.jsonl")  # doctest: +SKIP
@@ -185,17 +181,14 @@ def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
     table = ResponseTable()
     extra: list[dict[str, object]] = []
 
-    def parse(row: Mapping[str, object]) -> tuple[int, int, Hashable]:
-        comparison = parse_comparison(row)
-        chosen, rejected = (
-            table.row(comparison.prompt, reply)
-            for reply in (comparison.chosen, comparison.rejected)
-        )
+    def parse(row: Row) -> tuple[int, int, Hashable]:
+        prompt, *replies = parse_comparison(row)
+        chosen, rejected = (table.row(prompt, reply) for reply in replies)
         extra.append({name: value for name, value in row.items() if name not in _COLUMNS})
-        return chosen, rejected, comparison.prompt
+        return chosen, rejected, prompt
 
-    columns = _read_pairs(Path(path), parse)
-    return TextPairs(**columns, responses=table.responses, extra=extra if any(extra) else [])
+    pairs = _read_pairs(path, parse)
+    return TextPairs(**vars(pairs), responses=table.responses, extra=extra if any(extra) else [])
 
 
 def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexPairs:
@@ -211,8 +204,7 @@ def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexP
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a row is not what it should be; the message names file, line (or row) and
-            column.
+        ValueError: a row is not what it should be; the message says which, and the column.
 
     Example:
         >>> table = load_embeddings("embeddings.npy")  # doctest: +SKIP
@@ -222,20 +214,19 @@ def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexP
 
     def response(name: str, value: object) -> int:
         if type(value) is not int:
-            raise ValueError(
-                f"{name} is {kind_of(value)}: an integer, a row of the embeddings, is expected"
-            )
+            expected = "an integer, a row of the embeddings, is expected"
+            raise ValueError(f"{name} is {kind_of(value)}: {expected}")
         if not 0 <= value < num_responses:
             raise ValueError(f"{name} is {value}, outside the embeddings of {num_responses} rows")
         return value
 
-    def parse(row: Mapping[str, object]) -> tuple[int, int, Hashable]:
+    def parse(row: Row) -> tuple[int, int, Hashable]:
         chosen, rejected = (response(name, row[name]) for name in ("chosen", "rejected"))
         if chosen == rejected:
             raise ValueError(f"chosen equals rejected (row {chosen})")
         return chosen, rejected, json.dumps(row.get("prompt"), sort_keys=True, default=str)
 
-    return IndexPairs(**_read_pairs(Path(path), parse))
+    return _read_pairs(path, parse)
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> Float[np.ndarray, "responses dim"]:
@@ -278,26 +269,23 @@ def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
     elif path.suffix == ".safetensors":
         array = map_tensor(path, name if name in read_header(path) else None)
     else:
-        raise ValueError(
-            f"{path} ends in {path.suffix!r}: an array in .npy or .safetensors is expected"
-        )
-    if array.dtype.kind == "V" and array.dtype.name != "bfloat16":
-        raise ValueError(
-            f"{path} has the raw type {array.dtype}: .npy cannot keep bfloat16, "
-            "save it as .safetensors"
-        )
-    if array.ndim != len(axes) or not (array.dtype.kind == "f" or array.dtype.name == "bfloat16"):
+        expected = "an array in .npy or .safetensors is expected"
+        raise ValueError(f"{path} ends in {path.suffix!r}: {expected}")
+    is_bfloat16 = array.dtype.name == "bfloat16"
+    if array.dtype.kind == "V" and not is_bfloat16:
+        reason = ".npy cannot keep bfloat16, save it as .safetensors"
+        raise ValueError(f"{path} has the raw type {array.dtype}: {reason}")
+    if array.ndim != len(axes) or not (array.dtype.kind == "f" or is_bfloat16):
         expected = f"floats [{', '.join(axes)}] are expected"
         raise ValueError(f"{path} holds {array.dtype} {list(array.shape)}: {expected}")
     return array
 
 
-def _read_pairs(path: Path, parse: _ParseRow) -> _Columns:
-    """The columns of `IndexPairs`, read row by row."""
+def _read_pairs(path: str | os.PathLike[str], parse: _ParseRow) -> IndexPairs:
     users: dict[str, int] = {}
     prompts: dict[Hashable, int] = {}
     columns: list[tuple[int, int, int, int]] = []  # chosen, rejected, user, prompt
-    pair_weight: list[float] = []
+    weights: list[float] = []
     has_prompt_id = None
     for where, row in read_records(path):
         try:
@@ -311,44 +299,34 @@ def _read_pairs(path: Path, parse: _ParseRow) -> _Columns:
                 raise ValueError(f"prompt_id is {state}, unlike in the rows before")
             if has_prompt_id:
                 prompt = _name("prompt_id", row["prompt_id"])
-            pair_weight.append(_pair_weight(row.get("pair_weight", 1.0)))
+            weights.append(_weight(row.get("weight", 1.0)))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         columns.append((chosen, rejected, user, prompts.setdefault(prompt, len(prompts))))
     if not columns:
-        raise ValueError(f"{path} holds no rows: one comparison a row is expected")
-    table = np.array(columns, np.int32)
-    chosen, rejected, user, prompt = np.ascontiguousarray(table.T)
-    return {
-        "chosen": chosen,
-        "rejected": rejected,
-        "user": user,
-        "prompt": prompt,
-        "pair_weight": np.array(pair_weight, np.float32),
-        "user_ids": list(users),
-        "num_duplicates": len(table) - len(np.unique(table[:, :3], axis=0)),
-    }
+        raise _no_rows(path)
+    return index_pairs(columns, list(users), weights)
 
 
-def _pair_weight(value: object) -> float:
+def _no_rows(path: str | os.PathLike[str]) -> ValueError:
+    return ValueError(f"{path} holds no rows: one comparison a row is expected")
+
+
+def _weight(value: object) -> float:
     if isinstance(value, int | float) and type(value) is not bool and 0 <= value < float("inf"):
         return value
-    raise ValueError(f"pair_weight is {value!r}: a number, finite and 0 or more, is expected")
+    raise ValueError(f"weight is {value!r}: a number, finite and 0 or more, is expected")
 
 
-def _check_columns(row: Mapping[str, object]) -> None:
-    needed = ["user_id", "chosen", "rejected"]
-    if isinstance(row.get("chosen"), str):
-        needed.append("prompt")
-    for name in needed:
+def _check_columns(row: Row) -> None:
+    needs_prompt = isinstance(row.get("chosen"), str)
+    for name in ("user_id", "chosen", "rejected", *["prompt"] * needs_prompt):
         if name not in row:
             columns = ", ".join(map(repr, row)) or "nothing"
             further = [other for other in row if other not in _COLUMNS]
             near = difflib.get_close_matches(name, further, n=1)
             hint = f"; is {near[0]!r} meant for it?" if near else ""
             raise ValueError(f"column {name!r} is missing; found {columns[:200]}{hint}")
-    if "weight" in row:
-        raise ValueError("column 'weight' is unknown: how much a pair counts is 'pair_weight'")
 
 
 def _name(column: str, value: object) -> str:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.data.splits import Holdout
-from lore_jax.datasets.formats.rows import ResponseTable, TextPairs
+from lore_jax.datasets.formats.rows import ResponseTable, TextPairs, index_pairs
 from lore_jax.datasets.polis.votes import Votes
 
 NOTE = (
@@ -111,10 +111,9 @@ def polis_preferences(
             size = round(_TEST_FRACTION["known items"] * len(statement))
             in_test = np.zeros(len(statement), bool)
             in_test[rng.permutation(len(statement))[:size]] = True
-        train_pairs, train_count = _draw_pairs(
-            statement[~in_test], vote[~in_test], max_train_pairs, rng
-        )
-        test_pairs, test_count = _draw_pairs(statement[in_test], vote[in_test], max_test_pairs, rng)
+        parts = [(statement[part], vote[part]) for part in (~in_test, in_test)]
+        train_pairs, train_count = _draw_pairs(*parts[0], max_train_pairs, rng)
+        test_pairs, test_count = _draw_pairs(*parts[1], max_test_pairs, rng)
         if len(train_pairs) < min_train_pairs or len(test_pairs) < min_test_pairs:
             continue
         users.append(voter)
@@ -127,13 +126,9 @@ def polis_preferences(
             f"{votes.conversation}: none of {len(votes.voter_ids)} voters has {min_train_pairs} "
             f"training and {min_test_pairs} test pairs"
         )
-    return PolisSplit(
-        _preferences(votes, embeddings, users, train),
-        _preferences(votes, embeddings, users, tested),
-        len(votes.voter_ids) - len(users),
-        cross_split,
-        inside,
-    )
+    parts = [_preferences(votes, embeddings, users, pairs) for pairs in (train, tested)]
+    num_dropped = len(votes.voter_ids) - len(users)
+    return PolisSplit(parts[0], parts[1], num_dropped, cross_split, inside)
 
 
 def polis_pairs(
@@ -190,7 +185,7 @@ def polis_text_pairs(
     if repeated := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"the conversation {repeated[0]} is given twice")
     table, labels, user_ids = ResponseTable(), [], []
-    columns: list[np.ndarray] = []  # chosen, rejected, user, prompt: [4, pairs] each
+    columns: list[np.ndarray] = []  # chosen, rejected, user, prompt: [pairs, 4] each
     for number, votes in enumerate(conversations):
         rows = []
         for comment, text in zip(votes.comment_ids, votes.texts, strict=True):
@@ -198,29 +193,17 @@ def polis_text_pairs(
             if rows[-1] == len(labels):
                 labels.append(f"comment {comment} of {votes.conversation}")
         pairs = _pairs_of_voters(votes, seed, max_pairs)
-        statements = np.concatenate([np.zeros((0, 2), np.int32), *pairs])
-        chosen, rejected = np.array(rows, np.int32)[statements].T
-        user = np.repeat(np.arange(len(pairs)) + len(user_ids), list(map(len, pairs)))
-        columns.append(np.stack([chosen, rejected, user, np.full(len(user), number)]))
+        chosen, rejected, user = _columns(pairs)
+        rows = np.array(rows, np.int32)
+        prompt = np.full(len(user), number)
+        columns.append(np.stack([rows[chosen], rows[rejected], user + len(user_ids), prompt], 1))
         user_ids += _user_ids(votes, range(len(pairs)))
-    chosen, rejected, user, prompt = np.concatenate(columns, axis=1).astype(np.int32)
-    return TextPairs(
-        chosen=chosen,
-        rejected=rejected,
-        user=user,
-        prompt=prompt,
-        pair_weight=np.ones(len(user), np.float32),
-        user_ids=user_ids,
-        num_duplicates=0,
-        responses=table.responses,
-        extra=[],
-        labels=labels,
-        note=NOTE,
-        counts={
-            "removed_statements": sum(votes.num_removed for votes in conversations),
-            "replaced_votes": sum(votes.num_replaced for votes in conversations),
-        },
-    )
+    fields = vars(index_pairs(np.concatenate(columns), user_ids))
+    counts = {
+        "removed_statements": sum(votes.num_removed for votes in conversations),
+        "replaced_votes": sum(votes.num_replaced for votes in conversations),
+    }
+    return TextPairs(**fields, responses=table.responses, labels=labels, note=NOTE, counts=counts)
 
 
 def _check_rows(votes: Votes, embeddings: _Embeddings) -> None:
@@ -266,11 +249,7 @@ def _pairs_of_voters(votes: Votes, seed: int, max_pairs: int) -> list[np.ndarray
 def _draw_pairs(
     statement: np.ndarray, vote: np.ndarray, max_pairs: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    """Draws up to `max_pairs` distinct (agreed, disagreed) statements.
-
-    Returns:
-        The pairs `[pairs, 2]` in random order, and the number of all combinations.
-    """
+    """Up to `max_pairs` distinct (agreed, disagreed) statements, and the number of all of them."""
     agreed, disagreed = statement[vote == 1], statement[vote == -1]
     count = len(agreed) * len(disagreed)
     drawn = rng.choice(count, min(count, max_pairs), replace=False)
@@ -285,6 +264,10 @@ def _user_ids(votes: Votes, users: Sequence[int]) -> list[str]:
 def _preferences(
     votes: Votes, embeddings: _Embeddings, users: Sequence[int], pairs: Sequence[np.ndarray]
 ) -> Preferences:
+    return from_arrays(embeddings, *_columns(pairs), user_ids=_user_ids(votes, users))
+
+
+def _columns(pairs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Chosen and rejected statement, and the user, of each user's pairs `[pairs, 2]`."""
     chosen, rejected = np.concatenate([np.zeros((0, 2), np.int32), *pairs]).T
-    user = np.repeat(np.arange(len(users)), list(map(len, pairs)))
-    return from_arrays(embeddings, chosen, rejected, user, user_ids=_user_ids(votes, users))
+    return chosen, rejected, np.repeat(np.arange(len(pairs)), list(map(len, pairs)))

@@ -69,15 +69,11 @@ class PolisEmbeddings(NamedTuple):
 
     def of(self, votes: Votes) -> Float[np.ndarray, "statements dim"]:
         """The rows of one conversation's statements, in the order of `votes.comment_ids`."""
-        try:
-            return np.asarray(
-                self.table[
-                    [self.rows[votes.conversation, int(comment)] for comment in votes.comment_ids]
-                ]
-            )
-        except KeyError as error:
-            conversation, comment = error.args[0]
-            raise ValueError(f"no embedding of comment {comment} of {conversation}") from None
+        conversation, comments = votes.conversation, votes.comment_ids.tolist()
+        for comment in comments:
+            if (conversation, comment) not in self.rows:
+                raise ValueError(f"no embedding of comment {comment} of {conversation}")
+        return np.asarray(self.table[[self.rows[conversation, comment] for comment in comments]])
 
 
 def read_polis(folder: str | os.PathLike[str]) -> Votes:
@@ -103,46 +99,37 @@ def read_polis(folder: str | os.PathLike[str]) -> Votes:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is not a folder: a Polis conversation (comments.csv, votes.csv) is expected"
-        )
+        expected = "a Polis conversation (comments.csv, votes.csv) is expected"
+        raise FileNotFoundError(f"{folder} is not a folder: {expected}")
     comments: dict[int, tuple[str, int]] = {}
-    for where, row in read_csv(
-        folder / "comments.csv", ("comment-id", "moderated", "comment-body")
-    ):
+    columns = ("comment-id", "moderated", "comment-body")
+    for where, row in read_csv(folder / "comments.csv", columns):
         comment, text = _integer(where, "comment-id", row), row["comment-body"].strip()
         if comment in comments or not text:
             problem = "given twice" if comment in comments else "empty"
             raise ValueError(f"{where}: comment {comment} is {problem}")
         comments[comment] = text, _integer(where, "moderated", row, (-1, 0, 1))
-    is_long = (folder / "votes.csv").exists()
-    read_votes, name = (
-        (_long_votes, "votes.csv") if is_long else (_wide_votes, "participants-votes.csv")
-    )
     last: dict[tuple[int, int], tuple[int, int]] = {}
     num_votes = 0
-    for where, voter, comment, time, vote in read_votes(folder / name):
+    is_long = (folder / "votes.csv").exists()
+    for where, voter, comment, time, vote in (_long_votes if is_long else _wide_votes)(folder):
         if comment not in comments:
-            raise ValueError(
-                f"{where}: a vote on comment {comment}, which comments.csv does not have"
-            )
+            problem = f"a vote on comment {comment}, which comments.csv does not have"
+            raise ValueError(f"{where}: {problem}")
         num_votes += 1
         if time >= last.get((voter, comment), (time, 0))[0]:
             last[voter, comment] = time, vote
     kept = {comment: value for comment, value in sorted(comments.items()) if value[1] != _REMOVED}
-    triplets = [
-        (voter, comment, vote)
-        for (voter, comment), (_, vote) in sorted(last.items())
-        if comment in kept
-    ]
+    triplets = [(*key, vote) for key, (_, vote) in sorted(last.items()) if key[1] in kept]
     voters, comment, vote = np.array(triplets, np.int64).reshape(-1, 3).T
     comment_ids = np.array(list(kept), np.int64)
+    texts, moderated = zip(*kept.values(), strict=True) if kept else ((), ())
     voter_ids = np.array(sorted({voter for voter, _ in last}), np.int64)
     return Votes(
         conversation=folder.resolve().name,
         comment_ids=comment_ids,
-        texts=[text for text, _ in kept.values()],
-        moderated=np.array([moderated for _, moderated in kept.values()], np.int8),
+        texts=list(texts),
+        moderated=np.array(moderated, np.int8),
         voter_ids=voter_ids,
         voter=np.searchsorted(voter_ids, voters).astype(np.int32),
         statement=np.searchsorted(comment_ids, comment).astype(np.int32),
@@ -171,9 +158,8 @@ def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
     if not tables:
         raise FileNotFoundError(f"{root} holds no embeddings*.safetensors")
     if len(tables) > 1:
-        raise ValueError(
-            f"{root} holds {', '.join(file.name for file in tables)}: one table is expected"
-        )
+        names = ", ".join(file.name for file in tables)
+        raise ValueError(f"{root} holds {names}: one table is expected")
     table = map_tensor(tables[0], "embeddings")
     rows: dict[tuple[str, int], int] = {}
     for where, row in read_csv(root / "embeddings-rows.csv", ("conversation", "comment-id")):
@@ -181,25 +167,22 @@ def load_polis_embeddings(root: str | os.PathLike[str]) -> PolisEmbeddings:
         if key in rows:
             raise ValueError(f"{where}: comment {key[1]} of {key[0]} is given twice")
         rows[key] = len(rows)
-    if len(rows) != table.shape[0]:
-        raise ValueError(
-            f"{root / 'embeddings-rows.csv'} names {len(rows)} rows, "
-            f"{tables[0].name} has {table.shape[0]}"
-        )
+    if len(rows) != (size := len(table)):
+        names = f"{root / 'embeddings-rows.csv'} names {len(rows)} rows"
+        raise ValueError(f"{names}, {tables[0].name} has {size}")
     model = tables[0].stem.removeprefix("embeddings").lstrip("-")
     return PolisEmbeddings(table, rows, {"model": model})
 
 
-def _long_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
-    for where, row in read_csv(path, ("timestamp", "comment-id", "voter-id", "vote")):
-        voter, comment, time = (
-            _integer(where, name, row) for name in ("voter-id", "comment-id", "timestamp")
-        )
+def _long_votes(folder: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    columns = ("timestamp", "comment-id", "voter-id")
+    for where, row in read_csv(folder / "votes.csv", (*columns, "vote")):
+        time, comment, voter = (_integer(where, name, row) for name in columns)
         yield where, voter, comment, time, _integer(where, "vote", row, (-1, 0, 1))
 
 
-def _wide_votes(path: Path) -> Iterator[tuple[str, int, int, int, int]]:
-    for where, row in read_csv(path, ("participant",)):
+def _wide_votes(folder: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    for where, row in read_csv(folder / "participants-votes.csv", ("participant",)):
         voter = _integer(where, "participant", row)
         for name, value in row.items():
             if value and name.isdecimal():
@@ -212,7 +195,6 @@ def _integer(where: str, name: str, row: dict[str, str], allowed: tuple[int, ...
     except ValueError:
         raise ValueError(f"{where}: {name} is {row[name]!r}: a whole number is expected") from None
     if allowed and value not in allowed:
-        raise ValueError(
-            f"{where}: {name} is {value}: {' or '.join(map(str, allowed))} is expected"
-        )
+        expected = " or ".join(map(str, allowed))
+        raise ValueError(f"{where}: {name} is {value}: {expected} is expected")
     return value

@@ -11,42 +11,59 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lore_jax.embed.transformer.rope import Rope, read_rope
 
 _DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text")
+_DECODER_CLASSES = ("Model", "ForCausalLM", "ForSequenceClassification")
 _ENCODERS = ("bert", "roberta", "xlm-roberta")
+_ENCODER_CLASSES = ("Model", "ForMaskedLM")
 _SUPPORTED = (
     "Llama, Mistral, Qwen2, Qwen3, Gemma2 (...Model, ...ForCausalLM, "
     "...ForSequenceClassification), Gemma3 (text), Bert, Roberta, XLMRoberta (...Model, "
     "...ForMaskedLM)"
 )
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "silu": "silu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh",
-    "relu": "relu",
-}
+_ACTIVATIONS = {"gelu": "gelu", "silu": "silu", "relu": "relu"}
+_ACTIVATIONS |= dict.fromkeys(("gelu_pytorch_tanh", "gelu_new"), "gelu_tanh")
 
 
-@dataclasses.dataclass(frozen=True)
-class Decoder:
-    """A causal transformer with rotary positions and RMS norms.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Transformer:
+    """What both kinds of transformers have.
 
     Attributes:
         name: the architecture, as the file names it.
         vocabulary: number of tokens.
         dim: length of an embedding.
         layers: number of layers.
-        heads: query heads.
+        heads: attention (query) heads.
+        mlp_dim: width of the MLP.
+        activation: of the MLP, or of its gate.
+        norm_eps: added under the root of the norms.
+        max_length: longest text, in tokens.
+        pad_id: the padding token, at which a reward model's logit is never read, or None.
+    """
+
+    name: str
+    vocabulary: int
+    dim: int
+    layers: int
+    heads: int
+    mlp_dim: int
+    activation: str
+    norm_eps: float
+    max_length: int
+    pad_id: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decoder(_Transformer):
+    """A causal transformer with rotary positions, RMS norms and a gated MLP.
+
+    Attributes:
         kv_heads: key and value heads.
         head_dim: length of one head.
-        mlp_dim: width of the gated MLP.
-        activation: of the gate: silu or gelu_tanh.
-        norm_eps: added under the root of the RMS norms.
-        max_length: longest text, in tokens.
         ropes: the distinct rotary frequencies.
         layer_rope: which of `ropes` each layer uses.
         layer_window: how many tokens back each layer attends to; 0: all. None: all in all layers.
@@ -58,21 +75,10 @@ class Decoder:
         norm_offset: added to the stored weights of the norms (Gemma: 1).
         embedding_scale: what the token embeddings are multiplied by.
         has_head: the model has a score head: it is a reward model.
-        pad_id: the padding token, at which a reward model's logit is never read; None: no such
-            token.
     """
 
-    name: str
-    vocabulary: int
-    dim: int
-    layers: int
-    heads: int
     kv_heads: int
     head_dim: int
-    mlp_dim: int
-    activation: str
-    norm_eps: float
-    max_length: int
     ropes: tuple[Rope, ...]
     layer_rope: tuple[int, ...]
     layer_window: tuple[int, ...] | None
@@ -84,44 +90,23 @@ class Decoder:
     norm_offset: float
     embedding_scale: float
     has_head: bool
-    pad_id: int | None
 
     is_causal = True
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoder:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoder(_Transformer):
     """A bidirectional transformer with learned positions and layer norms (BERT).
 
     Attributes:
-        name: the architecture, as the file names it.
-        vocabulary: number of tokens.
-        dim: length of an embedding.
-        layers: number of layers.
-        heads: attention heads.
-        mlp_dim: width of the MLP.
-        activation: of the MLP.
-        norm_eps: added under the root of the layer norms.
         positions: number of learned positions.
         first_position: the position of a text's first token (RoBERTa counts from `pad_id + 1`).
         types: number of token types, of which only type 0 is used.
-        max_length: longest text, in tokens.
-        pad_id: the padding token.
     """
 
-    name: str
-    vocabulary: int
-    dim: int
-    layers: int
-    heads: int
-    mlp_dim: int
-    activation: str
-    norm_eps: float
     positions: int
     first_position: int
     types: int
-    max_length: int
-    pad_id: int | None
 
     is_causal = False
     has_head = False
@@ -141,8 +126,7 @@ def read_architecture(folder: Path) -> Architecture:
 
     Raises:
         FileNotFoundError: no such folder, or no config.json in it.
-        ValueError: an architecture, or an option of it, that is not supported; the message lists
-            those that are.
+        ValueError: an architecture, or an option of it, that is not supported.
 
     Example:
         >>> read_architecture(Path("all-MiniLM-L6-v2")).dim  # doctest: +SKIP
@@ -150,40 +134,62 @@ def read_architecture(folder: Path) -> Architecture:
     """
     where = folder / "config.json"
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is not a folder: a downloaded Hugging Face model folder is expected"
-        )
+        expected = "a downloaded Hugging Face model folder is expected"
+        raise FileNotFoundError(f"{folder} is not a folder: {expected}")
     if not where.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no config.json: a Hugging Face model folder is expected"
-        )
-    try:
-        config = json.loads(where.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from None
-    names = config.get("architectures") or ["nothing"]
+        expected = "a Hugging Face model folder is expected"
+        raise FileNotFoundError(f"{folder} has no config.json: {expected}")
+    config = read_json(where)
+    name = (config.get("architectures") or ["nothing"])[0]
     model_type = config.get("model_type")
+    file = _ConfigFile(config, model_type, name, str(where))
     # Refused for known families too: the code may change what the model computes.
     if "auto_map" in config:
-        raise ValueError(
-            f"{where} asks to run code from the folder, which is never done; "
-            f"supported: {_SUPPORTED}"
-        )
+        problem = "asks to run code from the folder, which is never done"
+        raise ValueError(f"{where} {problem}; supported: {_SUPPORTED}")
     try:
-        if model_type in _DECODERS and names[0].endswith(
-            ("Model", "ForCausalLM", "ForSequenceClassification")
-        ):
-            return _read_decoder(config, model_type, names[0], str(where))
-        if model_type in _ENCODERS and names[0].endswith(("Model", "ForMaskedLM")):
-            return _read_encoder(config, model_type, names[0], str(where))
+        if model_type in _DECODERS and name.endswith(_DECODER_CLASSES):
+            return _read_decoder(file)
+        if model_type in _ENCODERS and name.endswith(_ENCODER_CLASSES):
+            return _read_encoder(file)
     except KeyError as error:
         raise ValueError(f"{where} has no {error}") from None
-    raise ValueError(
-        f"{where} is for {names[0]} (model_type {model_type!r}); supported: {_SUPPORTED}"
-    )
+    raise ValueError(f"{where} is for {name} (model_type {model_type!r}); supported: {_SUPPORTED}")
 
 
-def _read_decoder(config: Mapping[str, Any], model_type: str, name: str, where: str) -> Decoder:
+def read_json(path: Path) -> Any:
+    """What a JSON file of a model's folder holds."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+class _ConfigFile(NamedTuple):
+    """A config.json: its fields, two of them by themselves, and where it is."""
+
+    fields: Mapping[str, Any]
+    model_type: str
+    name: str
+    where: str
+
+
+def _read_common(file: _ConfigFile) -> dict[str, Any]:
+    """The fields of `_Transformer` that all files name alike."""
+    config = file.fields
+    return {
+        "name": file.name,
+        "layers": config["num_hidden_layers"],
+        "heads": config["num_attention_heads"],
+        "dim": config["hidden_size"],
+        "vocabulary": config["vocab_size"],
+        "mlp_dim": config["intermediate_size"],
+        "pad_id": config.get("pad_token_id"),
+    }
+
+
+def _read_decoder(file: _ConfigFile) -> Decoder:
+    config, model_type, name, where = file
     is_gemma = model_type.startswith("gemma")
     has_head = name.endswith("ForSequenceClassification")
     for field in ("attention_bias", "mlp_bias", "use_bidirectional_attention"):
@@ -191,25 +197,19 @@ def _read_decoder(config: Mapping[str, Any], model_type: str, name: str, where: 
             raise ValueError(f"{where} has {field} = {config[field]}, which is not supported")
     labels = len(config["id2label"]) if "id2label" in config else config.get("num_labels", 2)
     if has_head and labels != 1:
-        raise ValueError(
-            f"{where} has a score head of {labels} labels: a reward model with one is expected"
-        )
-    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
-    dim = config["hidden_size"]
+        expected = "a reward model with one is expected"
+        raise ValueError(f"{where} has a score head of {labels} labels: {expected}")
+    common = _read_common(file)
+    dim, heads = common["dim"], common["heads"]
     head_dim = config.get("head_dim") or dim // heads
-    ropes, layer_rope, layer_window = _read_layers(config, model_type, layers, where)
+    ropes, layer_rope, layer_window = _read_layers(file, common["layers"])
     activation = config.get("hidden_act", "silu")
     if is_gemma:
         activation = config.get("hidden_activation", "gelu_pytorch_tanh")
     return Decoder(
-        name=name,
-        vocabulary=config["vocab_size"],
-        dim=dim,
-        layers=layers,
-        heads=heads,
+        **common,
         kv_heads=config.get("num_key_value_heads") or heads,
         head_dim=head_dim,
-        mlp_dim=config["intermediate_size"],
         activation=_activation(activation, where),
         norm_eps=config["rms_norm_eps"],
         max_length=config["max_position_embeddings"],
@@ -224,14 +224,14 @@ def _read_decoder(config: Mapping[str, Any], model_type: str, name: str, where: 
         norm_offset=1.0 if is_gemma else 0.0,
         embedding_scale=dim**0.5 if is_gemma else 1.0,
         has_head=has_head,
-        pad_id=config.get("pad_token_id"),
     )
 
 
 def _read_layers(
-    config: Mapping[str, Any], model_type: str, layers: int, where: str
+    file: _ConfigFile, layers: int
 ) -> tuple[tuple[Rope, ...], tuple[int, ...], tuple[int, ...] | None]:
     """`ropes`, `layer_rope` and `layer_window`, also as files before transformers 5 write them."""
+    config, model_type, _, where = file
     window = config.get("sliding_window", None if model_type == "llama" else 4096)
     if model_type in ("qwen2", "qwen3") and not config.get("use_sliding_window"):
         window = None
@@ -240,10 +240,8 @@ def _read_layers(
         if len(slides) != layers:
             raise ValueError(f"{where} gives the types of {len(slides)} layers, and has {layers}")
         if unknown := sorted(set(config["layer_types"]) - {"sliding_attention", "full_attention"}):
-            raise ValueError(
-                f"{where} has layers of type {unknown[0]!r}: "
-                "sliding_attention or full_attention is expected"
-            )
+            expected = "sliding_attention or full_attention is expected"
+            raise ValueError(f"{where} has layers of type {unknown[0]!r}: {expected}")
     elif model_type == "gemma2":
         slides = [layer % 2 == 0 for layer in range(layers)]
     elif model_type == "gemma3_text":
@@ -269,34 +267,25 @@ def _read_layers(
     return ropes, tuple(int(slide) for slide in slides), layer_window
 
 
-def _read_encoder(config: Mapping[str, Any], model_type: str, name: str, where: str) -> Encoder:
-    if config.get("position_embedding_type", "absolute") != "absolute":
-        raise ValueError(
-            f"{where} has positions of type {config['position_embedding_type']!r}: "
-            "'absolute' is expected"
-        )
-    pad_id = config.get("pad_token_id")
+def _read_encoder(file: _ConfigFile) -> Encoder:
+    config, model_type, _, where = file
+    position_type = config.get("position_embedding_type", "absolute")
+    if position_type != "absolute":
+        raise ValueError(f"{where} has positions of type {position_type!r}: 'absolute' is expected")
     first_position = 0 if model_type == "bert" else config["pad_token_id"] + 1
     return Encoder(
-        name=name,
-        vocabulary=config["vocab_size"],
-        dim=config["hidden_size"],
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        mlp_dim=config["intermediate_size"],
+        **_read_common(file),
         activation=_activation(config.get("hidden_act", "gelu"), where),
         norm_eps=config["layer_norm_eps"],
         positions=config["max_position_embeddings"],
         first_position=first_position,
         types=config["type_vocab_size"],
         max_length=config["max_position_embeddings"] - first_position,
-        pad_id=pad_id,
     )
 
 
 def _activation(name: str, where: str) -> str:
     if name not in _ACTIVATIONS:
-        raise ValueError(
-            f"{where} has the activation {name!r}: supported are {', '.join(_ACTIVATIONS)}"
-        )
+        supported = ", ".join(_ACTIVATIONS)
+        raise ValueError(f"{where} has the activation {name!r}: supported are {supported}")
     return _ACTIVATIONS[name]

@@ -49,17 +49,14 @@ def packed_attention(
     """Attention of every token to the tokens of its own text.
 
     Args:
-        query: `[rows, length, heads, head_dim]`.
-        key: `[rows, length, kv_heads, head_dim]`; each is used by `heads / kv_heads` query heads.
+        query: the queries.
+        key: the keys; each is used by `heads / kv_heads` query heads.
         value: as `key`.
         tokens: the packed rows.
         causal: a token attends to itself and to tokens before it only.
         scale: what the dot products are multiplied by.
         window: how many tokens back a token attends to, itself included; scalar. None: all.
         softcap: logits become `softcap * tanh(logits / softcap)`. None: they stay.
-
-    Returns:
-        `[rows, length, heads, head_dim]`.
     """
     length = query.shape[1]
     blocks = []
@@ -67,9 +64,8 @@ def packed_attention(
         stop = min(start + _QUERY_BLOCK, length)
         keys = stop if causal else length
         mask = _visible(tokens, start, stop, keys, causal, window)
-        blocks.append(
-            _attend(query[:, start:stop], key[:, :keys], value[:, :keys], mask, scale, softcap)
-        )
+        parts = query[:, start:stop], key[:, :keys], value[:, :keys]
+        blocks.append(_attend(*parts, mask, scale, softcap))
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 
@@ -107,9 +103,7 @@ def _attend(
     # Gemma 2 caps its logits, which jax.nn.dot_product_attention does not do.
     rows, queries, heads, head_dim = query.shape
     grouped = query.reshape(rows, queries, key.shape[2], -1, head_dim)
-    logits = (
-        jnp.einsum("rqkgh,rskh->rkgqs", grouped, key, preferred_element_type=jnp.float32) * scale
-    )
-    logits = softcap * jnp.tanh(logits / softcap)
+    logits = jnp.einsum("rqkgh,rskh->rkgqs", grouped, key, preferred_element_type=jnp.float32)
+    logits = softcap * jnp.tanh(logits * scale / softcap)
     shares = jax.nn.softmax(jnp.where(mask[:, None], logits, -jnp.inf), axis=-1).astype(value.dtype)
     return jnp.einsum("rkgqs,rskh->rqkgh", shares, value).reshape(rows, queries, heads, head_dim)

@@ -13,48 +13,33 @@ from lore_jax.embed.transformer.layers import Parameter, Params, activate, dense
 def encoder_parameters(model: Encoder) -> dict[str, Parameter]:
     """The arrays of an encoder, by the names that `encoder_hidden` uses."""
     dim, inner = model.dim, model.mlp_dim
+    embeddings, layer = "embeddings.", "encoder.layer.{}."
     table = {
-        "embedding": Parameter(
-            "embeddings.word_embeddings.weight", (model.vocabulary, dim), split=1
-        ),
-        "positions": Parameter("embeddings.position_embeddings.weight", (model.positions, dim)),
-        "types": Parameter("embeddings.token_type_embeddings.weight", (model.types, dim)),
-        "embedding_norm": Parameter("embeddings.LayerNorm.weight", (dim,)),
-        "embedding_norm_bias": Parameter("embeddings.LayerNorm.bias", (dim,)),
+        "embedding": Parameter(embeddings + "word_embeddings.weight", (model.vocabulary, dim), 1),
+        "positions": Parameter(embeddings + "position_embeddings.weight", (model.positions, dim)),
+        "types": Parameter(embeddings + "token_type_embeddings.weight", (model.types, dim)),
     }
-    matrices = {
-        "query": ("attention.self.query", (dim, dim), 0),
-        "key": ("attention.self.key", (dim, dim), 0),
-        "value": ("attention.self.value", (dim, dim), 0),
-        "out": ("attention.output.dense", (dim, dim), 1),
-        "up": ("intermediate.dense", (inner, dim), 0),
-        "down": ("output.dense", (dim, inner), 1),
+    with_bias = {
+        "embedding_norm": (embeddings + "LayerNorm", (dim,), None),
+        "query": (layer + "attention.self.query", (dim, dim), 0),
+        "key": (layer + "attention.self.key", (dim, dim), 0),
+        "value": (layer + "attention.self.value", (dim, dim), 0),
+        "out": (layer + "attention.output.dense", (dim, dim), 1),
+        "up": (layer + "intermediate.dense", (inner, dim), 0),
+        "down": (layer + "output.dense", (dim, inner), 1),
+        "attention_norm": (layer + "attention.output.LayerNorm", (dim,), None),
+        "mlp_norm": (layer + "output.LayerNorm", (dim,), None),
     }
-    norms = {"attention_norm": "attention.output.LayerNorm", "mlp_norm": "output.LayerNorm"}
-    for name, (source, shape, split) in matrices.items():
-        table[name] = Parameter(f"encoder.layer.{{}}.{source}.weight", shape, split)
-        table[f"{name}_bias"] = Parameter(
-            f"encoder.layer.{{}}.{source}.bias", shape[:1], 0 if split == 0 else None
-        )
-    for name, source in norms.items():
-        table[name] = Parameter(f"encoder.layer.{{}}.{source}.weight", (dim,))
-        table[f"{name}_bias"] = Parameter(f"encoder.layer.{{}}.{source}.bias", (dim,))
+    for name, (source, shape, split) in with_bias.items():
+        table[name] = Parameter(source + ".weight", shape, split)
+        table[f"{name}_bias"] = Parameter(source + ".bias", shape[:1], 0 if split == 0 else None)
     return table
 
 
 def encoder_hidden(
     params: Params, tokens: PackedTokens, model: Encoder
 ) -> Float[jax.Array, "rows length dim"]:
-    """The last hidden state.
-
-    Args:
-        params: as `encoder_parameters` names them.
-        tokens: packed rows.
-        model: the architecture, static.
-
-    Returns:
-        `[rows, length, dim]` in the parameters' type.
-    """
+    """The last hidden state; arguments and result as of `decoder_hidden`."""
     position = tokens.position + model.first_position
     single = params.single
     x = single["embedding"][tokens.token] + single["positions"][position]

@@ -32,9 +32,9 @@ def decoder_parameters(model: Decoder) -> dict[str, Parameter]:
         "down": Parameter(layer + "mlp.down_proj.weight", (dim, inner), split=1),
     }
     if model.has_qkv_bias:
-        table["query_bias"] = Parameter(layer + "self_attn.q_proj.bias", (queries,), split=0)
-        table["key_bias"] = Parameter(layer + "self_attn.k_proj.bias", (keys,), split=0)
-        table["value_bias"] = Parameter(layer + "self_attn.v_proj.bias", (keys,), split=0)
+        for name, size in (("query", queries), ("key", keys), ("value", keys)):
+            source = f"{layer}self_attn.{name[0]}_proj.bias"
+            table[f"{name}_bias"] = Parameter(source, (size,), split=0)
     if model.has_qk_norm:
         table["query_norm"] = Parameter(layer + "self_attn.q_norm.weight", (model.head_dim,))
         table["key_norm"] = Parameter(layer + "self_attn.k_norm.weight", (model.head_dim,))
@@ -53,19 +53,15 @@ def decoder_hidden(
     """The last hidden state, after the final norm: the input of a reward model's score head.
 
     Args:
-        params: as `decoder_parameters` names them.
+        params: as `decoder_parameters` names them; the result has their type.
         tokens: packed rows.
         model: the architecture, static.
-
-    Returns:
-        `[rows, length, dim]` in the parameters' type.
     """
     x = params.single["embedding"][tokens.token]
     x = x * jnp.asarray(model.embedding_scale, x.dtype)
     position = tokens.position[:, :, None].astype(jnp.float32)
-    angles = jnp.stack(
-        [position * rope.frequencies(model.head_dim)[None, None] for rope in model.ropes]
-    )
+    frequencies = [rope.frequencies(model.head_dim)[None, None] for rope in model.ropes]
+    angles = jnp.stack([position * frequency for frequency in frequencies])
     windows = None
     if model.layer_window is not None:
         unlimited = np.iinfo(np.int32).max

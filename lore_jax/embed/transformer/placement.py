@@ -15,11 +15,7 @@ from lore_jax.parallel.devices import Devices
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """A mesh of devices, `data` x `model`.
-
-    Attributes:
-        mesh: rows of tokens are split over its axis `data`, matrices over its axis `model`.
-    """
+    """A mesh of devices: rows of tokens are split over its axis `data`, matrices over `model`."""
 
     mesh: Mesh
 
@@ -35,39 +31,25 @@ class Placement:
 
     def sharding(self, parameter: Parameter, *, stacked: bool = False) -> NamedSharding:
         """Where a parameter lies, or (`stacked`) the stack of all layers' parameters."""
-        axes = [
-            "model" if axis == parameter.split else None for axis in range(len(parameter.shape))
-        ]
+        splits = (axis == parameter.split for axis in range(len(parameter.shape)))
+        axes = ["model" if is_split else None for is_split in splits]
         return NamedSharding(self.mesh, PartitionSpec(*[None] * stacked, *axes))
 
 
 def make_placement(
     model: Architecture, devices: Devices | None = None, model_parallel: int = 1
 ) -> Placement:
-    """Lays devices out for a model.
-
-    Args:
-        model: the architecture.
-        devices: None: all local ones.
-        model_parallel: how many devices share each matrix; such groups of devices share the rows.
-
-    Returns:
-        The placement.
+    """Lays devices (all local ones) out for a model, `model_parallel` of them to each matrix.
 
     Raises:
         ValueError: the devices or the model's heads cannot be split so.
     """
     devices = jax.local_devices() if devices is None else devices
-    if model_parallel < 1 or len(devices) % model_parallel:
-        raise ValueError(
-            f"model_parallel is {model_parallel}: "
-            f"a divisor of the {len(devices)} devices is expected"
-        )
     heads = model.kv_heads if isinstance(model, Decoder) else model.heads
-    if heads % model_parallel:
-        raise ValueError(
-            f"model_parallel is {model_parallel}: "
-            f"a divisor of the model's {heads} key heads is expected"
-        )
+    wholes = {f"the {len(devices)} devices": len(devices), f"the model's {heads} key heads": heads}
+    for whole, number in wholes.items():
+        if model_parallel < 1 or number % model_parallel:
+            expected = f"a divisor of {whole} is expected"
+            raise ValueError(f"model_parallel is {model_parallel}: {expected}")
     grid = np.array(devices).reshape(-1, model_parallel)
     return Placement(Mesh(grid, ("data", "model")))

@@ -64,22 +64,16 @@ def read_rope(fields: Mapping[str, Any], theta: float, where: str) -> Rope:
         theta: the base, where `fields` does not carry its own `rope_theta`.
         where: the file, for messages.
 
-    Returns:
-        The checked `Rope`.
-
     Raises:
         ValueError: a type that is not supported; the message lists those that are.
     """
     kind = fields.get("rope_type", fields.get("type", "default"))
     if kind not in _TYPES:
-        raise ValueError(
-            f"{where} asks for the rope type {kind!r}: supported are {', '.join(_TYPES)}"
-        )
+        supported = ", ".join(_TYPES)
+        raise ValueError(f"{where} asks for the rope type {kind!r}: supported are {supported}")
     if fields.get("partial_rotary_factor", 1.0) != 1.0:
-        raise ValueError(
-            f"{where} rotates a part of each head only (partial_rotary_factor), "
-            "which is not supported"
-        )
+        problem = "rotates a part of each head only (partial_rotary_factor)"
+        raise ValueError(f"{where} {problem}, which is not supported")
     theta = float(fields.get("rope_theta", theta))
     if kind == "default":
         return Rope(theta)
@@ -101,6 +95,5 @@ def rotate(
     """Rotates each head of queries or keys by an angle for each pair of dimensions, in float32."""
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     cos, sin = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
-    return jnp.concatenate(
-        [first * cos - second * sin, second * cos + first * sin], axis=-1
-    ).astype(x.dtype)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)

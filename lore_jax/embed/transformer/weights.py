@@ -8,8 +8,10 @@ stacked array, which `jax.lax.scan` runs over.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,12 +38,7 @@ _NAMES_SHOWN = 8
 
 
 class StoredTensor(NamedTuple):
-    """Where an array is stored.
-
-    Attributes:
-        file: the file.
-        tensor: its type, shape and offset in the file.
-    """
+    """The file that holds an array; its type, shape and offset in it."""
 
     file: Path
     tensor: Tensor
@@ -64,7 +61,7 @@ def load_params(
         dtype: bfloat16 or float32; None: bfloat16 if the files are, else float32.
 
     Returns:
-        The params, and the score head of a reward model, float32 `[dim]`.
+        The params, and the score head of a reward model (float32).
 
     Raises:
         FileNotFoundError: there are no weights, or a shard is missing.
@@ -84,15 +81,8 @@ def load_params(
     number_type: DTypeLike = default if dtype is None else dtype
     params = Params(single={}, layers={})
     head = None
-    total = sum(np.prod(array.tensor.shape) for arrays in sources.values() for array in arrays)
-    with tqdm(
-        total=int(total),
-        desc="loading weights",
-        unit="",
-        unit_scale=True,
-        leave=False,
-        disable=None,
-    ) as bar:
+    total = sum(math.prod(array.tensor.shape) for array in chain.from_iterable(sources.values()))
+    with _progress("loading weights", "", total) as bar:
         for name, arrays in sources.items():
             if name == "head":
                 head = np.array(arrays[0].map()[0], np.float32)
@@ -108,12 +98,6 @@ def load_params(
 def find_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Where each array of a model's folder is stored; headers are read and checked, no data.
 
-    Args:
-        folder: the model's folder.
-
-    Returns:
-        The arrays by name.
-
     Raises:
         FileNotFoundError: there are no safetensors files, or one that the index names is missing.
         ValueError: a file is corrupt or half-downloaded.
@@ -123,22 +107,16 @@ def find_tensors(folder: Path) -> dict[str, StoredTensor]:
         try:
             weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         except (ValueError, KeyError, TypeError):
-            raise ValueError(
-                f"{index} is corrupt: a JSON object with a weight_map is expected"
-            ) from None
+            expected = "a JSON object with a weight_map is expected"
+            raise ValueError(f"{index} is corrupt: {expected}") from None
         files = sorted(set(weight_map.values()))
     elif (folder / _SINGLE).is_file():
         files = [_SINGLE]
     else:
-        other = sorted(entry.name for entry in folder.glob("*.bin"))
-        hint = (
-            f"; {other[0]} may run code when it is loaded: convert it to safetensors"
-            if other
-            else ""
-        )
-        raise FileNotFoundError(
-            f"{folder} has no weights: {_SINGLE}, or {_INDEX} and its shards, is expected{hint}"
-        )
+        expected = f"{_SINGLE}, or {_INDEX} and its shards, is expected"
+        if other := sorted(entry.name for entry in folder.glob("*.bin")):
+            expected += f"; {other[0]} may run code when it is loaded: convert it to safetensors"
+        raise FileNotFoundError(f"{folder} has no weights: {expected}")
     stored = {}
     for name in files:
         file = folder / name
@@ -157,27 +135,20 @@ def _match(
     embedding = table["embedding"].source
     matches = [name for name in stored if name == embedding or name.endswith("." + embedding)]
     prefix = matches[0].removesuffix(embedding) if len(matches) == 1 else ""
-
-    def names_of(name: str) -> list[str]:
-        source = table[name].source if name == "head" else prefix + table[name].source
-        if not table[name].is_layered:
-            return [source]
-        return [source.format(layer) for layer in range(layers)]
-
-    sources = {name: names_of(name) for name in table}
-    name_of = {source: name for name, names in sources.items() for source in names}
-    problems = {
-        "missing": [source for source in name_of if source not in stored],
-        "unexpected": [
-            name for name in stored if name not in name_of and not _NOT_NEEDED.search(name)
-        ],
-        "of another shape": [
-            f"{source} is {list(stored[source].tensor.shape)}, "
-            f"{list(table[name].shape)} is expected"
-            for source, name in name_of.items()
-            if source in stored and stored[source].tensor.shape != table[name].shape
-        ],
-    }
+    sources = {}
+    for name, parameter in table.items():
+        source = parameter.source if name == "head" else prefix + parameter.source
+        copies = range(layers if parameter.is_layered else 1)
+        sources[name] = [source.format(layer) for layer in copies]
+    shapes = {source: table[name].shape for name, names in sources.items() for source in names}
+    unexpected = [name for name in stored if name not in shapes and not _NOT_NEEDED.search(name)]
+    reshaped = [
+        f"{source} is {list(stored[source].tensor.shape)}, {list(shape)} is expected"
+        for source, shape in shapes.items()
+        if source in stored and stored[source].tensor.shape != shape
+    ]
+    missing = [source for source in shapes if source not in stored]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     if any(problems.values()):
         listed = (f"{title}: {_listed(names)}" for title, names in problems.items() if names)
         raise ValueError(
@@ -189,6 +160,11 @@ def _match(
 def _listed(names: list[str]) -> str:
     rest = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + rest
+
+
+def _progress(description: str, unit: str, total: int) -> tqdm:
+    options = {"unit": unit, "unit_scale": True, "leave": False, "disable": None}
+    return tqdm(desc=description, total=total, **options)
 
 
 def _put(array: np.ndarray, sharding: jax.sharding.Sharding, dtype: DTypeLike) -> jax.Array:
@@ -211,7 +187,7 @@ def _stack(
     stack = jnp.zeros((len(arrays), *parameter.shape), dtype, device=stack_sharding)
     for layer, array in enumerate(arrays):
         stack = _write_layer(stack, _put(array.map(), sharding, dtype), layer)
-        bar.update(int(np.prod(parameter.shape)))
+        bar.update(math.prod(parameter.shape))
     return stack
 
 
@@ -223,13 +199,9 @@ def _write_layer(stack: jax.Array, array: jax.Array, layer: int) -> jax.Array:
 def model_identity(folder: Path) -> dict[str, str]:
     """What a cache's manifest says of a model: its name, and one digest of all its files.
 
-    Args:
-        folder: the model's folder. In the Hugging Face cache, the name is the repository's and the
-            revision is kept.
-
     Returns:
         `model`, `sha256` (of every file that its embeddings depend on) and, in the Hugging Face
-        cache, `revision`.
+        cache, where the name is the repository's, `revision`.
     """
     folder = folder.resolve() if folder.name in (".", "..") else folder
     patterns = ("*.json", "*.txt", "*.model", "*.jinja", "*/config.json")
@@ -237,17 +209,13 @@ def model_identity(folder: Path) -> dict[str, str]:
     files = sorted(weights.union(*(folder.glob(pattern) for pattern in patterns)))
     total = sum(entry.stat().st_size for entry in files)
     digests = {}
-    with tqdm(
-        total=total, desc="hashing the model", unit="B", unit_scale=True, leave=False, disable=None
-    ) as bar:
+    with _progress("hashing the model", "B", total) as bar:
         for entry in files:
             digests[entry.relative_to(folder).as_posix()] = sha256_of(entry)
             bar.update(entry.stat().st_size)
     identity = {"model": folder.name, "sha256": json_sha256(digests)}
     repository = folder.parent.parent
     if folder.parent.name == "snapshots" and repository.name.startswith("models--"):
-        identity |= {
-            "model": repository.name.removeprefix("models--").replace("--", "/"),
-            "revision": folder.name,
-        }
+        name = repository.name.removeprefix("models--").replace("--", "/")
+        identity |= {"model": name, "revision": folder.name}
     return identity

@@ -1,12 +1,12 @@
 """A data set is fetched only when it is named."""
 
+import huggingface_hub
 import pytest
 
 from lore_jax.datasets.formats.hub import Home, locate
 
 
 def test_the_hub_is_asked_only_by_name(tmp_path, monkeypatch):
-    huggingface_hub = pytest.importorskip("huggingface_hub")
     asked = []
     monkeypatch.setattr(
         huggingface_hub,

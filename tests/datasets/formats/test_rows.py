@@ -81,7 +81,7 @@ def test_spellings_agree(tmp_path, name, system):
 def test_distinct_responses_are_kept_once(tmp_path):
     rows = [
         row(note="first"),
-        row(user_id=7, chosen="Red.", rejected="Blue.", pair_weight=0.5),
+        row(user_id=7, chosen="Red.", rejected="Blue.", weight=0.5),
         row(),
         row(prompt="Name a fruit.", chosen="Fig.", rejected="Blue."),
     ]
@@ -169,12 +169,11 @@ BAD_ROWS = {
     "null user": (row(user_id=None), "user_id is null"),
     "empty user": (row(user_id=" "), "user_id is empty"),
     "fractional user": (row(user_id=1.5), "user_id is a number"),
-    "weight as text": (row(pair_weight="1"), "pair_weight is '1'"),
-    "negative weight": (row(pair_weight=-1), "pair_weight is -1"),
-    "nan weight": (row(pair_weight=float("nan")), "pair_weight is nan"),
+    "weight as text": (row(weight="1"), "weight is '1'"),
+    "negative weight": (row(weight=-1), "weight is -1"),
+    "nan weight": (row(weight=float("nan")), "weight is nan"),
     "prompt_id only here": (row(prompt_id="x"), "prompt_id is given, unlike in the rows before"),
     "null reply": (row(rejected=None), "rejected is null"),
-    "the old name of pair_weight": (row(weight=1), "column 'weight' is unknown"),
 }
 
 
