@@ -86,7 +86,7 @@ def bradley_terry(
     """
     rows, dim = data.embeddings.shape
     zeros = _Theta(jnp.zeros(dim), jnp.zeros(rows))
-    weights = [bucket.pair_weight for bucket in data.buckets]
+    weights = [jnp.asarray(bucket.pair_weight) for bucket in data.buckets]
 
     def margins(theta: _Theta) -> list[Array]:
         scaled = theta.direction / data.input_scale

@@ -189,17 +189,19 @@ def step(
     table, pull_back = jax.vjp(
         lambda params: table_of_rewards(module, params, data, hyper), state.params
     )
+    weights = [jnp.asarray(bucket.pair_weight) for bucket in data.buckets]
+    deviations = [jnp.asarray(deviation) for deviation in state.deviations.buckets]
     posteriors = [
-        _e_step(features(table, bucket), bucket.pair_weight, deviation, config.likelihood)
-        for bucket, deviation in zip(data.buckets, state.deviations.buckets, strict=True)
+        _e_step(features(table, bucket), weight, deviation, config.likelihood)
+        for bucket, weight, deviation in zip(data.buckets, weights, deviations, strict=True)
     ]
 
     def expected_loss(table: Array) -> Array:
         losses = [
-            _expected_loss(
-                features(table, bucket), bucket.pair_weight, *posterior, config.likelihood
+            _expected_loss(features(table, bucket), weight, mean, covariance, config.likelihood)
+            for bucket, weight, (mean, covariance) in zip(
+                data.buckets, weights, posteriors, strict=True
             )
-            for bucket, posterior in zip(data.buckets, posteriors, strict=True)
         ]
         return sum(losses, jnp.zeros(())) / pairs
 

@@ -143,9 +143,8 @@ class PopulationConfig(EMConfig):
             ranks = [rank for rank in ranks if rank > 1]
             if not ranks:
                 raise ValueError(
-                    f"num_components is {self.num_components}, and rank is to be chosen: embeddings "
-                    f"of dim {min(rank for rank in _RANKS if rank > 1)} are expected, dim is "
-                    f"{prefs.dim}; give a rank"
+                    f"num_components is {self.num_components}, but dim {prefs.dim} leaves no rank "
+                    "above 1 to choose: give a rank"
                 )
         deviating = [rank for rank in ranks if rank > 1]
         ridges = _or(self.ridge_deviation, _RIDGES_DEVIATION)
@@ -227,7 +226,7 @@ class PopulationConfig(EMConfig):
             table = laplace_em.table_of_rewards(self._basis(hyper), state.params, data, hyper)
             mixtures = learn_mixture(
                 [scale * features(table, bucket) for bucket in data.buckets],
-                [bucket.pair_weight for bucket in data.buckets],
+                [jnp.asarray(bucket.pair_weight) for bucket in data.buckets],
                 most.bit_length() - 1,
                 likelihood=self.likelihood,
             )

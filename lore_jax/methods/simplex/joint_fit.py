@@ -195,7 +195,7 @@ def step(
             lambda table: [features(table, b) / config.temperature for b in data.buckets], table
         )
         parts = [
-            _loss_and_gradients(f, c, x, hyper.columns, config.likelihood)
+            _loss_and_gradients(f, c, jnp.asarray(x), hyper.columns, config.likelihood)
             for f, c, x in zip(along, shares, logits.buckets, strict=True)
         ]
         losses, of_features, of_logits = zip(*parts, strict=True)
@@ -335,7 +335,7 @@ def _loss_and_gradients(
 
 def _shares(data: FitData, config: SimplexSettings) -> list[Array]:
     """What each pair's loss is multiplied by, `[shots, users]`; mini-batches add up to all."""
-    weights = [bucket.pair_weight for bucket in data.buckets]
+    weights = [jnp.asarray(bucket.pair_weight) for bucket in data.buckets]
     totals = [jnp.sum(weight, axis=0) for weight in weights]
     if data.totals is not None:
         totals = list(data.totals.buckets)
