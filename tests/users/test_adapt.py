@@ -252,7 +252,7 @@ def test_as_many_compilations_as_lengths_of_buckets():
     def of(counts, seed=0):
         return preferences(counts, seed, responses=RESPONSES + seed)  # the table may be of any size
 
-    model = gaussian_model(seed=5, columns=2)  # a shape that no other test has compiled
+    model = gaussian_model(seed=5, columns=5)  # a shape that no other test has compiled
     programs = adapt_module._adapt_chunk._cache_size
     before = programs()
     adapt(model, of([1, 2, 60]))  # lengths 1, 2, 64
@@ -260,7 +260,7 @@ def test_as_many_compilations_as_lengths_of_buckets():
     rng = np.random.default_rng(0)
     for users in (3, 50, 120):
         adapt(model, of([57, *rng.choice([0, 1, 2, 33, 64], users)], seed=users))
-    adapt(gaussian_model(seed=6, columns=2), of([1, 57]))
+    adapt(gaussian_model(seed=6, columns=5), of([1, 57]))
     assert programs() == before + 3
     adapt(model, of([3]))
     assert programs() == before + 4
