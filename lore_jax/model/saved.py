@@ -177,7 +177,8 @@ def _array(leaf: jax.Array) -> jax.Array | np.ndarray:
 
 def _fields(part: object) -> dict[str, object]:
     """A dataclass's fields; Flax modules have two more of their own."""
-    names = {field.name for field in dataclasses.fields(part)} - {"parent", "name"}  # pyright: ignore[reportArgumentType]
+    fields = dataclasses.fields(part)  # pyright: ignore[reportArgumentType]
+    names = {field.name for field in fields} - {"parent", "name"}
     return {name: getattr(part, name) for name in sorted(names)}
 
 
@@ -216,7 +217,8 @@ def _rebuild(described: dict[str, object], arrays: Mapping[str, object]) -> Any:
         raise ValueError(f"a {name} was saved: {known} is expected; see storable")
     for field, value in fields.items():
         if isinstance(value, dict):
-            fields[field] = _rebuild(value, arrays.get(field, {}))  # pyright: ignore[reportArgumentType]
+            inside = arrays.get(field, {})
+            fields[field] = _rebuild(value, inside)  # pyright: ignore[reportArgumentType]
         elif isinstance(value, list):
             fields[field] = tuple(value)
     for field, value in arrays.items():

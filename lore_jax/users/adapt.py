@@ -144,8 +144,9 @@ def adapt_rewards(
     users = np.flatnonzero(silent)
     _fill(out, users, population_posterior(model, len(users)))
     # A chunk is small for the sake of a core's cache, too small to be divided: cores get chunks of
-    # their own. On an accelerator the host prepares a chunk while another one is solved.
-    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]  (of the caller's thread)
+    # their own. On an accelerator the host prepares a chunk while another one is solved. The
+    # default device is the caller's thread's.
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 
     def work(job: tuple[np.ndarray, np.ndarray, np.ndarray, int, int]) -> None:
         with jax.default_device(device):
