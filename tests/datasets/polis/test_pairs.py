@@ -190,8 +190,8 @@ def test_other_refusals(small):
         polis_preferences(votes, np.zeros((3, 2), np.float32), split_seed=0)
     with pytest.raises(ValueError, match="none of 2 voters has 20 training and 5 test pairs"):
         polis_preferences(votes, np.eye(2, dtype=np.float32), split_seed=0)
+    table = np.eye(2, dtype=np.float32)
     with pytest.raises(ValueError, match="'new items' or 'known items' is expected"):
-        table = np.eye(2, dtype=np.float32)
         polis_preferences(votes, table, test="new", split_seed=0)  # pyright: ignore
 
 
