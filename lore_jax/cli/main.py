@@ -100,7 +100,8 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     except SystemExit:  # help was asked for, and printed
         return 0
     except ValueError as error:
-        raise ValueError(f"{name}: {error} See lore-jax {name} --help") from None
+        stop = "" if str(error).endswith((".", "?")) else "."
+        raise ValueError(f"{name}: {error}{stop} See lore-jax {name} --help") from None
     result = command.run(config)
     text = json.dumps(result, allow_nan=False) if as_json else "\n".join(command.lines(result))
     print(text, flush=True)
