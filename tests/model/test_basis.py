@@ -74,7 +74,9 @@ def test_make_basis_and_the_width_it_takes():
 def test_changes_to_the_parameters_are_changes_to_the_rewards(basis):
     params = params_of(basis)
     rewards = apply(basis, params)
-    np.testing.assert_allclose(apply(basis, rescaled(params, 1.5)), 1.5 * rewards, rtol=1e-5)
+    np.testing.assert_allclose(
+        apply(basis, rescaled(params, 1.5)), 1.5 * rewards, rtol=1e-5, atol=1e-6
+    )
     columns = np.array([2, 0])
     fewer = take_columns(params, columns)
     np.testing.assert_allclose(
