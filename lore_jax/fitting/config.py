@@ -53,9 +53,8 @@ LATER_VARIANT = SimplexConfig(
 PAPER_MINIBATCH = FitConfig(
     SimplexConfig(rank=5, steps=2040, learning_rate=2.5, num_minibatches=60)
 )
-RIDGE_BRADLEY_TERRY = FitConfig(
-    BradleyTerryConfig()
-)  # one direction for everybody, its ridge chosen
+# One direction for everybody, its ridge chosen.
+RIDGE_BRADLEY_TERRY = FitConfig(BradleyTerryConfig())
 
 
 def method_name(method: AnyMethod) -> str:

@@ -107,9 +107,8 @@ class JointFit:
         for data in self.data.in_turn(numbers):
             state, info = program(state, data, self.hyper)
             infos.append(info)
-            if (
-                len(infos) > 1
-            ):  # steps that wait hold memory; a streamed table would be sent at once
+            # Steps that wait hold memory; a streamed table would be sent at once.
+            if len(infos) > 1:
                 infos[-2].loss.block_until_ready()
         return state, Info(
             *(np.array([first_shard(x) for x in xs]) for xs in zip(*infos, strict=True))

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Params: TypeAlias = dict[
-    str, Any
-]  # of a Flax module: nested dictionaries of arrays; `V` is the last layer
+# Of a Flax module: nested dictionaries of arrays; `V` is the last layer.
+Params: TypeAlias = dict[str, Any]
 
 
 class LinearBasis(nn.Module):

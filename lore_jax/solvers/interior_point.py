@@ -48,9 +48,8 @@ from lore_jax.solvers.pair_sums import combine, sums_over_pairs
 
 _TOLERANCE = 1e-6  # nats; more where float32 does not resolve the gap so finely
 _TO_THE_WALL = 0.99  # share of the way to the nearest wall that one step may take
-_FIRST_SLACK = (
-    0.25  # of the largest gradient there can be: about its spread at the centre of the simplex
-)
+# Of the largest gradient there can be: about its spread at the centre of the simplex.
+_FIRST_SLACK = 0.25
 _CENTRING = 0.1  # each step aims at this share of the present w . s
 _TINY = 1e-30
 _LEAST_WEIGHT = 1e-12  # far below what a margin shows, far above where s / w overflows

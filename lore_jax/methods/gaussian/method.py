@@ -25,16 +25,13 @@ from lore_jax.methods.base import (
     predicted,
 )
 from lore_jax.methods.bradley_terry import RIDGES
+from lore_jax.methods.checks import check_positive, check_rank, possible_ranks
 from lore_jax.methods.gaussian import laplace_em
-from lore_jax.methods.gaussian.laplace_em import (
-    EMConfig,
-    PopulationHyper,
-    PopulationState,
-)
-from lore_jax.methods.gaussian.mixture_em import learn_mixture
+from lore_jax.methods.gaussian.laplace_em import EMConfig, PopulationHyper, PopulationState
+from lore_jax.methods.gaussian.mixture_em import learn_mixture, level_of, standardised
 from lore_jax.model.basis import Params, make_basis, rescaled
 from lore_jax.model.model import Model, response_keys, rms_row_norm
-from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, Prior
+from lore_jax.model.prior import GaussianPrior, ItemEffects
 from lore_jax.parallel.buckets import FitData, Layout, features
 from lore_jax.parallel.devices import first_shard, total
 from lore_jax.solvers.mixture import Mixture, mixture_estimate, one_component
@@ -47,10 +44,8 @@ _RIDGES_DEVIATION = (30.0, 10.0, 3.0, 1.0)
 _ITEM_EFFECTS = (0.0, 1.0, 2.0)
 _LOGIT_SCALES = (1.0, 1.15, 1.3, 1.5, 1.75)
 _NUM_COMPONENTS = (0, 2, 4, 8)  # none, and what `learn_mixture` passes on its way
-_SELECTION = {
-    "steps": 60,
-    "learning_rate": 0.1,
-}  # within noise of the full fit: enough to choose by
+# Enough to choose by: within noise of the full fit.
+_SELECTION = {"steps": 60, "learning_rate": 0.1}
 
 Value = TypeVar("Value")
 
@@ -99,18 +94,10 @@ class PopulationConfig(EMConfig):
     hidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "learning_rate",
-            "ridge_population",
-            "ridge_deviation",
-            "logit_scale",
-        ):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}: a positive number is expected")
-        if self.rank is not None and self.rank < 1:
-            raise ValueError(f"rank is {self.rank}: 1 or more is expected")
+        check_positive(
+            self, "steps", "learning_rate", "ridge_population", "ridge_deviation", "logit_scale"
+        )
+        check_rank(self.rank)
         if self.item_effects is not None and not self.item_effects >= 0:
             raise ValueError(f"item_effects is {self.item_effects}: 0 or more is expected")
         if self.num_components is not None and self.num_components not in _NUM_COMPONENTS:
@@ -134,11 +121,7 @@ class PopulationConfig(EMConfig):
 
     def stages(self, prefs: Preferences) -> list[Stage]:
         """The population while nobody deviates, a convex problem; then how users deviate."""
-        if self.rank is not None and self.rank > prefs.dim and not self.hidden:
-            raise ValueError(
-                f"rank is {self.rank}: 1 to {prefs.dim}, the dim of the embeddings, is expected"
-            )
-        ranks = [rank for rank in _or(self.rank, _RANKS) if rank <= prefs.dim or self.hidden]
+        ranks = possible_ranks(self.rank, _RANKS, prefs.dim, self.hidden)
         if self.num_components:  # components are of deviations
             ranks = [rank for rank in ranks if rank > 1]
             if not ranks:
@@ -291,10 +274,10 @@ class PopulationConfig(EMConfig):
             )
         rank = len(hyper.columns) + 1
         # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
-        prior: Prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
+        prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
         if variant["num_components"]:
             learned = jax.tree.map(lambda leaf: first_shard(leaf)[-1], fitted.mixtures)
-            prior = _with_mixture(prior, learned)
+            prior = standardised(prior, learned)
         model = Model(
             make_basis(rank, self.hidden),
             rescaled(params["basis"], scale),
@@ -314,19 +297,13 @@ class PopulationConfig(EMConfig):
         if fitted.mixtures is None:
             return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(counts)), one_component(k))
         gaussian = one_component(k, max(counts))
-        each = [_level(fitted.mixtures, count) if count else gaussian for count in counts]
+        each = [level_of(fitted.mixtures, count) if count else gaussian for count in counts]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
 
 def _or(given: Value | None, candidates: tuple[Value, ...]) -> tuple[Value, ...]:
     """What is given, or all candidates."""
     return candidates if given is None else (given,)
-
-
-def _level(mixtures: Mixture, count: int) -> Mixture:
-    """The mixture of 1, 2, 4, ... components."""
-    level = count.bit_length() - 1
-    return jax.tree.map(lambda leaf: leaf[level], mixtures)
 
 
 def _unknown_responses(data: FitData) -> Array:
@@ -336,21 +313,3 @@ def _unknown_responses(data: FitData) -> Array:
         seen = seen.at[bucket.chosen].add(bucket.pair_weight)
         seen = seen.at[bucket.rejected].add(bucket.pair_weight)
     return (total(seen) == 0).astype(jnp.float32)
-
-
-def _with_mixture(prior: GaussianPrior, learned: Mixture) -> MixturePrior:
-    """The mixture, in coordinates in which all users together have mean 0 and covariance I."""
-    mixture = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), learned)
-    mean, covariance = (np.asarray(moment) for moment in mixture.moments())
-    root = np.linalg.cholesky(covariance)
-    mixture = Mixture(
-        mixture.log_share,
-        np.linalg.solve(root, (mixture.centre - mean).T).T,
-        np.linalg.solve(root, mixture.spread),
-    )
-    factor = np.asarray(prior.factor, np.float64)
-    return MixturePrior(
-        prior.mean + jnp.asarray(factor @ mean, jnp.float32),
-        jnp.asarray(factor @ root, jnp.float32),
-        jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), mixture),
-    )

@@ -24,8 +24,10 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from lore_jax.model.prior import GaussianPrior, MixturePrior
 from lore_jax.parallel.devices import total
 from lore_jax.solvers.cholesky import cholesky
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
@@ -80,6 +82,29 @@ def learn_mixture(
 
     start = one_component(k, slots), modes
     return jax.lax.scan(level, start, jnp.arange(splits + 1))[1]
+
+
+def level_of(mixtures: Mixture, count: int) -> Mixture:
+    """Of what `learn_mixture` returns, the mixture of 1, 2, 4, ... components."""
+    return jax.tree.map(lambda leaf: leaf[count.bit_length() - 1], mixtures)
+
+
+def standardised(prior: GaussianPrior, learned: Mixture) -> MixturePrior:
+    """A mixture as prior, in coordinates in which all users have mean 0 and covariance I."""
+    mixture = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), learned)
+    mean, covariance = (np.asarray(moment) for moment in mixture.moments())
+    root = np.linalg.cholesky(covariance)
+    mixture = Mixture(
+        mixture.log_share,
+        np.linalg.solve(root, (mixture.centre - mean).T).T,
+        np.linalg.solve(root, mixture.spread),
+    )
+    factor = np.asarray(prior.factor, np.float64)
+    return MixturePrior(
+        prior.mean + jnp.asarray(factor @ mean, jnp.float32),
+        jnp.asarray(factor @ root, jnp.float32),
+        jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), mixture),
+    )
 
 
 def _em_step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from lore_jax.methods.checks import check_positive
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 
@@ -45,9 +46,7 @@ class SimplexSettings:
     likelihood: Likelihood = LOGISTIC
 
     def __post_init__(self) -> None:
-        for name in ("steps", "learning_rate", "temperature", "scale", "num_minibatches"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: a positive number is expected")
+        check_positive(self, "steps", "learning_rate", "temperature", "scale", "num_minibatches")
         for name in ("anchor", "prune"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: 0 or more is expected")

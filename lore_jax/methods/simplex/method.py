@@ -20,6 +20,7 @@ from lore_jax.methods.base import (
     Stage,
     predicted,
 )
+from lore_jax.methods.checks import check_rank, possible_ranks
 from lore_jax.methods.simplex import joint_fit
 from lore_jax.methods.simplex.config import SimplexSettings
 from lore_jax.methods.simplex.joint_fit import SimplexHyper, SimplexState
@@ -47,8 +48,7 @@ class SimplexConfig(SimplexSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rank is not None and self.rank < 1:
-            raise ValueError(f"rank is {self.rank}: 1 or more is expected")
+        check_rank(self.rank)
 
     @property
     def loss_unit(self) -> str:
@@ -59,12 +59,7 @@ class SimplexConfig(SimplexSettings):
         """The rank."""
         if self.anchor and prefs.head is None:
             raise ValueError("anchor is set, but the preferences have no reference head")
-        if self.rank is not None and self.rank > prefs.dim and not self.hidden:
-            raise ValueError(
-                f"rank is {self.rank}: 1 to {prefs.dim}, the dim of the embeddings, is expected"
-            )
-        ranks = _RANKS if self.rank is None else (self.rank,)
-        ranks = [rank for rank in ranks if rank <= prefs.dim or self.hidden]
+        ranks = possible_ranks(self.rank, _RANKS, prefs.dim, self.hidden)
         return [Stage("rank", self, tuple({"rank": rank} for rank in ranks))]
 
     def variants(self) -> list[Choice]:

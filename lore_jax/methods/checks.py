@@ -1,0 +1,43 @@
+"""What the settings of methods are refused for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def check_positive(config: object, *names: str) -> None:
+    """Raises a ValueError if one of these fields is neither None nor above 0."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} is {value}: a positive number is expected")
+
+
+def check_rank(rank: int | None) -> None:
+    """Raises a ValueError if a rank is given that is below 1."""
+    if rank is not None and rank < 1:
+        raise ValueError(f"rank is {rank}: 1 or more is expected")
+
+
+def possible_ranks(
+    rank: int | None, candidates: Sequence[int], dim: int, hidden: Sequence[int]
+) -> list[int]:
+    """The rank that is given, or the candidates that embeddings of this dim can have.
+
+    Args:
+        rank: what is given, or None.
+        candidates: what validation may choose from.
+        dim: of the embeddings.
+        hidden: widths of the basis' hidden layers, behind which any rank is possible.
+
+    Returns:
+        The ranks to choose from.
+
+    Raises:
+        ValueError: a linear basis cannot have the rank that is given.
+    """
+    if hidden:
+        return list(candidates if rank is None else (rank,))
+    if rank is not None and rank > dim:
+        raise ValueError(f"rank is {rank}: 1 to {dim}, the dim of the embeddings, is expected")
+    return [each for each in (candidates if rank is None else (rank,)) if each <= dim]
