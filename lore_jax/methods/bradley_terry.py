@@ -24,11 +24,12 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import Choice, Stage
+from lore_jax.methods.checks import check_positive
 from lore_jax.methods.shared_direction import SharedDirection
 from lore_jax.model.model import rms_row_norm
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import largest, total
-from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, search_length, step_length
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
 
 RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)  # the most regularised first: so ties are broken
 
@@ -135,10 +136,7 @@ def bradley_terry(
             after = jax.tree.map(lambda x, d: x + share * d, state.theta, towards)
             return (summed + 2.0 * ridge * _dot(after, towards)) / squared
 
-        if likelihood.concordance is None:
-            length = search_length(slope, safe)
-        else:
-            length = step_length(likelihood, move, safe)
+        length = step_length(likelihood, move, safe, slope)
         theta = jax.tree.map(lambda x, d: x + length * d, state.theta, towards)
         norm = jnp.sqrt(_dot(gradient, gradient))
         return _Search(theta, jnp.sqrt(squared), state.steps + 1, norm)
@@ -182,8 +180,7 @@ class BradleyTerryConfig(SharedDirection):
     likelihood: Likelihood = LOGISTIC
 
     def __post_init__(self) -> None:
-        if self.ridge is not None and not self.ridge > 0:
-            raise ValueError(f"ridge is {self.ridge}: a positive number is expected")
+        check_positive(self, "ridge")
 
     def stages(self, prefs: Preferences) -> list[Stage]:
         """The ridge."""

@@ -102,20 +102,28 @@ class Logistic:
 LOGISTIC = Logistic()
 
 
+Slope = Callable[[Float[Array, "*any"]], Float[Array, "*any"]]
+
+
 def step_length(
-    likelihood: Likelihood, move: Float[Array, "*any"], safe: Float[Array, "*any"]
+    likelihood: Likelihood,
+    move: Float[Array, "*any"],
+    safe: Float[Array, "*any"],
+    slope: Slope | None = None,
 ) -> Float[Array, "*any"]:
     """How much of a Newton step surely decreases a convex objective with this likelihood.
 
     Where `|phi'''| <= rho phi''` along the step, `rho = M move`, the share `log(1 + rho) / rho`
     decreases phi from anywhere, and at `rho <= 1` the same bound leaves the full step a decrease of
     a quarter of the squared decrement. Of other likelihoods the second derivative is bounded alone:
-    then it is the minimiser of the parabola that has this bound for its curvature everywhere.
+    then it is searched for along phi's slope (`search_length`), or, where that is not given, the
+    minimiser of the parabola that has this bound for its curvature everywhere.
 
     Args:
         likelihood: with its bounds.
         move: the largest change of a margin that the full step makes, in logits.
         safe: the squared decrement over the curvature of that parabola along the step.
+        slope: phi's slope after a share of the step, over minus its slope at the start.
 
     Returns:
         A share of the step, above 0 and at most 1.
@@ -124,7 +132,7 @@ def step_length(
         Bach 2010, arXiv 0910.4627; Sun and Tran-Dinh 2019, arXiv 1703.04599, section 4.1.
     """
     if likelihood.concordance is None:
-        return jnp.minimum(safe, 1.0)
+        return jnp.minimum(safe, 1.0) if slope is None else search_length(slope, safe)
     rho = likelihood.concordance * move
     return jnp.where(rho <= 1.0, 1.0, jnp.log1p(rho) / rho)
 
@@ -132,20 +140,18 @@ def step_length(
 _HALVINGS = 6
 
 
-def search_length(
-    slope: Callable[[Float[Array, "*any"]], Float[Array, "*any"]], safe: Float[Array, "*any"]
-) -> Float[Array, "*any"]:
+def search_length(slope: Slope, safe: Float[Array, "*any"]) -> Float[Array, "*any"]:
     """How much of a Newton step is taken where no concordance tells: the first of 1, 1/2, 1/4, ...
 
     At its end a convex objective phi still falls, so it fell all the way, by half at least of what
-    the direction has to give. (`step_length` is as sure, but where the loss is far less curved than
+    the direction has to give. (The parabola is as sure, but where the loss is far less curved than
     its ceiling it takes hundreds of steps.) A full step may overshoot by a little, or convergence
     would stay linear: let x be its slope there over minus phi's slope at the start. Between the two
     the slope is at most the parabola's and at most the end's, so `4 x <= safe (1 + 4 x + 2 x^2)`
     leaves it half of the decrease that `safe` is sure of.
 
     Args:
-        slope: phi's slope after a share of the step, over minus its slope at the start.
+        slope: as in `step_length`.
         safe: as in `step_length`.
 
     Returns:

@@ -10,9 +10,8 @@ direction always exists. The loss is a `Likelihood`'s, by default `log(1 + exp(-
 
 Step length. The full step is taken wherever it is sure to decrease phi: if phi still falls at its
 end, for then, being convex, it fell all the way. Otherwise the likelihood says how much of it is
-sure to (`likelihood.step_length`); of one without concordance the step is halved until it is sure
-(`likelihood.search_length`). Slopes decide, not losses: differences of float32 losses stall long
-before the gradient does.
+sure to (`likelihood.step_length`). Slopes decide, not losses: differences of float32 losses stall
+long before the gradient does.
 
 Stopping. The Newton decrement `sqrt(g' H^-1 g)` is the distance to the mode in posterior standard
 deviations, whatever the scale of the features, so one tolerance serves everybody.
@@ -33,7 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.solvers.cholesky import cholesky, inverse, solve
-from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, search_length, step_length
+from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
 from lore_jax.solvers.pair_sums import combine, sums_over_pairs
 
 # Newton decrements, in posterior standard deviations:
@@ -206,10 +205,10 @@ def newton_step(
     squared = jnp.maximum(-jnp.sum(gradient * direction, axis=0), 0.0)
     parabola = likelihood.ceiling * jnp.sum(pair_weight * along**2, axis=0)
     safe = squared / jnp.maximum(parabola + jnp.sum(direction**2, axis=0), _TINY)
-    if likelihood.concordance is None:
-        length = search_length(lambda share: slope(share[None]) / jnp.maximum(squared, _TINY), safe)
-    else:
-        length = jnp.where(slope(1.0) <= 0, 1.0, step_length(likelihood, move, safe))
+    surely = step_length(
+        likelihood, move, safe, lambda share: slope(share[None]) / jnp.maximum(squared, _TINY)
+    )
+    length = jnp.where(slope(1.0) <= 0, 1.0, surely)
     grad_norm = jnp.sqrt(jnp.sum(gradient**2, axis=0))
     rho = jnp.inf * move if likelihood.concordance is None else likelihood.concordance * move
     return NewtonStep(
