@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 
 from lore_jax.data.preferences import Preferences, group_by_user
 from lore_jax.methods.base import BasisPredictor
-from lore_jax.methods.simplex.joint_fit import adam_logits
+from lore_jax.methods.simplex.softmax import adam_logits
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior, population_posterior

@@ -37,11 +37,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from lore_jax.methods.base import Info
 from lore_jax.methods.simplex.anchor import anchor_penalty, anchor_schedule
 from lore_jax.methods.simplex.config import SimplexSettings
+from lore_jax.methods.simplex.softmax import loss_and_gradients, weights_of
 from lore_jax.model.basis import Params, take_columns
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, features
 from lore_jax.parallel.devices import first_shard, on_host, total
-from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
-from lore_jax.solvers.pair_sums import combine, pull_together
 
 # In mini-batches only; `benchmarks/README.md` has the measurements. Of V's rate: a user has a pair
 # or two in a mini-batch, and the gradient of the logits is mostly noise.
@@ -149,12 +148,6 @@ def _optimisers(
     return of_params, of_logits
 
 
-def weights_of(logits: Array, columns: Array) -> Array:
-    """The softmax of logits `[rank, ...]` over the columns in use `[rank]`; 0 elsewhere."""
-    in_use = (columns > 0).reshape(-1, *[1] * (logits.ndim - 1))
-    return jax.nn.softmax(jnp.where(in_use, logits, -jnp.inf), axis=0)
-
-
 def step(
     state: SimplexState,
     data: FitData,
@@ -189,13 +182,13 @@ def step(
     def apply_basis(params: Params) -> Array:
         return jnp.asarray(module.apply({"params": params}, data.embeddings, data.input_scale))
 
-    def loss_and_gradients(table: Array, logits: PerUser) -> tuple[Array, Array, PerUser]:
+    def of_buckets(table: Array, logits: PerUser) -> tuple[Array, Array, PerUser]:
         """With respect to the table and to the logits."""
         along, back = jax.vjp(
             lambda table: [features(table, b) / config.temperature for b in data.buckets], table
         )
         parts = [
-            _loss_and_gradients(f, c, jnp.asarray(x), hyper.columns, config.likelihood)
+            loss_and_gradients(f, c, jnp.asarray(x), hyper.columns, config.likelihood)
             for f, c, x in zip(along, shares, logits.buckets, strict=True)
         ]
         losses, of_features, of_logits = zip(*parts, strict=True)
@@ -209,10 +202,10 @@ def step(
         return optax.apply_updates(values, updates), optimiser
 
     table, pull_back = jax.vjp(apply_basis, state.params)
-    loss, gradient, of_logits = loss_and_gradients(table, state.logits)
+    loss, gradient, of_logits = of_buckets(table, state.logits)
     logits, logits_optimiser = descend(of_users, state.logits, of_logits, state.optimiser[1])
     if config.alternate:
-        loss, gradient, _ = loss_and_gradients(table, logits)
+        loss, gradient, _ = of_buckets(table, logits)
     count = sum((jnp.sum(share) for share in shares), jnp.zeros(()))
     squares = optax.tree.norm(of_logits, squared=True)
     gradient, loss, count, squares = total((pull_back(gradient)[0], loss, count, squares))
@@ -268,69 +261,6 @@ def collect_fit(
     out[has_pairs] = seen
     params = jax.tree.map(first_shard, state.params)
     return SimplexFit(take_columns(params, columns[kept]), out, columns[kept], mean)
-
-
-def adam_logits(
-    features: Float[Array, "rank shots *users"],
-    pair_weight: Float[Array, "shots *users"],
-    logits: Float[Array, "rank *users"],
-    *,
-    steps: int = 500,
-    learning_rate: float = 0.1,
-) -> Float[Array, "rank *users"]:
-    """A new user's weights as published: so many Adam steps on the logits.
-
-    `argmin over l of sum_i c_i log(1 + exp(-f_i . softmax(l))) / sum_i c_i`, approximately: a
-    reference to compare `interior_point.simplex_estimate` with, which reaches the optimum and knows
-    it.
-
-    Args:
-        features: f, differences of the rewards of a pair divided by the temperature, `[rank, shots,
-            ...]`.
-        pair_weight: c, how much a pair counts, 0 for padding, `[shots, ...]`.
-        logits: where to begin, `[rank, ...]`; the paper draws them from N(0, 1).
-        steps: Adam steps.
-        learning_rate: Adam's; 0.1 in the paper, 0.5 in its later variant.
-
-    Returns:
-        The weights, `[rank, ...]`; those of the start for a user without shots.
-
-    Example:
-        >>> adam_logits(jnp.ones((2, 3)), jnp.ones(3), jnp.zeros(2))
-        Array([0.5, 0.5], dtype=float32)
-
-    Reference:
-        Bose et al. 2025, arXiv 2504.14439, equation 5 and its appendix on training.
-    """
-    adam = optax.adam(learning_rate)
-    everything = jnp.ones(logits.shape[0])
-    weight = jnp.sum(pair_weight, axis=0, keepdims=True)
-    share = pair_weight / jnp.where(weight > 0, weight, 1.0)
-
-    def one(_: int, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
-        logits, optimiser = carry
-        gradient = _loss_and_gradients(features, share, logits, everything, LOGISTIC)[2]
-        updates, optimiser = adam.update(gradient, optimiser, logits)
-        return logits + jnp.asarray(updates), optimiser
-
-    logits, _ = jax.lax.fori_loop(0, steps, one, (logits, adam.init(logits)))
-    return weights_of(logits, everything)
-
-
-def _loss_and_gradients(
-    features: Array, share: Array, logits: Array, columns: Array, likelihood: Likelihood
-) -> tuple[Array, Array, Array]:
-    """The weighted loss of all the users given, and its gradients by their features and logits.
-
-    A pair's margin is `z = f . w`: with p the loss's slope, the gradient is `p w` with respect to f
-    and `sum p f` with respect to w. Written out because the sums that differentiation makes of
-    `f . w` are slow on a CPU (`pair_sums.py`).
-    """
-    weights, back = jax.vjp(lambda logits: weights_of(logits, columns), logits)
-    margin = combine(features, weights)
-    pull = share * likelihood.slope(margin)
-    (of_logits,) = back(pull_together(features, pull))
-    return jnp.sum(share * likelihood.loss(margin)), pull[None] * weights[:, None], of_logits
 
 
 def _shares(data: FitData, config: SimplexSettings) -> list[Array]:

@@ -12,15 +12,14 @@ import numpy as np
 import optax
 import pytest
 from joint_fit import problem, run
-from scipy.special import expit, softmax
-from simplex_transcription import Adam, Transcription
+from scipy.special import softmax
+from simplex_transcription import Transcription
 
 from lore_jax.fitting.config import LATER_VARIANT
 from lore_jax.methods.simplex import joint_fit
 from lore_jax.methods.simplex.config import SimplexSettings
 from lore_jax.methods.simplex.joint_fit import SimplexHyper
 from lore_jax.model.basis import LinearBasis, MLPBasis
-from lore_jax.solvers.interior_point import simplex_estimate
 
 RANK = 3
 PAPER = SimplexSettings()
@@ -184,53 +183,6 @@ def test_logits_are_drawn_as_the_preset_says():
     for config, mean, deviation in ((PAPER, 0.0, 1.0), (LATER_VARIANT, 0.5, 12**-0.5)):
         drawn = joint_fit.draw_logits(config, 2000, 4, key=jax.random.key(0))
         np.testing.assert_allclose([drawn.mean(), drawn.std()], [mean, deviation], atol=0.04)
-
-
-def test_adams_500_steps_come_near_the_optimum_and_never_below():
-    rng = np.random.default_rng(0)
-    features = jnp.asarray(rng.normal(size=(4, 10, 20)), jnp.float32)
-    weight = jnp.asarray(rng.random((10, 20)) < 0.7, jnp.float32).at[:, 0].set(0.0)
-    logits = jnp.asarray(rng.normal(size=(4, 20)), jnp.float32)
-
-    def losses(weights):
-        margin = np.einsum(
-            "rsu,ru->su", np.asarray(features, np.float64), np.asarray(weights, np.float64)
-        )
-        return np.sum(np.asarray(weight) * np.log1p(np.exp(-margin)), axis=0) / np.maximum(
-            weight.sum(axis=0), 1
-        )
-
-    by_adam = jax.jit(joint_fit.adam_logits)(features, weight, logits)
-    optimum = losses(jax.jit(simplex_estimate)(features, weight).weights)
-    excess = losses(by_adam) - optimum
-    assert np.all(excess > -2e-6)
-    assert np.all(excess < 0.02)
-    np.testing.assert_allclose(
-        by_adam[:, 0], softmax(logits[:, 0]), atol=1e-6
-    )  # no shots: where it began
-    # A user alone is the same user among others.
-    np.testing.assert_allclose(
-        joint_fit.adam_logits(features[..., 1], weight[:, 1], logits[:, 1], steps=20),
-        joint_fit.adam_logits(features, weight, logits, steps=20)[:, 1],
-        atol=1e-5,
-    )
-
-
-def test_adams_steps_equal_the_transcription():
-    rng = np.random.default_rng(1)
-    features, weight = (
-        rng.normal(size=(3, 6)).astype(np.float32),
-        rng.uniform(0.5, 2.0, 6).astype(np.float32),
-    )
-    logits, adam = rng.normal(size=3), Adam(0.1)
-    result = joint_fit.adam_logits(
-        jnp.asarray(features), jnp.asarray(weight), jnp.asarray(logits, jnp.float32), steps=20
-    )
-    for _ in range(20):
-        weights = softmax(logits)
-        slope = features @ (-weight / weight.sum() * expit(-weights @ features))
-        logits = adam(logits, weights * (slope - weights @ slope))
-    np.testing.assert_allclose(result, softmax(logits), atol=1e-5)
 
 
 def test_bad_fits_are_refused():
