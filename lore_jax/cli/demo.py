@@ -16,6 +16,7 @@ import jax
 from tqdm import tqdm
 
 from lore_jax.data.four_way import four_way
+from lore_jax.data.splits import Holdout
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import names
 from lore_jax.evaluation.conclusion import conclude
@@ -105,7 +106,8 @@ def run(config: Config) -> Summary:
         spread=config.spread,
     )
     truth = synthetic(simulated, seed=config.seed)
-    split = four_way(truth.prefs, seed=config.seed)
+    items: tuple[Holdout, ...] = ("known items", "new items")
+    split = four_way(truth.prefs, group_by="prompt", items=items, seed=config.seed)
     # One column for what users share, and as many as in the ground truth for how they differ.
     gaussian = PopulationConfig(
         rank=config.rank + 1,
@@ -131,7 +133,7 @@ def run(config: Config) -> Summary:
     axes = {"": describe_axes(model, groups, truth.prefs.embeddings, prompt=prompt)}
     entry = describe_split(
         {"seen": split.seen_users, "unseen": split.unseen_users},
-        items=("known items", "new items"),
+        items=items,
         group_by="prompt",
         digest=split.digest,
         dropped=split.dropped._asdict(),

@@ -128,6 +128,7 @@ def _what_to_test(
     if config.test is None:
         conditions, split = run_conditions(parts), manifest["split"]
         assert split is not None
+        assert manifest["group_by"] is not None
         entry = describe_split(
             {"seen": _names(parts.train), "unseen": _names(parts.shots)},
             items=list(dict.fromkeys(items for _, items in parts.tests)),
@@ -171,10 +172,9 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Predictor]:
     from lore_jax.methods.base import BasisPredictor
     from lore_jax.model.model import reference_head
 
-    fitted, group_by = run.manifest["config"]["fit"], run.manifest["group_by"]
-    config = dataclasses.replace(
-        RIDGE_BRADLEY_TERRY, holdout=fitted["holdout"], folds=fitted["folds"], group_by=group_by
-    )
+    fitted = run.manifest["config"]["fit"]
+    names = ("holdout", "folds", "group_by")
+    config = dataclasses.replace(RIDGE_BRADLEY_TERRY, **{name: fitted[name] for name in names})
     key = jax.random.key(run.manifest["config"]["seed"])
     baselines: dict[str, Predictor] = {
         RIDGE_BT: BasisPredictor(fit(train, config, key=key)[0]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,7 +46,7 @@ def run(config: Config) -> dict[str, object]:
     from lore_jax.runs.run import run_fit
 
     options = {"resume": config.resume, "overwrite": config.overwrite}
-    report = run_fit(config.cache, config.out, config.run, **options)
+    report = run_fit(config.cache, config.out, config.run, **options, announce=_announce)
     split = report.run.manifest["split"]
     return {
         "run": str(report.run.path),
@@ -57,6 +58,11 @@ def run(config: Config) -> dict[str, object]:
         "choice": report.run.manifest["choice"],
         "split": split and {name: split[name] for name in ("parts", "dropped", "digest")},
     }
+
+
+def _announce(line: str) -> None:
+    """Says on standard error, beside the progress, what is kept for the test."""
+    print(f"lore-jax: {line}", file=sys.stderr, flush=True)
 
 
 def lines(result: Mapping[str, Any]) -> list[str]:

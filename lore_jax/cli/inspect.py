@@ -169,6 +169,7 @@ def _run_lines(report: Report) -> list[str]:
             f"  {sizes['train']:,} pairs of {sizes['users/seen']:,} users fitted, "
             f"{sizes['users/unseen']:,} users kept for the test"
         )
+        text += [f"  {line}" for line in split.get("summary", [])]
     checkpoints = ", ".join(map(str, report.get("checkpoints", [])))
     steps = f"  {report['steps_taken']:,} of {report['num_steps']:,} steps"
     text.append(f"{steps}, checkpoints of {checkpoints}" if checkpoints else steps)

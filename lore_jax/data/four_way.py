@@ -1,4 +1,8 @@
-"""The 2 x 2 hold-out (users x items): seen and unseen users, known and new items, in one split."""
+"""The 2 x 2 hold-out (users x items): seen and unseen users, known and new items, in one split.
+
+What a split must not cut is found by trying `WAYS` (`data/groups.py`) in order: the first that
+keeps most users and pairs is taken, else the one that keeps most.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,25 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from lore_jax.data.groups import WAYS, GroupBy, Way, describe_groups, way_of
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import (
-    GroupBy,
+    Cut,
+    Fold,
     Holdout,
     Users,
+    check_fold,
+    folds,
+    has_groups,
     hold_out_groups,
     hold_out_within_users,
     split_users,
 )
+
+_GROUPS = 20  # fewer, and a test is of a handful of prompts
+_ENOUGH = 0.6  # of the users with pairs, and of the pairs that are not cross-split
+_MOST_CUT = 0.5  # of the pairs
+_FEW_USERS = 20  # unseen ones
 
 
 class Dropped(NamedTuple):
@@ -49,6 +63,8 @@ class FourWay:
         seen_users: which users of the original are the seen ones, ascending.
         unseen_users: which are the unseen ones, ascending.
         dropped: what was left out.
+        group_by: what no split cuts.
+        groups: what the groups are, in words.
         digest: the `split_digest` of both sides and all parts.
     """
 
@@ -58,6 +74,8 @@ class FourWay:
     seen_users: Int[np.ndarray, "seen"]
     unseen_users: Int[np.ndarray, "unseen"]
     dropped: Dropped
+    group_by: GroupBy
+    groups: str
     digest: str
 
 
@@ -66,8 +84,9 @@ def four_way(
     *,
     unseen_users: float = 0.3,
     test: float = 0.3,
-    group_by: GroupBy = "prompt",
-    items: tuple[Holdout, ...] = ("known items", "new items"),
+    group_by: GroupBy | None = None,
+    items: tuple[Holdout, ...] = ("new items",),
+    fold: Fold | None = None,
     min_train: int = 1,
     min_test: int = 1,
     seed: int,
@@ -82,9 +101,13 @@ def four_way(
         prefs: all pairs of all users.
         unseen_users: the share of the users to hold out of the fit.
         test: the share of the groups to hold out in each of the two cuts.
-        group_by: "prompt", or "response" where prompts are few and judged by everybody.
+        group_by: "prompt", or "response" where prompts are few and judged by everybody. None: of
+            `WAYS` the first that keeps 60 % of the users and of the pairs that are not cross-split,
+            and half of all pairs; if none does, the one that keeps most.
         items: the tests wanted. With ("new items",) nothing is cut within users, with
-            ("known items",) nothing is held out for all users.
+            ("known items",) nothing is held out for all users; both cost pairs and users twice.
+        fold: `(k, count)` instead of the shares, with one kind of test: over the folds of one seed,
+            each group is tested once, and each user is unseen once (unless dropped there).
         min_train: users with fewer training pairs (or pairs to draw shots from) are dropped.
         min_test: users with fewer test pairs in any test are dropped.
         seed: seed of all draws.
@@ -96,22 +119,123 @@ def four_way(
         ValueError: fewer than 2 users have enough pairs, or the groups cannot be cut.
 
     Example:
-        >>> split = four_way(prefs, group_by="prompt", seed=0)
-        >>> split.tests["unseen", "known items"].num_users == split.shots.num_users
+        >>> split = four_way(prefs, seed=0)
+        >>> split.tests["unseen", "new items"].num_users == split.shots.num_users
         True
     """
     if not items or len(set(items)) < len(items) or not set(items) <= {"known items", "new items"}:
         wanted = "('known items', 'new items') or one of them is expected"
         raise ValueError(f"items is {items!r}: {wanted}")
-    seed_users, seed_new, seed_known = np.random.SeedSequence(seed).generate_state(3).tolist()
+    if fold is not None:
+        check_fold(fold)
+        if len(items) > 1:
+            raise ValueError(f"fold is {fold} with two kinds of test: one kind is expected")
+    wanted = _Wanted(unseen_users, test, items, fold, min_train, min_test, seed)
+    if group_by is not None:
+        return _split(prefs, way_of(group_by), wanted)
+    if fold is None:
+        return _best_split(prefs, wanted)[1]
+    # Folds of one seed belong together: the first one chooses for all.
+    way, _ = _best_split(prefs, wanted._replace(fold=(0, fold[1])))
+    return _split(prefs, way, wanted)
+
+
+def summary(split: FourWay) -> list[str]:
+    """What a split keeps and drops: groups, pairs and users in one line, more if they are too few.
+
+    Example:
+        >>> summary(split)[0]
+        'groups: prompts; 40 of 40 users kept, with 800 pairs'
+    """
+    parts = [split.train, split.shots, *split.tests.values()]
+    used, dropped = sum(part.num_pairs for part in parts), split.dropped
+    pairs = used + dropped.pairs_of_users + dropped.cross_split + dropped.not_in_fit
+    unseen = len(split.unseen_users)
+    users = len(split.seen_users) + unseen
+    text = [f"groups: {split.groups}"]
+    if dropped.cross_split:
+        text.append(f"{dropped.cross_split:,} of {pairs:,} pairs are cross-split and dropped")
+    if dropped.not_in_fit:
+        text.append(f"{dropped.not_in_fit:,} test pairs are not known to the fit and dropped")
+    text.append(f"{users:,} of {users + dropped.users:,} users kept, with {used:,} pairs")
+    lines = ["; ".join(text)]
+    if users < _ENOUGH * (users + dropped.users):
+        lines.append(
+            f"only {users:,} of {users + dropped.users:,} users have the pairs on both sides that "
+            "a test needs: another --split.test or --group-by may keep more, lower --split.min-train "
+            "and --split.min-test do, and --split.everything fits all pairs without a test"
+        )
+    if unseen < _FEW_USERS:
+        lines.append(
+            f"{unseen} unseen users are too few to tell whether personalising helps: of 20 a gain "
+            "of 3 points shows in one run of four, of 100 in nine of ten; more users are needed, "
+            "or --split.everything, which fits all of them without a test"
+        )
+    return lines
+
+
+class _Wanted(NamedTuple):
+    """The arguments of `four_way`."""
+
+    unseen_users: float
+    test: float
+    items: tuple[Holdout, ...]
+    fold: Fold | None
+    min_train: int
+    min_test: int
+    seed: int
+
+
+def _best_split(prefs: Preferences, wanted: _Wanted) -> tuple[Way, FourWay]:
+    """The split by the first of `WAYS` that keeps enough, or by the one that keeps most."""
+    tried: list[tuple[float, Way, FourWay]] = []
+    own, problem = wanted.items == ("known items",), ""
+    for way in WAYS:
+        if way.group_by == "prompt" and not has_groups(prefs, way, _GROUPS, own=own):
+            continue
+        try:
+            split = _split(prefs, way, wanted)
+        except ValueError as error:
+            problem = str(error)
+            continue
+        kept = _kept(prefs, split)
+        if kept >= _ENOUGH and split.dropped.cross_split <= _MOST_CUT * prefs.num_pairs:
+            return way, split
+        tried.append((kept, way, split))
+    if not tried:
+        raise ValueError(problem)
+    return max(tried, key=lambda one: one[0])[1:]
+
+
+def _kept(prefs: Preferences, split: FourWay) -> float:
+    """The smaller one of the shares kept of users (with pairs) and of pairs (not cross-split)."""
+    users = np.concatenate([split.seen_users, split.unseen_users])
+    with_pairs = np.flatnonzero(prefs.pairs_per_user())
+    lost = split.dropped.pairs_of_users + split.dropped.not_in_fit
+    of_pairs = 1 - lost / (prefs.num_pairs - split.dropped.cross_split)
+    return min(len(users) / len(with_pairs), of_pairs)
+
+
+def _hold_out(prefs: Preferences, holdout: Holdout, way: Way, wanted: _Wanted, *, seed: int) -> Cut:
+    if wanted.fold is not None:
+        k, count = wanted.fold
+        return folds(prefs, count, holdout=holdout, group_by=way, seed=seed)[k]
+    hold_out = hold_out_groups if holdout == "new items" else hold_out_within_users
+    return hold_out(prefs, wanted.test, group_by=way, seed=seed)
+
+
+def _split(prefs: Preferences, way: Way, wanted: _Wanted) -> FourWay:
+    items, min_train, min_test = wanted.items, wanted.min_train, wanted.min_test
+    seed_users, seed_new, seed_known = (
+        np.random.SeedSequence(wanted.seed).generate_state(3).tolist()
+    )
     fit = np.ones(prefs.num_pairs, bool)
     held_out: dict[Holdout, np.ndarray] = {}
     if "new items" in items:
-        fit, held_out["new items"], _ = hold_out_groups(
-            prefs, test, group_by=group_by, seed=seed_new
-        )
+        fit, held_out["new items"], _ = _hold_out(prefs, "new items", way, wanted, seed=seed_new)
     if "known items" in items:
-        cut = hold_out_within_users(prefs.take_pairs(fit), test, group_by=group_by, seed=seed_known)
+        remaining = prefs.take_pairs(fit)
+        cut = _hold_out(remaining, "known items", way, wanted, seed=seed_known)
         rest, fit, known = fit, np.zeros_like(fit), np.zeros_like(fit)
         fit[rest], known[rest] = cut.train, cut.test
         held_out["known items"] = known
@@ -124,25 +248,36 @@ def four_way(
         return result
 
     kept = np.flatnonzero(enough(held_out))
-    wanted = f"{min_train} training pairs and {min_test} test pairs of {' and of '.join(items)}"
+    least = f"{min_train} training pairs and {min_test} test pairs of {' and of '.join(items)}"
     if len(kept) < 2:
-        got = f"{len(kept)} of {prefs.num_users} users have {wanted}"
+        got = f"{len(kept)} of {prefs.num_users} users have {least}"
         raise ValueError(f"{got}: at least 2 are expected")
-    seen, unseen = (kept[part] for part in split_users(len(kept), unseen_users, seed=seed_users))
+    if wanted.fold is None:
+        sides = split_users(len(kept), wanted.unseen_users, seed=seed_users)
+        seen, unseen = (kept[side] for side in sides)
+    else:  # of all users, so that each is unseen in one fold
+        sides = split_users(prefs.num_users, wanted.fold, seed=seed_users)
+        seen, unseen = (np.intersect1d(side, kept) for side in sides)
+        if not len(seen) or not len(unseen):
+            raise ValueError(
+                f"fold {wanted.fold} has {len(seen)} seen and {len(unseen)} unseen users"
+            )
     # A group is known if the training of a seen user has it. A user who is dropped may take that
     # from the test pairs of others, so this goes on until nobody is dropped.
     tests = dict(held_out)
     while True:
         if "known items" in tests:
             training = fit & np.isin(prefs.user, seen)
-            tests["known items"] = held_out["known items"] & _in_fit(prefs, group_by, training)
+            tests["known items"] = held_out["known items"] & _in_fit(prefs, way.group_by, training)
         stay = enough(tests)
         if stay[seen].all() and stay[unseen].all():
             break
         seen, unseen = seen[stay[seen]], unseen[stay[unseen]]
         if not len(seen) or not len(unseen):
             side = "unseen" if len(seen) else "seen"
-            raise ValueError(f"no {side} user has {wanted}, that others' training has too")
+            raise ValueError(
+                f"no {side} user has {least}, that others' training has too{_hint(prefs)}"
+            )
     users: dict[Users, np.ndarray] = {"seen": seen, "unseen": unseen}
     masks = {name: np.isin(prefs.user, ids) for name, ids in users.items()}
     base = {name: prefs.take_pairs(fit & mask) for name, mask in masks.items()}
@@ -165,6 +300,8 @@ def four_way(
             cross_split=int(in_kept.sum()) - sum(part.num_pairs for part in parts) - not_in_fit,
             not_in_fit=not_in_fit,
         ),
+        group_by=way.group_by,
+        groups=describe_groups(prefs, way),
         digest=split_digest([seen, unseen], parts),
     )
 
@@ -177,6 +314,19 @@ def _in_fit(
         return np.isin(prefs.prompt, prefs.prompt[fit])
     seen = np.concatenate([prefs.chosen[fit], prefs.rejected[fit]])
     return np.isin(prefs.chosen, seen) & np.isin(prefs.rejected, seen)
+
+
+def _hint(prefs: Preferences) -> str:
+    """What to do where nobody's prompts or responses are another's."""
+    responses = np.concatenate([prefs.chosen, prefs.rejected])
+    for user, items in ((prefs.user, prefs.prompt), (np.tile(prefs.user, 2), responses)):
+        of_users = np.unique(np.stack([user, items], axis=1), axis=0)
+        if len(of_users) > len(np.unique(items)):
+            return ""
+    return (
+        ": no two users share a prompt or a response, so that no items are known; a test of new "
+        "items (--split.items 'new items') is possible"
+    )
 
 
 def split_digest(users: Sequence[Int[np.ndarray, "..."]], parts: Sequence[Preferences]) -> str:

@@ -1,6 +1,6 @@
 """Splits without leaks: seen and unseen users, known and new items, folds, draws of a few shots.
 
-A *group* is what a test must not share with training (as in GroupKFold): a prompt, or, where all
+A *group* is what a test must not share with training (`data/groups.py`): a prompt, or, where all
 pairs answer one prompt, a response. Two tests need two cuts:
 
 - new items: each group is on one side for all users (`hold_out_groups`);
@@ -19,11 +19,25 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from lore_jax.data.groups import (
+    WAYS,
+    GroupBy,
+    Groups,
+    Way,
+    balanced_parts,
+    draw_parts,
+    find_groups,
+    rank_within,
+    way_of,
+)
 from lore_jax.data.preferences import Preferences
 
-GroupBy = Literal["prompt", "response"]
 Holdout = Literal["new items", "known items"]
 Users = Literal["seen", "unseen"]
+Fold = tuple[int, int]  # (k, count): the k-th of count tests, counted from 0, that do not overlap
+
+_GROUPS_A_FOLD = 3  # fewer make a fold's mean that of one or two prompts
+_MOST_CUT = 0.5  # of the pairs: more is lost than by other groups
 
 
 class Cut(NamedTuple):
@@ -41,37 +55,47 @@ class Cut(NamedTuple):
 
 
 def split_users(
-    num_users: int, unseen: float, *, seed: int
+    num_users: int, unseen: float | Fold, *, seed: int
 ) -> tuple[Int[np.ndarray, "seen"], Int[np.ndarray, "unseen"]]:
     """Draws which users are held out of the fit.
 
     Args:
         num_users: the number of users, at least 2.
-        unseen: the share to hold out, between 0 and 1; at least 1 user is on each side.
+        unseen: the share to hold out, between 0 and 1; at least 1 user is on each side. Or a fold
+            `(k, count)`: in the folds of one seed each user is held out once.
         seed: seed of the draw.
 
     Returns:
         Seen and unseen user ids, each ascending.
 
     Raises:
-        ValueError: fewer than 2 users, or a share outside `(0, 1)`.
+        ValueError: fewer than 2 users (or fewer than folds), or a share outside `(0, 1)`.
 
     Example:
         >>> seen, unseen = split_users(10, 0.3, seed=0)
         >>> len(seen), len(unseen)
         (7, 3)
     """
-    _check_fraction("unseen", unseen)
-    if num_users < 2:
+    least = 2
+    if isinstance(unseen, tuple):
+        check_fold(unseen)
+        least = unseen[1]
+    else:
+        _check_fraction("unseen", unseen)
+    if num_users < least:
         problem = f"{num_users} users cannot be split into seen and unseen ones"
-        raise ValueError(f"{problem}: at least 2 are expected")
-    drawn = np.random.default_rng(seed).permutation(num_users)[: _at_least_one(unseen, num_users)]
+        raise ValueError(f"{problem}: at least {least} are expected")
+    order = np.random.default_rng(seed).permutation(num_users)
+    if isinstance(unseen, tuple):
+        drawn = order[unseen[0] :: unseen[1]]
+    else:
+        drawn = order[: _at_least_one(unseen, num_users)]
     is_unseen = np.isin(np.arange(num_users), drawn)
     return np.flatnonzero(~is_unseen), np.flatnonzero(is_unseen)
 
 
 def hold_out_groups(
-    prefs: Preferences, fraction: float, *, group_by: GroupBy = "prompt", seed: int
+    prefs: Preferences, fraction: float, *, group_by: GroupBy | Way = "prompt", seed: int
 ) -> Cut:
     """Cuts pairs so that no group, and no response, is on both sides: the test of new items.
 
@@ -96,14 +120,18 @@ def hold_out_groups(
         set()
     """
     _check_fraction("fraction", fraction)
-    groups = _groups(prefs, group_by, own=False)
-    rank = np.random.default_rng(seed).permutation(groups.count)
-    held_out = rank < _at_least_one(fraction, groups.count)
+    way = way_of(group_by)
+    groups = find_groups(prefs, way, own=False)
+    if way.balanced:
+        held_out = balanced_parts(prefs, groups, [1 - fraction, fraction], seed=seed) == 1
+    else:
+        rank = np.random.default_rng(seed).permutation(groups.count)
+        held_out = rank < _at_least_one(fraction, groups.count)
     return _checked(_cut(groups, held_out), groups, f"holding out {fraction:g} of")
 
 
 def hold_out_within_users(
-    prefs: Preferences, fraction: float, *, group_by: GroupBy = "prompt", seed: int
+    prefs: Preferences, fraction: float, *, group_by: GroupBy | Way = "prompt", seed: int
 ) -> Cut:
     """Cuts each user's own groups, and none is on both sides for one user: the test of known items.
 
@@ -128,10 +156,14 @@ def hold_out_within_users(
         False
     """
     _check_fraction("fraction", fraction)
-    groups = _groups(prefs, group_by, own=True)
-    held_out_of_user = np.rint(fraction * np.bincount(groups.owner))
-    rank = _rank_within(groups.owner, np.random.default_rng(seed))
-    held_out = rank < held_out_of_user[groups.owner]
+    way = way_of(group_by)
+    groups = find_groups(prefs, way, own=True)
+    if way.balanced:
+        held_out = balanced_parts(prefs, groups, [1 - fraction, fraction], seed=seed) == 1
+    else:
+        held_out_of_user = np.rint(fraction * np.bincount(groups.owner))
+        rank = rank_within(groups.owner, np.random.default_rng(seed))
+        held_out = rank < held_out_of_user[groups.owner]
     return _checked(_cut(groups, held_out), groups, f"holding out {fraction:g} of")
 
 
@@ -140,7 +172,7 @@ def folds(
     count: int,
     *,
     holdout: Holdout = "new items",
-    group_by: GroupBy = "prompt",
+    group_by: GroupBy | Way | None = None,
     seed: int,
 ) -> list[Cut]:
     """Cuts for validation: each group is in the test part of exactly one fold.
@@ -153,7 +185,9 @@ def folds(
         prefs: any preferences.
         count: the number of folds, at least 2.
         holdout: whether the validation pairs are on new items, or on known ones.
-        group_by: "prompt", or "response" where prompts are few and judged by everybody.
+        group_by: "prompt", or "response" where prompts are few and judged by everybody; None: the
+            first of `WAYS` that has three groups a fold, none of them larger than a fold, and
+            tests half of the pairs, else responses.
         seed: seed of the draw.
 
     Returns:
@@ -169,15 +203,47 @@ def folds(
     _check_choice("holdout", holdout, ("new items", "known items"))
     if count < 2:
         raise ValueError(f"count is {count}: 2 folds or more are expected")
-    groups = _groups(prefs, group_by, own=holdout == "known items")
+    own = holdout == "known items"
+    if group_by is not None:
+        return _folds(prefs, count, way_of(group_by), own=own, seed=seed)
+    for way in WAYS[:-1]:
+        if not has_groups(prefs, way, _GROUPS_A_FOLD * count, own=own):
+            continue
+        try:
+            cuts = _folds(prefs, count, way, own=own, seed=seed)
+        except ValueError:
+            continue
+        if sum(int(cut.test.sum()) for cut in cuts) >= (1 - _MOST_CUT) * prefs.num_pairs:
+            return cuts
+    return _folds(prefs, count, WAYS[-1], own=own, seed=seed)
+
+
+def has_groups(prefs: Preferences, way: Way, least: int, *, own: bool) -> bool:
+    """Whether there are so many groups, none with more than a quarter of the pairs.
+
+    Where users have groups of their own, most pairs must be of users with several.
+
+    Example:
+        >>> has_groups(prefs, Way("prompt"), 20, own=False)
+        True
+    """
+    try:
+        groups = find_groups(prefs, way, own=own)
+    except ValueError:
+        return False
+    if own:
+        return float(np.mean(np.bincount(groups.owner)[prefs.user] > 1)) > _MOST_CUT
+    return groups.count >= least and groups.largest <= 0.25
+
+
+def _folds(prefs: Preferences, count: int, way: Way, *, own: bool, seed: int) -> list[Cut]:
+    groups = find_groups(prefs, way, own=own)
     if groups.count < count:
         raise ValueError(f"{groups.count} {groups.name} cannot fill {count} folds")
-    rng = np.random.default_rng(seed)
-    rank = _rank_within(groups.owner, rng)
-    # Each user's first group is in a random fold: otherwise the first folds would test all of the
-    # users who have few groups.
-    first_fold = rng.integers(count, size=groups.owner.max() + 1)
-    fold = (rank + first_fold[groups.owner]) % count
+    if way.balanced:
+        fold = balanced_parts(prefs, groups, [1 / count] * count, seed=seed)
+    else:
+        fold = draw_parts(groups, count, seed=seed)
     cuts = [_cut(groups, fold == k) for k in range(count)]
     return [_checked(cut, groups, f"fold {k} of {count} over") for k, cut in enumerate(cuts)]
 
@@ -204,7 +270,7 @@ def draw_shots(prefs: Preferences, shots: int, *, seed: int) -> Preferences:
     """
     if shots < 0:
         raise ValueError(f"shots is {shots}: 0 or more is expected")
-    return prefs.take_pairs(_rank_within(prefs.user, np.random.default_rng(seed)) < shots)
+    return prefs.take_pairs(rank_within(prefs.user, np.random.default_rng(seed)) < shots)
 
 
 def draw_prompts(prefs: Preferences, prompts: int, *, seed: int) -> Preferences:
@@ -232,46 +298,11 @@ def draw_prompts(prefs: Preferences, prompts: int, *, seed: int) -> Preferences:
         raise ValueError(f"prompts is {prompts}: 0 or more is expected")
     span = int(prefs.prompt.max(initial=0)) + 1
     keys, index = np.unique(prefs.user.astype(np.int64) * span + prefs.prompt, return_inverse=True)
-    rank = _rank_within(keys // span, np.random.default_rng(seed))
+    rank = rank_within(keys // span, np.random.default_rng(seed))
     return prefs.take_pairs(rank[index] < prompts)
 
 
-class _Groups(NamedTuple):
-    """The groups of some preferences; where they have owners, so have the responses' numbers."""
-
-    name: str  # what they are, in the plural
-    owner: Int[np.ndarray, "groups"]  # the user whose group it is, or 0 where all users share it
-    index: Int[np.ndarray, "pairs sides"]  # each pair's group (its prompt), or two (its responses)
-    responses: Int[np.ndarray, "pairs 2"]
-
-    @property
-    def count(self) -> int:
-        """The number of groups."""
-        return len(self.owner)
-
-
-def _groups(prefs: Preferences, group_by: GroupBy, *, own: bool) -> _Groups:
-    _check_choice("group_by", group_by, ("prompt", "response"))
-    if not prefs.num_pairs:
-        raise ValueError("the preferences hold no pairs: there is nothing to split")
-    owner = prefs.user.astype(np.int64)[:, None] if own else np.zeros((1, 1), np.int64)
-    responses = owner * prefs.num_responses + np.stack([prefs.chosen, prefs.rejected], axis=1)
-    span = int(prefs.prompt.max()) + 1 if group_by == "prompt" else prefs.num_responses
-    keys = owner * span + prefs.prompt[:, None] if group_by == "prompt" else responses
-    distinct, index = np.unique(keys, return_inverse=True)
-    if np.bincount(distinct // span).max() < 2:
-        hint = "; group_by='response' splits the responses instead" if group_by == "prompt" else ""
-        problem = "no user has" if own else "there are not"
-        raise ValueError(f"{problem} 2 {group_by}s to put on two sides{hint}")
-    return _Groups(
-        name=f"the users' {group_by}s" if own else f"{group_by}s",
-        owner=distinct // span,
-        index=index.reshape(keys.shape),
-        responses=np.unique(responses, return_inverse=True)[1].reshape(responses.shape),
-    )
-
-
-def _cut(groups: _Groups, held_out: Bool[np.ndarray, "groups"]) -> Cut:
+def _cut(groups: Groups, held_out: Bool[np.ndarray, "groups"]) -> Cut:
     in_held_out = held_out[groups.index]
     test, train = np.asarray(in_held_out.all(axis=1)), np.asarray(~in_held_out.any(axis=1))
     # Prompts of both sides may share a response. It goes where most of its pairs are; its other
@@ -283,21 +314,12 @@ def _cut(groups: _Groups, held_out: Bool[np.ndarray, "groups"]) -> Cut:
     return Cut(train, test, len(test) - int(test.sum()) - int(train.sum()))
 
 
-def _checked(cut: Cut, groups: _Groups, what: str) -> Cut:
+def _checked(cut: Cut, groups: Groups, what: str) -> Cut:
     for name, part in (("training", cut.train), ("test", cut.test)):
         if not part.any():
             reason = f"{cut.dropped} of {len(part)} pairs are cross-split"
             raise ValueError(f"{what} {groups.count} {groups.name} leaves no {name} pair: {reason}")
     return cut
-
-
-def _rank_within(owner: Int[np.ndarray, "n"], rng: np.random.Generator) -> Int[np.ndarray, "n"]:
-    """The rank of each entry, from 0, in a random order of the entries of the same owner."""
-    order = np.lexsort((rng.random(len(owner)), owner))
-    count = np.bincount(owner)
-    rank = np.empty(len(owner), np.int64)
-    rank[order] = np.arange(len(owner)) - (np.cumsum(count) - count)[owner[order]]
-    return rank
 
 
 def _at_least_one(fraction: float, count: int) -> int:
@@ -307,6 +329,12 @@ def _at_least_one(fraction: float, count: int) -> int:
 def _check_fraction(name: str, fraction: float) -> None:
     if not 0 < fraction < 1:
         raise ValueError(f"{name} is {fraction}: a share between 0 and 1 is expected")
+
+
+def check_fold(fold: Fold) -> None:
+    """Refuses a fold that is not one of two or more."""
+    if len(fold) != 2 or fold[1] < 2 or not 0 <= fold[0] < fold[1]:
+        raise ValueError(f"fold is {fold}: (k, count) with 0 <= k < count and 2 folds or more")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout
 from lore_jax.methods.base import AnyMethod
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
@@ -31,8 +30,8 @@ class FitConfig:
         holdout: what validation mirrors: "new items" (new prompts or responses, as replies of a
             language model always are) or "known items", of which other users' choices are known.
         group_by: what folds must not cut: "prompt", or "response" where everybody judges the same
-            few; None: "prompt" if there are several times as many prompts as folds, else
-            "response".
+            few; None: prompts (linked where they share responses) if there are three times as many
+            as folds, else responses, cut where the fewest pairs are lost.
         folds: number of validation folds.
     """
 
@@ -61,8 +60,3 @@ def method_name(method: AnyMethod) -> str:
     """The name of a method in `METHODS`; of one that is not there, its class's."""
     names = [name for name, known in METHODS.items() if type(method) is known]
     return names[0] if names else type(method).__name__
-
-
-def default_group_by(prefs: Preferences, folds: int) -> GroupBy:
-    """What folds must not cut, by default: prompts where there are five a fold, else responses."""
-    return "prompt" if len(set(prefs.prompt.tolist())) >= 5 * folds else "response"

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.fitting.config import FitConfig, default_group_by
+from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.validation import SweepTable, fold_roles, sweep
 from lore_jax.methods.base import Choice
 from lore_jax.parallel.devices import Devices
@@ -57,5 +57,5 @@ def choose(
 
 def _roles(prefs: Preferences, config: FitConfig, key: jax.Array) -> dict[str, np.ndarray]:
     seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-    group_by = config.group_by or default_group_by(prefs, config.folds)
-    return fold_roles(prefs, config.folds, holdout=config.holdout, group_by=group_by, seed=seed)
+    how = {"holdout": config.holdout, "group_by": config.group_by}
+    return fold_roles(prefs, config.folds, **how, seed=seed)

@@ -50,7 +50,7 @@ class SweepTable(NamedTuple):
 
 
 def fold_roles(
-    prefs: Preferences, count: int, *, holdout: Holdout, group_by: GroupBy, seed: int
+    prefs: Preferences, count: int, *, holdout: Holdout, group_by: GroupBy | None, seed: int
 ) -> dict[str, Float[np.ndarray, "folds pairs"]]:
     """Which pairs do what in each fold.
 
@@ -58,7 +58,7 @@ def fold_roles(
         prefs: the training pairs.
         count: the number of folds.
         holdout: what validation mirrors.
-        group_by: what the folds must not cut.
+        group_by: what the folds must not cut; None: what `folds` finds.
         seed: seed of the folds.
 
     Returns:

@@ -17,10 +17,13 @@ class SplitConfig:
     Attributes:
         everything: fit all pairs of all users; nothing is kept, and `evaluate` has nothing to say.
         unseen_users: share of the users kept out of the fit, to adapt to and to test on.
-        test: share of the groups kept out in each of the two tests: of all groups, and of each
-            user's own.
-        items: which tests: items new to everybody, and items that other users judged in
-            the fit.
+        test: share of the groups kept out in each test: of all groups (new items), or of each
+            user's own (known items).
+        items: which tests: items new to everybody, as replies of a language model always are, or
+            items that other users judged in the fit. Each of the two needs a fit of its own; both
+            at once cost pairs and users twice.
+        fold: two numbers, k and count, instead of the shares: the k-th (from 0) of count runs of
+            one seed, which test every group once and have every user unseen once.
         min_train: users with fewer training pairs are dropped.
         min_test: users with fewer test pairs of any kind are dropped.
     """
@@ -28,7 +31,8 @@ class SplitConfig:
     everything: bool = False
     unseen_users: float = 0.3
     test: float = 0.3
-    items: tuple[Holdout, ...] = ("known items", "new items")
+    items: tuple[Holdout, ...] = ("new items",)
+    fold: tuple[int, int] | None = None
     min_train: int = 1
     min_test: int = 1
 

@@ -19,11 +19,11 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
-from lore_jax.data.four_way import FourWay
+from lore_jax.data.four_way import FourWay, summary
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
@@ -62,9 +62,10 @@ class RunData(TypedDict):
 
 
 class SplitManifest(TypedDict):
-    """How a run's cache was cut: the digest of the split, the sizes of its parts, its file."""
+    """How a run's cache was cut: the split's digest and summary, its parts' sizes, its file."""
 
     digest: str
+    summary: NotRequired[list[str]]  # younger than the format
     parts: dict[str, int]
     dropped: dict[str, int]
     file: FileEntry
@@ -77,7 +78,7 @@ class RunManifest(TypedDict):
     data: RunData
     split: SplitManifest | None
     config: dict[str, Any]
-    group_by: GroupBy
+    group_by: GroupBy | None
     steps: int
     choice: dict[str, float]
     validation: list[dict[str, object]]
@@ -223,6 +224,7 @@ def begin_run(
         "format_version": FORMAT_VERSION,
         "data": data,
         "split": None if split is None else _write_split(path, split),
+        "group_by": None if split is None else split.group_by,
         **about,
         "versions": versions,
     }
@@ -238,6 +240,7 @@ def _write_split(path: Path, split: FourWay) -> SplitManifest:
     record = write_tensors(path / SPLIT, arrays)
     return {
         "digest": split.digest,
+        "summary": summary(split),
         "parts": {name: len(array) for name, array in arrays.items()},
         "dropped": split.dropped._asdict(),
         "file": {"name": SPLIT, "bytes": record.bytes, "sha256": record.sha256},

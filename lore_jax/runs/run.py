@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +28,9 @@ import numpy as np
 from jaxtyping import Float, PyTree
 from tqdm import tqdm
 
-from lore_jax.data.four_way import FourWay, four_way
+from lore_jax.data.four_way import FourWay, four_way, summary
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import GroupBy
-from lore_jax.fitting.config import default_group_by, method_name
+from lore_jax.fitting.config import method_name
 from lore_jax.fitting.fit import JointFit, start
 from lore_jax.model.saved import load
 from lore_jax.parallel.devices import Devices, any_process, is_first_process
@@ -77,6 +76,7 @@ def run_fit(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    announce: Callable[[str], None] | None = None,
 ) -> RunReport:
     """Fits a cache and keeps everything in a folder.
 
@@ -86,6 +86,7 @@ def run_fit(
         config: what to do.
         resume: go on with the run that is there; begin if there is none.
         overwrite: remove the run that is there.
+        announce: is given the lines that say what is kept for the test, before the fit begins.
 
     Returns:
         A report. After SIGTERM `run.is_finished` is False; resuming does the rest.
@@ -121,14 +122,15 @@ def run_fit(
             fit_config = dataclasses.replace(config.fit, method=method)
         else:
             prefs = load_cache(cache)
-            group_by = config.fit.group_by or default_group_by(prefs, config.fit.folds)
-            split = _split(prefs, config, group_by)
-            train = prefs if split is None else split.train
-            fit_config = dataclasses.replace(config.fit, group_by=group_by)
+            split = _split(prefs, config)
+            if split is not None and announce is not None and is_first_process():
+                for line in summary(split):
+                    announce(line)
+            train, fit_config = prefs if split is None else split.train, config.fit
         key = jax.random.key(config.seed)
         running, state = start(train, fit_config, key=key, devices=devices, mapping=config.mapping)
         if not goes_on:
-            about = _about(config, group_by, running, devices)
+            about = _about(config, running, devices)
             if is_first_process():
                 begin_run(path, cache, split, about)
             any_process(False)  # `run.json` is there for all
@@ -195,16 +197,14 @@ def _devices(config: RunConfig) -> Devices:
     return devices[: config.devices]
 
 
-def _split(prefs: Preferences, config: RunConfig, group_by: GroupBy) -> FourWay | None:
+def _split(prefs: Preferences, config: RunConfig) -> FourWay | None:
     options = dataclasses.asdict(config.split)
     if options.pop("everything"):
         return None
-    return four_way(prefs, **options, group_by=group_by, seed=config.seed)
+    return four_way(prefs, **options, group_by=config.fit.group_by, seed=config.seed)
 
 
-def _about(
-    config: RunConfig, group_by: GroupBy, running: JointFit, devices: Devices
-) -> dict[str, object]:
+def _about(config: RunConfig, running: JointFit, devices: Devices) -> dict[str, object]:
     """What `run.json` says of the fit."""
     sweeps = [
         {
@@ -219,7 +219,6 @@ def _about(
     first = devices[0]
     return {
         "config": _decisive(config),
-        "group_by": group_by,
         "steps": running.steps,
         "choice": running.choice,
         "validation": sweeps,

@@ -268,3 +268,32 @@ EMPTY = from_arrays(np.ones((4, 1), np.float32), [], [], [], num_users=3)
 def test_what_cannot_be_split_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_folds_of_users_leave_each_out_once():
+    parts = [splits.split_users(11, (k, 3), seed=0) for k in range(3)]
+    assert [len(unseen) for _, unseen in parts] == [4, 4, 3]
+    assert sorted(np.concatenate([unseen for _, unseen in parts])) == list(range(11))
+    for seen, unseen in parts:
+        assert sorted([*seen, *unseen]) == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("prefs", "holdout", "group_by"),
+    [
+        (random_preferences(0, prompts=12), "new items", "prompt"),
+        (random_preferences(0, prompts=11), "new items", "response"),  # fewer than three a fold
+        (one_prompt(0), "new items", "response"),
+        (random_preferences(0, prompts=4), "known items", "prompt"),
+        (one_prompt(0), "known items", "response"),
+    ],
+)
+def test_folds_find_their_groups(prefs, holdout, group_by):
+    check = assert_new_items if holdout == "new items" else assert_known_items
+    cuts = splits.folds(prefs, 4, holdout=holdout, seed=0)
+    for cut in cuts:
+        check(prefs, cut, group_by)
+    explicit = splits.folds(prefs, 4, holdout=holdout, group_by=group_by, seed=0)
+    dropped, at_random = (sum(cut.dropped for cut in found) for found in (cuts, explicit))
+    assert dropped <= at_random
+    assert group_by == "response" or dropped == 0

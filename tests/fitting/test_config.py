@@ -1,11 +1,9 @@
-"""The presets, the table of methods, and what folds must not cut."""
+"""The presets and the table of methods."""
 
 import dataclasses
 
-import numpy as np
 import pytest
 
-from lore_jax.data.preferences import from_arrays
 from lore_jax.fitting.config import (
     LATER_VARIANT,
     METHODS,
@@ -13,7 +11,6 @@ from lore_jax.fitting.config import (
     PAPER_MINIBATCH,
     RIDGE_BRADLEY_TERRY,
     FitConfig,
-    default_group_by,
     method_name,
 )
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
@@ -64,14 +61,3 @@ def test_a_method_of_ones_own_is_known_by_its_class():
 
     assert method_name(Mine()) == "Mine"
     assert method_name(Derived()) == "Derived"  # not the one it is made from
-
-
-def test_folds_cut_prompts_only_where_there_are_five_a_fold():
-    def prefs(prompts):
-        rows = 2 * np.arange(prompts)
-        table = np.ones((2 * prompts, 1), np.float32)
-        return from_arrays(table, rows, rows + 1, rows % 3, prompt=np.arange(prompts))
-
-    assert default_group_by(prefs(20), 4) == "prompt"
-    assert default_group_by(prefs(19), 4) == "response"
-    assert default_group_by(prefs(19), 3) == "prompt"

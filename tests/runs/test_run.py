@@ -81,6 +81,31 @@ def test_a_run_is_the_fit_of_its_training_part(cache, unbroken):
     np.testing.assert_array_equal(np.float32([line["loss"] for line in metrics]), history.loss)
 
 
+def test_what_is_kept_is_announced_before_the_fit_and_recorded(cache, tmp_path):
+    said = []
+
+    def announce(line):
+        assert not (tmp_path / "run").exists()
+        said.append(line)
+
+    report = run_fit(cache, tmp_path / "run", ONE_DEVICE, announce=announce)
+    assert said[0].startswith("groups: prompts; ")
+    assert said[1].startswith("7 unseen users are too few")
+    assert report.run.manifest["split"]["summary"] == said
+
+
+def test_runs_of_one_seed_can_test_everything_once(cache, tmp_path):
+    rows, unseen = [], []
+    for k in range(2):
+        split = dataclasses.replace(QUICK.split, fold=(k, 2))
+        config = dataclasses.replace(ONE_DEVICE, split=split)
+        parts = run_fit(cache, tmp_path / str(k), config).run.load_parts()
+        rows += [row for part in parts.tests.values() for row in part.row.tolist()]
+        unseen += parts.shots.user_ids.tolist()
+    assert len(set(rows)) == len(rows) > 200
+    assert len(set(unseen)) == len(unseen) > 20
+
+
 def test_the_manifest_says_what_was_done(cache, unbroken):
     manifest = read_run(unbroken).manifest
     assert manifest["config"]["fit"]["method"]["steps"] == 25
