@@ -30,9 +30,8 @@ from lore_jax.data.splits import (
 )
 
 _GROUPS = 20  # fewer, and a test is of a handful of prompts
-_ENOUGH = 0.6  # of the users with pairs, and of the pairs that are not cross-split
+ENOUGH = 0.6  # of the users with pairs, and of the pairs that are not cross-split
 _MOST_CUT = 0.5  # of the pairs
-_FEW_USERS = 20  # unseen ones
 
 
 class Dropped(NamedTuple):
@@ -140,40 +139,6 @@ def four_way(
     return _split(prefs, way, wanted)
 
 
-def summary(split: FourWay) -> list[str]:
-    """What a split keeps and drops: groups, pairs and users in one line, more if they are too few.
-
-    Example:
-        >>> summary(split)[0]
-        'groups: prompts; 40 of 40 users kept, with 800 pairs'
-    """
-    parts = [split.train, split.shots, *split.tests.values()]
-    used, dropped = sum(part.num_pairs for part in parts), split.dropped
-    pairs = used + dropped.pairs_of_users + dropped.cross_split + dropped.not_in_fit
-    unseen = len(split.unseen_users)
-    users = len(split.seen_users) + unseen
-    text = [f"groups: {split.groups}"]
-    if dropped.cross_split:
-        text.append(f"{dropped.cross_split:,} of {pairs:,} pairs are cross-split and dropped")
-    if dropped.not_in_fit:
-        text.append(f"{dropped.not_in_fit:,} test pairs are not known to the fit and dropped")
-    text.append(f"{users:,} of {users + dropped.users:,} users kept, with {used:,} pairs")
-    lines = ["; ".join(text)]
-    if users < _ENOUGH * (users + dropped.users):
-        lines.append(
-            f"only {users:,} of {users + dropped.users:,} users have the pairs on both sides that "
-            "a test needs: another --split.test or --group-by may keep more, lower --split.min-train "
-            "and --split.min-test do, and --split.everything fits all pairs without a test"
-        )
-    if unseen < _FEW_USERS:
-        lines.append(
-            f"{unseen} unseen users are too few to tell whether personalising helps: of 20 a gain "
-            "of 3 points shows in one run of four, of 100 in nine of ten; more users are needed, "
-            "or --split.everything, which fits all of them without a test"
-        )
-    return lines
-
-
 class _Wanted(NamedTuple):
     """The arguments of `four_way`."""
 
@@ -199,7 +164,7 @@ def _best_split(prefs: Preferences, wanted: _Wanted) -> tuple[Way, FourWay]:
             problem = str(error)
             continue
         kept = _kept(prefs, split)
-        if kept >= _ENOUGH and split.dropped.cross_split <= _MOST_CUT * prefs.num_pairs:
+        if kept >= ENOUGH and split.dropped.cross_split <= _MOST_CUT * prefs.num_pairs:
             return way, split
         tried.append((kept, way, split))
     if not tried:

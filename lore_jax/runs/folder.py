@@ -23,9 +23,10 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
-from lore_jax.data.four_way import FourWay, summary
+from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout, Users
+from lore_jax.data.summary import summary
 from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.files import (

@@ -28,8 +28,9 @@ import numpy as np
 from jaxtyping import Float, PyTree
 from tqdm import tqdm
 
-from lore_jax.data.four_way import FourWay, four_way, summary
+from lore_jax.data.four_way import FourWay, four_way
 from lore_jax.data.preferences import Preferences
+from lore_jax.data.summary import summary
 from lore_jax.fitting.config import method_name
 from lore_jax.fitting.fit import JointFit, start
 from lore_jax.model.saved import load

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from sparse_shapes import own_prompts, raters, workers
 from split_data import one_prompt, own, prompts_of, random_preferences, responses_of
 
-from lore_jax.data.four_way import four_way, summary
+from lore_jax.data.four_way import four_way
 from lore_jax.data.preferences import from_arrays
+from lore_jax.data.summary import summary
 
 BOTH = ("known items", "new items")
 CONDITIONS = {(users, items) for users in ("seen", "unseen") for items in BOTH}
