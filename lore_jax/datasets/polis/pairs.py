@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from lore_jax.data.preferences import Preferences, from_arrays
-from lore_jax.data.splits import Holdout
+from lore_jax.data.splits import Fold, Holdout, check_fold
 from lore_jax.datasets.formats.rows import ResponseTable, TextPairs, index_pairs
 from lore_jax.datasets.polis.votes import Votes
 
@@ -57,6 +57,7 @@ def polis_preferences(
     *,
     test: Holdout = "new items",
     split_seed: int,
+    fold: Fold | None = None,
     max_train_pairs: int = 40,
     max_test_pairs: int = 20,
     min_train_pairs: int = 20,
@@ -74,6 +75,9 @@ def polis_preferences(
         embeddings: one row a statement, `[statements, dim]`, in the order of `votes.comment_ids`.
         test: what the test pairs are about.
         split_seed: seed of the split and of the draws.
+        fold: `(k, count)`: the k-th of `count` equal parts of the statements in random order (of
+            each user's own, for known items) instead of the shares above. The folds of one seed
+            hold out each statement once; `split_users` has folds of the users.
         max_train_pairs: pairs drawn for a user's training, without replacement, from all agreed x
             disagreed statements.
         max_test_pairs: the same for the test.
@@ -94,12 +98,13 @@ def polis_preferences(
     """
     if test not in _TEST_FRACTION:
         raise ValueError(f"test is {test!r}: 'new items' or 'known items' is expected")
+    if fold is not None:
+        check_fold(fold)
     _check_rows(votes, embeddings)
     rng = np.random.default_rng(split_seed)
     text_of = np.unique(votes.texts, return_inverse=True)[1]
     num_texts = int(text_of.max(initial=-1)) + 1
-    held_out_texts = rng.permutation(num_texts)[: round(_TEST_FRACTION["new items"] * num_texts)]
-    held_out = np.isin(text_of, held_out_texts)
+    held_out = _held_out(num_texts, "new items", fold, rng)[text_of]
     # Of each user kept, [pairs, 2] each.
     train: list[np.ndarray] = []
     tested: list[np.ndarray] = []
@@ -108,9 +113,9 @@ def polis_preferences(
         if test == "new items":
             in_test = held_out[statement]
         else:
-            size = round(_TEST_FRACTION["known items"] * len(statement))
-            in_test = np.zeros(len(statement), bool)
-            in_test[rng.permutation(len(statement))[:size]] = True
+            # A voter's folds must not depend on what was drawn for the voters before.
+            order = rng if fold is None else np.random.default_rng((split_seed, voter))
+            in_test = _held_out(len(statement), "known items", fold, order)
         parts = [(statement[part], vote[part]) for part in (~in_test, in_test)]
         train_pairs, train_count = _draw_pairs(*parts[0], max_train_pairs, rng)
         test_pairs, test_count = _draw_pairs(*parts[1], max_test_pairs, rng)
@@ -129,6 +134,18 @@ def polis_preferences(
     parts = [_preferences(votes, embeddings, users, pairs) for pairs in (train, tested)]
     num_dropped = len(votes.voter_ids) - len(users)
     return PolisSplit(parts[0], parts[1], num_dropped, cross_split, inside)
+
+
+def _held_out(
+    count: int, test: Holdout, fold: Fold | None, rng: np.random.Generator
+) -> Bool[np.ndarray, " statements"]:
+    """Which of `count` statements are held out: a share of their random order, or a fold of it."""
+    order, held_out = rng.permutation(count), np.zeros(count, bool)
+    if fold is None:
+        held_out[order[: round(_TEST_FRACTION[test] * count)]] = True
+    else:
+        held_out[order[fold[0] :: fold[1]]] = True
+    return held_out
 
 
 def polis_pairs(

@@ -98,6 +98,27 @@ def test_splits_follow_the_protocol(generated, test):
     assert len(seen) == 20
 
 
+@pytest.mark.parametrize("test", ["new items", "known items"])
+def test_folds_hold_out_each_statement_once(generated, test):
+    table = np.zeros((40, 3), np.float32)
+    limits = {"max_train_pairs": 400, "max_test_pairs": 400, "min_train_pairs": 0}
+    splits = [
+        polis_preferences(
+            generated, table, test=test, split_seed=3, fold=(k, 4), min_test_pairs=0, **limits
+        )
+        for k in range(4)
+    ]
+    tested = []  # (user, statement), or statements alone
+    for split in splits:
+        check_split(generated, split, test, (400, 400, 0, 0))
+        user = split.test.user if test == "known items" else np.zeros_like(split.test.user)
+        of_pairs = (split.test.chosen, split.test.rejected)
+        tested.append({pair for rows in of_pairs for pair in zip(user, rows, strict=True)})
+    assert sum(map(len, tested)) == len(set().union(*tested)) > 30
+    with pytest.raises(ValueError, match=r"fold is \(4, 4\)"):
+        polis_preferences(generated, table, split_seed=3, fold=(4, 4))
+
+
 def test_cross_split_pairs_are_counted(generated):
     votes = generated
     table = np.eye(len(votes.texts), dtype=np.float32)
