@@ -17,8 +17,8 @@ class Config:
 
     Attributes:
         sources: JSONL or Parquet, one comparison a row: user_id, prompt, chosen, rejected (texts or
-            chat messages); or folders of Polis conversations, whose statements are embedded without
-            a prompt.
+            chat messages); or (CSV too) one rating a row: user_id, response, rating, prompt; or
+            folders of Polis conversations, whose statements are embedded without a prompt.
         model: the folder of a reward model or an encoder, as Hugging Face lays it out.
         out: the cache's folder, new or empty.
         dtype: number type of weights and activations; None: that of the model's files.
@@ -28,8 +28,9 @@ class Config:
         batch_tokens: tokens a device works on at a time; None: what suits the device.
         model_parallel: how many devices share each matrix of a model that is too large for one.
         names: user names.
-        max_pairs: Polis: the most pairs drawn for a user.
-        seed: Polis: seed of the draws.
+        max_pairs: Polis and ratings: the most pairs drawn for a user.
+        seed: Polis and ratings: seed of the draws.
+        skip_bad: skip rows that are not what they should be, and count them.
         overwrite: replace a cache that is there.
     """
 
@@ -44,22 +45,25 @@ class Config:
     names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
+    skip_bad: bool = False
     overwrite: bool = False
 
 
 def run(config: Config) -> dict[str, object]:
     """Embeds the responses; the result is what was done."""
-    from lore_jax.datasets.formats.rows import read_text_pairs
+    from lore_jax.datasets.formats.feedback import HowToRead, read_text_feedback
+    from lore_jax.datasets.formats.records import BadRows
     from lore_jax.datasets.polis.pairs import polis_text_pairs
     from lore_jax.datasets.polis.votes import read_polis
     from lore_jax.embed.pairs import embed_pairs
     from lore_jax.embed.text_encoder import EmbedConfig
 
+    how = HowToRead(BadRows(skip=config.skip_bad), config.seed, config.max_pairs)
     if are_polis(config.sources):
         conversations = [read_polis(folder) for folder in config.sources]
         pairs = polis_text_pairs(conversations, seed=config.seed, max_pairs=config.max_pairs)
     else:
-        pairs = read_text_pairs(config.sources[0])
+        pairs = read_text_feedback(config.sources[0], how)
     extra = [] if config.names.hash_ids else pairs.extra
     pairs = dataclasses.replace(pairs, user_ids=config.names.apply(pairs.user_ids), extra=extra)
     names = ("dtype", "max_length", "batch_tokens", "model_parallel", "store")
@@ -75,6 +79,8 @@ def run(config: Config) -> dict[str, object]:
         "users": len(pairs.user_ids),
         "duplicated_rows": pairs.num_duplicates,
         **pairs.counts,
+        "bad_rows": how.bad.count,
+        "first_bad_rows": how.bad.first,
         "note": pairs.note,
     }
 

@@ -56,7 +56,11 @@ def run(config: Config) -> dict[str, object]:
         "steps": report.steps,
         "loss": report.loss,
         "choice": report.run.manifest["choice"],
-        "split": split and {name: split[name] for name in ("parts", "dropped", "digest")},
+        "split": split
+        and {
+            **{name: split[name] for name in ("parts", "dropped", "digest")},
+            "summary": split.get("summary", []),
+        },
     }
 
 
@@ -74,6 +78,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
             f"  {sizes['train']:,} pairs of {sizes['users/seen']:,} seen users fitted; "
             f"{sizes['users/unseen']:,} users kept for the test"
         )
+        text += [f"  {line}" for line in result["split"]["summary"]]
     text.append("  " + ", ".join(f"{name} {value:g}" for name, value in result["choice"].items()))
     if result["loss"] is not None:
         first = f", from step {result['resumed_from']:,} on" if result["resumed_from"] else ""

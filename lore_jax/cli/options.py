@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 # What comparisons may repeat or leave out, by its name in results, in words.
 _LEFT_OUT = {
     "duplicated_rows": "duplicated rows, kept",
     "removed_statements": "statements removed by moderators",
     "replaced_votes": "votes replaced by a later one",
+    "replaced_ratings": "ratings replaced by a later one",
+    "bad_rows": "bad rows, skipped",
 }
 
 
@@ -52,4 +55,5 @@ def are_polis(sources: Sequence[Path]) -> bool:
 def left_out_lines(result: Mapping[str, object]) -> list[str]:
     """What comparisons repeat or leave out, and what must be said beside their numbers."""
     text = [f"  {result[name]:,} {text}" for name, text in _LEFT_OUT.items() if result.get(name)]
+    text += [f"    {problem}" for problem in cast("list[str]", result.get("first_bad_rows", []))]
     return [*text, f"  {result['note']}"] if result["note"] else text

@@ -11,6 +11,7 @@ from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import UserNames, are_polis, left_out_lines
 
 if TYPE_CHECKING:
+    from lore_jax.datasets.formats.feedback import HowToRead
     from lore_jax.datasets.sources import Source
 
 _ROWS_AT_A_TIME = 8192
@@ -22,7 +23,8 @@ class Config:
 
     A source is a JSONL or Parquet file with one comparison a row (user_id, prompt, chosen,
     rejected: texts or chat messages; or user_id, chosen, rejected: rows of the embeddings), or
-    folders of Polis conversations.
+    with one rating a row (CSV too: user_id, response, rating, prompt if there are several), of
+    which pairs of a higher and a lower rated response are made; or folders of Polis conversations.
 
     Attributes:
         sources: one file, or one or more Polis folders.
@@ -40,8 +42,9 @@ class Config:
             object a line, to be embedded by you.
         dtype: number type of the stored table; None: that of the embeddings.
         names: user names.
-        max_pairs: Polis: the most pairs drawn for a user.
-        seed: Polis: seed of the draws.
+        max_pairs: Polis and ratings: the most pairs drawn for a user.
+        seed: Polis and ratings: seed of the draws.
+        skip_bad: skip rows that are not what they should be, and count them.
         overwrite: replace a cache that is there.
     """
 
@@ -56,6 +59,7 @@ class Config:
     names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
+    skip_bad: bool = False
     overwrite: bool = False
 
 
@@ -63,11 +67,14 @@ def run(config: Config) -> dict[str, object]:
     """Writes the cache; the result is what it holds."""
     import numpy as np
 
+    from lore_jax.datasets.formats.feedback import HowToRead
+    from lore_jax.datasets.formats.records import BadRows
     from lore_jax.datasets.sources import GivenEmbeddings, read_polis_source, read_rows_source
 
     is_polis, first = are_polis(config.sources), config.sources[0]
+    how = HowToRead(BadRows(skip=config.skip_bad), config.seed, config.max_pairs)
     if config.list_responses is not None:
-        return _list_responses(first, config.list_responses, config.overwrite)
+        return _list_responses(first, config.list_responses, how, config.overwrite)
     if config.out is None:
         raise ValueError("--out is missing: the folder of the cache to make")
     if config.embeddings is not None and config.cache is not None:
@@ -77,7 +84,7 @@ def run(config: Config) -> dict[str, object]:
         options = {"seed": config.seed, "max_pairs": config.max_pairs}
         source = read_polis_source(config.sources, given, **options)
     else:
-        source = read_rows_source(first, given)
+        source = read_rows_source(first, given, how)
     pairs, table = source.pairs, source.table
     user_ids = config.names.apply(pairs.user_ids)
     dtype = config.dtype or ("float32" if table.array.dtype == float else table.array.dtype.name)
@@ -93,6 +100,8 @@ def run(config: Config) -> dict[str, object]:
         "users_without_pairs": len(user_ids) - len(np.unique(pairs.user)),
         "prompts": len(np.unique(pairs.prompt)),
         **source.counts,
+        "bad_rows": how.bad.count,
+        "first_bad_rows": how.bad.first,
         "note": source.note,
     }
 
@@ -135,7 +144,8 @@ def lines(result: Mapping[str, object]) -> list[str]:
     """The result as text."""
     if "listed" in result:
         text = f"{result['listed']}: {result['responses']:,} responses"
-        return [f"{text}; embed them in this order, one row a line"]
+        skipped = f", {result['bad_rows']:,} bad rows skipped" if result["bad_rows"] else ""
+        return [f"{text}{skipped}; embed them in this order, one row a line"]
     encoder, empty = result["encoder"], result["users_without_pairs"]
     model = encoder.get("model") if isinstance(encoder, Mapping) else None
     table = f"{result['responses']:,} responses, dim {result['dim']}, {result['dtype']}"
@@ -148,16 +158,16 @@ def lines(result: Mapping[str, object]) -> list[str]:
     return output + left_out_lines(result)
 
 
-def _list_responses(source: Path, path: Path, overwrite: bool) -> dict[str, object]:
+def _list_responses(source: Path, path: Path, how: HowToRead, overwrite: bool) -> dict[str, object]:
     import json
 
-    from lore_jax.datasets.formats.rows import holds_index_rows, read_text_pairs
+    from lore_jax.datasets.formats.feedback import holds_index_rows, read_text_feedback
     from lore_jax.storage.files import refuse_existing, write_file
 
-    if source.is_dir() or holds_index_rows(source):
+    if source.is_dir() or holds_index_rows(source, how):
         expected = "a file of comparisons of texts is expected"
         raise ValueError(f"{source} has no texts to list: {expected}")
     refuse_existing(path, overwrite)
-    responses = read_text_pairs(source).responses
+    responses = read_text_feedback(source, how).responses
     write_file(path, (json.dumps(response._asdict()).encode() + b"\n" for response in responses))
-    return {"listed": str(path), "responses": len(responses)}
+    return {"listed": str(path), "responses": len(responses), "bad_rows": how.bad.count}

@@ -1,6 +1,7 @@
 """Comparisons with embeddings that exist already: what a cache is made of.
 
-Comparisons are a file of rows (texts, or rows of a table) or folders of Polis conversations;
+Comparisons are a file of rows (of texts, or of rows of a table; ratings become comparisons) or
+folders of Polis conversations;
 embeddings are an array or the table of an earlier cache.
 """
 
@@ -17,13 +18,14 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from lore_jax.datasets.formats.rows import (
-    IndexPairs,
+from lore_jax.datasets.formats.feedback import (
+    HowToRead,
     holds_index_rows,
-    load_embeddings,
-    read_index_pairs,
-    read_text_pairs,
+    read_index_feedback,
+    read_text_feedback,
 )
+from lore_jax.datasets.formats.records import BadRows
+from lore_jax.datasets.formats.rows import IndexPairs, load_embeddings
 from lore_jax.datasets.polis.pairs import polis_text_pairs
 from lore_jax.datasets.polis.votes import PolisEmbeddings, Votes, load_polis_embeddings, read_polis
 from lore_jax.storage.cache.manifest import read_manifest
@@ -92,14 +94,15 @@ class Source(NamedTuple):
     note: str | None = None
 
 
-def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
-    """Reads a JSONL or Parquet file of comparisons.
+def read_rows_source(path: Path, given: GivenEmbeddings, how: HowToRead | None = None) -> Source:
+    """Reads a JSONL, Parquet or CSV file of comparisons or ratings.
 
     Args:
         path: the file. Rows of texts are matched with an array in the order of the distinct
             responses, and with a cache by their texts; rows that name responses by number name rows
             of the array or of the cache.
         given: the embeddings.
+        how: what is done with bad rows, and how ratings become pairs.
 
     Raises:
         ValueError: a row is not what it should be, there are no embeddings, or they do not fit the
@@ -109,9 +112,10 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
         >>> given = GivenEmbeddings(Path("table.npy"), encoder="MiniLM")
         >>> source = read_rows_source(Path("pairs.jsonl"), given)  # doctest: +SKIP
     """
-    if holds_index_rows(path):
+    how = how or HowToRead(BadRows(skip=False))
+    if holds_index_rows(path, how):
         table = _array(path, given) if given.cache is None else _in_cache(given.cache)
-        pairs = read_index_pairs(path, table.num_responses)
+        pairs = read_index_feedback(path, table.num_responses, how)
         texts, extra = table.texts, []
     else:
         if given.array is None and given.cache is None:
@@ -119,7 +123,7 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
                 f"{path} holds texts: `lore-jax embed` embeds them; or give --cache, or "
                 "--embeddings in the order that --list-responses writes"
             )
-        pairs = read_text_pairs(path)
+        pairs = read_text_feedback(path, how)
         texts, extra = pairs.responses, pairs.extra
         table = _array(path, given) if given.cache is None else _in_cache(given.cache, texts)
         if table.num_responses != len(texts):
@@ -127,7 +131,8 @@ def read_rows_source(path: Path, given: GivenEmbeddings) -> Source:
                 f"{given.array} has {table.num_responses} rows, {path} has {len(texts)} distinct "
                 "responses: one row a response, as --list-responses orders them, is expected"
             )
-    return Source(pairs, table, texts, extra, {"duplicated_rows": pairs.num_duplicates})
+    counts = {"duplicated_rows": pairs.num_duplicates, **pairs.counts}
+    return Source(pairs, table, texts, extra, counts, pairs.note)
 
 
 def read_polis_source(

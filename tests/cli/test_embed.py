@@ -33,3 +33,18 @@ def test_embed_passes_everything_on(here, capsys, monkeypatch):
         "1 prompts of 3 replies were too long and lost their beginning",
     ):
         assert part in out
+
+
+def test_ratings_are_embedded_and_bad_rows_can_be_skipped(here, capsys, monkeypatch):
+    (here / "votes.csv").write_text("user_id,text,vote\nann,Trees.,up\nann,Cars.,down\nann,,up\n")
+    monkeypatch.setattr(
+        "lore_jax.embed.pairs.embed_pairs",
+        lambda pairs, model, out, config, *, overwrite: EmbedReport(
+            out, len(pairs.responses), 0, 0, 0
+        ),
+    )
+    options = ["votes.csv", "--model", "model", "--out", "cache"]
+    assert "line 4: text is an empty reply" in run(capsys, "embed", *options, status=2)
+    out = run(capsys, "embed", *options, "--skip-bad")
+    for part in ("2 responses embedded", "1 pairs by 1 users", "1 bad rows, skipped", "line 4: "):
+        assert part in out

@@ -122,3 +122,31 @@ def test_polis_conversations(here, capsys):
     np.testing.assert_array_equal(prefs.prompt, [0, 1])
     assert "not choices between a model's replies" in run(capsys, "inspect", "cache")
     assert list(read_texts("cache")) == [([], "Trees."), ([], "Cars.")]
+
+
+def test_ratings_become_pairs_and_bad_rows_can_be_skipped(here, capsys):
+    rows = ["user_id,response,rating", "ann,Blue.,5", "ann,Red.,2", "bob,Red.,often", "bob,Blue."]
+    (here / "ratings.csv").write_text("\n".join(rows) + "\n")
+    options = ["ratings.csv", "--embeddings", "table.npy", "--encoder", "eye", "--out", "cache"]
+    error = run(capsys, "prepare", *options, status=2)
+    assert "ratings.csv line 4: rating is 'often': a number, true or false, up or down" in error
+    listed = run(
+        capsys, "prepare", "ratings.csv", "--list-responses", "responses.jsonl", "--skip-bad"
+    )
+    assert "2 responses, 2 bad rows skipped; embed them" in listed
+    np.save("table.npy", np.eye(2))
+    out = run(capsys, "prepare", *options, "--skip-bad")
+    for line in (
+        "  2 responses, dim 2, float32, by eye",
+        "  1 pairs by 1 users on 1 prompts",
+        "  2 bad rows, skipped",
+        f"    {error.removeprefix('lore-jax: ').strip()}",
+        "    ratings.csv line 5: 2 fields, the header has 3",
+        "  2 ratings 2 to 5 of 1 users on 2 responses became 1 pairs.",
+    ):
+        assert line in out.splitlines()
+    assert list(read_texts("cache")) == [([], "Blue."), ([], "Red.")]
+    np.testing.assert_array_equal(
+        [load_cache("cache").chosen, load_cache("cache").rejected], [[0], [1]]
+    )
+    assert "2 ratings 2 to 5" in run(capsys, "inspect", "cache")

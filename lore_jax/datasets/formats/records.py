@@ -27,11 +27,45 @@ _LONGEST_CELL = 2**24  # characters of a CSV cell; Python's own limit is 131,072
 Row = Mapping[str, object]
 
 
-def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
+class BadRows:
+    """Rows that are not what they should be: the first is refused, or all are skipped and counted.
+
+    Attributes:
+        skip: whether they are skipped.
+        count: how many were.
+        first: what was wrong with the first three, and where.
+
+    Example:
+        >>> bad = BadRows(skip=True)
+        >>> bad.add("line 3: user_id is null")
+        >>> bad.count, bad.first
+        (1, ['line 3: user_id is null'])
+    """
+
+    def __init__(self, *, skip: bool) -> None:
+        self.skip, self.count = skip, 0
+        self.first: list[str] = []
+
+    def add(self, problem: str) -> None:
+        """Refuses or counts a row.
+
+        Raises:
+            ValueError: rows are not skipped.
+        """
+        if not self.skip:
+            raise ValueError(problem) from None
+        self.count += 1
+        self.first = [*self.first, problem][:3]
+
+
+def read_records(
+    path: str | os.PathLike[str], bad: BadRows | None = None
+) -> Iterator[tuple[str, Row]]:
     """The rows of a JSONL, Parquet, Arrow or CSV file, with a progress bar.
 
     Args:
         path: the file.
+        bad: what is done with lines of JSONL and CSV that are no rows; None: they are refused.
 
     Yields:
         Where a row stands, for messages, and the row. Cells of CSV are texts.
@@ -51,9 +85,9 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, Row]]:
     if beginning.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
         yield from _read_arrow(path, is_parquet=beginning.startswith(b"PAR1"))
     elif path.suffix == ".csv" and not beginning.lstrip().startswith(b"<"):
-        yield from read_csv(path)
+        yield from read_csv(path, bad=bad)
     else:
-        yield from _read_jsonl(path)
+        yield from _read_jsonl(path, bad or BadRows(skip=False))
 
 
 def read_rows(files: Iterable[Path], columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
@@ -117,12 +151,15 @@ def require_text(where: str, name: str, value: object, *, empty: bool = False) -
     return text
 
 
-def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, str]]]:
+def read_csv(
+    path: Path, columns: Sequence[str] = (), bad: BadRows | None = None
+) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a CSV file, each after where it stands (`file line N`).
 
     Args:
         path: the file.
         columns: columns that its header must have.
+        bad: what is done with lines of another number of fields; None: they are refused.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -130,7 +167,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dic
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
-    limit = csv.field_size_limit(_LONGEST_CELL)
+    limit, bad = csv.field_size_limit(_LONGEST_CELL), bad or BadRows(skip=False)
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -141,7 +178,8 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dic
             for row in reader:
                 if len(row) != len(header):
                     sizes = f"{len(row)} fields, the header has {len(header)}"
-                    raise ValueError(f"{path} line {reader.line_num}: {sizes}")
+                    bad.add(f"{path} line {reader.line_num}: {sizes}")
+                    continue
                 yield f"{path} line {reader.line_num}", dict(zip(header, row, strict=True))
         except UnicodeDecodeError:
             raise ValueError(f"{path} after line {reader.line_num}: not UTF-8 text") from None
@@ -151,7 +189,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[str, dic
             csv.field_size_limit(limit)
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+def _read_jsonl(path: Path, bad: BadRows) -> Iterator[tuple[str, Row]]:
     size = path.stat().st_size
     with (
         open(path, "rb") as file,
@@ -159,25 +197,35 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     ):
         for number, data in enumerate(file, start=1):
             bar.update(len(data))
-            where = f"{path} line {number}"
             try:
-                line = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{where}: byte {error.start} is not UTF-8 text") from None
-            if not line:
+                row = _row_of_line(data, "utf-8-sig" if number == 1 else "utf-8")
+            except ValueError as error:
+                bad.add(f"{path} line {number}: {error}")
                 continue
-            if line.startswith("<"):
-                problem = "is HTML or XML, not JSONL: was an error page downloaded?"
-                raise ValueError(f"{where}: {line[:40]!r} {problem}")
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
-                problem = f"not a whole JSON object ({reason})"
-                raise ValueError(f"{where}: {problem}: {line[:40]!r}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{where}: {kind_of(row)}: one JSON object a line is expected")
-            yield where, row
+            if row is not None:
+                yield f"{path} line {number}", row
+
+
+def _row_of_line(data: bytes, encoding: str) -> Row | None:
+    """The object of a line of JSONL, or None where it is blank."""
+    try:
+        line = data.decode(encoding).strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8 text") from None
+    if not line:
+        return None
+    if line.startswith("<"):
+        problem = "is HTML or XML, not JSONL: was an error page downloaded?"
+        raise ValueError(f"{line[:40]!r} {problem}")
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
+        problem = f"not a whole JSON object ({reason})"
+        raise ValueError(f"{problem}: {line[:40]!r}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{kind_of(row)}: one JSON object a line is expected")
+    return row
 
 
 def _read_arrow(path: Path, is_parquet: bool) -> Iterator[tuple[str, Row]]:

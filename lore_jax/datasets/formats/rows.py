@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison
-from lore_jax.datasets.formats.records import Row, read_records
+from lore_jax.datasets.formats.records import BadRows, Row, read_records
 from lore_jax.storage.safetensors import map_tensor, read_header
 
 _COLUMNS = ("user_id", "prompt", "chosen", "rejected", "prompt_id", "weight", "system")
@@ -82,6 +82,8 @@ class IndexPairs:
         pair_weight: how much a pair counts, float32 `[pairs]`.
         user_ids: the users' names, in the order of their first row.
         num_duplicates: rows that repeat an earlier one (the same user, chosen and rejected).
+        note: what must be said beside every number from these pairs, or None.
+        counts: what was replaced or left out, by name.
     """
 
     chosen: Int[np.ndarray, " pairs"]
@@ -91,6 +93,8 @@ class IndexPairs:
     pair_weight: Float[np.ndarray, " pairs"]
     user_ids: list[str]
     num_duplicates: int
+    note: str | None = dataclasses.field(default=None, kw_only=True)
+    counts: dict[str, int] = dataclasses.field(default_factory=dict, kw_only=True)
 
     def preferences(
         self,
@@ -119,15 +123,11 @@ class TextPairs(IndexPairs):
         responses: the distinct (prompt, reply), row by row of the table that embedding them gives.
         extra: the further columns of each pair, or an empty list if there are none.
         labels: what to call each response in messages; None: by a pair that has it.
-        note: what must be said beside every number from these pairs, or None.
-        counts: what was replaced or left out, by name.
     """
 
     responses: list[Response]
     extra: list[dict[str, object]] = dataclasses.field(default_factory=list)
     labels: list[str] | None = None
-    note: str | None = None
-    counts: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 # Of one row: chosen, rejected, and the prompt where prompt_id is absent.
@@ -148,23 +148,12 @@ def index_pairs(
     return IndexPairs(chosen, rejected, user, prompt, weight, user_ids, num_duplicates)
 
 
-def holds_index_rows(path: str | os.PathLike[str]) -> bool:
-    """Whether the first row of a file compares rows of an embedding array, and not texts.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file holds no row.
-    """
-    for _, row in read_records(path):
-        return type(row.get("chosen")) is int
-    raise _no_rows(path)
-
-
-def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
+def read_text_pairs(path: str | os.PathLike[str], bad: BadRows | None = None) -> TextPairs:
     """Reads text rows; each distinct (prompt, reply) becomes one response.
 
     Args:
         path: a JSONL or Parquet file with the columns user_id, prompt, chosen, rejected.
+        bad: what is done with rows that are not what they should be; None: they are refused.
 
     Returns:
         Responses and pairs. Without prompt_id, pairs whose prompts are the same texts share a
@@ -187,16 +176,19 @@ def read_text_pairs(path: str | os.PathLike[str]) -> TextPairs:
         extra.append({name: value for name, value in row.items() if name not in _COLUMNS})
         return chosen, rejected, prompt
 
-    pairs = _read_pairs(path, parse)
+    pairs = _read_pairs(path, parse, bad)
     return TextPairs(**vars(pairs), responses=table.responses, extra=extra if any(extra) else [])
 
 
-def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexPairs:
+def read_index_pairs(
+    path: str | os.PathLike[str], num_responses: int, bad: BadRows | None = None
+) -> IndexPairs:
     """Reads index rows: comparisons between rows of an embedding array.
 
     Args:
         path: a JSONL or Parquet file with the columns user_id, chosen, rejected.
         num_responses: the number of rows of the array.
+        bad: what is done with rows that are not what they should be; None: they are refused.
 
     Returns:
         The pairs; `preferences(embeddings)` joins them with the array. Without prompt_id, a prompt
@@ -212,21 +204,25 @@ def read_index_pairs(path: str | os.PathLike[str], num_responses: int) -> IndexP
         >>> prefs = pairs.preferences(table)  # doctest: +SKIP
     """
 
-    def response(name: str, value: object) -> int:
-        if type(value) is not int:
-            expected = "an integer, a row of the embeddings, is expected"
-            raise ValueError(f"{name} is {kind_of(value)}: {expected}")
-        if not 0 <= value < num_responses:
-            raise ValueError(f"{name} is {value}, outside the embeddings of {num_responses} rows")
-        return value
-
     def parse(row: Row) -> tuple[int, int, Hashable]:
-        chosen, rejected = (response(name, row[name]) for name in ("chosen", "rejected"))
+        chosen, rejected = (
+            response_row(name, row[name], num_responses) for name in ("chosen", "rejected")
+        )
         if chosen == rejected:
             raise ValueError(f"chosen equals rejected (row {chosen})")
         return chosen, rejected, json.dumps(row.get("prompt"), sort_keys=True, default=str)
 
-    return _read_pairs(path, parse)
+    return _read_pairs(path, parse, bad)
+
+
+def response_row(name: str, value: object, num_responses: int) -> int:
+    """The number of a response: a row of the embeddings; the refusal begins with `name`."""
+    if type(value) is not int:
+        expected = "an integer, a row of the embeddings, is expected"
+        raise ValueError(f"{name} is {kind_of(value)}: {expected}")
+    if not 0 <= value < num_responses:
+        raise ValueError(f"{name} is {value}, outside the embeddings of {num_responses} rows")
+    return value
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> Float[np.ndarray, "responses dim"]:
@@ -281,35 +277,38 @@ def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
     return array
 
 
-def _read_pairs(path: str | os.PathLike[str], parse: _ParseRow) -> IndexPairs:
+def _read_pairs(path: str | os.PathLike[str], parse: _ParseRow, bad: BadRows | None) -> IndexPairs:
     users: dict[str, int] = {}
     prompts: dict[Hashable, int] = {}
     columns: list[tuple[int, int, int, int]] = []  # chosen, rejected, user, prompt
     weights: list[float] = []
-    has_prompt_id = None
-    for where, row in read_records(path):
+    has_prompt_id, bad = None, bad or BadRows(skip=False)
+    for where, row in read_records(path, bad):
         try:
             _check_columns(row)
-            chosen, rejected, prompt = parse(row)
-            user = users.setdefault(_name("user_id", row["user_id"]), len(users))
-            if has_prompt_id is None:
-                has_prompt_id = "prompt_id" in row
-            if has_prompt_id != ("prompt_id" in row):
+            user_id, weight = row_name("user_id", row["user_id"]), _weight(row.get("weight", 1.0))
+            if (has_prompt_id is not None) and has_prompt_id != ("prompt_id" in row):
                 state = "missing" if has_prompt_id else "given"
                 raise ValueError(f"prompt_id is {state}, unlike in the rows before")
-            if has_prompt_id:
-                prompt = _name("prompt_id", row["prompt_id"])
-            weights.append(_weight(row.get("weight", 1.0)))
+            prompt_id = row_name("prompt_id", row["prompt_id"]) if "prompt_id" in row else None
+            chosen, rejected, prompt = parse(row)  # last: it numbers what it finds
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        columns.append((chosen, rejected, user, prompts.setdefault(prompt, len(prompts))))
+            bad.add(f"{where}: {error}")
+            continue
+        has_prompt_id = prompt_id is not None
+        user = users.setdefault(user_id, len(users))
+        key = prompt if prompt_id is None else prompt_id
+        columns.append((chosen, rejected, user, prompts.setdefault(key, len(prompts))))
+        weights.append(weight)
     if not columns:
-        raise _no_rows(path)
+        raise no_rows(path, bad)
     return index_pairs(columns, list(users), weights)
 
 
-def _no_rows(path: str | os.PathLike[str]) -> ValueError:
-    return ValueError(f"{path} holds no rows: one comparison a row is expected")
+def no_rows(path: str | os.PathLike[str], bad: BadRows) -> ValueError:
+    """The error of a file without rows, or with bad ones alone."""
+    reason = f"{bad.count} bad ones, the first: {bad.first[0]}" if bad.count else "one is expected"
+    return ValueError(f"{path} holds no rows: {reason}")
 
 
 def _weight(value: object) -> float:
@@ -329,7 +328,8 @@ def _check_columns(row: Row) -> None:
             raise ValueError(f"column {name!r} is missing; found {columns[:200]}{hint}")
 
 
-def _name(column: str, value: object) -> str:
+def row_name(column: str, value: object) -> str:
+    """The name of a user or a prompt, a text or an integer, as a text."""
     if type(value) is int or (isinstance(value, str) and value.strip()):
         return str(value)
     what = "empty" if isinstance(value, str) else kind_of(value)

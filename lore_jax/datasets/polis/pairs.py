@@ -215,12 +215,13 @@ def polis_text_pairs(
         prompt = np.full(len(user), number)
         columns.append(np.stack([rows[chosen], rows[rejected], user + len(user_ids), prompt], 1))
         user_ids += _user_ids(votes, range(len(pairs)))
-    fields = vars(index_pairs(np.concatenate(columns), user_ids))
+    pairs = index_pairs(np.concatenate(columns), user_ids)
     counts = {
         "removed_statements": sum(votes.num_removed for votes in conversations),
         "replaced_votes": sum(votes.num_replaced for votes in conversations),
     }
-    return TextPairs(**fields, responses=table.responses, labels=labels, note=NOTE, counts=counts)
+    fields = {**vars(pairs), "note": NOTE, "counts": counts}
+    return TextPairs(**fields, responses=table.responses, labels=labels)
 
 
 def _check_rows(votes: Votes, embeddings: _Embeddings) -> None:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lore_jax.datasets.formats.records import BadRows
 from lore_jax.datasets.formats.rows import (
-    holds_index_rows,
     load_embeddings,
     load_vector,
     read_index_pairs,
@@ -205,6 +205,22 @@ def test_bad_line_is_refused_with_its_number(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+def test_bad_rows_are_skipped_and_counted(tmp_path):
+    path, bad = tmp_path / "pairs.jsonl", BadRows(skip=True)
+    rows = [row(mood=1), row(user_id=None), row(weight=-1), row(chosen="Green.", mood=2)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in rows) + "{\n[1]\n")
+    pairs = read_text_pairs(path, bad)
+    assert [pairs.responses[number].reply for number in pairs.chosen] == ["Blue.", "Green."]
+    assert [extra["mood"] for extra in pairs.extra] == [1, 2]  # of the rows that were kept
+    assert bad.count == 4
+    places = [f"pairs.jsonl line {line}: {text}" for line, text in ((2, "user"), (3, "weight"))]
+    assert all(place in said for place, said in zip(places, bad.first, strict=False))
+    assert len(bad.first) == 3
+    index, bad = write_jsonl(tmp_path / "index.jsonl", [{"user_id": 1}] * 2), BadRows(skip=True)
+    with pytest.raises(ValueError, match=r"index.jsonl holds no rows: 2 bad ones, the first: "):
+        read_index_pairs(index, 5, bad)
+
+
 def test_files_without_rows_are_refused(tmp_path):
     for content, message in ((b"", "is empty"), (b"\n \n", "holds no rows")):
         path = tmp_path / "pairs.jsonl"
@@ -289,17 +305,6 @@ def test_head(tmp_path):
         ValueError, match=r"head.npy holds float64 \[3, 1\]: floats \[dim\] are expected"
     ):
         load_vector(tmp_path / "head.npy")
-
-
-def test_kind_of_rows_is_told_by_the_first(tmp_path):
-    file = tmp_path / "pairs.jsonl"
-    file.write_text('\n{"user_id": 1, "chosen": 3, "rejected": 4}\n')
-    assert holds_index_rows(file)
-    file.write_text('{"user_id": 1, "prompt": "p", "chosen": "3", "rejected": "4"}\n')
-    assert not holds_index_rows(file)
-    file.write_text("\n")
-    with pytest.raises(ValueError, match="holds no rows"):
-        holds_index_rows(file)
 
 
 def test_bad_embedding_files(tmp_path):
