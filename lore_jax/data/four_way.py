@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lore_jax.data.groups import WAYS, GroupBy, Way, describe_groups, way_of
+from lore_jax.data.groups import WAYS, GroupBy, Way, describe_groups, has_groups, way_of
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import (
     Cut,
@@ -23,7 +23,6 @@ from lore_jax.data.splits import (
     Users,
     check_fold,
     folds,
-    has_groups,
     hold_out_groups,
     hold_out_within_users,
     split_users,
@@ -32,6 +31,7 @@ from lore_jax.data.splits import (
 _GROUPS = 20  # fewer, and a test is of a handful of prompts
 ENOUGH = 0.6  # of the users with pairs, and of the pairs that are not cross-split
 _MOST_CUT = 0.5  # of the pairs
+_BETTER = 1.1  # times what a more natural way keeps
 
 
 class Dropped(NamedTuple):
@@ -169,7 +169,11 @@ def _best_split(prefs: Preferences, wanted: _Wanted) -> tuple[Way, FourWay]:
         tried.append((kept, way, split))
     if not tried:
         raise ValueError(problem)
-    return max(tried, key=lambda one: one[0])[1:]
+    best = tried[0]
+    for one in tried[1:]:
+        if one[0] > _BETTER * best[0]:  # a more natural way is worth a few users
+            best = one
+    return best[1:]
 
 
 def _kept(prefs: Preferences, split: FourWay) -> float:
@@ -186,7 +190,8 @@ def _hold_out(prefs: Preferences, holdout: Holdout, way: Way, wanted: _Wanted, *
         k, count = wanted.fold
         return folds(prefs, count, holdout=holdout, group_by=way, seed=seed)[k]
     hold_out = hold_out_groups if holdout == "new items" else hold_out_within_users
-    return hold_out(prefs, wanted.test, group_by=way, seed=seed)
+    least = wanted.min_train, wanted.min_test
+    return hold_out(prefs, wanted.test, group_by=way, least=least, seed=seed)
 
 
 def _split(prefs: Preferences, way: Way, wanted: _Wanted) -> FourWay:
@@ -240,9 +245,8 @@ def _split(prefs: Preferences, way: Way, wanted: _Wanted) -> FourWay:
         seen, unseen = seen[stay[seen]], unseen[stay[unseen]]
         if not len(seen) or not len(unseen):
             side = "unseen" if len(seen) else "seen"
-            raise ValueError(
-                f"no {side} user has {least}, that others' training has too{_hint(prefs)}"
-            )
+            nobody = f"no {side} user has {least}, that others' training has too"
+            raise ValueError(_nothing_known(prefs) or nobody)
     users: dict[Users, np.ndarray] = {"seen": seen, "unseen": unseen}
     masks = {name: np.isin(prefs.user, ids) for name, ids in users.items()}
     base = {name: prefs.take_pairs(fit & mask) for name, mask in masks.items()}
@@ -281,15 +285,15 @@ def _in_fit(
     return np.isin(prefs.chosen, seen) & np.isin(prefs.rejected, seen)
 
 
-def _hint(prefs: Preferences) -> str:
-    """What to do where nobody's prompts or responses are another's."""
+def _nothing_known(prefs: Preferences) -> str:
+    """What to do where nobody's prompts or responses are another's, or nothing."""
     responses = np.concatenate([prefs.chosen, prefs.rejected])
     for user, items in ((prefs.user, prefs.prompt), (np.tile(prefs.user, 2), responses)):
         of_users = np.unique(np.stack([user, items], axis=1), axis=0)
         if len(of_users) > len(np.unique(items)):
             return ""
     return (
-        ": no two users share a prompt or a response, so that no items are known; a test of new "
+        "no two users share a prompt or a response, so that no items are known: a test of new "
         "items (--split.items 'new items') is possible"
     )
 

@@ -9,6 +9,7 @@ responses are held out (`data/partition.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -34,6 +35,9 @@ class Way(NamedTuple):
     linked: bool = False
     balanced: bool = False
 
+
+_LARGEST = 0.25  # the most pairs of one group: a test is not of one group alone
+_MOST = 0.5  # of the pairs
 
 # From the most natural one to the one that always has something to cut.
 WAYS = (
@@ -123,6 +127,24 @@ def find_groups(prefs: Preferences, way: Way, *, own: bool) -> Groups:
     return Groups(name, owners, index, responses)
 
 
+def has_groups(prefs: Preferences, way: Way, least: int, *, own: bool) -> bool:
+    """Whether there are so many groups, none with more than a quarter of the pairs.
+
+    Where users have groups of their own, most pairs must be of users with several.
+
+    Example:
+        >>> has_groups(prefs, Way("prompt"), 20, own=False)
+        True
+    """
+    try:
+        groups = find_groups(prefs, way, own=own)
+    except ValueError:
+        return False
+    if own:
+        return float(np.mean(np.bincount(groups.owner)[prefs.user] > 1)) > _MOST
+    return groups.count >= least and groups.largest <= _LARGEST
+
+
 def describe_groups(prefs: Preferences, way: Way) -> str:
     """What the groups are, in words, and how prompts hang together where that matters.
 
@@ -153,10 +175,15 @@ def draw_parts(groups: Groups, count: int, *, seed: int) -> Int[np.ndarray, " gr
 
 
 def balanced_parts(
-    prefs: Preferences, groups: Groups, shares: list[float], *, seed: int
+    prefs: Preferences,
+    groups: Groups,
+    shares: Sequence[float],
+    *,
+    least: Sequence[int] | None = None,
+    seed: int,
 ) -> Int[np.ndarray, " groups"]:
     """A part for each group, so that users have pairs in all of them and few pairs are cut."""
-    return partition(groups.index, prefs.user, np.array(shares), seed=seed)
+    return partition(groups.index, prefs.user, np.array(shares), least=least, seed=seed)
 
 
 def rank_within(owner: Int[np.ndarray, "n"], rng: np.random.Generator) -> Int[np.ndarray, "n"]:

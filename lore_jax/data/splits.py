@@ -27,6 +27,7 @@ from lore_jax.data.groups import (
     balanced_parts,
     draw_parts,
     find_groups,
+    has_groups,
     rank_within,
     way_of,
 )
@@ -95,7 +96,12 @@ def split_users(
 
 
 def hold_out_groups(
-    prefs: Preferences, fraction: float, *, group_by: GroupBy | Way = "prompt", seed: int
+    prefs: Preferences,
+    fraction: float,
+    *,
+    group_by: GroupBy | Way = "prompt",
+    least: tuple[int, int] = (1, 1),
+    seed: int,
 ) -> Cut:
     """Cuts pairs so that no group, and no response, is on both sides: the test of new items.
 
@@ -105,6 +111,7 @@ def hold_out_groups(
         prefs: any preferences.
         fraction: the share of the groups to hold out, between 0 and 1; at least 1 is on each side.
         group_by: "prompt", or "response" where prompts are few and judged by everybody.
+        least: pairs that users should keep in training and test, where sides are searched for.
         seed: seed of the draw.
 
     Returns:
@@ -123,7 +130,7 @@ def hold_out_groups(
     way = way_of(group_by)
     groups = find_groups(prefs, way, own=False)
     if way.balanced:
-        held_out = balanced_parts(prefs, groups, [1 - fraction, fraction], seed=seed) == 1
+        held_out = _balanced(prefs, groups, fraction, least, seed)
     else:
         rank = np.random.default_rng(seed).permutation(groups.count)
         held_out = rank < _at_least_one(fraction, groups.count)
@@ -131,7 +138,12 @@ def hold_out_groups(
 
 
 def hold_out_within_users(
-    prefs: Preferences, fraction: float, *, group_by: GroupBy | Way = "prompt", seed: int
+    prefs: Preferences,
+    fraction: float,
+    *,
+    group_by: GroupBy | Way = "prompt",
+    least: tuple[int, int] = (1, 1),
+    seed: int,
 ) -> Cut:
     """Cuts each user's own groups, and none is on both sides for one user: the test of known items.
 
@@ -142,6 +154,7 @@ def hold_out_within_users(
         fraction: the share of each user's groups to hold out, between 0 and 1, rounded for each
             user: a single group stays in training below 1/2.
         group_by: "prompt", or "response" where prompts are few and judged by everybody.
+        least: pairs that users should keep in training and test, where sides are searched for.
         seed: seed of the draw.
 
     Returns:
@@ -159,7 +172,7 @@ def hold_out_within_users(
     way = way_of(group_by)
     groups = find_groups(prefs, way, own=True)
     if way.balanced:
-        held_out = balanced_parts(prefs, groups, [1 - fraction, fraction], seed=seed) == 1
+        held_out = _balanced(prefs, groups, fraction, least, seed)
     else:
         held_out_of_user = np.rint(fraction * np.bincount(groups.owner))
         rank = rank_within(groups.owner, np.random.default_rng(seed))
@@ -216,24 +229,6 @@ def folds(
         if sum(int(cut.test.sum()) for cut in cuts) >= (1 - _MOST_CUT) * prefs.num_pairs:
             return cuts
     return _folds(prefs, count, WAYS[-1], own=own, seed=seed)
-
-
-def has_groups(prefs: Preferences, way: Way, least: int, *, own: bool) -> bool:
-    """Whether there are so many groups, none with more than a quarter of the pairs.
-
-    Where users have groups of their own, most pairs must be of users with several.
-
-    Example:
-        >>> has_groups(prefs, Way("prompt"), 20, own=False)
-        True
-    """
-    try:
-        groups = find_groups(prefs, way, own=own)
-    except ValueError:
-        return False
-    if own:
-        return float(np.mean(np.bincount(groups.owner)[prefs.user] > 1)) > _MOST_CUT
-    return groups.count >= least and groups.largest <= 0.25
 
 
 def _folds(prefs: Preferences, count: int, way: Way, *, own: bool, seed: int) -> list[Cut]:
@@ -300,6 +295,14 @@ def draw_prompts(prefs: Preferences, prompts: int, *, seed: int) -> Preferences:
     keys, index = np.unique(prefs.user.astype(np.int64) * span + prefs.prompt, return_inverse=True)
     rank = rank_within(keys // span, np.random.default_rng(seed))
     return prefs.take_pairs(rank[index] < prompts)
+
+
+def _balanced(
+    prefs: Preferences, groups: Groups, fraction: float, least: tuple[int, int], seed: int
+) -> Bool[np.ndarray, "groups"]:
+    """Which groups are held out, where sides are searched for."""
+    shares = (1 - fraction, fraction)
+    return balanced_parts(prefs, groups, shares, least=least, seed=seed) == 1
 
 
 def _cut(groups: Groups, held_out: Bool[np.ndarray, "groups"]) -> Cut:

@@ -5,7 +5,7 @@ import pytest
 from sparse_shapes import own_prompts, raters, workers
 from split_data import one_prompt
 
-from lore_jax.data.groups import WAYS, Way, describe_groups, find_groups, way_of
+from lore_jax.data.groups import WAYS, Way, describe_groups, find_groups, has_groups, way_of
 from lore_jax.data.preferences import from_arrays
 
 # Prompts 0 and 2 share response 1; prompt 1 has responses of its own. Users 0 and 1.
@@ -74,3 +74,18 @@ def test_one_group_has_no_two_sides(way, own, message):
 )
 def test_groups_in_words(prefs, way, text):
     assert describe_groups(prefs, way) == text
+
+
+@pytest.mark.parametrize(
+    ("prefs", "way", "own", "expected"),
+    [
+        (own_prompts(users=5, prompts=4), WAYS[0], False, True),
+        (own_prompts(users=4, prompts=4), WAYS[0], False, False),  # 16 prompts
+        (raters(users=5, texts=80), WAYS[0], False, False),  # 1 prompt
+        (LINKED, WAYS[0], False, False),
+        (own_prompts(users=4, prompts=4), WAYS[0], True, True),
+        (own_prompts(users=30, prompts=1), WAYS[0], True, False),  # 1 prompt of each user
+    ],
+)
+def test_whether_there_are_groups_enough(prefs, way, own, expected):
+    assert has_groups(prefs, way, 20, own=own) == expected

@@ -26,7 +26,8 @@ def within(nodes, user, part, parts):
 
 
 def objective(nodes, user, part, shares):
-    return float(np.sum(shares * np.log(0.1 + within(nodes, user, part, len(shares)))))
+    counts = within(nodes, user, part, len(shares))
+    return float(np.sum(shares * np.log(0.1 + counts) + 0.3 * np.minimum(counts, 1)))
 
 
 @pytest.mark.parametrize("sides", [1, 2])
@@ -71,6 +72,18 @@ def test_fewer_pairs_are_cut_than_at_random_and_users_keep_both_sides(prefs, mos
     assert 1 - counts.sum() / prefs.num_pairs < most_cut < at_random
     assert (counts > 0).all(axis=1).mean() > 0.95
     assert 0.2 < part.mean() < 0.5
+
+
+def test_users_keep_the_pairs_they_need():
+    prefs = raters(users=100, texts=500)
+    nodes, kept = nodes_of(prefs), []
+    at_random = (np.random.default_rng(0).random(500) < 0.3).astype(int)
+    others = [
+        partition(nodes, prefs.user, HOLD_OUT, least=least, seed=0) for least in ((1, 1), (20, 5))
+    ]
+    for part in (at_random, *others):
+        kept.append((within(nodes, prefs.user, part, 2) >= (20, 5)).all(axis=1).mean())
+    assert 3 * kept[0] < kept[1] <= kept[2]
 
 
 def test_topics_that_are_never_compared_stay_whole():
