@@ -73,7 +73,9 @@ def evaluate_part(
     """One split: fit, then numbers of each voter after each number of shots."""
     votes, embeddings = read_polis(folder), load_polis_embeddings(folder.parent)
     table = embeddings.of(votes).astype(np.float32)
-    drawn = polis_preferences(votes, table, test=test, split_seed=split, **protocol.limits)
+    drawn = polis_preferences(
+        votes, table, test=test, split_seed=split, fold=None, **protocol.limits
+    )
     seen, unseen = split_users(drawn.train.num_users, 0.3, seed=split)
     train, known = drawn.train.take_users(seen), drawn.train.take_users(unseen)
     model, *_ = lore.fit(train, protocol.fits["gaussian"], key=jax.random.key(split))

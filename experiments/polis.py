@@ -228,7 +228,9 @@ def evaluate_part(
 ) -> Results:
     """One split of one conversation: split, fit, adapt, evaluate."""
     table = embeddings.of(votes).astype(np.float32)
-    pairs = polis_preferences(votes, table, test=test, split_seed=seed, **protocol.limits)
+    pairs = polis_preferences(
+        votes, table, test=test, split_seed=seed, fold=None, **protocol.limits
+    )
     seen, unseen = split_users(pairs.train.num_users, 0.3, seed=seed)
     train, shots = pairs.train.take_users(seen), pairs.train.take_users(unseen)
     conditions = [

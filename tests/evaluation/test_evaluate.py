@@ -103,7 +103,8 @@ def test_a_model_is_adapted_and_the_conditions_of_a_split_are_all_there():
         jnp.ones(()),
         GaussianPrior(jnp.eye(2)[0], jnp.eye(2)[:, 1:]),
     )
-    split = four_way(prefs, group_by="prompt", seed=0)
+    both = ("known items", "new items")
+    split = four_way(prefs, group_by="prompt", items=both, seed=0)
     rows = evaluate(
         {"m": BasisPredictor(model)}, conditions(split), shots=(0, 4), data="d", split=7, seed=0
     )
