@@ -384,8 +384,8 @@ CASES = {
         "0 of 25 users have 11 training pairs",
     ),
     "too few groups": (
-        lambda here: ["fit", here.copy("cache"), "--out", "out", "--split.test", "0.99"],
-        "3 responses cannot fill 4 folds",
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--folds", "1000"],
+        "responses cannot fill 1000 folds",
     ),
     "negative ridge": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--ridge-deviation", "-1"],
