@@ -92,16 +92,7 @@ def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accura
     if rows_a.keys() != rows_b.keys():
         about = f"{a} is about {sorted(rows_a)}, {b} about {sorted(rows_b)}"
         raise ValueError(f"{about}: the same splits are expected")
-    tested = {
-        key: Sample(
-            users_of(results, row),
-            per_user(row, metric) - per_user(rows_b[key], metric),
-            _minus(row["per_item"], rows_b[key]["per_item"], metric),
-            _minus(row["per_cell"], rows_b[key]["per_cell"], metric),
-        )
-        for key, row in rows_a.items()
-    }
-    return _over_data_sets(tested)
+    return _paired(results, rows_a, rows_b, metric)
 
 
 def conclude(results: Results, where: Where) -> Conclusion:
@@ -137,10 +128,13 @@ def conclude(results: Results, where: Where) -> Conclusion:
     }
     passed = {name: interval.low > 0 for name, interval in saved.items()}
     gain = gains["population"]
-    rows = _rows_by_split(results, personal)
-    same = _same_predictions(rows, _rows_by_split(results, population))
-    # Where nothing differs, the pairing tells no noise: accuracy's own is an upper bound of it.
-    would_show = (average(results, population) if same else gain).would_show
+    rows, before = _rows_by_split(results, personal), _rows_by_split(results, population)
+    # What would have shown is told by the splits in which anything is personal. Where none is, the
+    # pairing tells no noise, and accuracy's own is an upper bound of it.
+    differing = {key: row for key, row in rows.items() if not _same_predictions(row, before[key])}
+    noise = average(results, population)
+    if differing:
+        noise = _paired(results, differing, before, "accuracy")
     helps = all(passed.values()) and gain.mean > 0
     conclusion: Conclusion = {
         "helps": bool(helps),
@@ -149,8 +143,8 @@ def conclude(results: Results, where: Where) -> Conclusion:
         "over_mismatched_user": list(gains[MISMATCHED_USER].interval()),
         "over_donor": list(gains[DONOR].interval()),
         "log_loss": {name: list(interval) for name, interval in saved.items()},
-        "would_show": would_show,
-        "same_as_population": same,
+        "would_show": noise.would_show,
+        "same_as_population": not differing,
         "shots": next(iter(rows.values()))["shots"],
         "median_shots": float(np.median([row["median_shots"] for row in rows.values()])),
         "splits": len({split for _, split in rows}),
@@ -223,13 +217,28 @@ def conclusions_of(results: Results, method: str) -> dict[str, Conclusion]:
     }
 
 
-def _same_predictions(a: Mapping[_Key, Row], b: Mapping[_Key, Row]) -> bool:
+def _same_predictions(a: Row, b: Row) -> bool:
     """Whether two methods say the same of every user's pairs."""
     return all(
-        np.array_equal(per_user(row, metric), per_user(b[key], metric), equal_nan=True)
-        for key, row in a.items()
+        np.array_equal(per_user(a, metric), per_user(b, metric), equal_nan=True)
         for metric in ("accuracy", "log_loss")
     )
+
+
+def _paired(
+    results: Results, rows_a: Mapping[_Key, Row], rows_b: Mapping[_Key, Row], metric: Metric
+) -> Estimate:
+    """The difference over the splits of `rows_a`."""
+    tested = {
+        key: Sample(
+            users_of(results, row),
+            per_user(row, metric) - per_user(rows_b[key], metric),
+            _minus(row["per_item"], rows_b[key]["per_item"], metric),
+            _minus(row["per_cell"], rows_b[key]["per_cell"], metric),
+        )
+        for key, row in rows_a.items()
+    }
+    return _over_data_sets(tested)
 
 
 def _rows_by_split(results: Results, where: Where) -> dict[_Key, Row]:

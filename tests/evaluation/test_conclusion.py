@@ -101,6 +101,22 @@ def test_a_population_for_everybody_is_said_and_not_a_gain_of_zero():
     )
 
 
+def test_what_would_have_shown_is_told_by_the_splits_in_which_anything_is_personal():
+    results = toy_results(0.0, 0, splits=4)
+    alone = {**results, "rows": [row for row in results["rows"] if row["split"] == 0]}
+    for row in results["rows"]:
+        if row["split"] > 0:
+            before = next(
+                other
+                for other in results["rows"]
+                if other["shots"] == 0 and other["split"] == row["split"]
+            )
+            row.update({part: before[part] for part in ("per_user", "per_item", "per_cell")})
+    conclusion, expected = conclude(results, ASKED), conclude(alone, ASKED)
+    assert conclusion["would_show"] == pytest.approx(expected["would_show"])
+    assert not conclusion["same_as_population"]
+
+
 def test_an_interval_about_users_only_says_so():
     one = toy_results(0.0, 0, splits=1, items=1)  # a single prompt says nothing about others
     assert "1 split)" not in conclude(one, ASKED)["statement"]
