@@ -14,9 +14,19 @@ Each line of the table: how many items, users and splits; the true gain; the sta
 the error over populations; the root mean square of the standard errors; how many 95 % intervals
 hold the truth, with its own interval (Wilson); and the same for an interval about users alone.
 
-COVERAGE
+Measured, % held (about users alone), 200 populations of 100 items and 150 of 300, so that a number
+has a standard error of 1.5 to 2:
 
-Time: TIME
+| items | users | 1 split     | 2 splits    | 3 splits    | 10 splits   |
+|-------|-------|-------------|-------------|-------------|-------------|
+| 100   | 50    | 93.0 (87.5) | 97.0 (92.5) | 95.0 (91.0) | 94.5 (89.5) |
+| 100   | 100   | 93.0 (89.0) | 93.5 (84.5) | 95.5 (86.0) | 92.5 (82.5) |
+| 100   | 400   | 95.0 (73.5) | 92.0 (61.5) | 95.0 (72.5) | 96.5 (60.0) |
+| 300   | 50    | 96.7 (94.7) | 98.0 (95.3) | 96.0 (96.0) | 98.0 (94.7) |
+| 300   | 100   | 92.0 (90.0) | 98.0 (96.0) | 94.7 (92.7) | 96.7 (94.0) |
+| 300   | 400   | 95.3 (86.7) | 96.7 (86.0) | 96.7 (86.7) | 94.0 (75.3) |
+
+Time: about ten minutes on one CPU core.
 """
 
 from __future__ import annotations
@@ -166,19 +176,23 @@ def _one_split(
     direction = _shared_direction(world, of_known, choice[seen][:, known])
 
     def personal(choice: Float[np.ndarray, "users items"]) -> Float[np.ndarray, "users dim"]:
-        drawn = choice * _some_of_each(rng, choice != 0, world.shots)
-        return _personal_directions(world, of_known, drawn, direction)
+        return _personal_directions(world, of_known, choice, direction)
 
+    shots = choice[unseen][:, known]
+    shots = shots * _some_of_each(rng, shots != 0, world.shots)
     asked = choice[unseen][:, new]
     asked = asked * _some_of_each(rng, asked != 0, world.tests)
     user, item = np.nonzero(asked)
     outcome = asked[user, item]
-    mine = np.einsum("pd,pd->p", personal(choice[unseen][:, known])[user], features[new[item]])
+    mine = np.einsum("pd,pd->p", personal(shots)[user], features[new[item]])
     theirs = features[new[item]] @ direction
     gain = (mine * outcome > 0).astype(float) - (theirs * outcome > 0)
 
-    margin = fresh.weights @ of_known.T + quality[known]
-    weights = personal(_choose(rng, margin))
+    shots = _some_of_each(rng, np.ones((world.fresh, len(known)), bool), world.shots) * 1.0
+    giver, given = np.nonzero(shots)
+    margin = np.einsum("sd,sd->s", fresh.weights[giver], of_known[given]) + quality[known[given]]
+    shots[giver, given] = _choose(rng, margin)
+    weights = personal(shots)
     right = _expected(np.einsum("ud,uid->ui", weights, fresh.features), fresh.probability)
     without = _expected(fresh.features @ direction, fresh.probability)
     return _tested(gain, user, new[item], unseen), float((right - without).mean())
@@ -233,7 +247,7 @@ def _choose(rng: np.random.Generator, margin: np.ndarray) -> np.ndarray:
 
 def _some_of_each(rng: np.random.Generator, possible: np.ndarray, count: int) -> np.ndarray:
     """At most `count` random entries of each row of those that are possible."""
-    order = np.where(possible, rng.random(possible.shape), np.inf)
+    order = np.where(possible, rng.random(possible.shape, np.float32), np.inf)
     count = min(count, possible.shape[1])
     last = np.partition(order, count - 1, axis=1)[:, count - 1 : count]
     return possible & (order <= last)

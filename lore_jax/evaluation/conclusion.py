@@ -129,9 +129,10 @@ def conclude(results: Results, where: Where) -> Conclusion:
     passed = {name: interval.low > 0 for name, interval in saved.items()}
     gain = gains["population"]
     rows, before = _rows_by_split(results, personal), _rows_by_split(results, population)
-    # What would have shown is told by the splits in which anything is personal. Where none is, the
-    # pairing tells no noise, and accuracy's own is an upper bound of it.
-    differing = {key: row for key, row in rows.items() if not _same_predictions(row, before[key])}
+    # What would have shown is told by the splits in which any answer is predicted otherwise. Where
+    # none is, the pairing tells no noise, and accuracy's own is an upper bound of it.
+    differing = {key: row for key, row in rows.items() if not _same(row, before[key], "accuracy")}
+    same = all(_same(row, before[key], "log_loss") for key, row in rows.items())
     noise = average(results, population)
     if differing:
         noise = _paired(results, differing, before, "accuracy")
@@ -144,7 +145,7 @@ def conclude(results: Results, where: Where) -> Conclusion:
         "over_donor": list(gains[DONOR].interval()),
         "log_loss": {name: list(interval) for name, interval in saved.items()},
         "would_show": noise.would_show,
-        "same_as_population": not differing,
+        "same_as_population": same and not differing,
         "shots": next(iter(rows.values()))["shots"],
         "median_shots": float(np.median([row["median_shots"] for row in rows.values()])),
         "splits": len({split for _, split in rows}),
@@ -152,15 +153,25 @@ def conclude(results: Results, where: Where) -> Conclusion:
         "better": sum(row["better"] for row in rows.values()),
         "worse": sum(row["worse"] for row in rows.values()),
     }
-    conclusion["statement"] = _statement(conclusion, passed, about_items=gain.about_items)
+    conclusion["statement"] = _statement(
+        conclusion, passed, any_differs=bool(differing), about_items=gain.about_items
+    )
     return conclusion
 
 
-def _statement(conclusion: Conclusion, passed: Mapping[str, bool], *, about_items: bool) -> str:
-    """The conclusion in one sentence; `passed`: which comparisons of log loss are won."""
+def _statement(
+    conclusion: Conclusion, passed: Mapping[str, bool], *, any_differs: bool, about_items: bool
+) -> str:
+    """The conclusion in one sentence.
+
+    `passed`: which comparisons of log loss are won; `any_differs`: whether any answer is predicted
+    otherwise than by the population; `about_items`: whether the interval is about new items too.
+    """
     shown = f"a gain of {100.0 * conclusion['would_show']:.1f} points would have shown"
-    if conclusion["same_as_population"]:
-        kept = "validation kept every user at the population"
+    if not any_differs:
+        kept = "no answer is predicted otherwise than by the population"
+        if conclusion["same_as_population"]:
+            kept = "validation kept every user at the population"
         return f"No evidence that personalising helps: {kept} ({shown})"
     mean, low, high = (100.0 * value for value in conclusion["over_population"])
     shots, median = conclusion["shots"], conclusion["median_shots"]
@@ -217,12 +228,11 @@ def conclusions_of(results: Results, method: str) -> dict[str, Conclusion]:
     }
 
 
-def _same_predictions(a: Row, b: Row) -> bool:
-    """Whether two methods say the same of every user's pairs."""
-    return all(
-        np.array_equal(per_user(a, metric), per_user(b, metric), equal_nan=True)
-        for metric in ("accuracy", "log_loss")
-    )
+def _same(a: Row, b: Row, metric: Metric) -> bool:
+    """Whether two methods are as good on every user's pairs, and on every cell's."""
+    cells = [np.asarray(row["per_cell"][metric], np.float64) for row in (a, b)]
+    users = [per_user(row, metric) for row in (a, b)]
+    return np.array_equal(*users, equal_nan=True) and np.array_equal(*cells)
 
 
 def _paired(

@@ -63,7 +63,7 @@ def test_evidence_is_log_loss_and_size_is_accuracy():
     assert conclusion["log_loss"]["population"][1] > 0.2
     assert conclusion["log_loss"]["donor user"][1] > 0.2
     assert not conclusion["helps"]
-    assert ", probabilities improve, but not the share of right answers;" in conclusion["statement"]
+    assert "no answer is predicted otherwise than by the population" in conclusion["statement"]
 
 
 def test_gaining_as_much_from_others_is_no_evidence():
@@ -99,6 +99,21 @@ def test_a_population_for_everybody_is_said_and_not_a_gain_of_zero():
         "No evidence that personalising helps: validation kept every user at the population "
         f"(a gain of {100 * conclusion['would_show']:.1f} points would have shown)"
     )
+
+
+def test_other_probabilities_without_another_answer_are_said_and_not_a_gain_of_zero():
+    results = toy_results(0.0, 0)
+    for row in results["rows"]:
+        before = next(
+            other
+            for other in results["rows"]
+            if other["shots"] == 0 and other["split"] == row["split"]
+        )
+        for part in ("per_user", "per_item", "per_cell"):
+            row[part] = {**row[part], "accuracy": before[part]["accuracy"]}
+    conclusion = conclude(results, ASKED)
+    assert not conclusion["same_as_population"]
+    assert ": no answer is predicted otherwise than by the population (" in conclusion["statement"]
 
 
 def test_what_would_have_shown_is_told_by_the_splits_in_which_anything_is_personal():
