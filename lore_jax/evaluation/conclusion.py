@@ -230,9 +230,9 @@ def conclusions_of(results: Results, method: str) -> dict[str, Conclusion]:
 
 def _same(a: Row, b: Row, metric: Metric) -> bool:
     """Whether two methods are as good on every user's pairs, and on every cell's."""
-    cells = [np.asarray(row["per_cell"][metric], np.float64) for row in (a, b)]
-    users = [per_user(row, metric) for row in (a, b)]
-    return np.array_equal(*users, equal_nan=True) and np.array_equal(*cells)
+    cells, others = (np.asarray(row["per_cell"][metric], np.float64) for row in (a, b))
+    same_users = np.array_equal(per_user(a, metric), per_user(b, metric), equal_nan=True)
+    return same_users and np.array_equal(cells, others)
 
 
 def _paired(
