@@ -33,6 +33,7 @@ from lore_jax.data.splits import Holdout, split_users
 from lore_jax.datasets.polis.pairs import polis_preferences
 from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
 from lore_jax.evaluation import metrics
+from lore_jax.evaluation.intervals import Sample, estimate
 from lore_jax.evaluation.results import make_results, plain
 from lore_jax.evaluation.schema import Results
 from lore_jax.reporting.tables import markdown
@@ -149,7 +150,7 @@ def run(config: Config) -> dict[str, Any]:
     splits = 1 if config.smoke else config.splits
     parts = [part(test, split) for test in TESTS for split in range(splits)]
     results = run_parts(config.out / "parts", parts, description="tests x splits")
-    rng, rows = np.random.default_rng(0), []
+    rows = []
     for number, test in enumerate(TESTS):
         of_test = results[number * splits : (number + 1) * splits]
         # A voter may be unseen in several splits, and is one person all the same.
@@ -161,7 +162,7 @@ def run(config: Config) -> dict[str, Any]:
                     np.array(part["measured"]["after"][str(shots)][name], np.float64)
                     for part in of_test
                 ]
-                row[name] = metrics.bootstrap(values, rng, users=voters).interval()
+                row[name] = estimate(list(map(Sample, voters, values))).interval()
             rows.append(row)
     result = plain({"config": config, "rows": rows})
     write_file(config.out / "abstention.json", [json.dumps(result, indent=1).encode()])
@@ -170,7 +171,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The numbers in Markdown; %, macro over users, the mean over splits."""
+    """The numbers in Markdown; %, macro over users, the mean over splits; intervals: new users."""
     names = [name for name in result["rows"][0] if name not in ("test", "shots")]
     lines = [["statements", "shots", *names]]
     for row in result["rows"]:

@@ -13,7 +13,7 @@ Training prompts with a text of the test are dropped.
 
 --paper: the best of eight replies against the worst by raw mixed scores, the paper's objective, no
 validation. Default: two replies at random by standardised scores, which is what a system could ask
-its users; ridges and rank by validation, mismatched and permuted users as controls,
+its users; ridges and rank by validation, mismatched users, donors and permuted users as controls,
 shots 0 to 45.
 
 Expected with --paper (paper, seen / unseen users): LoRe 94.3 / 93.3, 94.6 / 93.6, 96.0 / 96.1; BT

@@ -246,7 +246,9 @@ def evaluate_part(
         config = at_rank(protocol.fits[GAUSSIAN], rank, chosen[GAUSSIAN])
         fitted[f"{GAUSSIAN}, rank {rank}"] = lore.fit(train, config, key=key)
     methods = {name: BasisPredictor(model, users) for name, (model, users, _) in fitted.items()}
-    rows = evaluate(methods, conditions, shots=protocol.shots, seed=seed, **about)
+    rows = evaluate(
+        methods, conditions, shots=protocol.shots, group_by="response", seed=seed, **about
+    )
 
     if split == 0:
         control, choice = permutation_control(protocol, conditions, seed=seed, **about)
@@ -285,7 +287,13 @@ def permutation_control(
     model, users, history = lore.fit(train, protocol.fits[GAUSSIAN], key=jax.random.key(seed))
     methods = {GAUSSIAN: BasisPredictor(model, users)}
     rows = evaluate(
-        methods, permuted, shots=protocol.shots, control=PERMUTED_USERS, seed=seed, **about
+        methods,
+        permuted,
+        shots=protocol.shots,
+        group_by="response",
+        control=PERMUTED_USERS,
+        seed=seed,
+        **about,
     )
     return rows, dict(history.choice)
 
@@ -310,8 +318,8 @@ def tables(results: Results, names: Sequence[str], tests: Sequence[Holdout], sho
     lines = {name: own(name) for name in methods_of(results) if name != GAUSSIAN}
     lines |= method_lines(results, [GAUSSIAN])
     paragraphs = [
-        f"# Polis\n\n{NOTE} Accuracy in %, macro over users, with 95 % intervals (users and "
-        "splits resampled).",
+        f"# Polis\n\n{NOTE} Accuracy in %, macro over users, with 95 % intervals (new users, "
+        "new statements).",
     ]
     after = f"unseen users, {shots} shots"
     for test in tests:
@@ -329,9 +337,8 @@ def tables(results: Results, names: Sequence[str], tests: Sequence[Holdout], sho
         after_each = table(results, lines, shots_columns(results, items=test))
         paragraphs += [
             f"## {test.removesuffix(' items').capitalize()} statements",
-            f"{conclusion['statement']}. Significantly better off are {conclusion['better']} of "
-            f"{conclusion['users']} users, worse off {conclusion['worse']} (by chance at most "
-            "2.5 % each).",
+            f"{conclusion['statement']}. {conclusion['better']} of {conclusion['users']} users "
+            f"gained, {conclusion['worse']} lost.",
             f"{after.capitalize()}:\n\n{table(results, lines, columns)}",
             f"Paired differences in points, {after}:\n\n{markdown(differences)}",
             f"Unseen users, average over conversations:\n\n{after_each}",

@@ -35,7 +35,7 @@ from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import hold_out_within_users, split_users
 from lore_jax.datasets.leaks import Texts, number_texts
 from lore_jax.datasets.prism import HOME, read_prism
-from lore_jax.evaluation.metrics import bootstrap
+from lore_jax.evaluation.intervals import Sample, estimate
 from lore_jax.evaluation.results import Where, methods_of, per_user, select, users_of
 from lore_jax.evaluation.schema import Results
 from lore_jax.model.model import Model
@@ -104,7 +104,7 @@ def draw(prefs: Preferences, texts: Texts | None, config: Config, seed: int) -> 
 def by_group(results: Results, people: Mapping[str, Mapping[str, object]], shots: int) -> str:
     """Accuracy of unseen people by what the survey says of them, over all splits, in Markdown."""
     methods = methods_of(results)
-    values: dict[tuple[str, str], dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
+    values: dict[tuple[str, str], dict[str, list[Sample]]] = {}
     for name in methods:
         for row in select(results, Where("unseen", method=name, control=None, shots=shots)):
             ids, accuracy = users_of(results, row), per_user(row, "accuracy")
@@ -112,18 +112,18 @@ def by_group(results: Results, people: Mapping[str, Mapping[str, object]], shots
                 answers = np.array([str(people.get(str(user), {}).get(question)) for user in ids])
                 for group in np.unique(answers):
                     splits = values.setdefault((question, str(group)), {}).setdefault(name, [])
-                    splits.append((accuracy[answers == group], ids[answers == group]))
-    lines, rng = [["", "people", *methods]], np.random.default_rng(0)
+                    splits.append(Sample(ids[answers == group], accuracy[answers == group]))
+    lines = [["", "people", *methods]]
     for (question, group), splits_of in sorted(values.items()):
-        resampled = {
-            name: bootstrap([part for part, _ in splits], rng, users=[ids for _, ids in splits])
-            for name, splits in splits_of.items()
+        people_of = {
+            name: np.concatenate([part.users for part in splits_of[name]]) for name in methods
         }
-        count = max(accuracy.num_users for accuracy in resampled.values())
+        count = max(len(np.unique(ids)) for ids in people_of.values())
         if count >= SMALLEST_GROUP:
-            intervals = [show(resampled[name].interval()) for name in methods]
+            intervals = [show(estimate(splits_of[name]).interval()) for name in methods]
             lines.append([f"{question}: {group}", str(count), *intervals])
-    return f"\n\nUnseen people by group:\n\n{markdown(lines)}" if len(lines) > 1 else ""
+    title = "Unseen people by group (95 % intervals are about people only)"
+    return f"\n\n{title}:\n\n{markdown(lines)}" if len(lines) > 1 else ""
 
 
 def run_on(

@@ -93,8 +93,16 @@ def evaluate_part(prefs: Preferences, config: Config, split: int) -> Results:
     unseen = [condition for condition in conditions(drawn) if condition.users == "unseen"]
     rows, entries = [], []
     for draw in range(config.draws):
-        about = {"data": f"draw {draw}", "split": split}
-        rows += evaluate(methods, unseen, shots=config.shots, seed=seed + 1000 * draw, **about)
+        # Draws are of the same users and items: to the intervals they are splits, not data sets.
+        number = split * config.draws + draw
+        rows += evaluate(
+            methods,
+            unseen,
+            shots=config.shots,
+            group_by=config.group_by,
+            split=number,
+            seed=seed + 1000 * draw,
+        )
         entries.append(
             describe_split(
                 {"unseen": drawn.unseen_users},
@@ -103,7 +111,7 @@ def evaluate_part(prefs: Preferences, config: Config, split: int) -> Results:
                 digest=drawn.digest,
                 chosen=chosen,
                 dropped=drawn.dropped._asdict(),
-                **about,
+                split=number,
             )
         )
     return make_results(rows, entries, name="shots", config=settings_of(config), seed=seed)
@@ -133,7 +141,7 @@ def run(config: Config) -> Results:
         lines[label] = Where(method=name, control=MISMATCHED_USER)
     text = (
         "# Accuracy against shots\n\n"
-        "Unseen users, new items, accuracy in % with 95 % intervals (users and splits resampled); "
+        "Unseen users, new items, accuracy in % with 95 % intervals (new users, new items); "
         f"{config.draws} draws, the same for every method.\n\n"
         f"{table(results, lines, shots_columns(results))}"
     )

@@ -3,7 +3,9 @@
 import numpy as np
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.evaluation.names import MISMATCHED_USER
+from lore_jax.evaluation.influences import buckets_of, pair_influences
+from lore_jax.evaluation.metrics import per_user_mean
+from lore_jax.evaluation.names import DONOR, MISMATCHED_USER
 from lore_jax.evaluation.results import describe_split, make_results
 from lore_jax.users.predict import Margins
 
@@ -39,8 +41,11 @@ def split_entry(users=USERS, items=("new items",), **more):
     )
 
 
-def toy_results(gain, seed, *, users=60, splits=2, other=0.0, pairs=20):
-    """Accuracies drawn: `gain` over the population, `other` over it with another user's weights."""
+def toy_results(gain, seed, *, users=60, splits=2, other=0.0, donor=0.0, pairs=20, items=2000):
+    """Right answers drawn: `gain` over the population, `other` and `donor` with others' weights.
+
+    A right answer has probability 0.7, a wrong one 0.3; users are known in all splits.
+    """
     rng = np.random.default_rng(seed)
     rows, entries = [], []
     for split in range(splits):
@@ -54,12 +59,30 @@ def toy_results(gain, seed, *, users=60, splits=2, other=0.0, pairs=20):
                 split=split,
             )
         )
+        user = np.repeat(np.arange(users), pairs)
+        prompt = rng.integers(items, size=len(user))
+        table = np.zeros((2, 1), np.float32)
+        zeros = np.zeros_like(user)
+        test = from_arrays(table, zeros, zeros + 1, user, prompt=prompt, user_ids=ids)
+        buckets = buckets_of(test, "prompt")
         for shots, control, mean in (
             (0, None, 0.0),
             (20, None, gain),
             (20, MISMATCHED_USER, other),
+            (20, DONOR, donor),
         ):
-            accuracy = rng.binomial(pairs, 0.65 + mean, users) / pairs
+            right = (rng.random(len(user)) < 0.65 + mean).astype(float)
+            values = {"accuracy": right, "log_loss": -np.log(np.where(right > 0, 0.7, 0.3))}
+            per_item, per_cell = (
+                {
+                    "bucket": part.bucket,
+                    **{
+                        name: part.add(pair_influences(value, user, users))
+                        for name, value in values.items()
+                    },
+                }
+                for part in buckets
+            )
             rows.append(
                 {
                     "data": "",
@@ -69,10 +92,15 @@ def toy_results(gain, seed, *, users=60, splits=2, other=0.0, pairs=20):
                     "method": "m",
                     "control": control,
                     "shots": shots,
+                    "median_shots": float(shots),
                     "num_users": users,
                     "better": 3,
                     "worse": 1,
-                    "per_user": {"accuracy": accuracy},
+                    "per_user": {
+                        name: per_user_mean(value, user, users) for name, value in values.items()
+                    },
+                    "per_item": per_item,
+                    "per_cell": per_cell,
                 }
             )
     return make_results(rows, entries, name="toy", config={}, seed=seed)

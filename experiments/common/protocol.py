@@ -235,10 +235,18 @@ def _evaluate(
     for count in protocol.shots:
         drawn = unseen._replace(shots=draw_prompts(unseen.shots, count, seed=seed))
         shots = (_ALL if count else 0,)
+        dialogues = median_dialogues(drawn)
         for row in evaluate(methods, [drawn], shots=shots, control=control, seed=seed, **about):
-            row["shots"] = count
+            row["shots"], row["median_shots"] = count, dialogues
             rows.append(row)
     return rows
+
+
+def median_dialogues(condition: Condition) -> float:
+    """How many dialogues the median user with a test pair has among the shots."""
+    shots, tested = condition.shots, condition.test.pairs_per_user() > 0
+    owner = np.unique(np.stack([shots.user, shots.prompt], axis=1), axis=0)[:, 0]
+    return float(np.median(np.bincount(owner, minlength=shots.num_users)[tested]))
 
 
 def leak_free(
@@ -266,7 +274,7 @@ def report(
     """What the results say, in Markdown, the paper's numbers beside ours."""
     paragraphs = [
         f"# {protocol.name}",
-        "Accuracy in %, macro over users, with 95 % intervals (users and splits resampled); in "
+        "Accuracy in %, macro over users, with 95 % intervals (new users, new items); in "
         f"brackets what the paper reports. {protocol.note}".rstrip(),
         f"Read and left out: {_counts(about['counts'])}.",
     ]
@@ -303,7 +311,10 @@ def _report_of_task(protocol: EvaluationProtocol, results: Results, task: str) -
         statement = results["conclusions"][task]["statement"]
         all_measures = measures(results, method_lines(results), condition)
         paragraphs += [
-            statement.replace("shot", unit[:-1], 1) + ".",
+            statement.replace(
+                "comparisons", "dialogues" if unit == "dialogues" else "comparisons", 1
+            )
+            + ".",
             f"Paired differences in points, unseen users, {after}:\n\n{markdown(gains)}",
             f"All measures and the controls, unseen users, {after}:\n\n{all_measures}",
         ]

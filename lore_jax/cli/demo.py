@@ -19,11 +19,18 @@ from lore_jax.data.four_way import four_way
 from lore_jax.data.splits import Holdout
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import names
-from lore_jax.evaluation.conclusion import conclude
+from lore_jax.evaluation.conclusion import conclusions_of
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
 from lore_jax.evaluation.evaluate import conditions, evaluate
-from lore_jax.evaluation.names import GAUSSIAN, MISMATCHED_USER, ORACLE, REFERENCE_HEAD, RIDGE_BT
-from lore_jax.evaluation.results import Where, describe_split, make_results, write_results
+from lore_jax.evaluation.names import (
+    DONOR,
+    GAUSSIAN,
+    MISMATCHED_USER,
+    ORACLE,
+    REFERENCE_HEAD,
+    RIDGE_BT,
+)
+from lore_jax.evaluation.results import Where, describe_split, make_results, plain, write_results
 from lore_jax.evaluation.schema import Conclusion
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import fit
@@ -41,6 +48,7 @@ _LINES = {
     "ridge Bradley-Terry": Where(method=RIDGE_BT, control=None),
     "population (0 shots)": Where(method=GAUSSIAN, control=None, shots=0),
     names.CONTROL_LABELS[MISMATCHED_USER]: Where(method=GAUSSIAN, control=MISMATCHED_USER),
+    names.CONTROL_LABELS[DONOR]: Where(method=GAUSSIAN, control=DONOR),
     "personal": Where(method=GAUSSIAN, control=None),
     "oracle (basis of the ground truth)": Where(method=ORACLE, control=None),
 }
@@ -80,6 +88,7 @@ class Summary(TypedDict):
     pairs: int
     table: str
     conclusion: Conclusion
+    conclusions: dict[str, Conclusion]
     results: str
     figures: list[str]
 
@@ -141,8 +150,9 @@ def run(config: Config) -> Summary:
     )
     about = {"config": config, "seed": config.seed, "axes": axes, "method": GAUSSIAN}
     results = make_results(rows, [entry], name="demo", **about)
-    conclusion = conclude(results, Where("unseen", "new items", GAUSSIAN, shots=names.SHOTS))
-    results["conclusion"] = conclusion
+    conclusions = plain(conclusions_of(results, GAUSSIAN))
+    conclusion = next(iter(conclusions.values()))  # unseen users, new items
+    results["conclusion"], results["conclusions"] = conclusion, conclusions
     path = config.out / "results.json"
     write_results(path, results)
     note = "Simulated users: everything about them is known."
@@ -152,6 +162,7 @@ def run(config: Config) -> Summary:
         "pairs": split.train.num_pairs,
         "table": table(results, _LINES, four_way_columns(results)),
         "conclusion": conclusion,
+        "conclusions": conclusions,
         "results": str(path),
         "figures": [str(path) for path in figures],
     }
@@ -167,7 +178,10 @@ def lines(result: Summary) -> list[str]:
         "",
         *result["table"].splitlines(),
         "",
-        f"{result['conclusion']['statement']}.",
+        *(
+            f"{label}: {conclusion['statement']}."
+            for label, conclusion in result["conclusions"].items()
+        ),
         "",
         f"Saved {result['results']}",
         *(f"Saved {path}" for path in result["figures"]),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Config:
     """Tests a run on the pairs that its split kept out of the fit.
 
-    Beside it stand ridge Bradley-Terry, the reference head and the mismatched-user control. Writes
+    Beside it stand ridge Bradley-Terry, the reference head, and two controls: the weights of a
+    mismatched user, and of the user who was asked about the most similar responses. Writes
     results.json into the run (or to --out) and says whether personalising helps.
 
     Attributes:
@@ -50,10 +51,14 @@ class Config:
 
 
 class Summary(TypedDict):
-    """What the command says; `note` must be said beside every number, `table` is Markdown."""
+    """What the command says; `note` must be said beside every number, `table` is Markdown.
+
+    `conclusions` has one for each condition that can tell; `conclusion` is the first of them.
+    """
 
     results: str
     conclusion: Conclusion | None
+    conclusions: dict[str, Conclusion]
     note: str | None
     averages: list[dict[str, object]]
     table: str
@@ -62,7 +67,7 @@ class Summary(TypedDict):
 def run(config: Config) -> Summary:
     """Evaluates, writes the results, and sums them up."""
     from lore_jax.cli.models import load_model
-    from lore_jax.evaluation.conclusion import conclude, conclusive
+    from lore_jax.evaluation.conclusion import conclusions_of
     from lore_jax.evaluation.evaluate import evaluate
     from lore_jax.evaluation.names import nearest_shots
     from lore_jax.evaluation.results import make_results, plain, write_results
@@ -81,14 +86,22 @@ def run(config: Config) -> Summary:
     name, seed = fitted["config"]["fit"]["method"]["name"], config.seed
     methods = {name: predictor, **(_baselines(run, parts.train) if config.baselines else {})}
     data, split = entry["data"], entry["split"]
-    rows = evaluate(methods, conditions, shots=config.shots, data=data, split=split, seed=seed)
+    rows = evaluate(
+        methods,
+        conditions,
+        shots=config.shots,
+        group_by=entry["group_by"],
+        data=data,
+        split=split,
+        seed=seed,
+    )
     axes = {data: _describe_users(run, loaded, parts, config.cache)}
     about = {"config": fitted["config"], "seed": seed, "axes": axes, "method": name, "run": fitted}
     results = make_results(rows, [entry], name="evaluate", **about)
     note = fitted["data"]["note"] if config.test is None else read_manifest(config.test)["note"]
-    questions = conclusive(results, name)  # the hardest that the rows can answer comes first
-    conclusion = plain(conclude(results, questions[0])) if questions else None
-    results["note"], results["conclusion"] = note, conclusion
+    conclusions = plain(conclusions_of(results, name))
+    conclusion = next(iter(conclusions.values()), None)
+    results["note"], results["conclusion"], results["conclusions"] = note, conclusion, conclusions
     write_results(out, results)
     columns = four_way_columns(results, shots=nearest_shots(config.shots))
     averages = [
@@ -98,6 +111,7 @@ def run(config: Config) -> Summary:
     return {
         "results": str(out),
         "conclusion": conclusion,
+        "conclusions": conclusions,
         "note": note,
         "averages": averages,
         "table": table(results, method_lines(results), columns),
@@ -106,10 +120,12 @@ def run(config: Config) -> Summary:
 
 def lines(result: Summary) -> list[str]:
     """The result for people."""
-    conclusion = result["conclusion"]
-    statement = f"{conclusion['statement']}." if conclusion else ""
-    texts = [text for text in (statement, result["note"]) if text]
-    return [result["results"], "", *result["table"].splitlines(), "", *texts]
+    statements = [
+        f"{label}: {conclusion['statement']}."
+        for label, conclusion in result["conclusions"].items()
+    ]
+    notes = [result["note"]] if result["note"] else []
+    return [result["results"], "", *result["table"].splitlines(), "", *statements, *notes]
 
 
 def _what_to_test(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lore_jax.evaluation.metrics import correct
-from lore_jax.evaluation.schema import ConfidenceCounts
+from lore_jax.evaluation.schema import ConfidenceCounts, Row
 
 _EDGES = np.linspace(0.5, 1.0, 201)
 
@@ -90,3 +90,28 @@ def pool(counts: Sequence[ConfidenceCounts], *, bins: int = 15) -> Calibration:
     ece = float(np.abs(right - confidence).sum() / count.sum())
     ece_bias = float(np.sqrt(2.0 / np.pi * variance).sum() / count.sum())
     return Calibration(confidence / count, right / count, count, ece, ece_bias)
+
+
+def errors_of(rows: Sequence[Row]) -> tuple[float, float]:
+    """Mean over data sets of their expected calibration error, and of its bias.
+
+    The splits of a data set together, but each data set by itself: errors of opposite sign in two
+    of them must not cancel.
+
+    Args:
+        rows: of one method on one condition.
+
+    Returns:
+        ECE and ECE bias; NaN where no row has a pair.
+
+    Example:
+        >>> errors_of(rows)  # doctest: +SKIP
+        (0.013, 0.004)
+    """
+    counts: dict[str, list[ConfidenceCounts]] = {}
+    for row in rows:
+        counts.setdefault(row["data"], []).append(row["calibration"])
+    pooled = [pool(entries) for entries in counts.values()]
+    errors = [[part.ece, part.ece_bias] for part in pooled if len(part.count)]
+    ece, bias = np.mean(errors, axis=0) if errors else (np.nan, np.nan)
+    return float(ece), float(bias)

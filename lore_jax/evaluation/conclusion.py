@@ -1,34 +1,40 @@
 """Does personalising help? Averages and paired differences of per-user values, and a conclusion.
 
-Users and splits are resampled (`metrics.bootstrap`). A difference is taken user by user on the
-same test pairs, so that what is hard for everybody cancels. Data sets count equally and are not
-resampled: the interval is about other users of the same data sets.
+A difference is taken user by user and item by item on the same test pairs, so that what is hard for
+everybody cancels. Intervals are for new users and new items (`intervals`).
 
-The conclusion is yes only if the personal weights beat, each with confidence, (1) the population,
-that is the same model without any shots, and (2) another user's weights. The second controls the
-false-positive rate. A model whose population is fitted badly can gain from anybody's shots. Where
-users do not differ, a user's own weights and another's are exchangeable, so that (2) passes by
-chance with the probability the interval allows, one-sided, whatever the model. (Simulated users who
-do not differ, the population's ridge 1,000 times too strong: the first alone says yes to 18 of 30
-data sets, both together to none.)
+The conclusion is yes only if the personal weights save log loss, each with confidence, (1) over the
+population, that is the same model without any shots, (2) over another user's weights, and (3) over
+the weights of the user who was asked about the most similar responses, and if accuracy is higher
+than the population's on the average. Evidence comes from log loss, which tells small differences
+from noise with about half of the pairs that accuracy needs; the size comes from accuracy, which
+people can read.
+
+The second control keeps a badly fitted population, which anybody's shots improve, from passing:
+where users do not differ, a user's own weights and another's are exchangeable. The third one keeps
+topics from passing for tastes: where users agree but are asked about different topics, on which one
+reward is not right for all, users asked alike have weights that are as good as the user's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
-from jaxtyping import Float
 
-from lore_jax.evaluation.metrics import Bootstrap, bootstrap
-from lore_jax.evaluation.names import MISMATCHED_USER, nearest_shots
+from lore_jax.data.splits import Holdout, Users
+from lore_jax.evaluation.intervals import Estimate, Sample, Sums, combine, estimate
+from lore_jax.evaluation.names import DONOR, MISMATCHED_USER, nearest_shots
 from lore_jax.evaluation.results import Where, per_user, select, users_of
-from lore_jax.evaluation.schema import Conclusion, Metric, Results, Row
+from lore_jax.evaluation.schema import Conclusion, Influences, Metric, Results, Row
 
 _Key = tuple[str, int]  # data set, split
+_USERS: Final[tuple[Users, Users]] = ("unseen", "seen")
+_ITEMS: Final[tuple[Holdout, Holdout]] = ("new items", "known items")
 
 
-def average(results: Results, where: Where, *, metric: Metric = "accuracy") -> Bootstrap:
+def average(results: Results, where: Where, *, metric: Metric = "accuracy") -> Estimate:
     """Mean of some rows over data sets, splits and users.
 
     Args:
@@ -37,7 +43,7 @@ def average(results: Results, where: Where, *, metric: Metric = "accuracy") -> B
         metric: "accuracy", "log_loss" or "brier".
 
     Returns:
-        The `Bootstrap`, in the unit of the metric.
+        The `Estimate`, in the unit of the metric.
 
     Raises:
         ValueError: no row matches, or several of one split do.
@@ -48,10 +54,19 @@ def average(results: Results, where: Where, *, metric: Metric = "accuracy") -> B
         Interval(mean=0.741, low=0.732, high=0.75)
     """
     rows = _rows_by_split(results, where)
-    return _combine(results, rows, {key: per_user(row, metric) for key, row in rows.items()})
+    tested = {
+        key: Sample(
+            users_of(results, row),
+            per_user(row, metric),
+            _sums(row["per_item"], metric),
+            _sums(row["per_cell"], metric),
+        )
+        for key, row in rows.items()
+    }
+    return _over_data_sets(tested)
 
 
-def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accuracy") -> Bootstrap:
+def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accuracy") -> Estimate:
     """Paired difference, a minus b: user by user, on the same splits of the same data sets.
 
     Args:
@@ -61,10 +76,11 @@ def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accura
         metric: "accuracy", "log_loss" or "brier".
 
     Returns:
-        The `Bootstrap`, in the unit of the metric.
+        The `Estimate`, in the unit of the metric.
 
     Raises:
-        ValueError: no row matches, several of one split do, or a and b are of different splits.
+        ValueError: no row matches, several of one split do, or a and b are of different splits or
+            of different test pairs.
 
     Example:
         >>> where = Where("unseen", "new items", "gaussian", control=None, shots=20)
@@ -76,16 +92,14 @@ def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accura
     if rows_a.keys() != rows_b.keys():
         about = f"{a} is about {sorted(rows_a)}, {b} about {sorted(rows_b)}"
         raise ValueError(f"{about}: the same splits are expected")
-    rows = rows_a.items()
-    values = {key: per_user(row, metric) - per_user(rows_b[key], metric) for key, row in rows}
-    return _combine(results, rows_a, values)
+    return _paired(results, rows_a, rows_b, metric)
 
 
 def conclude(results: Results, where: Where) -> Conclusion:
     """Whether personalising helps, with the numbers that say so, and in one sentence.
 
     Args:
-        results: with the rows of a method, without shots and with, and of its mismatched users.
+        results: with the rows of a method, without shots and with, and of its controls.
         where: the method, the users, the items and the shots; `control` is set here.
 
     Returns:
@@ -97,48 +111,144 @@ def conclude(results: Results, where: Where) -> Conclusion:
     Example:
         >>> where = Where("unseen", "new items", "gaussian", shots=20)
         >>> conclude(results, where)["statement"]  # doctest: +SKIP
-        'Personalising helps: +2.8 points at 20 shots (95 % interval 1.9 to 3.6, 5 splits)'
+        'Personalising helps: +2.8 points with up to 20 comparisons (median 15) (95 % interval 1.9
+        to 3.6, 5 splits)'
     """
     personal = where.also(Where(control=None))
     population = personal.also(Where(shots=0))
-    mismatched = personal.also(Where(control=MISMATCHED_USER))
-    over_population = difference(results, personal, population).interval()
-    over_mismatched_user = difference(results, personal, mismatched).interval()
-    rows = list(_rows_by_split(results, personal).values())
-    splits, shots = len({row["split"] for row in rows}), rows[0]["shots"]
-    helps = over_population.low > 0 and over_mismatched_user.low > 0
-    mean, low, high = (100.0 * value for value in over_population)
-    when = "with all their pairs" if shots is None else f"at {shots} shot{'s' * (shots != 1)}"
-    interval = f"95 % interval {low:.1f} to {high:.1f}, {splits} split{'s' * (splits != 1)}"
-    answer = "Personalising helps" if helps else "No evidence that personalising helps on this data"
-    statement = f"{answer}: {mean:+.1f} points {when} ({interval})"
-    if over_population.low > 0 and not helps:
-        statement += ", and another user's weights do as well"
-    return {
-        "helps": bool(helps),
-        "statement": statement,
-        "over_population": list(over_population),
-        "over_mismatched_user": list(over_mismatched_user),
-        "shots": shots,
-        "splits": splits,
-        "users": sum(row["num_users"] for row in rows),
-        "better": sum(row["better"] for row in rows),
-        "worse": sum(row["worse"] for row in rows),
+    others = {
+        "population": population,
+        MISMATCHED_USER: personal.also(Where(control=MISMATCHED_USER)),
+        DONOR: personal.also(Where(control=DONOR)),
     }
+    gains = {name: difference(results, personal, other) for name, other in others.items()}
+    saved = {
+        name: difference(results, other, personal, metric="log_loss").interval()
+        for name, other in others.items()
+    }
+    passed = {name: interval.low > 0 for name, interval in saved.items()}
+    gain = gains["population"]
+    rows, before = _rows_by_split(results, personal), _rows_by_split(results, population)
+    # What would have shown is told by the splits in which any answer is predicted otherwise. Where
+    # none is, the pairing tells no noise, and accuracy's own is an upper bound of it.
+    differing = {key: row for key, row in rows.items() if not _same(row, before[key], "accuracy")}
+    same = all(_same(row, before[key], "log_loss") for key, row in rows.items())
+    noise = average(results, population)
+    if differing:
+        noise = _paired(results, differing, before, "accuracy")
+    helps = all(passed.values()) and gain.mean > 0
+    conclusion: Conclusion = {
+        "helps": bool(helps),
+        "statement": "",
+        "over_population": list(gain.interval()),
+        "over_mismatched_user": list(gains[MISMATCHED_USER].interval()),
+        "over_donor": list(gains[DONOR].interval()),
+        "log_loss": {name: list(interval) for name, interval in saved.items()},
+        "would_show": noise.would_show,
+        "same_as_population": same and not differing,
+        "shots": next(iter(rows.values()))["shots"],
+        "median_shots": float(np.median([row["median_shots"] for row in rows.values()])),
+        "splits": len({split for _, split in rows}),
+        "users": sum(row["num_users"] for row in rows.values()),
+        "better": sum(row["better"] for row in rows.values()),
+        "worse": sum(row["worse"] for row in rows.values()),
+    }
+    conclusion["statement"] = _statement(
+        conclusion, passed, any_differs=bool(differing), about_items=gain.about_items
+    )
+    return conclusion
+
+
+def _statement(
+    conclusion: Conclusion, passed: Mapping[str, bool], *, any_differs: bool, about_items: bool
+) -> str:
+    """The conclusion in one sentence.
+
+    `passed`: which comparisons of log loss are won; `any_differs`: whether any answer is predicted
+    otherwise than by the population; `about_items`: whether the interval is about new items too.
+    """
+    shown = f"a gain of {100.0 * conclusion['would_show']:.1f} points would have shown"
+    if not any_differs:
+        kept = "no answer is predicted otherwise than by the population"
+        if conclusion["same_as_population"]:
+            kept = "validation kept every user at the population"
+        return f"No evidence that personalising helps: {kept} ({shown})"
+    mean, low, high = (100.0 * value for value in conclusion["over_population"])
+    shots, median = conclusion["shots"], conclusion["median_shots"]
+    given = "all their comparisons" if shots is None else f"up to {shots} comparisons"
+    splits = conclusion["splits"]
+    count = f"{splits} split{'s' * (splits != 1)}"
+    if not about_items:
+        count = f"{'one split' if splits == 1 else count}: the interval is about users only"
+    numbers = (
+        f"{mean:+.1f} points with {given} (median {median:g}) "
+        f"(95 % interval {low:.1f} to {high:.1f}, {count})"
+    )
+    if conclusion["helps"]:
+        return f"Personalising helps: {numbers}"
+    reason = ""
+    if passed["population"]:
+        if mean <= 0:
+            reason = ", probabilities improve, but not the share of right answers"
+        elif not passed[MISMATCHED_USER]:
+            reason = ", and another user's weights do as well"
+        else:
+            reason = ", and users who were asked about the same topics do as well"
+    answer = "No evidence that personalising helps on this data"
+    return f"{answer}: {numbers}{reason}; {shown}"
 
 
 def conclusive(results: Results, method: str) -> list[Where]:
     """What `conclude` can be asked about a method: unseen users (after 20 shots or so) first."""
     questions = []
-    for users in ("unseen", "seen"):
-        for items in ("new items", "known items"):
+    for users in _USERS:
+        for items in _ITEMS:
             where = Where(users, items, method)
             counts = {row["shots"] for row in select(results, where.also(Where(control=None)))}
             shots = nearest_shots(filter(None, counts)) if users == "unseen" else None
-            mismatched = where.also(Where(control=MISMATCHED_USER, shots=shots))
-            if 0 in counts and select(results, mismatched):
-                questions.append(where.also(Where(shots=shots)))
+            after = where.also(Where(shots=shots))
+            controls = {row["control"] for row in select(results, after)}
+            if 0 in counts and controls >= {MISMATCHED_USER, DONOR}:
+                questions.append(after)
     return questions
+
+
+def conclusions_of(results: Results, method: str) -> dict[str, Conclusion]:
+    """Everything that can be concluded about a method, by condition: unseen users, new items first.
+
+    Returns:
+        For instance `{"Unseen users, new prompts": ..., "Seen users, new prompts": ...}`.
+    """
+    group_by = results["splits"][0]["group_by"]
+    return {
+        f"{str(where.users).capitalize()} users, {str(where.items).replace('item', group_by)}": (
+            conclude(results, where)
+        )
+        for where in conclusive(results, method)
+    }
+
+
+def _same(a: Row, b: Row, metric: Metric) -> bool:
+    """Whether two methods are as good on every user's pairs, and on every cell's."""
+    cells, others = (np.asarray(row["per_cell"][metric], np.float64) for row in (a, b))
+    same_users = np.array_equal(per_user(a, metric), per_user(b, metric), equal_nan=True)
+    return same_users and np.array_equal(cells, others)
+
+
+def _paired(
+    results: Results, rows_a: Mapping[_Key, Row], rows_b: Mapping[_Key, Row], metric: Metric
+) -> Estimate:
+    """The difference over the splits of `rows_a`."""
+    tested = {
+        key: Sample(
+            users_of(results, row),
+            per_user(row, metric) - per_user(rows_b[key], metric),
+            _minus(row["per_item"], rows_b[key]["per_item"], metric),
+            _minus(row["per_cell"], rows_b[key]["per_cell"], metric),
+        )
+        for key, row in rows_a.items()
+    }
+    return _over_data_sets(tested)
 
 
 def _rows_by_split(results: Results, where: Where) -> dict[_Key, Row]:
@@ -154,15 +264,21 @@ def _rows_by_split(results: Results, where: Where) -> dict[_Key, Row]:
     return rows
 
 
-def _combine(
-    results: Results, rows: Mapping[_Key, Row], values: Mapping[_Key, Float[np.ndarray, " users"]]
-) -> Bootstrap:
-    """Resamples users and splits within each data set, and averages over data sets."""
-    parts, rng = [], np.random.default_rng(0)
-    for data in dict.fromkeys(name for name, _ in rows):
-        keys = [key for key in rows if key[0] == data]
-        ids = [users_of(results, rows[key]) for key in keys]
-        parts.append(bootstrap([values[key] for key in keys], rng, users=ids))
-    mean = np.mean([part.mean for part in parts])
-    draws = np.mean([part.draws for part in parts], axis=0)
-    return Bootstrap(float(mean), draws, sum(part.num_users for part in parts))
+def _sums(influences: Influences, metric: Metric) -> Sums:
+    value = np.asarray(influences[metric], np.float64)
+    return Sums(np.asarray(influences["bucket"], np.int64), value)
+
+
+def _minus(a: Influences, b: Influences, metric: Metric) -> Sums:
+    first, second = _sums(a, metric), _sums(b, metric)
+    if not np.array_equal(first.bucket, second.bucket):
+        raise ValueError("the rows to compare are of different test pairs: the same are expected")
+    return Sums(first.bucket, first.value - second.value)
+
+
+def _over_data_sets(tested: Mapping[_Key, Sample]) -> Estimate:
+    """Splits of a data set together, then the mean over data sets."""
+    names = dict.fromkeys(data for data, _ in tested)
+    return combine(
+        [estimate([split for (data, _), split in tested.items() if data == name]) for name in names]
+    )

@@ -1,9 +1,10 @@
 """Evaluation: any method on seen or unseen users, on known or new items; one row each.
 
 A row is what one method scores on one condition (users x items) after some shots, averaged over
-users (macro), with the per-user values. Every interval, paired difference, table and figure is
-computed from rows (`conclusion`, `reporting`), never from the models again. Beside the rows of a
-method stand those of its mismatched-user control (`controls`).
+users (macro), with the per-user values and the influences of the items. Every interval, paired
+difference, table and figure is computed from rows (`conclusion`, `reporting`), never from the
+models again. Beside the rows of a method stand those of its mismatched-user and donor controls
+(`controls`).
 """
 
 from __future__ import annotations
@@ -12,20 +13,19 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import Holdout, Users, draw_shots
+from lore_jax.data.splits import GroupBy, Holdout, Users, draw_shots
 from lore_jax.evaluation import metrics
-from lore_jax.evaluation.calibration import count_confidences
-from lore_jax.evaluation.controls import derangement
-from lore_jax.evaluation.names import MISMATCHED_USER, Control
-from lore_jax.evaluation.schema import Measures, Row
+from lore_jax.evaluation.calibration import count_confidences, pool
+from lore_jax.evaluation.controls import derangement, donors, with_weights_of
+from lore_jax.evaluation.influences import Buckets, buckets_of, pair_influences
+from lore_jax.evaluation.names import DONOR, MISMATCHED_USER, Control
+from lore_jax.evaluation.schema import Influences, Measures, Metric, Row, Values
 from lore_jax.methods.base import Predictor
 from lore_jax.users.predict import Margins
-
-_SIGNIFICANT = 0.025  # of a user's one-sided sign test; at most this share of users by chance
 
 
 class Condition(NamedTuple):
@@ -56,6 +56,7 @@ def evaluate(
     conditions: Sequence[Condition],
     *,
     shots: Sequence[int] = (0, 5, 10, 20, 40),
+    group_by: GroupBy = "prompt",
     data: str = "",
     split: int = 0,
     control: Control | None = None,
@@ -67,11 +68,13 @@ def evaluate(
         methods: by name.
         conditions: what to test on.
         shots: numbers of shots of unseen users; the draws are nested, and the same for all methods.
+        group_by: what an item is: a prompt, or where all pairs answer one, a response.
         data: name of the data set, for the rows.
         split: number of the split, for the rows.
         control: the control that the caller has applied to fit and conditions (`PERMUTED_USERS`);
-            None: rows of the mismatched-user control are added (for two users or more).
-        seed: draws the shots, the mismatched users, and the simulated choices of the ECE bias.
+            None: rows of the mismatched-user and of the donor control are added (for two users or
+            more).
+        seed: draws the shots and the mismatched users.
 
     Returns:
         The rows.
@@ -95,19 +98,24 @@ def evaluate(
         counts = list(shots) if users == "unseen" else [0, None]
         numbers = {0, *(count for count in counts if count is not None)}
         drawn = {None: given, **{n: draw_shots(given, n, seed=seed) for n in numbers}}
-        # Whose pairs are scored with each user's weights: the user's own; as a control, another's.
-        owners: dict[Control | None, np.ndarray] = {control: np.arange(asked.num_users)}
+        tested = asked.pairs_per_user() > 0
+        buckets = buckets_of(asked, group_by, split=split)
+        # With whose weights each user is scored: the user's own; as a control, another's.
+        weights_of: dict[Control | None, np.ndarray] = {control: np.arange(asked.num_users)}
         if control is None and asked.num_users > 1:
-            owners[MISMATCHED_USER] = derangement(asked.num_users, seed=seed)
+            weights_of[MISMATCHED_USER] = derangement(asked.num_users, seed=seed)
+            weights_of[DONOR] = donors(given, mismatched=weights_of[MISMATCHED_USER])
         for name, predictor in methods.items():
-            for matching, owner in owners.items():
-                test = asked.take_users(owner)
-                before = predictor.adapted(drawn[0], test)
+            before = predictor.adapted(drawn[0], asked)
+            for matching, wearer in weights_of.items():
                 for count in counts:
-                    if count == 0 and matching == MISMATCHED_USER:
+                    if count == 0 and matching in (MISMATCHED_USER, DONOR):
                         continue
                     margins_of = predictor.fitted if count is None else predictor.adapted
-                    scored = before if count == 0 else margins_of(drawn[count], test)
+                    scored = before
+                    if count != 0:
+                        scored = with_weights_of(wearer, margins_of, drawn[count], asked)
+                    amounts = drawn[count].pairs_per_user()[tested]
                     rows.append(
                         {
                             "data": data,
@@ -117,41 +125,66 @@ def evaluate(
                             "method": name,
                             "control": matching,
                             "shots": count,
-                            **_measure(scored, before, test, owner, seed),
+                            "median_shots": float(np.median(amounts)) if tested.any() else np.nan,
+                            **_measure(scored, before, asked, buckets),
                         }
                     )
     return rows
 
 
 def _measure(
-    scored: Margins, before: Margins, test: Preferences, owner: Int[np.ndarray, " users"], seed: int
+    scored: Margins, before: Margins, test: Preferences, buckets: tuple[Buckets, Buckets]
 ) -> Measures:
-    """The numbers of a row; `before`: no shots; `owner`: whom each user of `test` stands for."""
+    """The numbers of a row; `before`: without shots; `buckets`: of items and of cells."""
+    probability = np.asarray(scored.probability, np.float64)
+    values: dict[Metric, Float[np.ndarray, " pairs"]] = {
+        "accuracy": metrics.correct(scored.mean),
+        "log_loss": -np.asarray(scored.log_probability, np.float64),
+        "brier": metrics.brier(probability),
+    }
 
     def by_user(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " users"]:
-        return metrics.per_user_mean(values, owner[test.user], len(owner))
+        return metrics.per_user_mean(values, test.user, test.num_users)
 
-    def macro(values: Float[np.ndarray, " users"]) -> float:
-        return float(np.nanmean(values)) if tested else np.nan
+    per_user: dict[Metric, Values] = {metric: by_user(value) for metric, value in values.items()}
+    accuracy = by_user(values["accuracy"])
+    gained = accuracy - by_user(metrics.correct(before.mean))
+    tested = int((test.pairs_per_user() > 0).sum())
+    influence: dict[Metric, Float[np.ndarray, " pairs"]] = {
+        metric: pair_influences(value, test.user, test.num_users)
+        for metric, value in values.items()
+    }
+    per_item, per_cell = (_influences(part, influence) for part in buckets)
+    counts = count_confidences(probability)
+    calibration = pool([counts])
 
-    probability = np.asarray(scored.probability, np.float64)
-    right, right_before = metrics.correct(scored.mean), metrics.correct(before.mean)
-    wins = np.bincount(test.user, right > right_before, minlength=len(owner))
-    losses = np.bincount(test.user, right < right_before, minlength=len(owner))
-    tested, rng = int((test.pairs_per_user() > 0).sum()), np.random.default_rng(seed)
-    accuracy, brier = by_user(right), by_user(metrics.brier(probability))
-    log_loss = by_user(-np.asarray(scored.log_probability, np.float64))
+    def macro(metric: Metric) -> float:
+        return float(np.nanmean(by_user(values[metric]))) if tested else np.nan
+
     return {
         "num_users": tested,
         "num_pairs": test.num_pairs,
-        "accuracy": macro(accuracy),
-        "log_loss": macro(log_loss),
-        "brier": macro(brier),
+        "accuracy": macro("accuracy"),
+        "log_loss": macro("log_loss"),
+        "brier": macro("brier"),
         "bottom_decile": metrics.bottom_share(accuracy),
-        "ece": metrics.expected_calibration_error(probability) if tested else np.nan,
-        "ece_bias": metrics.ece_bias(probability, rng) if tested else np.nan,
-        "better": int((metrics.sign_test(wins, losses) <= _SIGNIFICANT).sum()),
-        "worse": int((metrics.sign_test(losses, wins) <= _SIGNIFICANT).sum()),
-        "per_user": {"accuracy": accuracy, "log_loss": log_loss, "brier": brier},
-        "calibration": count_confidences(probability),
+        "ece": calibration.ece,
+        "ece_bias": calibration.ece_bias,
+        "better": int((gained > 0).sum()),
+        "worse": int((gained < 0).sum()),
+        "per_user": per_user,
+        "per_item": per_item,
+        "per_cell": per_cell,
+        "calibration": counts,
+    }
+
+
+def _influences(
+    buckets: Buckets, influence: Mapping[Metric, Float[np.ndarray, " pairs"]]
+) -> Influences:
+    return {
+        "bucket": buckets.bucket,
+        "accuracy": buckets.add(influence["accuracy"]),
+        "log_loss": buckets.add(influence["log_loss"]),
+        "brier": buckets.add(influence["brier"]),
     }

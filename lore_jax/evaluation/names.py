@@ -10,11 +10,13 @@ RIDGE_BT: Final = "ridge BT"  # Bradley-Terry with a ridge chosen on validation
 REFERENCE_HEAD: Final = "reference head"
 ORACLE: Final = "oracle"  # the ground truth of simulated users
 
-Control = Literal["mismatched user", "permuted users"]
+Control = Literal["mismatched user", "donor user", "permuted users"]
 MISMATCHED_USER: Final = "mismatched user"  # each user scored with another user's weights
+DONOR: Final = "donor user"  # each user scored with the weights of the user asked most alike
 PERMUTED_USERS: Final = "permuted users"  # everything, fit included, with permuted user labels
 CONTROL_LABELS: dict[Control, str] = {
     MISMATCHED_USER: "another user's weights",
+    DONOR: "weights of the user asked most alike",
     PERMUTED_USERS: "users permuted",
 }
 

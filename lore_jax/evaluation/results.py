@@ -26,7 +26,7 @@ from lore_jax.evaluation.names import Control
 from lore_jax.evaluation.schema import AxesEntry, Machine, Metric, Results, Row, SplitEntry
 from lore_jax.storage.files import write_file
 
-_FORMAT = 2
+_FORMAT = 3
 _DIGITS = 6  # of stored numbers: a millionth of a point, and half the size
 _PACKAGES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 

@@ -25,6 +25,15 @@ class ConfidenceCounts(TypedDict):
     right: Values
 
 
+class Influences(TypedDict):
+    """Influences in buckets (`lore_jax.evaluation.influences`), those in use alone."""
+
+    bucket: Sequence[int] | np.ndarray  # their numbers
+    accuracy: Values
+    log_loss: Values
+    brier: Values
+
+
 class Measures(TypedDict):
     """The numbers of a row; accuracy, log loss (in nats) and Brier score are macro over users."""
 
@@ -36,9 +45,11 @@ class Measures(TypedDict):
     bottom_decile: float  # mean accuracy of the tenth of the users with the lowest
     ece: float  # of all pairs, folded to the confident side, in 15 bins of equal mass
     ece_bias: float  # what a calibrated model with these confidences scores on as many pairs
-    better: int  # users with significantly more right than without shots (sign test at 2.5 %)
-    worse: int  # users with significantly fewer
+    better: int  # users with higher accuracy than without shots
+    worse: int  # users with lower accuracy
     per_user: dict[Metric, Values]  # `[users]`, in the order of the split; NaN without test pairs
+    per_item: Influences  # of the items of the test
+    per_cell: Influences  # of its cells: one user, one item
     calibration: ConfidenceCounts
 
 
@@ -52,6 +63,7 @@ class Row(Measures):
     method: str
     control: Control | None
     shots: int | None  # the most pairs of a user that were used; None: all the pairs of the fit
+    median_shots: float  # what the median user with a test pair gave
 
 
 class SplitEntry(TypedDict):
@@ -114,15 +126,20 @@ class AxesEntry(TypedDict):
 class Conclusion(TypedDict):
     """Whether personalising helps; differences as mean, low and high of the 95 % interval."""
 
-    helps: bool  # both differences are above 0 with confidence
+    helps: bool  # log loss improves over all three, with confidence, and accuracy on the average
     statement: str  # the same in one sentence, with the numbers
-    over_population: list[float]  # difference to the same method without shots, in shares of 1
-    over_mismatched_user: list[float]  # difference to another user's weights
+    over_population: list[float]  # accuracy gained over the same method without shots, share of 1
+    over_mismatched_user: list[float]  # accuracy gained over another user's weights
+    over_donor: list[float]  # accuracy gained over the weights of the user asked most alike
+    log_loss: dict[str, list[float]]  # what is saved over each of the three, in nats
+    would_show: float  # the least accuracy gained that shows with 80 % power
+    same_as_population: bool  # every prediction is the population's
     shots: int | None  # None: all the pairs of the fit
+    median_shots: float  # what the median user gave, over the splits
     splits: int
     users: int  # tested, over all splits
-    better: int  # users significantly better off than with the population; by chance 2.5 % at most
-    worse: int
+    better: int  # users with higher accuracy than with the population
+    worse: int  # users with lower accuracy
 
 
 class Machine(TypedDict):
@@ -170,6 +187,6 @@ class Results(TypedDict):
     method: NotRequired[str]  # that the results are about
     run: NotRequired[RunEntry]  # that was evaluated
     note: NotRequired[str | None]  # what must be said beside every number
-    conclusion: NotRequired[Conclusion | None]  # None where no rows can tell
-    conclusions: NotRequired[dict[str, Conclusion]]  # of each data set or test
+    conclusion: NotRequired[Conclusion | None]  # the first one; None where no rows can tell
+    conclusions: NotRequired[dict[str, Conclusion]]  # of each condition, data set or test
     paper: NotRequired[list[list[str | float]]]  # published: data, method, seen and unseen users

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 
 from lore_jax.data.splits import Holdout
 from lore_jax.evaluation import names
-from lore_jax.evaluation.calibration import Calibration, pool
+from lore_jax.evaluation.calibration import Calibration, errors_of, pool
 from lore_jax.evaluation.conclusion import average, difference
-from lore_jax.evaluation.metrics import Interval
+from lore_jax.evaluation.intervals import Interval
 from lore_jax.evaluation.results import Where, methods_of, select
-from lore_jax.evaluation.schema import AxesEntry, ConfidenceCounts, Results
+from lore_jax.evaluation.schema import AxesEntry, ConfidenceCounts, Results, Row
 from lore_jax.reporting.tables import is_personal, items_label
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; lines differ in markers too.
@@ -33,7 +33,11 @@ _DRAWN_DENSITY = 25  # bins of the confidences below it
 Panel = Literal["accuracy", "gained"]  # of the figure of shots
 Dashes = tuple[int, tuple[float, ...]]
 
-_CONTROL_DASHES = {names.MISMATCHED_USER: (0, (1, 1.5)), names.PERMUTED_USERS: (0, (4, 2))}
+_CONTROL_DASHES = {
+    names.MISMATCHED_USER: (0, (1, 1.5)),
+    names.DONOR: (0, (3, 1.5, 1, 1.5)),
+    names.PERMUTED_USERS: (0, (4, 2)),
+}
 _IMPERSONAL_DASHES: Dashes = (0, (5, 2))  # of methods that are the same for all users
 
 
@@ -94,8 +98,8 @@ def shots_figure(
 ) -> Figure:
     """Accuracy of unseen users against shots, and the gain over no shots; 95 % intervals.
 
-    Dashed: methods that are the same for all users. Dotted: the mismatched-user control; where it
-    meets its method, nothing is personal.
+    Dashed: methods that are the same for all users. Dotted: the mismatched-user control, and
+    dashed with dots the donor control; where one meets its method, nothing is personal.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -193,7 +197,8 @@ def reliability_figure(
         methods: which to draw; None: all.
 
     Returns:
-        The figure: accuracy with 95 % bars in bins of equal mass; below, shares of the pairs.
+        The figure: accuracy in bins of equal mass, its bars the noise of the pairs alone (Wilson,
+        95 %); below, shares of the pairs.
 
     Example:
         >>> figure = reliability_figure(read_results("run/results.json"))  # doctest: +SKIP
@@ -208,7 +213,7 @@ def reliability_figure(
         counts = [row["calibration"] for row in rows]
         if not rows or not len((drawn := pool(counts, bins=_DRAWN_BINS)).count):
             continue
-        _reliability_line(above, drawn, {"label": _ece_label(method, pool(counts)), **_marker(i)})
+        _reliability_line(above, drawn, {"label": _ece_label(method, rows), **_marker(i)})
         density = _confidence_density(counts)
         edges = np.linspace(50, 100, len(density) + 1)
         below.stairs(100 * density, edges, color=_colour(i), linewidth=1.2)
@@ -230,8 +235,10 @@ def _legend(figure: Figure, axes: Axes, side: str, title: str | None = None) -> 
     figure.legend(*axes.get_legend_handles_labels(), title=title, **style)
 
 
-def _ece_label(method: str, measured: Calibration) -> str:
-    return f"{method}: ECE {100 * measured.ece:.1f}, bias {100 * measured.ece_bias:.1f}"
+def _ece_label(method: str, rows: Sequence[Row]) -> str:
+    """The errors of each data set, averaged."""
+    ece, bias = errors_of(rows)
+    return f"{method}: ECE {100 * ece:.1f}, bias {100 * bias:.1f}"
 
 
 def _reliability_line(axes: Axes, bins: Calibration, style: _Style) -> None:

@@ -14,10 +14,18 @@ import numpy as np
 
 from lore_jax.data.splits import Holdout
 from lore_jax.evaluation import names
-from lore_jax.evaluation.conclusion import conclude, conclusive
+from lore_jax.evaluation.conclusion import conclusions_of, conclusive
 from lore_jax.evaluation.diagnostics import diagnostic_lines
 from lore_jax.evaluation.results import Where, methods_of, select
-from lore_jax.evaluation.schema import AxesEntry, AxisEntry, EndEntry, Results, Row, SplitEntry
+from lore_jax.evaluation.schema import (
+    AxesEntry,
+    AxisEntry,
+    Conclusion,
+    EndEntry,
+    Results,
+    Row,
+    SplitEntry,
+)
 from lore_jax.reporting import tables
 from lore_jax.reporting.figures import Panel, inline, reliability_figure, shots_figure, users_figure
 from lore_jax.reporting.html import card, details, facts, figure, flat, histogram, html_table
@@ -28,6 +36,8 @@ _PANELS: dict[Panel, str] = {"accuracy": "Accuracy", "gained": "What shots add, 
 _ITEMS: tuple[Holdout, Holdout] = ("new items", "known items")  # the harder question first
 _CONTROLS: dict[names.Control, str] = {
     names.MISMATCHED_USER: "each user scored with another user's weights",
+    names.DONOR: "each user scored with the weights of the user who was asked about the most "
+    "similar responses",
     names.PERMUTED_USERS: "everything, fit included, with user labels permuted",
 }
 _SIDES: dict[Literal["low", "high"], str] = {
@@ -83,39 +93,32 @@ def _main_method(results: Results) -> str:
 
 def _head(results: Results, main: str, title: str, note: str) -> list[str]:
     """Names, conclusions, the note, and the numbers of the first conclusion as cards."""
-    questions = conclusive(results, main)
-    # New users are what personalising is for.
-    questions = [where for where in questions if where.users == "unseen"] or questions
+    questions, conclusions = conclusive(results, main), conclusions_of(results, main)
     out = [f"<header>{p(title, 'names')}"]
-    for i, where in enumerate(questions):
-        conclusion = conclude(results, where)
+    for i, (label, conclusion) in enumerate(conclusions.items()):
         style = "also" if i else f"conclusion {'yes' if conclusion['helps'] else 'no'}"
-        out += [p(_condition_label(where, results), "who"), p(f"{conclusion['statement']}.", style)]
+        out += [p(label, "who"), p(f"{conclusion['statement']}.", style)]
     if note:
         out.append(p(note, "note"))
-    return [*out, "</header>", *(_cards(results, questions[0]) if questions else [])]
+    cards = []
+    if questions:
+        cards = _cards(results, questions[0], next(iter(conclusions.values())))
+    return [*out, "</header>", *cards]
 
 
-def _condition_label(where: Where, results: Results) -> str:
-    """For instance "Unseen users, new prompts"."""
-    row = select(results, where)[0]
-    return f"{row['users'].capitalize()} users, {tables.items_label(row['items'], results)}"
-
-
-def _cards(results: Results, where: Where) -> list[str]:
-    conclusion, own = conclude(results, where), where.also(Where(control=None))
+def _cards(results: Results, where: Where, conclusion: Conclusion) -> list[str]:
+    own = where.also(Where(control=None))
     after, before = select(results, own), select(results, own.also(Where(shots=0)))
     shots, users = conclusion["shots"], conclusion["users"]
-    when = "all their pairs" if shots is None else f"{shots} shots"
-    by_chance = f"of {users:,}; by chance at most {0.025 * users:.0f}"
+    when = "all their pairs" if shots is None else f"up to {shots} shots"
     accuracy = f"after {when}; {_percent(before, 'accuracy')} without"
     decile = f"{_percent(before, 'bottom_decile')} without"
     return [
         "<section class='cards'>",
         card(f"accuracy, {where.users} users", _percent(after, "accuracy"), accuracy),
         card("bottom decile of the users", _percent(after, "bottom_decile"), decile),
-        card("users significantly better off", f"{conclusion['better']:,}", by_chance),
-        card("users significantly worse off", f"{conclusion['worse']:,}", by_chance),
+        card("users who gained", f"{conclusion['better']:,}", f"of {users:,}: more right answers"),
+        card("users who lost", f"{conclusion['worse']:,}", f"of {users:,}: fewer right answers"),
         "</section>",
     ]
 
@@ -130,17 +133,17 @@ def _accuracy(results: Results, main: str, shots: int) -> list[str]:
     controls = f" Controls: {'; '.join(shown)}." if shown else ""
     # The hardest question first: on a telephone the last columns are out of sight.
     columns = dict(reversed(tables.four_way_columns(results, shots=shots).items()))
-    averages = "averaged over users, with 95 % intervals over users and splits"
+    averages = "averaged over users, with 95 % intervals for new users and new items"
     out = [
         "<section><h2>Accuracy of every method</h2>",
         p(f"Percent of the test pairs, {averages}.{controls}"),
         html_table(tables.table_cells(results, lines, columns), main),
     ]
     explanation = p(
-        "Better and worse off: users for whom the method is right significantly more, or less, "
-        "often than without their shots (sign test at 2.5 %). ECE: expected calibration error of "
-        "all pairs together; in brackets its bias, what a calibrated model with the same "
-        "confidences would score on as many pairs."
+        "Gained and lost: users for whom the method is right more, or less, often than without "
+        "their shots; some of both is chance. ECE: expected calibration error of a data set's "
+        "pairs together, averaged over data sets; in brackets its bias, what a calibrated model "
+        "with the same confidences would score on as many pairs."
     )
     for items in _ITEMS:
         condition = Where("unseen", items, shots=shots)
@@ -179,7 +182,8 @@ def _calibration(results: Results, shots: int) -> list[str]:
         return []
     explanation = p(
         "Pairs of equal confidence together: on the diagonal, 80 % sure is right 80 % of the "
-        "time. Bars are 95 % intervals; below, how the pairs are spread over confidence."
+        "time. Bars: the noise of the pairs alone (95 %, Wilson), users and items aside; below, "
+        "how the pairs are spread over confidence."
     )
     head = "<section><h2>Are the probabilities calibrated?</h2>"
     return [head, explanation, "<div class='figures'>", *figures, "</div></section>"]

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from lore_jax.data.splits import Holdout, Users
-from lore_jax.evaluation.calibration import pool
+from lore_jax.evaluation.calibration import errors_of
 from lore_jax.evaluation.conclusion import average
-from lore_jax.evaluation.metrics import Interval
+from lore_jax.evaluation.intervals import Interval
 from lore_jax.evaluation.names import CONTROL_LABELS, SHOTS
 from lore_jax.evaluation.results import Where, methods_of, select
 from lore_jax.evaluation.schema import Metric, Results, Row
@@ -68,10 +68,10 @@ def table_cells(
 def measures_cells(results: Results, lines: Labels, condition: Where) -> Cells:
     """A table of everything that is measured on one condition, averaged over splits and data sets.
 
-    Calibration is that of all pairs together: the expected calibration error (ECE), and its bias,
-    which is what a calibrated model with the same confidences would score on as many pairs. Users
-    are better or worse off than with the same method without shots by a sign test at 2.5 %: by
-    chance at most 2.5 % of the users are either.
+    The expected calibration error (ECE) is that of all pairs of a data set together, averaged over
+    data sets, and so is its bias, which is what a calibrated model with the same confidences would
+    score on as many pairs. Gained and lost: users whose accuracy is higher, or lower, than with the
+    same method without shots.
 
     Args:
         results: from `make_results` or `read_results`.
@@ -94,15 +94,15 @@ def _measures(rows: Sequence[Row]) -> dict[str, str]:
     def percent(name: Literal["better", "worse"]) -> float:
         return 100.0 * sum(row[name] for row in rows) / sum(row["num_users"] for row in rows)
 
-    calibration = pool([row["calibration"] for row in rows])
+    ece, bias = errors_of(rows)
     return {
         "accuracy, %": f"{100 * mean('accuracy'):.1f}",
         "bottom decile, %": f"{100 * mean('bottom_decile'):.1f}",
         "log loss, nats": f"{mean('log_loss'):.3f}",
         "Brier": f"{mean('brier'):.3f}",
-        "ECE (bias)": f"{calibration.ece:.3f} ({calibration.ece_bias:.3f})",
-        "better off, %": f"{percent('better'):.1f}",
-        "worse off, %": f"{percent('worse'):.1f}",
+        "ECE (bias)": f"{ece:.3f} ({bias:.3f})",
+        "gained, %": f"{percent('better'):.1f}",
+        "lost, %": f"{percent('worse'):.1f}",
     }
 
 

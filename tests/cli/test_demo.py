@@ -37,6 +37,7 @@ def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
         "ridge Bradley-Terry",
         "population (0 shots)",
         "another user's weights",
+        "weights of the user asked most alike",
         "personal",
         "oracle (basis of the ground truth)",
     ]
@@ -58,12 +59,17 @@ def test_the_command_prints_table_conclusion_and_files(tmp_path, capsys):
         == 0
     )
     summary = json.loads(capsys.readouterr().out)
-    assert summary["conclusion"]["statement"].startswith(
-        "No evidence that personalising helps on this data"
-    )
+    assert summary["conclusion"]["statement"].startswith("No evidence that personalising helps")
+    assert list(summary["conclusions"]) == [
+        f"{users} users, {items} prompts"
+        for users in ("Unseen", "Seen")
+        for items in ("new", "known")
+    ]
     assert not summary["conclusion"]["helps"]
     text = "\n".join(lines(summary))
     assert summary["table"] in text
+    for label, conclusion in summary["conclusions"].items():
+        assert f"{label}: {conclusion['statement']}." in text
     assert f"Saved {out}/results.json" in text
 
 

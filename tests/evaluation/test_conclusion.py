@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from synthetic_results import toy_results
 
-from lore_jax.evaluation.conclusion import average, conclude, conclusive, difference
+from lore_jax.evaluation.conclusion import (
+    average,
+    conclude,
+    conclusions_of,
+    conclusive,
+    difference,
+)
+from lore_jax.evaluation.names import DONOR, MISMATCHED_USER
 from lore_jax.evaluation.results import Where, join, select
 
 ASKED = Where("unseen", "new items", "m", shots=20)
@@ -12,33 +19,125 @@ ASKED = Where("unseen", "new items", "m", shots=20)
 
 def test_the_conclusion_is_no_where_users_do_not_differ():
     conclusions = [conclude(toy_results(0.0, seed), ASKED) for seed in range(100)]
-    # 2.5 by chance at most: both comparisons must agree.
+    # 2.5 by chance at most: all comparisons must agree.
     assert sum(conclusion["helps"] for conclusion in conclusions) <= 5
-    assert conclusions[0]["statement"].startswith(
-        "No evidence that personalising helps on this data"
-    )
+    first = conclusions[0]
+    assert first["statement"].startswith("No evidence that personalising helps on this data: ")
+    # 80 % power at 2.5 %, one-sided
+    low, high = first["over_population"][1:]
+    assert 0.4 * (high - low) < first["would_show"] < 0.8 * (high - low)
+    shown = f"; a gain of {100 * first['would_show']:.1f} points would have shown"
+    assert first["statement"].endswith(shown)
 
 
 def test_the_conclusion_is_yes_where_the_ground_truth_is_a_difference():
     conclusions = [
-        conclude(toy_results(0.03, seed, users=500, splits=3), ASKED) for seed in range(20)
+        conclude(toy_results(0.03, seed, users=500, splits=3), ASKED) for seed in range(10)
     ]
-    assert sum(conclusion["helps"] for conclusion in conclusions) == 20
+    assert sum(conclusion["helps"] for conclusion in conclusions) == 10
     first = conclusions[0]
     mean, low, high = (100 * value for value in first["over_population"])
     assert first["statement"] == (
-        f"Personalising helps: +{mean:.1f} points at 20 shots "
+        f"Personalising helps: +{mean:.1f} points with up to 20 comparisons (median 20) "
         f"(95 % interval {low:.1f} to {high:.1f}, 3 splits)"
     )
     assert first["users"] == 1500
     assert first["better"] == 9
 
 
+def test_evidence_is_log_loss_and_size_is_accuracy():
+    # Everybody surer by as much, no answer changes: log loss alone is no help to anybody.
+    results = toy_results(0.0, 0)
+    for row in results["rows"]:
+        if (row["control"], row["shots"]) == (None, 20):
+            before = next(
+                other
+                for other in results["rows"]
+                if other["shots"] == 0 and other["split"] == row["split"]
+            )
+            for part in ("per_user", "per_item", "per_cell"):
+                row[part] = {**before[part]}
+            losses = row["per_user"]["log_loss"]
+            row["per_user"]["log_loss"] = [value - 0.3 for value in losses]
+    conclusion = conclude(results, ASKED)
+    assert conclusion["log_loss"]["population"][1] > 0.2
+    assert conclusion["log_loss"]["donor user"][1] > 0.2
+    assert not conclusion["helps"]
+    assert "no answer is predicted otherwise than by the population" in conclusion["statement"]
+
+
 def test_gaining_as_much_from_others_is_no_evidence():
     conclusion = conclude(toy_results(0.1, 0, other=0.1), ASKED)
     assert conclusion["over_population"][1] > 0
     assert not conclusion["helps"]
-    assert conclusion["statement"].endswith("another user's weights do as well")
+    assert ", and another user's weights do as well; a gain of" in conclusion["statement"]
+
+
+def test_gaining_as_much_from_those_asked_alike_is_no_evidence():
+    conclusion = conclude(toy_results(0.1, 0, donor=0.1), ASKED)
+    assert conclusion["log_loss"]["population"][1] > 0
+    assert conclusion["log_loss"]["mismatched user"][1] > 0
+    assert conclusion["log_loss"]["donor user"][1] < 0
+    assert not conclusion["helps"]
+    stopped = ", and users who were asked about the same topics do as well; a gain of"
+    assert stopped in conclusion["statement"]
+
+
+def test_a_population_for_everybody_is_said_and_not_a_gain_of_zero():
+    results = toy_results(0.0, 0)
+    for row in results["rows"]:
+        before = next(
+            other
+            for other in results["rows"]
+            if other["shots"] == 0 and other["split"] == row["split"]
+        )
+        row.update({part: before[part] for part in ("per_user", "per_item", "per_cell")})
+    conclusion = conclude(results, ASKED)
+    assert conclusion["same_as_population"]
+    assert conclusion["would_show"] > 0
+    assert conclusion["statement"] == (
+        "No evidence that personalising helps: validation kept every user at the population "
+        f"(a gain of {100 * conclusion['would_show']:.1f} points would have shown)"
+    )
+
+
+def test_other_probabilities_without_another_answer_are_said_and_not_a_gain_of_zero():
+    results = toy_results(0.0, 0)
+    for row in results["rows"]:
+        before = next(
+            other
+            for other in results["rows"]
+            if other["shots"] == 0 and other["split"] == row["split"]
+        )
+        for part in ("per_user", "per_item", "per_cell"):
+            row[part] = {**row[part], "accuracy": before[part]["accuracy"]}
+    conclusion = conclude(results, ASKED)
+    assert not conclusion["same_as_population"]
+    assert ": no answer is predicted otherwise than by the population (" in conclusion["statement"]
+
+
+def test_what_would_have_shown_is_told_by_the_splits_in_which_anything_is_personal():
+    results = toy_results(0.0, 0, splits=4)
+    alone = {**results, "rows": [row for row in results["rows"] if row["split"] == 0]}
+    for row in results["rows"]:
+        if row["split"] > 0:
+            before = next(
+                other
+                for other in results["rows"]
+                if other["shots"] == 0 and other["split"] == row["split"]
+            )
+            row.update({part: before[part] for part in ("per_user", "per_item", "per_cell")})
+    conclusion, expected = conclude(results, ASKED), conclude(alone, ASKED)
+    assert conclusion["would_show"] == pytest.approx(expected["would_show"])
+    assert not conclusion["same_as_population"]
+
+
+def test_an_interval_about_users_only_says_so():
+    one = toy_results(0.0, 0, splits=1, items=1)  # a single prompt says nothing about others
+    assert "1 split)" not in conclude(one, ASKED)["statement"]
+    assert "one split: the interval is about users only)" in conclude(one, ASKED)["statement"]
+    many = conclude(toy_results(0.0, 0, splits=1), ASKED)["statement"]
+    assert "1 split)" in many
 
 
 def test_averages_and_differences_by_hand():
@@ -53,6 +152,9 @@ def test_averages_and_differences_by_hand():
     np.testing.assert_allclose(
         difference(results, where, where.also(Where(shots=0))).mean, expected - without
     )
+    rows[0]["per_item"]["bucket"] = rows[0]["per_item"]["bucket"][::-1]
+    with pytest.raises(ValueError, match="of different test pairs"):
+        difference(results, where, where.also(Where(shots=0)))
     with pytest.raises(ValueError, match="names several rows"):
         average(results, Where(method="m"))
     with pytest.raises(ValueError, match=r"no row matches Where\(method='n'\)"):
@@ -73,7 +175,9 @@ def test_questions_need_a_population_and_a_control():
     results = toy_results(0.0, 0)
     assert conclusive(results, "m") == [ASKED]
     assert conclusive(results, "another") == []
-    without_control = {**results, "rows": select(results, Where(control=None))}
-    assert conclusive(without_control, "m") == []
+    assert conclusions_of(results, "m") == {"Unseen users, new prompts": conclude(results, ASKED)}
+    for control in (MISMATCHED_USER, DONOR):
+        others = [row for row in results["rows"] if row["control"] != control]
+        assert conclusive({**results, "rows": others}, "m") == []
     population_only = {**results, "rows": select(results, Where(shots=0))}
     assert conclusive(population_only, "m") == []

@@ -3,16 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import binom
 from scored import Scored
 from synthetic_results import RESPONSES, USERS, by_shots, preferences
 
 from lore_jax.data.four_way import four_way
 from lore_jax.data.splits import draw_shots
 from lore_jax.evaluation import metrics
-from lore_jax.evaluation.controls import derangement
+from lore_jax.evaluation.controls import derangement, donors
 from lore_jax.evaluation.evaluate import Condition, conditions, evaluate
-from lore_jax.evaluation.names import MISMATCHED_USER
+from lore_jax.evaluation.names import DONOR, MISMATCHED_USER
 from lore_jax.methods.base import BasisPredictor
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
@@ -29,13 +28,14 @@ def test_rows_against_a_loop_over_users():
         seed=5,
     )
     kept = {(row["control"], row["shots"]): row for row in shown}
-    assert set(kept) == {(None, 0), (None, 3), (MISMATCHED_USER, 3)}
-    swap = derangement(USERS, seed=5)
+    assert set(kept) == {(None, 0), (None, 3), (MISMATCHED_USER, 3), (DONOR, 3)}
+    givers = {None: np.arange(USERS), MISMATCHED_USER: derangement(USERS, seed=5)}
+    givers[DONOR] = donors(shots, mismatched=givers[MISMATCHED_USER])
     drawn = draw_shots(shots, 3, seed=5)
     for (control, count), row in kept.items():
         accuracy, loss, brier, better, worse = [], [], [], 0, 0
         for u in range(USERS):
-            giver = u if control is None else int(np.flatnonzero(swap == u)[0])
+            giver = int(givers[control][u])
             assert (giver == u) == (control is None)
             mine = test.user == u
             if not mine.any():
@@ -51,9 +51,8 @@ def test_rows_against_a_loop_over_users():
             accuracy.append(right.mean())
             loss.append(-np.log(p).mean())
             brier.append(((1 - p) ** 2).mean())
-            wins, losses = (right > without).sum(), (right < without).sum()
-            better += binom.sf(wins - 1, wins + losses, 0.5) <= 0.025
-            worse += binom.sf(losses - 1, wins + losses, 0.5) <= 0.025
+            better += right.sum() > without.sum()
+            worse += right.sum() < without.sum()
             np.testing.assert_allclose(row["per_user"]["accuracy"][u], accuracy[-1], atol=1e-6)
         expected = {
             "accuracy": np.mean(accuracy),
@@ -65,12 +64,17 @@ def test_rows_against_a_loop_over_users():
             "worse": worse,
             "num_users": len(accuracy),
             "num_pairs": test.num_pairs,
+            "median_shots": np.median(
+                [(drawn.user == u).sum() if count else 0 for u in np.unique(test.user)]
+            ),
         }
         expected["bottom_decile"] = min(accuracy)
         for name, value in expected.items():
             np.testing.assert_allclose(row[name], value, rtol=1e-5, err_msg=name)
         assert row["calibration"]["count"].sum() == test.num_pairs
         assert row["ece_bias"] > 0
+        assert set(row["per_cell"]) == {"bucket", "accuracy", "log_loss", "brier"}
+        assert row["per_item"]["bucket"].tolist() == np.unique(test.prompt).tolist()
 
 
 def test_seen_users_keep_the_weights_of_the_fit_and_controls_swap_them():
@@ -84,15 +88,17 @@ def test_seen_users_keep_the_weights_of_the_fit_and_controls_swap_them():
         (None, 0),
         (None, None),
         (MISMATCHED_USER, None),
+        (DONOR, None),
     ]
     tested = prefs.pairs_per_user() > 0
     np.testing.assert_array_equal(
         rows[1]["per_user"]["accuracy"][tested], metrics.correct(offset)[tested]
     )
-    giver = np.argsort(derangement(USERS, seed=0))
-    np.testing.assert_array_equal(
-        rows[2]["per_user"]["accuracy"][tested], metrics.correct(offset[giver])[tested]
-    )
+    mismatched = derangement(USERS, seed=0)
+    for row, giver in ((rows[2], mismatched), (rows[3], donors(prefs, mismatched=mismatched))):
+        np.testing.assert_array_equal(
+            row["per_user"]["accuracy"][tested], metrics.correct(offset[giver])[tested]
+        )
 
 
 def test_a_model_is_adapted_and_the_conditions_of_a_split_are_all_there():
@@ -140,3 +146,18 @@ def test_one_user_has_no_mismatched_user():
         seed=0,
     )
     assert all(row["control"] is None for row in rows)
+
+
+def test_the_influences_are_of_the_groups_that_the_split_keeps_apart():
+    condition = Condition("unseen", "new items", preferences(0), preferences(1))
+    test = condition.test
+    (row,) = evaluate({"m": Scored(by_shots)}, [condition], shots=(0,), group_by="response", seed=0)
+    responses = np.unique([test.chosen, test.rejected])
+    assert row["per_item"]["bucket"].tolist() == responses.tolist()
+    value = np.sin(np.arange(RESPONSES))
+    right = metrics.correct(value[test.chosen] - value[test.rejected])
+    count = np.bincount(test.user, minlength=USERS)
+    mean = np.nanmean(row["per_user"]["accuracy"])
+    share = (right - mean) / (count[test.user] * (count > 0).sum())
+    expected = [share[(test.chosen == r) | (test.rejected == r)].sum() for r in responses]
+    np.testing.assert_allclose(np.abs(row["per_item"]["accuracy"]), np.abs(expected), atol=1e-12)

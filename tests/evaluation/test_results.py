@@ -7,8 +7,8 @@ import pytest
 from scored import Scored
 from synthetic_results import USERS, by_shots, preferences, split_entry
 
-from lore_jax.evaluation import metrics
 from lore_jax.evaluation.evaluate import Condition, evaluate
+from lore_jax.evaluation.intervals import Interval
 from lore_jax.evaluation.names import MISMATCHED_USER
 from lore_jax.evaluation.results import (
     Where,
@@ -37,13 +37,13 @@ def test_results_survive_json_and_joining(tmp_path):
     assert read == parts
     assert json.loads(json.dumps(parts, allow_nan=False)) == parts
     joined = join(read)
-    assert len(joined["rows"]) == 6
+    assert len(joined["rows"]) == 8
     assert len(select(joined, Where(control=None, shots=3))) == 2
     np.testing.assert_array_equal(users_of(joined, joined["rows"][-1]), np.arange(USERS))
     with pytest.raises(ValueError, match=r"split 0 of '' \(new items\) is in two"):
         join([read[0], read[0]])
     (tmp_path / "other.json").write_text('{"format": 99, "rows": []}')
-    with pytest.raises(ValueError, match="results of format 99, format 2 is expected"):
+    with pytest.raises(ValueError, match="results of format 99, format 3 is expected"):
         read_results(tmp_path / "other.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
@@ -56,7 +56,7 @@ def test_plain_numbers():
             "a": np.float32(0.5),
             "b": (np.nan, np.inf),
             "c": np.arange(2),
-            3: metrics.Interval(1.0, 0.0, 2.0),
+            3: Interval(1.0, 0.0, 2.0),
         }
     ) == {
         "a": 0.5,
@@ -100,9 +100,11 @@ def test_also_combines_and_the_other_wins():
     assert repr(where) == "Where(users='unseen', control=None, shots=20)"
 
 
-def test_results_of_the_first_format_are_refused_in_one_line(tmp_path):
-    (tmp_path / "old.json").write_text('{"format": 1, "rows": []}')
-    with pytest.raises(ValueError, match=r"old\.json holds results of format 1, .*evaluate again"):
+@pytest.mark.parametrize("old", [1, 2])
+def test_results_of_older_formats_are_refused_in_one_line(tmp_path, old):
+    (tmp_path / "old.json").write_text(f'{{"format": {old}, "rows": []}}')
+    message = rf"old\.json holds results of format {old}, format 3 is expected: evaluate again"
+    with pytest.raises(ValueError, match=message):
         read_results(tmp_path / "old.json")
     (tmp_path / "none.json").write_text("[]")
     with pytest.raises(ValueError, match="holds no results of an evaluation"):

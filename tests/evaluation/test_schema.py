@@ -30,6 +30,7 @@ def made():
     return {
         "Row": rows[0],
         "ConfidenceCounts": rows[0]["calibration"],
+        "Influences": rows[0]["per_item"],
         "SplitEntry": results["splits"][0],
         "Results": results,
         "Machine": results["machine"],

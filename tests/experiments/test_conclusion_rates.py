@@ -1,4 +1,4 @@
-"""Rates of the conclusion in --smoke mode, and the data it is drawn from."""
+"""Rates of the conclusion in --smoke mode, and the splits they are counted on."""
 
 import dataclasses
 import json
@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from experiments import conclusion_rates
+from experiments.common import populations
+from experiments.common.populations import Sizes
+from experiments.conclusion_rates import CASES, Case, split_of, thinned
 
 
 def test_conclusion_rates(tmp_path, capsys, monkeypatch):
@@ -14,44 +17,65 @@ def test_conclusion_rates(tmp_path, capsys, monkeypatch):
     result = conclusion_rates.run(config)
     assert conclusion_rates.table(result) in capsys.readouterr().out
     assert json.loads((tmp_path / "conclusion_rates.json").read_text()) == result
-    assert list(result["cases"]) == ["equal", "permuted", "differ"]
+    assert list(result["cases"]) == ["topics", "2 splits"]
+    assert [case["helps"] for case in result["cases"].values()] == [False, True]
     for case in result["cases"].values():
-        assert case["seeds"] == 2
-        assert case["right"] == 2 - len(case["wrong seeds"])
-    # A seed that is there is not made again, and one of other settings is refused.
-    (tmp_path / "parts" / "1.json").unlink()
+        assert case["populations"] == 2
+        assert 0 <= case["yes"] <= 2
+        assert 0 <= case["held"] <= 2
+    # A population that is there is not made again, and one of other settings is refused.
+    (tmp_path / "parts" / "2-splits-1.json").unlink()
     made = []
-    conclusion_of = conclusion_rates.conclusion_of
+    evaluate_part = conclusion_rates.evaluate_part
     monkeypatch.setattr(
         conclusion_rates,
-        "conclusion_of",
-        lambda *args, seed: made.append(seed) or conclusion_of(*args, seed=seed),
+        "evaluate_part",
+        lambda *args, seed: made.append(seed) or evaluate_part(*args, seed=seed),
     )
-    assert conclusion_rates.run(config) == result
-    assert made == [1, 1, 1]
-    other = dataclasses.replace(conclusion_rates.SMOKE, shots=10)
-    monkeypatch.setattr(conclusion_rates, "SMOKE", other)
-    with pytest.raises(ValueError, match=r"0\.json was made with other settings"):
+    only = dataclasses.replace(config, only=("2 splits",))
+    assert conclusion_rates.run(only)["cases"]["2 splits"] == result["cases"]["2 splits"]
+    assert made == [1]
+    with pytest.raises(ValueError, match="only names 'nothing': one of topics, 2 splits is"):
+        conclusion_rates.run(dataclasses.replace(config, only=("nothing",)))
+    monkeypatch.setattr(conclusion_rates, "population_model", lambda **_: "another")
+    with pytest.raises(ValueError, match=r"topics-0\.json was made with other settings"):
         conclusion_rates.run(config)
 
 
-def test_the_data_are_what_the_conclusion_is_about():
-    sizes = dataclasses.replace(conclusion_rates.SMOKE, seen=30, unseen=50)
-    _, data = conclusion_rates.simulate(sizes, 1.0, seen=30, unseen=50, seed=0)
-    assert [part.num_users for part in data] == [30, 50, 50]
-    for part, count in zip(data, (sizes.pairs, sizes.shots, sizes.tests), strict=True):
-        np.testing.assert_array_equal(part.pairs_per_user(), count)
-    known = np.concatenate([data.train.prompt, data.shots.prompt])
-    assert not np.isin(data.test.prompt, known).any()  # the test is on new prompts
-    permuted = conclusion_rates.permuted(data, seed=0)
-    for part, other in zip(data, permuted, strict=True):
-        np.testing.assert_array_equal(part.pairs_per_user(), other.pairs_per_user())
-        np.testing.assert_array_equal(np.sort(part.row), np.sort(other.row))
-        assert (
-            np.sort(other.row.reshape(part.num_users, -1))
-            != np.sort(part.row.reshape(part.num_users, -1))
-        ).any()
-    # Users who do not differ gain nothing, those who differ more gain more.
-    gains = [conclusion_rates.oracle_gain(sizes, spread, seed=0) for spread in (0.0, 0.7, 1.5)]
-    assert gains[0] == 0.0
-    assert gains[0] < gains[1] < gains[2]
+def test_only_cases_in_which_users_differ_are_to_be_said_yes_to():
+    yes = {name for name, case in CASES.items() if case.helps}
+    assert yes == {name for name in CASES if "point" in name}
+    assert len(yes) == 10
+
+
+@pytest.mark.parametrize("case", [Case(), Case("mixes"), Case("differ", 3.0, shuffled=True)])
+def test_a_split_keeps_users_and_prompts_apart(case):
+    sizes = Sizes(seen=15, prompts=60, pairs=6, shots=6, tests=5)
+    rng = np.random.default_rng(0)
+    tastes = populations.draw_tastes(sizes, case.kind, 0.5, rng)
+    items = populations.draw_items(sizes, case.kind, sizes.prompts, rng)
+    weights, share = populations.draw_users(case.kind, tastes, 40, rng)
+    prefs = populations.ask(items, weights, share, np.arange(60), 30, rng).prefs
+    data, known, unseen = split_of(sizes, case, prefs, items.topic, seed=3)
+    assert [part.num_users for part in data] == [15, 25, 25]
+    assert np.isin(data.train.prompt, known).all()
+    assert np.isin(data.shots.prompt, known).all()
+    assert not np.isin(data.test.prompt, known).any()
+    assert np.bincount(items.topic[known]).tolist() == [15, 15]
+    names = np.asarray(data.shots.user_ids).astype(int)
+    assert set(names) == set(unseen.tolist())
+    assert not set(names) & set(np.asarray(data.train.user_ids).astype(int).tolist())
+    if case.kind == "mixes":
+        assert data.shots.pairs_per_user().tolist() == [3] * 12 + [6] * 13
+    same = names[data.test.user] == prefs.user[data.test.row]
+    assert same.all() != case.shuffled
+
+
+def test_half_of_the_users_give_half_of_their_pairs():
+    sizes = Sizes()
+    rng = np.random.default_rng(0)
+    tastes = populations.draw_tastes(sizes, "alike", 0.0, rng)
+    items = populations.draw_items(sizes, "alike", 40, rng)
+    users = populations.draw_users("alike", tastes, 6, rng)
+    prefs = populations.ask(items, *users, np.arange(40), 8, rng).prefs
+    assert thinned(prefs, seed=0).pairs_per_user().tolist() == [4, 4, 4, 8, 8, 8]

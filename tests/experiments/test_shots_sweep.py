@@ -16,16 +16,10 @@ def test_shots_sweep_gives_every_method_the_same_draws(cache, tmp_path, monkeypa
         cache, tmp_path / "shots", shots=(0, 4), draws=2, splits=1, smoke=True, group_by="prompt"
     )
     results = shots_sweep.run(config)
-    assert {row["data"] for row in results["rows"]} == {"draw 0", "draw 1"}
-    drawn = [
-        select(results, Where(data=name, method="LoRe", shots=4, control=None))[0]
-        for name in ("draw 0", "draw 1")
-    ]
+    assert {row["split"] for row in results["rows"]} == {0, 1}
+    drawn = [select(results, Where(method="LoRe", shots=4, control=None))[draw] for draw in (0, 1)]
     assert drawn[0]["per_user"] != drawn[1]["per_user"]
-    without_shots = [
-        select(results, Where(data=name, method="LoRe", shots=0))[0]
-        for name in ("draw 0", "draw 1")
-    ]
+    without_shots = [select(results, Where(method="LoRe", shots=0))[draw] for draw in (0, 1)]
     assert without_shots[0]["per_user"] == without_shots[1]["per_user"]
     assert "2 draws, the same for every method" in (tmp_path / "shots" / "tables.md").read_text()
     assert shots_sweep.run(config)["rows"] == results["rows"]

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-from lore_jax.evaluation.names import MISMATCHED_USER
+from lore_jax.evaluation.names import DONOR, MISMATCHED_USER
 from lore_jax.evaluation.results import Where, select
 from lore_jax.reporting.figures import (
     inline,
@@ -34,7 +34,8 @@ def test_every_figure_appears(results, tmp_path):
 def test_curves_are_the_means_of_the_rows(results):
     left, right = shots_figure(results).axes
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in left.lines}
-    assert set(lines) == {"personal", "personal, another user's weights", "ridge BT"}
+    donor = "personal, weights of the user asked most alike"
+    assert set(lines) == {"personal", "personal, another user's weights", donor, "ridge BT"}
 
     def mean(control, shots):
         rows = select(results, Where(method="personal", control=control, shots=shots))
@@ -44,6 +45,8 @@ def test_curves_are_the_means_of_the_rows(results):
     np.testing.assert_allclose(lines["personal"], expected, rtol=1e-5)
     control = [mean(MISMATCHED_USER, shots) for shots in (2, 8)]
     np.testing.assert_allclose(lines["personal, another user's weights"], control, rtol=1e-5)
+    control = [mean(DONOR, shots) for shots in (2, 8)]
+    np.testing.assert_allclose(lines[donor], control, rtol=1e-5)
     gained = next(line.get_ydata() for line in right.lines if len(line.get_xdata()) == 3)
     np.testing.assert_allclose(gained, np.array(expected) - expected[0], rtol=1e-4, atol=1e-4)
     assert list(left.get_xticks()) == [0, 2, 8]

@@ -32,6 +32,7 @@ def test_tables_hold_every_method_population_and_control():
         "personal, 0 shots (population)",
         "personal",
         "personal, another user's weights",
+        "personal, weights of the user asked most alike",
         "same",
     ]
     accuracy = 100 * select(results, Where(method="personal", control=None, shots=3))[0]["accuracy"]
@@ -39,5 +40,5 @@ def test_tables_hold_every_method_population_and_control():
     assert list(shots_columns(results)) == ["0 shots", "3 shots"]
     cells = measures_cells(results, method_lines(results), Where("unseen", "new items", shots=3))
     assert [line[0] for line in cells[1:]] == labels
-    assert cells[0][5] == "ECE (bias)"
+    assert cells[0][5:] == ["ECE (bias)", "gained, %", "lost, %"]
     assert cells[2][1] == f"{accuracy:.1f}"
