@@ -105,7 +105,9 @@ def run(config: Config) -> dict[str, np.ndarray]:
 
     simplex = SimplexConfig(scale=config.scale, steps=config.steps)
     # Given at once: these are not varied after a fit.
-    population = PopulationConfig(item_effects=0.0, num_components=0, logit_scale=1.0)
+    population = PopulationConfig(
+        item_effects=0.0, item_effects_deviation=0.0, num_components=0, logit_scale=1.0
+    )
     first = prefs.take_pairs(work["fit"][0] > 0).take_responses()
     fit = lore.FitConfig(population, group_by=config.group_by)
     chosen, _ = choose(first, fit, population.input_scale(first), key=key)

@@ -18,6 +18,7 @@ QUICK = lore.FitConfig(
         ridge_population=1.0,
         ridge_deviation=1.0,
         item_effects=0.0,
+        item_effects_deviation=0.0,
         num_components=0,
         logit_scale=1.0,
     )

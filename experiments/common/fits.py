@@ -24,6 +24,7 @@ _SHORT_POPULATION = PopulationConfig(
     ridge_population=10.0,
     ridge_deviation=3.0,
     item_effects=0.0,
+    item_effects_deviation=0.0,
     num_components=0,
     logit_scale=1.0,
 )

@@ -24,9 +24,10 @@ def projected(model: Model, users: Posterior, embeddings: Table) -> BasisPredict
     """A fitted model whose basis is applied to the table once, for all conditions.
 
     The rewards become the table of the same model with the identity for a basis. A model with item
-    effects is left as it is: what is not known of a response is no part of its rewards.
+    effects, or with an uncertain basis, is left as it is: what is not known of a response is no
+    part of its rewards.
     """
-    if model.item_effects is not None:
+    if model.item_effects is not None or model.basis_posterior is not None:
         return BasisPredictor(model, users)
     return Projected(_on_rewards(model), users, table=rewards(model, embeddings).table)
 

@@ -123,6 +123,7 @@ def run(config: Config) -> Summary:
         ridge_population=config.ridge,
         ridge_deviation=config.ridge,
         item_effects=0.0,
+        item_effects_deviation=0.0,
         num_components=0,
         logit_scale=1.0,
     )

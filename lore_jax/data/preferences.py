@@ -134,6 +134,12 @@ class Preferences:
         return dataclasses.replace(self, user=user, **columns)
 
 
+def num_judged(prefs: Preferences) -> int:
+    """The number of responses in pairs that count."""
+    sides = [side[prefs.pair_weight > 0] for side in (prefs.chosen, prefs.rejected)]
+    return len(np.unique(np.concatenate(sides)))
+
+
 class Bucket(NamedTuple):
     """Users whose number of pairs lies in `(shots / 2, shots]`; a user's pairs are contiguous.
 

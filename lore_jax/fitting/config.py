@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
+from lore_jax.data.preferences import Preferences, num_judged
 from lore_jax.data.splits import GroupBy, Holdout
 from lore_jax.methods.base import AnyMethod
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.methods.simplex.method import SimplexConfig
+
+_FEW_RESPONSES = 1000  # of which one draw of folds says too little: up to 5 points on real votes
 
 # The methods by the names that the command line and the files know them by.
 METHODS: dict[str, type] = {
@@ -33,12 +36,16 @@ class FitConfig:
             few; None: prompts (linked where they share responses) if there are three times as many
             as folds, else responses, cut where the fewest pairs are lost.
         folds: number of validation folds.
+        repeats: how many times folds are drawn for fits without steps (of Bradley-Terry, or the
+            population alone); None: 3 times where fewer than 1,000 responses are judged, of which
+            one draw says too little, else once.
     """
 
     method: Annotated[AnyMethod, METHODS] = dataclasses.field(default_factory=PopulationConfig)
     holdout: Holdout = "new items"
     group_by: GroupBy | None = None
     folds: int = 4
+    repeats: int | None = None
 
 
 # The paper's objective, initialisation and optimiser, to the letter; and as published later for
@@ -60,3 +67,8 @@ def method_name(method: AnyMethod) -> str:
     """The name of a method in `METHODS`; of one that is not there, its class's."""
     names = [name for name, known in METHODS.items() if type(method) is known]
     return names[0] if names else type(method).__name__
+
+
+def default_repeats(prefs: Preferences) -> int:
+    """How many times folds are drawn, by default."""
+    return 3 if num_judged(prefs) < _FEW_RESPONSES else 1

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout, folds
@@ -50,7 +50,13 @@ class SweepTable(NamedTuple):
 
 
 def fold_roles(
-    prefs: Preferences, count: int, *, holdout: Holdout, group_by: GroupBy | None, seed: int
+    prefs: Preferences,
+    count: int,
+    *,
+    holdout: Holdout,
+    group_by: GroupBy | None,
+    repeats: int = 1,
+    seed: int,
 ) -> dict[str, Float[np.ndarray, "folds pairs"]]:
     """Which pairs do what in each fold.
 
@@ -59,6 +65,7 @@ def fold_roles(
         count: the number of folds.
         holdout: what validation mirrors.
         group_by: what the folds must not cut; None: what `folds` finds.
+        repeats: how many times folds are drawn: each draw holds every group out once.
         seed: seed of the folds.
 
     Returns:
@@ -67,7 +74,11 @@ def fold_roles(
     Raises:
         ValueError: there are too few groups for the folds.
     """
-    cuts = folds(prefs, count, holdout=holdout, group_by=group_by, seed=seed)
+    cuts = [
+        cut
+        for number in range(repeats)
+        for cut in folds(prefs, count, holdout=holdout, group_by=group_by, seed=seed + number)
+    ]
     train, test = (
         np.stack(parts) for parts in zip(*[(cut.train, cut.test) for cut in cuts], strict=True)
     )
@@ -91,7 +102,7 @@ def sweep(
     devices: Devices | None = None,
     batch: int = 1,
 ) -> SweepTable:
-    """Fits every choice, in all variants of the method, on every fold, in one program.
+    """Fits every choice, in all variants of the method, on every fold, by one program.
 
     Args:
         prefs: the training pairs.
@@ -102,7 +113,7 @@ def sweep(
         roles: from `fold_roles`.
         key: for initialisations, the same in every run.
         devices: where to run.
-        batch: how many runs are vmapped at a time; the rest are mapped over in sequence.
+        batch: how many folds are vmapped at a time; the rest are mapped over in sequence.
 
     Returns:
         The table.
@@ -114,48 +125,57 @@ def sweep(
         FoldWeights(**{name: split(values[b], devices) for name, values in spread.items()})
         for b in range(len(layout.ids))
     )
-    hypers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *stage.method.hypers(choices, prefs))
+    hypers = stage.method.hypers(choices, prefs)
     count, variants = len(roles["test"]), stage.method.variants()
-    runs = [(setting, fold) for setting in range(len(choices)) for fold in range(count)]
 
-    # What the candidates say reaches the program by `hypers`: stages and data sets share it.
+    # What the candidates say reaches the program by `hyper`: settings, stages and data sets share
+    # it.
     names = choices[0].keys() - variants[0].keys()
     method = dataclasses.replace(stage.method, **dict.fromkeys(names))
     program = _program(method, method.num_steps(choices), batch)
-    sums = program(weights, data, (hypers, jnp.array(runs, jnp.int32), key))
-    sums = jax.tree.map(on_host, PerUser(sums))
-    # [num_users, runs, 2, variants] -> [num_users, settings, folds, 2]
-    totals = layout.collect(sums, np.zeros((len(runs), 2, len(variants))))
-    totals = totals.reshape(prefs.num_users, len(choices), count, 2, len(variants))
-    totals = np.moveaxis(totals, 4, 2).reshape(prefs.num_users, -1, count, 2)
+    totals = np.zeros((prefs.num_users, len(choices), len(variants), count, 2))
+    for setting, hyper in enumerate(hypers):
+        sums = jax.tree.map(on_host, PerUser(program(weights, data, (hyper, key))))
+        # [num_users, folds, 2, variants]
+        collected = layout.collect(sums, np.zeros((count, 2, len(variants))))
+        totals[:, setting] = np.moveaxis(collected, 3, 1)
+    totals = totals.reshape(prefs.num_users, -1, count, 2)
     tested = np.stack(
         [np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1
     )[:, None, :, None]
     means = np.divide(totals, tested, out=np.full(totals.shape, np.nan), where=tested > 0)
     loss, accuracy = np.moveaxis(np.nanmean(means, axis=0), -1, 0)
-    average = loss.mean(axis=1)
-    best = int(np.flatnonzero(average <= average.min() + _TIE)[0])
     settings = [{**choice, **variant} for choice in choices for variant in variants]
-    return SweepTable(stage.name, settings, loss, accuracy, best)
+    return SweepTable(stage.name, settings, loss, accuracy, _best(loss))
+
+
+def joined(first: SweepTable, more: SweepTable) -> SweepTable:
+    """The tables of a stage and of its continuation as one; ties go to the first."""
+    loss, accuracy = (
+        np.concatenate([getattr(table, name) for table in (first, more)])
+        for name in ("loss", "accuracy")
+    )
+    return SweepTable(first.name, first.settings + more.settings, loss, accuracy, _best(loss))
+
+
+def _best(loss: Float[np.ndarray, "settings folds"]) -> int:
+    average = loss.mean(axis=1)
+    return int(np.flatnonzero(average <= average.min() + _TIE)[0])
 
 
 @functools.cache
 def _program(method: AnyMethod, steps: int, batch: int) -> Callable[..., tuple[Array, ...]]:
     """Sums over each user's test pairs of loss and correctness.
 
-    Per bucket `[shards, runs, 2, variants, users]`.
+    Per bucket `[shards, folds, 2, variants, users]`.
     """
 
     def shard(
-        weights: tuple[FoldWeights, ...],
-        data: FitData,
-        shared: tuple[PyTree, Int32[Array, "runs 2"], Array],
+        weights: tuple[FoldWeights, ...], data: FitData, shared: tuple[PyTree, Array]
     ) -> tuple[Array, ...]:
-        hypers, runs, key = shared
+        hyper, key = shared
 
-        def one(run: Array) -> tuple[Array, ...]:
-            hyper = jax.tree.map(lambda leaf: leaf[run[0]], hypers)
-            fold = jax.tree.map(lambda leaf: leaf[run[1]], weights)
+        def one(fold: tuple[FoldWeights, ...]) -> tuple[Array, ...]:
             buckets = tuple(
                 UserBucket(bucket.chosen, bucket.rejected, roles.fit)
                 for bucket, roles in zip(data.buckets, fold, strict=True)
@@ -172,6 +192,6 @@ def _program(method: AnyMethod, steps: int, batch: int) -> Callable[..., tuple[A
                 for prediction, roles in zip(predictions, fold, strict=True)
             )
 
-        return jax.lax.map(one, runs, batch_size=batch)
+        return jax.lax.map(one, weights, batch_size=batch)
 
     return over_shards(shard, donate=False)

@@ -94,15 +94,39 @@ class Stage:
         name: what is chosen.
         method: how the stage fits: the method itself, or the same in fewer steps.
         candidates: changes of the choice so far, the most regularised first: so ties are broken.
+        open_ended: which of the numbers have a grid, of ridges say, that goes on beyond its ends
+            when the best is at one of them.
     """
 
     name: str
     method: AnyMethod
     candidates: tuple[Choice, ...]
+    open_ended: tuple[str, ...] = ()
 
     def choices(self, winner: Choice) -> list[Choice]:
         """The settings to compare, given the choice so far."""
         return [{**winner, **candidate} for candidate in self.candidates]
+
+    def beyond(self, best: Choice, compared: Sequence[Choice]) -> list[Choice]:
+        """The next settings where the best of those compared is at an end of an open-ended grid.
+
+        The grid goes on by the ratio of the two values at its end.
+
+        Example:
+            >>> stage = Stage("ridge", None, (), open_ended=("ridge",))
+            >>> stage.beyond({"ridge": 9.0}, [{"ridge": 9.0}, {"ridge": 3.0}])
+            [{'ridge': 27.0}]
+        """
+        further = []
+        for name in self.open_ended:
+            values = sorted({choice[name] for choice in compared})
+            if len(values) < 2:
+                continue
+            if best[name] == values[-1]:
+                further.append({**best, name: values[-1] ** 2 / values[-2]})
+            elif best[name] == values[0]:
+                further.append({**best, name: values[0] ** 2 / values[1]})
+        return further
 
 
 class Predictor(Protocol):

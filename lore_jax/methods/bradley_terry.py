@@ -185,7 +185,8 @@ class BradleyTerryConfig(SharedDirection):
     def stages(self, prefs: Preferences) -> list[Stage]:
         """The ridge."""
         ridges = RIDGES if self.ridge is None else (self.ridge,)
-        return [Stage("ridge", self, tuple({"ridge": ridge} for ridge in ridges))]
+        candidates: list[Choice] = [{"ridge": ridge} for ridge in ridges]
+        return [Stage("ridge", self, tuple(candidates), open_ended=("ridge",))]
 
     def input_scale(self, prefs: Preferences) -> float:
         """The RMS norm of the rows, so that ridges mean the same for every encoder."""

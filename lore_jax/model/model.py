@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lore_jax.model.basis import LinearBasis, Params, input_width
+from lore_jax.model.basis_posterior import KINDS, BasisPosterior, response_uncertainty
 from lore_jax.model.prior import GaussianPrior, ItemEffects, Prior
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
@@ -31,6 +32,7 @@ class Model:
         temperature: margins are divided by it: 1, or 100 in the paper (static).
         item_effects: what responses have of their own, or None.
         likelihood: how probable a choice is, given its margin.
+        basis_posterior: what the fit does not know of the basis, or None: it is taken as it is.
     """
 
     basis: nn.Module = flax.struct.field(pytree_node=False)
@@ -40,6 +42,7 @@ class Model:
     temperature: float = flax.struct.field(pytree_node=False, default=1.0)
     item_effects: ItemEffects | None = None
     likelihood: Likelihood = LOGISTIC
+    basis_posterior: BasisPosterior | None = None
 
     @property
     def rank(self) -> int:
@@ -56,17 +59,19 @@ class Model:
 
 
 class Rewards(NamedTuple):
-    """Rewards of a table.
+    """Rewards of a table, and what is not known of them.
 
     Attributes:
         table: `[responses, rank]`, float32, divided by the temperature: `weights . difference` is a
             margin in logits.
-        variance: prior variance of what is not known of each response's rewards, `[responses,
-            rank]`: 0 for responses of the fit and for models without item effects.
+        variance: variance of what is not known of each response for itself, `[responses, rank]`.
+        coordinates: of what is not known of all responses together (`basis_posterior`), of column
+            0 and of the others, `[2, responses, q]`; q is 0 where the basis is taken as it is.
     """
 
     table: Float[Array, "responses rank"]
     variance: Float[Array, "responses rank"]
+    coordinates: Float[Array, "2 responses q"]
 
 
 def rewards(model: Model, embeddings: Any) -> Rewards:
@@ -94,11 +99,10 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
         raise ValueError(
             f"embeddings have dim {embeddings.shape[-1]}, the model was fitted on dim {width}"
         )
-    table = apply_basis(model, embeddings)
     if model.item_effects is None:
-        return Rewards(table, jnp.zeros_like(table))
+        return _rewards(model, embeddings, None)
     row = _find(np.asarray(model.item_effects.keys), response_keys(embeddings))
-    return _add_item_effects(table, model.item_effects, row)
+    return _rewards(model, embeddings, row)
 
 
 @jax.jit
@@ -109,12 +113,25 @@ def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _add_item_effects(table: jax.Array, effects: ItemEffects, row: jax.Array) -> Rewards:
-    known = (row >= 0)[:, None]
-    return Rewards(
-        table + jnp.where(known, effects.values[row], 0.0),
-        jnp.where(known, 0.0, effects.variance[None]),
-    )
+def _rewards(model: Model, embeddings: jax.Array, row: jax.Array | None) -> Rewards:
+    """Rewards, given where each response stands among those with an item effect; -1: nowhere."""
+    table, effects = apply_basis(model, embeddings), model.item_effects
+    variance, share = jnp.zeros_like(table), jnp.ones((len(table), KINDS))
+    if effects is not None and row is not None:
+        known = (row >= 0)[:, None]
+        table += jnp.where(known, effects.values[row], 0.0)
+        share = jnp.where(known, effects.share[row], 1.0)
+        variance = effects.variance[None] * _by_column(share, model.rank)
+    if model.basis_posterior is None:
+        return Rewards(table, variance, jnp.zeros((KINDS, len(table), 0)))
+    basis = response_uncertainty(model.basis_posterior, embeddings, model.input_scale)
+    variance += _by_column(share**2 * basis.variance, model.rank)
+    return Rewards(table, variance, share.T[:, :, None] * basis.coordinates)
+
+
+def _by_column(kinds: jax.Array, rank: int) -> jax.Array:
+    """`[n, 2]`, of column 0 and of the others, as `[n, rank]`."""
+    return jnp.concatenate([kinds[:, :1], jnp.repeat(kinds[:, 1:], rank - 1, axis=1)], axis=1)
 
 
 def response_keys(embeddings: Any) -> np.ndarray:

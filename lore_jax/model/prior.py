@@ -204,8 +204,12 @@ class ItemEffects:
         values: added to their rewards, `[n, rank]`.
         variance: prior variance of an effect, which a response not seen in the fit still has,
             `[rank]`.
+        share: how much of that variance is left, and of what is uncertain of the basis, in the
+            rewards of responses that were judged in the fit: of the population's column and of the
+            others, `[n, 2]`.
     """
 
     keys: UInt32[Array, "n 2"]
     values: Float[Array, "n rank"]
     variance: Float[Array, " rank"]
+    share: Float[Array, "n 2"]

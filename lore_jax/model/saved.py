@@ -1,8 +1,8 @@
 """A fitted model and its users on disk: `save` and `load`.
 
-The arrays are one step of a checkpoint. Basis, prior, item effects and likelihood are stored as
-names and fields, and made anew when they are loaded, so that nothing is ever pickled and a saved
-model does not run code.
+The arrays are one step of a checkpoint. Basis and its posterior, prior, item effects and likelihood
+are stored as names and fields, and made anew when they are loaded, so that nothing is ever pickled
+and a saved model does not run code.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from lore_jax.model.basis import LinearBasis, MLPBasis
+from lore_jax.model.basis_posterior import BasisPosterior
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior
 from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, SimplexPrior
@@ -25,8 +26,8 @@ from lore_jax.solvers.likelihood import Logistic
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.storage.checkpoint.store import CheckpointStore, Restored
 
-FORMAT_VERSION = 2
-_PARTS = ("basis", "prior", "item_effects", "likelihood")
+FORMAT_VERSION = 3
+_PARTS = ("basis", "prior", "item_effects", "likelihood", "basis_posterior")
 _CLASSES: dict[str, type] = {}
 Class = TypeVar("Class", bound=type)
 
@@ -42,7 +43,7 @@ def storable(cls: Class) -> Class:
 
 for _class in (
     *(LinearBasis, MLPBasis),
-    *(GaussianPrior, MixturePrior, SimplexPrior, Mixture, ItemEffects),
+    *(GaussianPrior, MixturePrior, SimplexPrior, Mixture, ItemEffects, BasisPosterior),
     Logistic,
 ):
     storable(_class)

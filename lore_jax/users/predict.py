@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lore_jax.data.preferences import Preferences
+from lore_jax.model.basis_posterior import variance_of_differences
 from lore_jax.model.model import Model, Rewards, rewards
 from lore_jax.model.posterior import Posterior
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
@@ -21,8 +22,7 @@ class Margins(NamedTuple):
 
     Attributes:
         mean: `f . E[w]`, `[pairs]`.
-        variance: `f' Cov[w] f`, plus what is not known of responses that the fit has not seen,
-            `[pairs]`.
+        variance: `f' Cov[w] f`, plus what is not known of the basis and of responses, `[pairs]`.
         likelihood: how probable a choice is, given its margin.
     """
 
@@ -145,6 +145,11 @@ def _margins(
     variance = jnp.sum(
         (table.variance[chosen] + table.variance[rejected]) * second_moment[user], axis=1
     )
+    # What is not known of the basis, E[w_k^2] x' C_k x: of column 0, and of all others together.
+    if table.coordinates.shape[2]:
+        for kind, moment in enumerate((second_moment[:, 0], second_moment[:, 1:].sum(axis=1))):
+            together = variance_of_differences(table.coordinates[kind], chosen, rejected)
+            variance += moment[user] * together
     # The quadratic form column by column: `covariance[user]` would be pairs x rank x rank.
     for row in range(features.shape[1]):
         variance += features[:, row] * jnp.sum(features * covariance[:, row][user], axis=1)

@@ -9,7 +9,8 @@ from lore_jax.storage.cache.reader import load_cache
 
 
 def test_rank_sweep_runs_all_ranks_in_one_program(cache, tmp_path, monkeypatch):
-    ridges = {"rank": 9, "ridge_population": 10.0, "ridge_deviation": 3.0, "item_effects": 0.0}
+    ridges = {"rank": 9, "ridge_population": 10.0, "ridge_deviation": 3.0}
+    ridges |= {"item_effects": 0.0, "item_effects_deviation": 0.0}
     monkeypatch.setattr(rank_sweep, "choose", lambda *args, **kw: (ridges, ()))
     config = rank_sweep.Config(
         cache, tmp_path / "ranks", ranks=(1, 2, 4), splits=2, shots=4, steps=10

@@ -47,7 +47,9 @@ PRIORS = {"gaussian": GaussianPrior(MEAN, jnp.eye(RANK)), "simplex": SimplexPrio
 def make_model(prior):
     params = {"V": jnp.asarray(RNG.standard_normal((DIM, RANK)), jnp.float32)}
     values = jnp.asarray(RNG.standard_normal((5, RANK)), jnp.float32)
-    effects = ItemEffects(jnp.asarray(response_keys(TABLE[3:8])), values, jnp.ones(RANK))
+    effects = ItemEffects(
+        jnp.asarray(response_keys(TABLE[3:8])), values, jnp.ones(RANK), jnp.zeros((5, 2))
+    )
     scale = jnp.float32(2.0)
     return Model(LinearBasis(RANK), params, scale, PRIORS[prior], item_effects=effects)
 

@@ -22,6 +22,7 @@ POPULATION = PopulationConfig(
     ridge_population=1.0,
     ridge_deviation=1.0,
     item_effects=0.5,
+    item_effects_deviation=0.5,
     num_components=0,
     logit_scale=1.0,
     steps=6,

@@ -30,6 +30,7 @@ def scale_of(config, prefs):
             ridge_population=1.0,
             ridge_deviation=1.0,
             item_effects=0.5,
+            item_effects_deviation=0.5,
             num_components=2,
             logit_scale=1.2,
         ),
@@ -54,10 +55,11 @@ def test_the_best_setting_on_validation_is_chosen():
     method = PopulationConfig(ridge_population=1.0, ridge_deviation=10.0, num_components=0)
     config = FitConfig(method, folds=2)
     choice, tables = choose(prefs, config, scale_of(config, prefs), key=KEY)
-    population, deviations = tables
+    population, deviations, rank = tables
     assert {setting["rank"] for setting in population.settings} == {1}
-    assert {setting["rank"] for setting in deviations.settings} == {1, 9}
-    assert choice == deviations.settings[int(deviations.loss.mean(axis=1).argmin())]
+    assert {setting["rank"] for setting in deviations.settings} == {9}
+    assert {setting["rank"] for setting in rank.settings} == {1, 3, 9}
+    assert choice == rank.settings[int(rank.loss.mean(axis=1).argmin())]
     kept = population.settings[population.best]["item_effects"]
     assert {setting["item_effects"] for setting in deviations.settings} == {kept}
 

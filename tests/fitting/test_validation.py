@@ -16,7 +16,13 @@ from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.simplex.method import SimplexConfig
 
-SETTING = {"rank": 3, "ridge_population": 2.0, "ridge_deviation": 3.0, "item_effects": 1.0}
+SETTING = {
+    "rank": 3,
+    "ridge_population": 2.0,
+    "ridge_deviation": 3.0,
+    "item_effects": 1.0,
+    "item_effects_deviation": 1.0,
+}
 
 
 def by_hand(prefs, method, roles, key):

@@ -34,7 +34,10 @@ EXPECTED = TABLE.astype(np.float64) @ V / 2.0 / 4.0
 
 def with_effects(known, values, variance):
     effects = ItemEffects(
-        response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(variance, jnp.float32)
+        response_keys(TABLE[known]),
+        jnp.asarray(values),
+        jnp.asarray(variance, jnp.float32),
+        jnp.zeros((len(values), 2)),
     )
     return MODEL.replace(item_effects=effects)
 

@@ -39,7 +39,9 @@ def make_model(basis, prior=None, temperature=1.0):
 
 def with_effects(model):
     values = jnp.asarray(RNG.normal(size=(9, 3)), jnp.float32)
-    return model.replace(item_effects=ItemEffects(response_keys(TABLE[:9]), values, jnp.ones(3)))
+    share = RNG.uniform(size=(9, 2)).astype(np.float32)
+    effects = ItemEffects(response_keys(TABLE[:9]), values, jnp.ones(3), share)
+    return model.replace(item_effects=effects)
 
 
 def make_users(count=5, user_ids=None):
@@ -145,8 +147,8 @@ def test_what_is_no_model_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"basis": {"name": "LinearBasis"}}, "version 1, this lore_jax reads 2: fit and save it"),
-        ({"format_version": 3, "parts": {}}, "version 3, this lore_jax reads 2: update lore_jax"),
+        ({"basis": {"name": "LinearBasis"}}, "version 1, this lore_jax reads 3: fit and save it"),
+        ({"format_version": 4, "parts": {}}, "version 4, this lore_jax reads 3: update lore_jax"),
     ],
     ids=["older", "newer"],
 )

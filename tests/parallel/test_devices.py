@@ -125,7 +125,8 @@ def population_case(prefs, layout, devices):
     def begin(start, data, hyper):
         return laplace_em.init(config, MODULE, data, hyper, jax.random.key(0))
 
-    hyper = PopulationHyper(*[jnp.ones(())] * 3, jnp.ones(RANK - 1))
+    one = jnp.ones(())
+    hyper = PopulationHyper(one, one, jnp.ones(2), jnp.ones(RANK - 1))
     return begin, jnp.zeros(len(devices)), hyper, functools.partial(laplace_em.step, config=config)
 
 
@@ -183,6 +184,7 @@ def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, sha
             ridge_population=1.0,
             ridge_deviation=1.0,
             item_effects=1.0,
+            item_effects_deviation=1.0,
             num_components=2,
             logit_scale=1.2,
         ),

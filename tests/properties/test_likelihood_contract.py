@@ -251,6 +251,7 @@ GIVEN = {
         ridge_population=2.0,
         ridge_deviation=2.0,
         item_effects=0.5,
+        item_effects_deviation=0.5,
         num_components=2,
         logit_scale=1.0,
         likelihood=PROBIT,

@@ -28,6 +28,7 @@ METHODS = {
         ridge_population=2.0,
         ridge_deviation=2.0,
         item_effects=0.0,
+        item_effects_deviation=0.0,
         num_components=0,
         logit_scale=1.0,
     ),

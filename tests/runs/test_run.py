@@ -160,6 +160,7 @@ def test_the_population_model_resumes_too(cache, tmp_path, monkeypatch):
         ridge_population=3.0,
         ridge_deviation=3.0,
         item_effects=0.5,
+        item_effects_deviation=0.5,
         num_components=2,
         logit_scale=1.2,
     )
@@ -293,6 +294,7 @@ def test_resumed_on_other_devices(cache, unbroken, tmp_path, monkeypatch, device
 
 def test_the_reference_head_and_a_convex_fit_have_no_steps(cache, tmp_path):
     given = {"ridge_population": 3.0, "ridge_deviation": 3.0, "item_effects": 0.0}
+    given["item_effects_deviation"] = 0.0
     rank_1 = PopulationConfig(rank=1, **given, num_components=0, logit_scale=1.0)
     for method in (ReferenceConfig(), BradleyTerryConfig(3.0), rank_1):
         path = tmp_path / type(method).__name__

@@ -72,7 +72,10 @@ def test_what_is_not_known_of_new_responses_adds_to_the_variance():
     model = dataclasses.replace(
         MODEL,
         item_effects=ItemEffects(
-            response_keys(TABLE[known]), jnp.asarray(values), jnp.asarray(tau2)
+            response_keys(TABLE[known]),
+            jnp.asarray(values),
+            jnp.asarray(tau2),
+            jnp.zeros((len(values), 2)),
         ),
     )
     table = REWARDS.copy()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
-from typing import TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -24,30 +22,24 @@ from lore_jax.methods.base import (
     Stage,
     predicted,
 )
-from lore_jax.methods.bradley_terry import RIDGES
-from lore_jax.methods.checks import check_positive, check_rank, possible_ranks
-from lore_jax.methods.gaussian import laplace_em
+from lore_jax.methods.checks import check_positive, check_rank
+from lore_jax.methods.gaussian import candidates, laplace_em
 from lore_jax.methods.gaussian.laplace_em import EMConfig, PopulationHyper, PopulationState
 from lore_jax.methods.gaussian.mixture_em import learn_mixture, level_of, standardised
 from lore_jax.model.basis import Params, make_basis, rescaled
+from lore_jax.model.basis_posterior import (
+    KINDS,
+    BasisPosterior,
+    response_uncertainty,
+    variance_of_differences,
+)
 from lore_jax.model.model import Model, response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, ItemEffects
 from lore_jax.parallel.buckets import FitData, Layout, features
-from lore_jax.parallel.devices import first_shard, total
+from lore_jax.parallel.devices import first_shard
 from lore_jax.solvers.mixture import Mixture, mixture_estimate, one_component
 from lore_jax.solvers.pair_sums import combine, quadratic_form
 from lore_jax.users.adapt import adapt
-
-# Candidates, the most regularised first: that is how ties are broken.
-_RANKS = (1, 9)
-_RIDGES_DEVIATION = (30.0, 10.0, 3.0, 1.0)
-_ITEM_EFFECTS = (0.0, 1.0, 2.0)
-_LOGIT_SCALES = (1.0, 1.15, 1.3, 1.5, 1.75)
-_NUM_COMPONENTS = (0, 2, 4, 8)  # none, and what `learn_mixture` passes on its way
-# Enough to choose by: within noise of the full fit.
-_SELECTION = {"steps": 60, "learning_rate": 0.1}
-
-Value = TypeVar("Value")
 
 
 @flax.struct.dataclass
@@ -58,12 +50,16 @@ class PopulationFit:
         params: what EM learned.
         input_scale: what the basis divides embeddings by.
         hyper: what was chosen, for the variance of item effects.
+        basis_posterior: what is not known of the basis, before scaling; None: it is not linear.
+        share: of the rewards of each response, what depends on that, `[2, responses]`.
         mixtures: of 1, 2, 4, ... components, in a leading axis; None: not asked for.
     """
 
     params: Params
     input_scale: Float[Array, ""]
     hyper: PopulationHyper
+    basis_posterior: BasisPosterior | None
+    share: Float[Array, "2 responses"]
     mixtures: Mixture | None
 
 
@@ -76,8 +72,9 @@ class PopulationConfig(EMConfig):
             deviations of users from it; 1 is Bradley-Terry.
         ridge_population: ridge on the population direction, in units of pairs.
         ridge_deviation: ridge on the columns of the deviations, in units of pairs.
-        item_effects: size of the effects that responses have of their own, relative to the basis;
-            0: none.
+        item_effects: size of the effects that responses have of their own on everybody, relative
+            to the basis; 0: none.
+        item_effects_deviation: the same of the effects on which users differ.
         num_components: how many components the users' deviations are a mixture of: 2, 4 or 8; 0:
             they are N(0, I).
         logit_scale: what the fitted rewards are multiplied by, against the shrinkage that ridges
@@ -89,6 +86,7 @@ class PopulationConfig(EMConfig):
     ridge_population: float | None = None
     ridge_deviation: float | None = None
     item_effects: float | None = None
+    item_effects_deviation: float | None = None
     num_components: int | None = None
     logit_scale: float | None = None
     hidden: tuple[int, ...] = ()
@@ -98,10 +96,12 @@ class PopulationConfig(EMConfig):
             self, "steps", "learning_rate", "ridge_population", "ridge_deviation", "logit_scale"
         )
         check_rank(self.rank)
-        if self.item_effects is not None and not self.item_effects >= 0:
-            raise ValueError(f"item_effects is {self.item_effects}: 0 or more is expected")
-        if self.num_components is not None and self.num_components not in _NUM_COMPONENTS:
-            counts = ", ".join(map(str, _NUM_COMPONENTS))
+        for name in ("item_effects", "item_effects_deviation"):
+            size = getattr(self, name)
+            if size is not None and not size >= 0:
+                raise ValueError(f"{name} is {size}: 0 or more is expected")
+        if self.num_components is not None and self.num_components not in candidates.NUM_COMPONENTS:
+            counts = ", ".join(map(str, candidates.NUM_COMPONENTS))
             raise ValueError(f"num_components is {self.num_components}: {counts} is expected")
         if self.num_components and self.rank == 1:
             raise ValueError(
@@ -121,50 +121,11 @@ class PopulationConfig(EMConfig):
 
     def stages(self, prefs: Preferences) -> list[Stage]:
         """The population while nobody deviates, a convex problem; then how users deviate."""
-        ranks = possible_ranks(self.rank, _RANKS, prefs.dim, self.hidden)
-        if self.num_components:  # components are of deviations
-            ranks = [rank for rank in ranks if rank > 1]
-            if not ranks:
-                raise ValueError(
-                    f"num_components is {self.num_components}, but dim {prefs.dim} leaves no rank "
-                    "above 1 to choose: give a rank"
-                )
-        deviating = [rank for rank in ranks if rank > 1]
-        ridges = _or(self.ridge_deviation, _RIDGES_DEVIATION)
-        quick = dataclasses.replace(self, **_SELECTION)
-        alone = dataclasses.replace(quick, rank=1, num_components=0)
-        if deviating:
-            alone = dataclasses.replace(alone, logit_scale=_or(self.logit_scale, _LOGIT_SCALES)[0])
-        population: list[Choice] = [
-            {
-                "rank": 1,
-                "ridge_population": ridge,
-                "ridge_deviation": ridges[0],
-                "item_effects": size,
-            }
-            for ridge, size in itertools.product(
-                _or(self.ridge_population, RIDGES), _or(self.item_effects, _ITEM_EFFECTS)
-            )
-        ]
-        stages = [Stage("population", alone, tuple(population))]
-        if deviating:
-            # That nobody deviates stays a candidate: it wins where users do not differ.
-            nobody: list[Choice] = [{}] * ranks.count(1)
-            deviations: list[Choice] = [
-                {"rank": rank, "ridge_deviation": ridge}
-                for rank, ridge in itertools.product(deviating, ridges)
-            ]
-            stages.append(Stage("deviations", quick, (*nobody, *deviations)))
-        return stages
+        return candidates.stages(self, prefs)
 
     def variants(self) -> list[Choice]:
         """The logit scales without a mixture, and the numbers of components."""
-        first, *more = _or(self.num_components, _NUM_COMPONENTS)
-        scales = _or(self.logit_scale, _LOGIT_SCALES)
-        return [
-            *({"num_components": first, "logit_scale": scale} for scale in scales),
-            *({"num_components": count, "logit_scale": scales[0]} for count in more),
-        ]
+        return candidates.variants(self)
 
     def input_scale(self, prefs: Preferences) -> float:
         """The RMS norm of the rows, so that ridges mean the same for every encoder."""
@@ -177,7 +138,9 @@ class PopulationConfig(EMConfig):
             PopulationHyper(
                 ridge_population=jnp.float32(choice["ridge_population"]),
                 ridge_deviation=jnp.float32(choice["ridge_deviation"]),
-                item_effects=jnp.float32(choice["item_effects"]),
+                item_effects=jnp.array(
+                    [choice["item_effects"], choice["item_effects_deviation"]], jnp.float32
+                ),
                 columns=jnp.asarray(deviations < choice["rank"], jnp.float32),
             )
             for choice in choices
@@ -202,18 +165,23 @@ class PopulationConfig(EMConfig):
         self, state: PopulationState, data: FitData, hyper: PopulationHyper
     ) -> PopulationFit:
         """The parameters, and mixtures where some are asked for."""
+        table = laplace_em.table_of_rewards(self._basis(hyper), state.params, data, hyper)
         most = int(max(variant["num_components"] for variant in self.variants()))
-        mixtures = None
+        mixtures, posterior = None, None
+        share = jnp.ones((KINDS, len(table)))
+        if not self.hidden:
+            posterior, share = laplace_em.posterior_of_basis(
+                state, data, hyper, table, likelihood=self.likelihood
+            )
         if most and len(hyper.columns):
             scale = self.variants()[0]["logit_scale"]
-            table = laplace_em.table_of_rewards(self._basis(hyper), state.params, data, hyper)
             mixtures = learn_mixture(
                 [scale * features(table, bucket) for bucket in data.buckets],
                 [jnp.asarray(bucket.pair_weight) for bucket in data.buckets],
                 most.bit_length() - 1,
                 likelihood=self.likelihood,
             )
-        return PopulationFit(state.params, data.input_scale, hyper, mixtures)
+        return PopulationFit(state.params, data.input_scale, hyper, posterior, share, mixtures)
 
     def predict(
         self,
@@ -224,55 +192,77 @@ class PopulationConfig(EMConfig):
     ) -> list[Prediction]:
         """The uncertainty of weights, and of responses the fold's fit has not seen, integrated."""
         table = laplace_em.table_of_rewards(self._basis(hyper), fitted.params, data, hyper)
-        unknown, of_effects = _unknown_responses(data), laplace_em.item_effect_variance(hyper)
         priors = self._priors(fitted, len(hyper.columns))
         scales = jnp.array([variant["logit_scale"] for variant in self.variants()])
-        predictions = []
-        for bucket, roles in zip(data.buckets, fold, strict=True):
+        predictions, unknowns = [], self._unknown(fitted, data, hyper)
+        for bucket, roles, unknown in zip(data.buckets, fold, unknowns, strict=True):
             differences = features(table, bucket)
-            unknowns = unknown[bucket.chosen] + unknown[bucket.rejected]
 
             def margins(
                 variant: tuple[Mixture, Array],
                 differences: Array = differences,
-                unknowns: Array = unknowns,
+                unknown: Array = unknown,
                 shots: Array = roles.shots,
             ) -> tuple[Array, Array]:
                 prior, scale = variant
-                f, variances = scale * differences, scale**2 * of_effects
+                f, unknown = scale * differences, scale**2 * unknown
                 if len(f) == 1:
-                    return f[0], unknowns * variances[0]
+                    return f[0], unknown[0]
                 user = mixture_estimate(
                     f[1:], f[0], shots, prior, likelihood=self.likelihood, max_steps=20
                 )
                 moment = user.deviation**2 + jnp.diagonal(user.covariance, axis1=0, axis2=1).T
-                spread = variances[0] + jnp.tensordot(variances[1:], moment, 1)
-                variance = quadratic_form(f[1:], user.covariance) + unknowns * spread[None]
+                moment = jnp.sum(hyper.columns[:, None] * moment, axis=0)
+                variance = quadratic_form(f[1:], user.covariance)
+                variance += unknown[0] + moment[None] * unknown[1]
                 return f[0] + combine(f[1:], user.deviation), variance
 
             predictions.append(predicted(self.likelihood, *jax.lax.map(margins, (priors, scales))))
         return predictions
 
+    def _unknown(
+        self, fitted: PopulationFit, data: FitData, hyper: PopulationHyper
+    ) -> list[Float[Array, "2 _shots _users"]]:
+        """What is not known of each pair's rewards for a weight of 1: of column 0, of another."""
+        variance = laplace_em.item_effect_variance(hyper)[:, None] * fitted.share
+        together = jnp.zeros((KINDS, data.embeddings.shape[0], 0))
+        if fitted.basis_posterior is not None:
+            basis = response_uncertainty(fitted.basis_posterior, data.embeddings, data.input_scale)
+            variance += fitted.share**2 * basis.variance.T
+            together = fitted.share[:, :, None] * basis.coordinates
+        return [
+            variance[:, bucket.chosen]
+            + variance[:, bucket.rejected]
+            + jnp.stack(
+                [variance_of_differences(rows, bucket.chosen, bucket.rejected) for rows in together]
+            )
+            for bucket in data.buckets
+        ]
+
     def export(self, fitted: PopulationFit, layout: Layout, prefs: Preferences) -> BasisPredictor:
         """A model with the prior that was chosen, and the posterior of everybody under it."""
         (variant,) = self.variants()
         scale = variant["logit_scale"]
-        params, hyper = (
-            jax.tree.map(lambda leaf: jnp.asarray(first_shard(leaf)), tree)
-            for tree in (fitted.params, fitted.hyper)
+        params, hyper, share, uncertain = jax.tree.map(
+            lambda leaf: jnp.asarray(first_shard(leaf)),
+            (fitted.params, fitted.hyper, fitted.share, fitted.basis_posterior),
         )
-        effects = None
-        if hyper.item_effects > 0:
+        rank, effects = len(hyper.columns) + 1, None
+        if uncertain is not None:
+            factor, rest = scale * uncertain.factor, scale**2 * uncertain.rest
+            uncertain = BasisPosterior(uncertain.axes, factor, rest)
+        if jnp.any(hyper.item_effects > 0):
             # A response that nobody judged is as unknown as one that the table does not have.
             judged = np.unique(
                 [side[prefs.pair_weight > 0] for side in (prefs.chosen, prefs.rejected)]
             )
+            variance = scale**2 * laplace_em.item_effect_variance(hyper)
             effects = ItemEffects(
                 jnp.asarray(response_keys(prefs.embeddings)[judged]),
-                (hyper.item_effects * scale * params["item_effects"])[judged],
-                scale**2 * laplace_em.item_effect_variance(hyper),
+                scale * (laplace_em.sizes_of_columns(hyper)[None] * params["item_effects"])[judged],
+                jnp.concatenate([variance[:1], jnp.repeat(variance[1:], rank - 1)]),
+                share.T[judged],
             )
-        rank = len(hyper.columns) + 1
         # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
         prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
         if variant["num_components"]:
@@ -285,6 +275,7 @@ class PopulationConfig(EMConfig):
             prior,
             item_effects=effects,
             likelihood=self.likelihood,
+            basis_posterior=uncertain,
         )
         return BasisPredictor(model, adapt(model, prefs))
 
@@ -299,17 +290,3 @@ class PopulationConfig(EMConfig):
         gaussian = one_component(k, max(counts))
         each = [level_of(fitted.mixtures, count) if count else gaussian for count in counts]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-
-
-def _or(given: Value | None, candidates: tuple[Value, ...]) -> tuple[Value, ...]:
-    """What is given, or all candidates."""
-    return candidates if given is None else (given,)
-
-
-def _unknown_responses(data: FitData) -> Array:
-    """1 for responses that no pair of the fit has on any shard, 0 for the others, `[responses]`."""
-    seen = jnp.zeros(data.embeddings.shape[0])
-    for bucket in data.buckets:
-        seen = seen.at[bucket.chosen].add(bucket.pair_weight)
-        seen = seen.at[bucket.rejected].add(bucket.pair_weight)
-    return (total(seen) == 0).astype(jnp.float32)

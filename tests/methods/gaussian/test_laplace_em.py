@@ -23,7 +23,7 @@ STILL = EMConfig(learning_rate=0.0)
 
 def hyper_for(rank=RANK, *, item_effects=0.5, columns=None):
     columns = jnp.ones(rank - 1) if columns is None else jnp.asarray(columns)
-    return PopulationHyper(jnp.asarray(2.0), jnp.asarray(0.7), jnp.asarray(item_effects), columns)
+    return PopulationHyper(jnp.asarray(2.0), jnp.asarray(0.7), jnp.full(2, item_effects), columns)
 
 
 def start(prefs, rank=RANK):
@@ -101,18 +101,26 @@ def forward(basis, embeddings):
 
 
 def features_of(params, prefs, hyper):
-    effects = float(hyper.item_effects) * params["item_effects"]
+    effects = float(hyper.item_effects[0]) * params["item_effects"]
     table = forward(params["basis"], prefs.embeddings) + effects
     return table[prefs.chosen] - table[prefs.rejected]
 
 
 def objective(params, prefs, hyper, fixed):
-    """The M step's objective in float64; posteriors and the curvature of the loss are `fixed`."""
-    mode, covariance, curvature = fixed
+    """The M step's objective, float64: the loss at `fixed` modes, its curvature at those found."""
+    mode, covariance = fixed
     features = features_of(params, prefs, hyper)
     margin = features[:, 0] + np.sum(features[:, 1:] * mode[prefs.user], axis=1)
     variance = np.einsum("pa,pab,pb->p", features[:, 1:], covariance[prefs.user], features[:, 1:])
     pairs = prefs.pair_weight.sum(dtype=float)
+    found = np.stack(
+        [
+            posterior(features[prefs.user == u], prefs.pair_weight[prefs.user == u])[0]
+            for u in range(prefs.num_users)
+        ]
+    )
+    right = expit(features[:, 0] + np.sum(features[:, 1:] * found[prefs.user], axis=1))
+    curvature = right * (1 - right)
     loss = prefs.pair_weight @ (np.logaddexp(0, -margin) + 0.5 * curvature * variance) / pairs
     square = sum(np.sum(part**2, axis=0) for part in (params["basis"]["V"], params["item_effects"]))
     hidden = sum(np.sum(leaf**2) for leaf in jax.tree.leaves(params["basis"].get("Dense_0", {})))
@@ -149,8 +157,7 @@ def test_gradient_is_the_slope_of_the_expected_loss(name):
         for u in range(prefs.num_users)
     ]
     mode, covariance = (np.stack(part) for part in zip(*solved, strict=True))
-    right = expit(features[:, 0] + np.sum(features[:, 1:] * mode[prefs.user], axis=1))
-    fixed = mode, covariance, right * (1 - right)
+    fixed = mode, covariance
 
     # From the modes, the E step stays where it is.
     state, history, layout = fit(prefs, STILL, params, hyper, module, modes=mode, steps=1)

@@ -11,7 +11,7 @@ from joint_fit import problem
 import lore_jax as lore
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import start
-from lore_jax.methods.bradley_terry import RIDGES, BradleyTerryConfig
+from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.model import response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, MixturePrior
@@ -22,6 +22,7 @@ GIVEN = PopulationConfig(
     ridge_population=1.0,
     ridge_deviation=2.0,
     item_effects=0.5,
+    item_effects_deviation=0.5,
     num_components=0,
     logit_scale=1.2,
     steps=20,
@@ -30,86 +31,21 @@ GIVEN = PopulationConfig(
 KEY = jax.random.key(0)
 
 
-def test_everything_open_is_chosen_in_two_stages():
-    population, deviations = PopulationConfig().stages(problem(dim=12))
-    assert population.name == "population"
-    assert [tuple(choice.values()) for choice in population.choices({})] == [
-        (1, ridge, 30.0, size) for ridge in RIDGES for size in (0.0, 1.0, 2.0)
-    ]
-    # Nobody deviates yet: one variant, so that a stage with one candidate costs nothing.
-    assert population.method.variants() == [{"num_components": 0, "logit_scale": 1.0}]
-    winner = {"rank": 1, "ridge_population": 3.0, "ridge_deviation": 30.0, "item_effects": 1.0}
-    assert deviations.name == "deviations"
-    assert deviations.choices(winner) == [
-        winner,  # that nobody deviates stays a candidate, the first
-        *({**winner, "rank": 9, "ridge_deviation": ridge} for ridge in (30.0, 10.0, 3.0, 1.0)),
-    ]
-    assert deviations.method.variants() == PopulationConfig().variants()
-
-
-def test_stages_fit_in_fewer_steps_and_else_as_asked():
-    config = PopulationConfig(steps=500, learning_rate=0.01, hidden=(4,), ridge_population=2.0)
-    population, deviations = config.stages(problem())
-    quick = dataclasses.replace(config, steps=60, learning_rate=0.1)
-    assert deviations.method == quick
-    alone = {"rank": 1, "num_components": 0, "logit_scale": 1.0}
-    assert population.method == dataclasses.replace(quick, **alone)
-
-
-def test_what_is_given_is_not_asked():
-    prefs = problem()
-    population, deviations = GIVEN.stages(prefs)
-    (first,) = population.choices({})
-    (last,) = deviations.choices({**first, **population.method.variants()[0]})
-    (variant,) = GIVEN.variants()
-    choice = {**last, **variant}
-    assert choice == {name: getattr(GIVEN, name) for name in choice}
-    assert set(choice) == {
-        *("rank", "ridge_population", "ridge_deviation", "item_effects"),
-        *("num_components", "logit_scale"),
-    }
-    _, deviations = PopulationConfig(rank=4, ridge_deviation=5.0).stages(prefs)
-    assert deviations.candidates == ({"rank": 4, "ridge_deviation": 5.0},)  # not that nobody does
-
-
-def test_ranks_are_those_that_the_embeddings_have():
-    (alone,) = PopulationConfig().stages(problem(dim=6))
-    assert {choice["rank"] for choice in alone.candidates} == {1}
-    assert len(alone.method.variants()) == 5  # the only stage chooses the logit scale as well
-    _, deviations = PopulationConfig(hidden=(4,)).stages(problem(dim=6))
-    assert {choice.get("rank", 1) for choice in deviations.candidates} == {1, 9}
-    with pytest.raises(ValueError, match="rank is 7: 1 to 6, the dim of the embeddings"):
-        PopulationConfig(rank=7).stages(problem(dim=6))
-
-
-def test_a_mixture_that_is_asked_for_needs_users_who_deviate():
-    _, deviations = PopulationConfig(num_components=2).stages(problem(dim=12))
-    assert {choice["rank"] for choice in deviations.choices({"rank": 1})} == {9}
-
-
-def test_variants_are_scales_without_a_mixture_and_numbers_of_components():
-    scales, counts = (1.0, 1.15, 1.3, 1.5, 1.75), (2, 4, 8)
-    assert PopulationConfig().variants() == [
-        *({"num_components": 0, "logit_scale": scale} for scale in scales),
-        *({"num_components": count, "logit_scale": 1.0} for count in counts),
-    ]
-    assert PopulationConfig(num_components=4, logit_scale=1.3).variants() == [
-        {"num_components": 4, "logit_scale": 1.3}
-    ]
-    assert PopulationConfig(logit_scale=1.3).variants() == [
-        {"num_components": count, "logit_scale": 1.3} for count in (0, *counts)
-    ]
-
-
 def test_choices_are_traced_numbers_and_masks_of_columns():
     prefs = problem()
-    base = {"ridge_population": 3.0, "ridge_deviation": 2.0, "item_effects": 0.5}
+    base = {
+        "ridge_population": 3.0,
+        "ridge_deviation": 2.0,
+        "item_effects": 0.5,
+        "item_effects_deviation": 0.25,
+    }
     choices = [{**base, "rank": rank} for rank in (1, 2, 4)]
     hypers = PopulationConfig().hypers(choices, prefs)
     assert [hyper.columns.tolist() for hyper in hypers] == [[0, 0, 0], [1, 0, 0], [1, 1, 1]]
     for hyper in hypers:
-        numbers = hyper.ridge_population, hyper.ridge_deviation, hyper.item_effects
-        assert tuple(map(float, numbers)) == (3.0, 2.0, 0.5)
+        ridges = hyper.ridge_population, hyper.ridge_deviation
+        assert tuple(map(float, ridges)) == (3.0, 2.0)
+        assert hyper.item_effects.tolist() == [0.5, 0.25]
     assert PopulationConfig().input_scale(prefs) == rms_row_norm(prefs.embeddings)
     # A convex problem is solved where it begins.
     assert PopulationConfig(steps=7).num_steps(choices[:1]) == 0
@@ -127,6 +63,7 @@ def test_choices_are_traced_numbers_and_masks_of_columns():
         ({"logit_scale": 0.0}, "logit_scale is 0.0: a positive number"),
         ({"rank": 0}, "rank is 0: 1 or more"),
         ({"item_effects": -0.5}, "item_effects is -0.5: 0 or more"),
+        ({"item_effects_deviation": -0.5}, "item_effects_deviation is -0.5: 0 or more"),
         ({"num_components": 3}, "num_components is 3: 0, 2, 4, 8 is expected"),
         ({"num_components": 2, "rank": 1}, "num_components is 2, but with rank 1 nobody deviates"),
     ],
@@ -138,7 +75,7 @@ def test_bad_fields_are_refused(fields, message):
 
 def test_rank_1_is_bradley_terry_times_the_logit_scale():
     prefs = problem()
-    alone = dataclasses.replace(GIVEN, rank=1, item_effects=0.0)
+    alone = dataclasses.replace(GIVEN, rank=1, item_effects=0.0, item_effects_deviation=0.0)
     model, users, history = lore.fit(prefs, FitConfig(alone), key=KEY)
     expected, _, _ = lore.fit(prefs, FitConfig(BradleyTerryConfig(1.0)), key=KEY)
     assert history.loss.shape == (0,)
@@ -171,7 +108,8 @@ def test_responses_that_somebody_judged_keep_their_item_effects():
     # A ridge r on an effect is the prior N(0, 1 / 2r).
     variance = scale**2 * 0.5**2 / (2.0 * np.array([1.0, 2.0, 2.0]))
     np.testing.assert_allclose(model.item_effects.variance, variance, rtol=1e-6)
-    assert float(hyper.item_effects) == 0.5
+    assert hyper.item_effects.tolist() == [0.5, 0.5]
+    np.testing.assert_array_equal(model.item_effects.share, learned.share[0].T[judged])
     # What the text says is scaled alike; column 0 has weight 1 for everybody, the others N(0, I).
     directions = np.asarray(learned.params["basis"]["V"])[0]
     np.testing.assert_allclose(model.params["V"], scale * directions, rtol=1e-6)

@@ -1,0 +1,122 @@
+"""What a fit does not know of a linear basis, and what that means for a pair's margin.
+
+A column of the basis has the posterior `v_k ~ N(V_k, C_k)`. The margin `sum_k w_k v_k' x`, `x` the
+difference of a pair's embeddings, is uncertain by
+
+    Var = sum_k E[w_k^2] x' C_k x,
+
+columns being independent of one another: their cross terms are sums over users of `E[w_k w_l]`,
+which cancel. Column 0, the population's, has a covariance of its own; what is known of users is the
+same in any rotation of the other columns, so these share one.
+
+Along `axes` a covariance is full. Elsewhere the fit knows no more than the prior, `rest` for every
+squared unit of an embedding, and what is left of two embeddings there is taken to be uncorrelated.
+
+A direction that is unknown is unknown for all responses: their rewards are wrong together. Hence a
+response carries its coordinates `T`, with `Cov[r_i, r_j] = T_i . T_j`, and not a variance.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+KINDS = 2  # of columns: the population's, and those of users' deviations
+_MOST_ROWS = 4096  # for which the covariance of all responses is formed: 64 MB
+
+
+@flax.struct.dataclass
+class BasisPosterior:
+    """The Laplace posterior of a linear basis around its columns.
+
+    Attributes:
+        axes: orthonormal directions of embeddings over `input_scale`, `[dim, q]`.
+        factor: `G_k` with `C_k = axes G_k G_k' axes' + rest_k (I - axes axes')`; of the
+            population's column and of every other, `[2, q, q]`.
+        rest: variance along what is orthogonal to the axes, `[2]`.
+    """
+
+    axes: Float[Array, "dim q"]
+    factor: Float[Array, "2 q q"]
+    rest: Float[Array, " 2"]
+
+
+class ResponseUncertainty(NamedTuple):
+    """What the posterior of the basis says of each response's rewards.
+
+    Attributes:
+        coordinates: T, `[2, responses, q]`: rewards of two responses covary by the product of
+            theirs, for each kind of column.
+        variance: what is uncertain of each response for itself, `[responses, 2]`.
+    """
+
+    coordinates: Float[Array, "2 responses q"]
+    variance: Float[Array, "responses 2"]
+
+
+def response_uncertainty(
+    posterior: BasisPosterior, embeddings: Float[Array, "responses dim"], input_scale: Array
+) -> ResponseUncertainty:
+    """Coordinates and remaining variance of a table's responses.
+
+    `T = E axes G / input_scale`, and `rest (|e|^2 - |axes' e|^2)`
+
+    Args:
+        posterior: of the basis.
+        embeddings: `[responses, dim]`.
+        input_scale: what the basis divides embeddings by.
+
+    Returns:
+        The `ResponseUncertainty`.
+
+    Example:
+        >>> axes, factor = jnp.eye(3)[:, :2], jnp.stack([jnp.eye(2)] * 2)
+        >>> known = BasisPosterior(axes, factor, jnp.array([0.5, 2.0]))
+        >>> uncertain = response_uncertainty(known, jnp.ones((4, 3)), jnp.ones(()))
+        >>> uncertain.variance[0]
+        Array([0.5, 2. ], dtype=float32)
+    """
+    along = jnp.matmul(embeddings, posterior.axes / input_scale, preferred_element_type=jnp.float32)
+    coordinates = jnp.stack([along @ factor for factor in posterior.factor])
+    squared = jnp.einsum("ij,ij->i", embeddings, embeddings, preferred_element_type=jnp.float32)
+    # Rounding, where the axes leave nothing.
+    outside = squared / input_scale**2 - jnp.sum(along**2, axis=1)
+    outside = jnp.where(outside > 1e-4 * squared / input_scale**2, outside, 0.0)
+    return ResponseUncertainty(coordinates, outside[:, None] * posterior.rest[None])
+
+
+def variance_of_differences(
+    coordinates: Float[Array, "responses q"],
+    chosen: Int[Array | np.ndarray, "*pairs"],
+    rejected: Int[Array | np.ndarray, "*pairs"],
+) -> Float[Array, "*pairs"]:
+    """`|T_chosen - T_rejected|^2` of every pair; an array pairs x q is never formed.
+
+    Args:
+        coordinates: T, `[responses, q]`.
+        chosen: rows `[...]`.
+        rejected: rows `[...]`.
+
+    Returns:
+        Variances `[...]`.
+
+    Example:
+        >>> variance_of_differences(jnp.eye(2), jnp.array([0]), jnp.array([1]))
+        Array([2.], dtype=float32)
+    """
+    size = jnp.sum(coordinates**2, axis=1)
+    own = size[chosen] + size[rejected]
+    if len(coordinates) <= _MOST_ROWS:
+        return jnp.maximum(own - 2.0 * (coordinates @ coordinates.T)[chosen, rejected], 0.0)
+    columns = coordinates.T
+
+    def add(column: Array, total: Array) -> Array:
+        values = columns[column]
+        return total + values[chosen] * values[rejected]
+
+    return jnp.maximum(own - 2.0 * jax.lax.fori_loop(0, len(columns), add, jnp.zeros_like(own)), 0)
