@@ -185,15 +185,17 @@ def _statement(
         f"(95 % interval {low:.1f} to {high:.1f}, {count})"
     )
     if conclusion["helps"]:
-        return f"Personalising helps: {numbers}"
+        # Log loss tells sooner that users differ than accuracy tells by how much.
+        answer = "Personalising helps" if low > 0 else "Personalising helps, by how much is open"
+        return f"{answer}: {numbers}"
     reason = ""
     if passed["population"]:
         if mean <= 0:
             reason = ", probabilities improve, but not the share of right answers"
         elif not passed[MISMATCHED_USER]:
-            reason = ", and another user's weights do as well"
+            reason = ", but not surely more than with another user's weights"
         else:
-            reason = ", and users who were asked about the same topics do as well"
+            reason = ", but not surely more than with those of users asked about the same topics"
     answer = "No evidence that personalising helps on this data"
     return f"{answer}: {numbers}{reason}; {shown}"
 

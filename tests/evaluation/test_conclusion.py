@@ -66,11 +66,27 @@ def test_evidence_is_log_loss_and_size_is_accuracy():
     assert "no answer is predicted otherwise than by the population" in conclusion["statement"]
 
 
+def test_a_gain_that_log_loss_shows_and_accuracy_does_not_has_an_open_size():
+    results = toy_results(0.01, 0, other=-0.01, donor=-0.01)
+    for row in results["rows"]:
+        if (row["control"], row["shots"]) == (None, 20):
+            losses = row["per_user"]["log_loss"]
+            row["per_user"]["log_loss"] = [value - 0.1 for value in losses]
+    conclusion = conclude(results, ASKED)
+    mean, low, _ = conclusion["over_population"]
+    assert low < 0 < mean
+    assert conclusion["helps"]
+    assert conclusion["statement"].startswith("Personalising helps, by how much is open: +")
+
+
 def test_gaining_as_much_from_others_is_no_evidence():
     conclusion = conclude(toy_results(0.1, 0, other=0.1), ASKED)
     assert conclusion["over_population"][1] > 0
     assert not conclusion["helps"]
-    assert ", and another user's weights do as well; a gain of" in conclusion["statement"]
+    assert (
+        ", but not surely more than with another user's weights; a gain of"
+        in conclusion["statement"]
+    )
 
 
 def test_gaining_as_much_from_those_asked_alike_is_no_evidence():
@@ -79,7 +95,7 @@ def test_gaining_as_much_from_those_asked_alike_is_no_evidence():
     assert conclusion["log_loss"]["mismatched user"][1] > 0
     assert conclusion["log_loss"]["donor user"][1] < 0
     assert not conclusion["helps"]
-    stopped = ", and users who were asked about the same topics do as well; a gain of"
+    stopped = ", but not surely more than with those of users asked about the same topics; a gain"
     assert stopped in conclusion["statement"]
 
 
