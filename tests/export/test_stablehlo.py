@@ -55,7 +55,8 @@ def test_programs_run_without_the_library(prior, tmp_path):
     export_adapt(tmp_path / "adapt", model, shots=shots)
     export_score(tmp_path / "score", model)
     subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=tmp_path, check=True, timeout=120)
-    result = np.load(tmp_path / "result.npz")
+    with np.load(tmp_path / "result.npz") as stored:
+        result = dict(stored)
     user = np.repeat(np.arange(users), shots)
     prefs = from_arrays(
         table, chosen.ravel(), rejected.ravel(), user, pair_weight=pair_weight.ravel()
