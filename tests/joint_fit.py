@@ -7,7 +7,20 @@ import numpy as np
 
 from lore_jax.data.preferences import from_arrays
 from lore_jax.methods.base import Info
+from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.parallel.devices import over_shards, place, split
+
+GIVEN = PopulationConfig(
+    rank=3,
+    ridge_population=1.0,
+    ridge_deviation=2.0,
+    item_effects=0.5,
+    item_effects_deviation=0.5,
+    num_components=0,
+    logit_scale=1.2,
+    steps=20,
+    learning_rate=0.1,
+)
 
 
 def problem(seed=0, *, users=21, responses=40, dim=6, scale=1.0):

@@ -7,11 +7,9 @@ import numpy as np
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.fitting.config import FitConfig, default_repeats
-from lore_jax.fitting.validation import SweepTable, fold_roles, joined, sweep
+from lore_jax.fitting.validation import SweepTable, fold_roles, sweep
 from lore_jax.methods.base import Choice
 from lore_jax.parallel.devices import Devices
-
-_EXTENSIONS = 4  # of a grid: a ridge 81 times its largest is as good as none to choose from
 
 
 def choose(
@@ -54,17 +52,8 @@ def choose(
         # Repeated are fits that take no steps: they cost little, and what they choose weighs most.
         repeated = stage.method.num_steps(choices) == 0
         roles = _roles(prefs, config, key, repeated=repeated)
-        table = sweep(prefs, input_scale, stage, choices, roles, key=key, devices=devices)
-        of_variants = variants[0].keys()
-        for _ in range(_EXTENSIONS):
-            best = {k: v for k, v in table.settings[table.best].items() if k not in of_variants}
-            further = stage.beyond(best, choices)
-            if not further:
-                break
-            more = sweep(prefs, input_scale, stage, further, roles, key=key, devices=devices)
-            choices, table = choices + further, joined(table, more)
-        tables.append(table)
-        winner = table.settings[table.best]
+        tables.append(sweep(prefs, input_scale, stage, choices, roles, key=key, devices=devices))
+        winner = tables[-1].settings[tables[-1].best]
     return winner, tuple(tables)
 
 

@@ -28,6 +28,7 @@ from lore_jax.methods.base import AnyMethod, Choice, FoldWeights, Stage
 from lore_jax.parallel.buckets import FitData, PerUser, UserBucket
 from lore_jax.parallel.devices import Devices, on_host, over_shards, place, split
 
+_EXTENSIONS = 4  # of a grid: a ridge 81 times its largest is as good as none to choose from
 _TIE = 1e-6  # nats: settings whose losses are closer than that are equal
 
 
@@ -109,7 +110,8 @@ def sweep(
         input_scale: what the basis divides embeddings by.
         stage: whose method is fitted.
         choices: the settings, in the order in which ties are broken: the most regularised first.
-            Each stands in the table once for each of the method's variants.
+            Each stands in the table once for each of the method's variants. Grids that are
+            open-ended go on where the best is at an end.
         roles: from `fold_roles`.
         key: for initialisations, the same in every run.
         devices: where to run.
@@ -125,42 +127,40 @@ def sweep(
         FoldWeights(**{name: split(values[b], devices) for name, values in spread.items()})
         for b in range(len(layout.ids))
     )
-    hypers = stage.method.hypers(choices, prefs)
     count, variants = len(roles["test"]), stage.method.variants()
+    tested = np.stack(
+        [np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1
+    )[:, None, :, None]
 
     # What the candidates say reaches the program by `hyper`: settings, stages and data sets share
     # it.
     names = choices[0].keys() - variants[0].keys()
     method = dataclasses.replace(stage.method, **dict.fromkeys(names))
     program = _program(method, method.num_steps(choices), batch)
-    totals = np.zeros((prefs.num_users, len(choices), len(variants), count, 2))
-    for setting, hyper in enumerate(hypers):
+
+    def means(hyper: PyTree) -> Float[np.ndarray, "variants folds 2"]:
+        """Of loss and accuracy, macro over users."""
         sums = jax.tree.map(on_host, PerUser(program(weights, data, (hyper, key))))
-        # [num_users, folds, 2, variants]
-        collected = layout.collect(sums, np.zeros((count, 2, len(variants))))
-        totals[:, setting] = np.moveaxis(collected, 3, 1)
-    totals = totals.reshape(prefs.num_users, -1, count, 2)
-    tested = np.stack(
-        [np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1
-    )[:, None, :, None]
-    means = np.divide(totals, tested, out=np.full(totals.shape, np.nan), where=tested > 0)
-    loss, accuracy = np.moveaxis(np.nanmean(means, axis=0), -1, 0)
-    settings = [{**choice, **variant} for choice in choices for variant in variants]
-    return SweepTable(stage.name, settings, loss, accuracy, _best(loss))
+        # [num_users, folds, 2, variants] -> [num_users, variants, folds, 2]
+        totals = layout.collect(sums, np.zeros((count, 2, len(variants))))
+        totals = np.moveaxis(totals, 3, 1)
+        mean = np.divide(totals, tested, out=np.full(totals.shape, np.nan), where=tested > 0)
+        return np.nanmean(mean, axis=0)
 
-
-def joined(first: SweepTable, more: SweepTable) -> SweepTable:
-    """The tables of a stage and of its continuation as one; ties go to the first."""
-    loss, accuracy = (
-        np.concatenate([getattr(table, name) for table in (first, more)])
-        for name in ("loss", "accuracy")
-    )
-    return SweepTable(first.name, first.settings + more.settings, loss, accuracy, _best(loss))
-
-
-def _best(loss: Float[np.ndarray, "settings folds"]) -> int:
-    average = loss.mean(axis=1)
-    return int(np.flatnonzero(average <= average.min() + _TIE)[0])
+    compared: list[Choice] = []
+    further, measured = list(choices), []
+    for _ in range(1 + _EXTENSIONS):
+        hypers = stage.method.hypers([*compared, *further], prefs)[len(compared) :]
+        measured += [means(hyper) for hyper in hypers]
+        compared += further
+        loss, accuracy = np.moveaxis(np.concatenate(measured), -1, 0)
+        average = loss.mean(axis=1)
+        best = int(np.flatnonzero(average <= average.min() + _TIE)[0])
+        further = stage.beyond(compared[best // len(variants)], compared)
+        if not further:
+            break
+    settings = [{**choice, **variant} for choice in compared for variant in variants]
+    return SweepTable(stage.name, settings, loss, accuracy, best)
 
 
 @functools.cache

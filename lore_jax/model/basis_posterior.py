@@ -46,6 +46,16 @@ class BasisPosterior:
     rest: Float[Array, " 2"]
 
 
+def by_column(kinds: Float[Array, "*n 2"], rank: int) -> Float[Array, "*n rank"]:
+    """What holds of column 0 and of every other, column by column.
+
+    Example:
+        >>> by_column(jnp.array([1.0, 2.0]), 3)
+        Array([1., 2., 2.], dtype=float32)
+    """
+    return jnp.concatenate([kinds[..., :1], jnp.repeat(kinds[..., 1:], rank - 1, axis=-1)], axis=-1)
+
+
 class ResponseUncertainty(NamedTuple):
     """What the posterior of the basis says of each response's rewards.
 

@@ -13,7 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lore_jax.model.basis import LinearBasis, Params, input_width
-from lore_jax.model.basis_posterior import KINDS, BasisPosterior, response_uncertainty
+from lore_jax.model.basis_posterior import (
+    KINDS,
+    BasisPosterior,
+    by_column,
+    response_uncertainty,
+)
 from lore_jax.model.prior import GaussianPrior, ItemEffects, Prior
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
@@ -121,17 +126,12 @@ def _rewards(model: Model, embeddings: jax.Array, row: jax.Array | None) -> Rewa
         known = (row >= 0)[:, None]
         table += jnp.where(known, effects.values[row], 0.0)
         share = jnp.where(known, effects.share[row], 1.0)
-        variance = effects.variance[None] * _by_column(share, model.rank)
+        variance = effects.variance[None] * by_column(share, model.rank)
     if model.basis_posterior is None:
         return Rewards(table, variance, jnp.zeros((KINDS, len(table), 0)))
     basis = response_uncertainty(model.basis_posterior, embeddings, model.input_scale)
-    variance += _by_column(share**2 * basis.variance, model.rank)
+    variance += by_column(share**2 * basis.variance, model.rank)
     return Rewards(table, variance, share.T[:, :, None] * basis.coordinates)
-
-
-def _by_column(kinds: jax.Array, rank: int) -> jax.Array:
-    """`[n, 2]`, of column 0 and of the others, as `[n, rank]`."""
-    return jnp.concatenate([kinds[:, :1], jnp.repeat(kinds[:, 1:], rank - 1, axis=1)], axis=1)
 
 
 def response_keys(embeddings: Any) -> np.ndarray:

@@ -17,6 +17,11 @@ from lore_jax.evaluation.results import Where, join, select
 ASKED = Where("unseen", "new items", "m", shots=20)
 
 
+def without_shots(results, row):
+    rows = (other for other in results["rows"] if other["split"] == row["split"])
+    return next(other for other in rows if other["shots"] == 0)
+
+
 def test_the_conclusion_is_no_where_users_do_not_differ():
     conclusions = [conclude(toy_results(0.0, seed), ASKED) for seed in range(100)]
     # 2.5 by chance at most: all comparisons must agree.
@@ -50,11 +55,7 @@ def test_evidence_is_log_loss_and_size_is_accuracy():
     results = toy_results(0.0, 0)
     for row in results["rows"]:
         if (row["control"], row["shots"]) == (None, 20):
-            before = next(
-                other
-                for other in results["rows"]
-                if other["shots"] == 0 and other["split"] == row["split"]
-            )
+            before = without_shots(results, row)
             for part in ("per_user", "per_item", "per_cell"):
                 row[part] = {**before[part]}
             losses = row["per_user"]["log_loss"]
@@ -102,11 +103,7 @@ def test_gaining_as_much_from_those_asked_alike_is_no_evidence():
 def test_a_population_for_everybody_is_said_and_not_a_gain_of_zero():
     results = toy_results(0.0, 0)
     for row in results["rows"]:
-        before = next(
-            other
-            for other in results["rows"]
-            if other["shots"] == 0 and other["split"] == row["split"]
-        )
+        before = without_shots(results, row)
         row.update({part: before[part] for part in ("per_user", "per_item", "per_cell")})
     conclusion = conclude(results, ASKED)
     assert conclusion["same_as_population"]
@@ -120,11 +117,7 @@ def test_a_population_for_everybody_is_said_and_not_a_gain_of_zero():
 def test_other_probabilities_without_another_answer_are_said_and_not_a_gain_of_zero():
     results = toy_results(0.0, 0)
     for row in results["rows"]:
-        before = next(
-            other
-            for other in results["rows"]
-            if other["shots"] == 0 and other["split"] == row["split"]
-        )
+        before = without_shots(results, row)
         for part in ("per_user", "per_item", "per_cell"):
             row[part] = {**row[part], "accuracy": before[part]["accuracy"]}
     conclusion = conclude(results, ASKED)
@@ -137,11 +130,7 @@ def test_what_would_have_shown_is_told_by_the_splits_in_which_anything_is_person
     alone = {**results, "rows": [row for row in results["rows"] if row["split"] == 0]}
     for row in results["rows"]:
         if row["split"] > 0:
-            before = next(
-                other
-                for other in results["rows"]
-                if other["shots"] == 0 and other["split"] == row["split"]
-            )
+            before = without_shots(results, row)
             row.update({part: before[part] for part in ("per_user", "per_item", "per_cell")})
     conclusion, expected = conclude(results, ASKED), conclude(alone, ASKED)
     assert conclusion["would_show"] == pytest.approx(expected["would_show"])

@@ -11,7 +11,7 @@ a response j judged with precision `d_j = sum of h` over its pairs is known up t
 rho = 2 r / c^2 being the prior precision of `c b_j`; what data say of v through the response
 saturates, however many judge it: `d_j rho / (d_j + rho)`. So each response counts with the weight
 
-    s_j = (1 + d_j / rho)^-1/2,      H_k = sum_i h_i (s e)_chosen - (s e)_rejected) (...)' + 2 r I,
+    s_j = (1 + d_j / rho)^-1/2,      H_k = sum_i h_i ((s e)_chosen - (s e)_rejected) (...)' + 2 r I,
 
 which is exact where responses are not compared with one another again and again (each response
 then has its own equation), and was within 2 % of the exact marginal on real votes. The reward of a
@@ -36,7 +36,7 @@ _MOST_ROWS = 4096  # for which the graph of comparisons is a matrix: 64 MB
 _PAIRS_AT_A_TIME = 1024
 
 
-def axes_of(data: FitData) -> Float[Array, "dim q"]:
+def _axes(data: FitData) -> Float[Array, "dim q"]:
     """Directions along which the covariance is full: all, or the strongest of the table."""
     rows, dim = data.embeddings.shape
     if dim <= _MOST_AXES:
@@ -47,47 +47,60 @@ def axes_of(data: FitData) -> Float[Array, "dim q"]:
     return jnp.linalg.qr(sample.T @ vectors)[0]
 
 
-def judged(
-    data: FitData, precision: tuple[Float[Array, "_shots _users"], ...]
-) -> Float[Array, " responses"]:
-    """`d`: the precision with which each response is judged, over all shards."""
-    degree = jnp.zeros(data.embeddings.shape[0])
-    for bucket, h in zip(data.buckets, precision, strict=True):
-        degree = degree.at[bucket.chosen].add(h).at[bucket.rejected].add(h)
-    return total(degree)
+Precisions = tuple[tuple[Array, ...], ...]  # h: for each kind of columns, of every bucket's pairs
 
 
-def basis_posterior(
+def shares(
     data: FitData,
-    precisions: tuple[tuple[Float[Array, "_shots _users"], ...], ...],
+    precisions: Precisions,
     ridges: Float[Array, " 2"],
     item_effects: Float[Array, " 2"],
-) -> tuple[BasisPosterior, Float[Array, "2 responses"]]:
-    """The posterior of the population's column and of the others, over all shards.
+) -> Float[Array, "2 responses"]:
+    """`s^2 = 1 / (1 + d / rho)` of each response, for each kind of columns, over all shards.
 
     Args:
         data: one shard.
-        precisions: h of every bucket's pairs, for each of the two kinds of columns.
+        precisions: h of every bucket's pairs, `[shots, users]`, for both kinds of columns.
         ridges: r of each kind.
         item_effects: c of each kind; 0: none.
 
     Returns:
-        The posterior, and the share `s^2` of each response's rewards that depends on it.
+        The share of a response's rewards that depends on the basis; 1 if nobody judged it.
     """
-    axes = axes_of(data)
+    degree = jnp.zeros((KINDS, data.embeddings.shape[0]))
+    for kind, precision in enumerate(precisions):
+        for bucket, h in zip(data.buckets, precision, strict=True):
+            degree = degree.at[kind, bucket.chosen].add(h).at[kind, bucket.rejected].add(h)
+    return 1.0 / (1.0 + total(degree) * (item_effects**2 / (2.0 * ridges))[:, None])
+
+
+def basis_posterior(
+    data: FitData,
+    precisions: Precisions,
+    ridges: Float[Array, " 2"],
+    share: Float[Array, "2 responses"],
+) -> BasisPosterior:
+    """The posterior of the population's column and of the others, over all shards.
+
+    Args:
+        data: one shard.
+        precisions: as in `shares`.
+        ridges: r of each kind.
+        share: from `shares`.
+
+    Returns:
+        The posterior.
+    """
+    axes = _axes(data)
     along = jnp.matmul(data.embeddings, axes / data.input_scale, preferred_element_type=jnp.float32)
-    factors, shares = [], []
+    factors = []
     for kind in range(KINDS):
-        degree = judged(data, precisions[kind])
-        share = 1.0 / (1.0 + degree * item_effects[kind] ** 2 / (2.0 * ridges[kind]))
-        weighted = jnp.sqrt(share)[:, None] * along
+        weighted = jnp.sqrt(share[kind])[:, None] * along
         information = total(_information(data, precisions[kind], weighted))
         hessian = information + 2.0 * ridges[kind] * jnp.eye(axes.shape[1])
         lower = jnp.linalg.cholesky(hessian)
         factors.append(solve_triangular(lower, jnp.eye(len(lower)), lower=True).T)
-        shares.append(share)
-    posterior = BasisPosterior(axes, jnp.stack(factors), 0.5 / ridges)
-    return posterior, jnp.stack(shares)
+    return BasisPosterior(axes, jnp.stack(factors), 0.5 / ridges)
 
 
 def _information(

@@ -54,10 +54,10 @@ from jaxtyping import Array, Float, PyTree
 
 from lore_jax.methods.base import Info
 from lore_jax.methods.bradley_terry import bradley_terry
-from lore_jax.methods.gaussian.basis_laplace import basis_posterior
+from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
 from lore_jax.methods.gaussian.initial_directions import score_directions
 from lore_jax.model.basis import LinearBasis, Params
-from lore_jax.model.basis_posterior import BasisPosterior
+from lore_jax.model.basis_posterior import BasisPosterior, by_column
 from lore_jax.parallel.buckets import FitData, PerUser, features
 from lore_jax.parallel.devices import total
 from lore_jax.solvers.cholesky import inverse
@@ -163,14 +163,8 @@ def table_of_rewards(
 ) -> Float[Array, "responses rank"]:
     """Rewards of the table with the item effects; columns out of use are 0."""
     applied = module.apply({"params": params["basis"]}, data.embeddings, data.input_scale)
-    return (
-        jnp.asarray(applied) + sizes_of_columns(hyper)[None] * params["item_effects"]
-    ) * _in_use(hyper)
-
-
-def sizes_of_columns(hyper: PopulationHyper) -> Float[Array, " rank"]:
-    """The size c of every column."""
-    return jnp.append(hyper.item_effects[:1], jnp.full_like(hyper.columns, hyper.item_effects[1]))
+    sizes = by_column(hyper.item_effects, len(hyper.columns) + 1)
+    return (jnp.asarray(applied) + sizes[None] * params["item_effects"]) * _in_use(hyper)
 
 
 def item_effect_variance(hyper: PopulationHyper) -> Float[Array, " 2"]:
@@ -178,15 +172,16 @@ def item_effect_variance(hyper: PopulationHyper) -> Float[Array, " 2"]:
     return hyper.item_effects**2 / (2.0 * _ridges_of_kinds(hyper))
 
 
-def posterior_of_basis(
+def what_is_unknown(
     state: PopulationState,
     data: FitData,
     hyper: PopulationHyper,
     table: Float[Array, "responses rank"],
     *,
     likelihood: Likelihood,
-) -> tuple[BasisPosterior, Float[Array, "2 responses"]]:
-    """What the pairs leave unknown of a linear basis (`basis_laplace`), for one shard.
+    linear: bool,
+) -> tuple[BasisPosterior | None, Float[Array, "2 responses"]]:
+    """What the pairs leave unknown of the basis and of responses (`basis_laplace`), for one shard.
 
     Args:
         state: after the last step.
@@ -194,9 +189,11 @@ def posterior_of_basis(
         hyper: ridges, size of the item effects, columns in use.
         table: the rewards.
         likelihood: whose loss.
+        linear: whether the basis is.
 
     Returns:
-        The posterior, and the share of each response's rewards that depends on it.
+        The posterior of a linear basis, and the share of each response's rewards that depends on
+        the basis: 1 for a response that nobody judged.
     """
     precisions: list[tuple[Array, Array]] = []
     used = jnp.maximum(jnp.sum(hyper.columns), 1.0)
@@ -208,10 +205,10 @@ def posterior_of_basis(
         moment = mean**2 + jnp.diagonal(covariance, axis1=0, axis2=1).T
         moment = jnp.sum(hyper.columns[:, None] * moment, axis=0) / used
         precisions.append((curvature, curvature * moment[None]))
-    of_population, of_deviations = zip(*precisions, strict=True)
-    return basis_posterior(
-        data, (of_population, of_deviations), _ridges_of_kinds(hyper), hyper.item_effects
-    )
+    kinds = tuple(zip(*precisions, strict=True))
+    ridges = _ridges_of_kinds(hyper)
+    share = shares(data, kinds, ridges, hyper.item_effects)
+    return basis_posterior(data, kinds, ridges, share) if linear else None, share
 
 
 def step(
@@ -281,9 +278,8 @@ def _ridges_of_kinds(hyper: PopulationHyper) -> Float[Array, " 2"]:
     return jnp.stack([hyper.ridge_population, hyper.ridge_deviation])
 
 
-def _ridges(hyper: PopulationHyper) -> Array:
-    deviations = jnp.full_like(hyper.columns, 1.0) * hyper.ridge_deviation
-    return jnp.concatenate([hyper.ridge_population[None], deviations])
+def _ridges(hyper: PopulationHyper) -> Float[Array, " rank"]:
+    return by_column(_ridges_of_kinds(hyper), len(hyper.columns) + 1)
 
 
 def _e_step(

@@ -30,6 +30,7 @@ from lore_jax.model.basis import Params, make_basis, rescaled
 from lore_jax.model.basis_posterior import (
     KINDS,
     BasisPosterior,
+    by_column,
     response_uncertainty,
     variance_of_differences,
 )
@@ -167,12 +168,10 @@ class PopulationConfig(EMConfig):
         """The parameters, and mixtures where some are asked for."""
         table = laplace_em.table_of_rewards(self._basis(hyper), state.params, data, hyper)
         most = int(max(variant["num_components"] for variant in self.variants()))
-        mixtures, posterior = None, None
-        share = jnp.ones((KINDS, len(table)))
-        if not self.hidden:
-            posterior, share = laplace_em.posterior_of_basis(
-                state, data, hyper, table, likelihood=self.likelihood
-            )
+        mixtures = None
+        posterior, share = laplace_em.what_is_unknown(
+            state, data, hyper, table, likelihood=self.likelihood, linear=not self.hidden
+        )
         if most and len(hyper.columns):
             scale = self.variants()[0]["logit_scale"]
             mixtures = learn_mixture(
@@ -259,8 +258,9 @@ class PopulationConfig(EMConfig):
             variance = scale**2 * laplace_em.item_effect_variance(hyper)
             effects = ItemEffects(
                 jnp.asarray(response_keys(prefs.embeddings)[judged]),
-                scale * (laplace_em.sizes_of_columns(hyper)[None] * params["item_effects"])[judged],
-                jnp.concatenate([variance[:1], jnp.repeat(variance[1:], rank - 1)]),
+                scale
+                * (by_column(hyper.item_effects, rank)[None] * params["item_effects"])[judged],
+                by_column(variance, rank),
                 share.T[judged],
             )
         # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.

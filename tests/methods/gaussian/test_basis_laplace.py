@@ -5,7 +5,7 @@ import pytest
 
 from lore_jax.data.preferences import from_arrays
 from lore_jax.methods.gaussian import basis_laplace
-from lore_jax.methods.gaussian.basis_laplace import basis_posterior
+from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
 from lore_jax.parallel.devices import first_shard, over_shards, place
 
 RIDGES = np.array([0.7, 2.0], np.float32)
@@ -25,7 +25,9 @@ def found(prefs, sizes, devices=1):
     def solve(_, data, shared):
         ridges, sizes = shared
         precision = tuple(0.2 * bucket.pair_weight for bucket in data.buckets)
-        return basis_posterior(data, (precision, precision), ridges, sizes)
+        kinds = precision, precision
+        share = shares(data, kinds, ridges, sizes)
+        return basis_posterior(data, kinds, ridges, share), share
 
     data, _ = place(prefs, 1.5, jax.devices()[:devices])
     solved = over_shards(solve, donate=False)((), data, (RIDGES, np.float32(sizes)))

@@ -2,22 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from joint_fit import problem
+from joint_fit import GIVEN, problem
 
 from lore_jax.data.preferences import num_judged
 from lore_jax.methods.bradley_terry import RIDGES
 from lore_jax.methods.gaussian.candidates import sizes_of_item_effects
 from lore_jax.methods.gaussian.method import PopulationConfig
-
-GIVEN = PopulationConfig(
-    rank=3,
-    ridge_population=1.0,
-    ridge_deviation=2.0,
-    item_effects=0.5,
-    item_effects_deviation=0.5,
-    num_components=0,
-    logit_scale=1.2,
-)
 
 
 def test_everything_open_is_chosen_in_three_stages():

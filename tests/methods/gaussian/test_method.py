@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from joint_fit import problem
+from joint_fit import GIVEN, problem
 
 import lore_jax as lore
 from lore_jax.fitting.config import FitConfig
@@ -17,17 +17,6 @@ from lore_jax.model.model import response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, MixturePrior
 from lore_jax.parallel.devices import over_shards
 
-GIVEN = PopulationConfig(
-    rank=3,
-    ridge_population=1.0,
-    ridge_deviation=2.0,
-    item_effects=0.5,
-    item_effects_deviation=0.5,
-    num_components=0,
-    logit_scale=1.2,
-    steps=20,
-    learning_rate=0.1,
-)
 KEY = jax.random.key(0)
 
 
@@ -119,6 +108,18 @@ def test_responses_that_somebody_judged_keep_their_item_effects():
     np.testing.assert_array_equal(predictor.users.weights[:, 0], 1.0)
     adapted = lore.adapt(model, prefs)
     np.testing.assert_array_equal(predictor.users.weights, adapted.weights)
+
+
+def test_judged_responses_are_known_whatever_the_basis():
+    prefs = problem(responses=80)
+    for hidden in ((), (4,)):
+        learned, predictor, _ = fitted(prefs, dataclasses.replace(GIVEN, hidden=hidden))
+        counted = prefs.pair_weight > 0
+        judged = np.unique([prefs.chosen[counted], prefs.rejected[counted]])
+        share = np.asarray(learned.share[0])
+        assert (share[:, judged] < 1).all()
+        np.testing.assert_array_equal(np.delete(share, judged, axis=1), 1.0)
+        assert (predictor.model.basis_posterior is None) == bool(hidden)
 
 
 def test_the_prior_of_a_mixture_has_its_moments_and_all_users_together_mean_0_covariance_1():
