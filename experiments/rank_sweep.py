@@ -4,10 +4,10 @@
 
 CACHE is an embedding cache: `lore-jax embed` and `prepare` make one, and the experiments on
 published data leave theirs in OUT/cache. On each split 30 % of the users and 30 % of the prompts
-are new; a rank is a mask of columns, so that ranks and splits are runs of one program, `--batch` of
-them at a time. The simplex family is the paper's objective; the gaussian one takes the ridges that
-validation chose on the first split, for all ranks. Seen users are adapted to from all of their
-training pairs, unseen users from `--shots`.
+are new; a rank is a mask of columns, so that ranks and splits are runs of one program. The simplex
+family is the paper's objective; the gaussian one takes the ridges that validation chose on the
+first split, for all ranks. Seen users are adapted to from all of their training pairs, unseen users
+from `--shots`.
 
 Time: (ranks x splits x 2) fits of the largest rank, and one compilation a family.
 RUN/rank_sweep.json has every number, RUN/rank_sweep.md the table, RUN/rank_sweep.png the figure.
@@ -30,7 +30,7 @@ from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, draw_shots, hold_out_groups, split_users
 from lore_jax.evaluation.results import plain
 from lore_jax.fitting.selection import choose
-from lore_jax.fitting.validation import sweep
+from lore_jax.fitting.validation import place_for_sweeps, sweep
 from lore_jax.methods.base import AnyMethod, Choice, Stage
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.simplex.method import SimplexConfig
@@ -55,7 +55,6 @@ class Config:
         group_by: what a split does not cut.
         steps: Adam steps of the paper's objective.
         scale: what raw embeddings are multiplied by for it.
-        batch: runs at a time.
         seed: seed of everything.
     """
 
@@ -67,7 +66,6 @@ class Config:
     group_by: GroupBy = "prompt"
     steps: int = 1000
     scale: float = 1.0
-    batch: int = 1
     seed: int = 0
 
 
@@ -99,8 +97,8 @@ def run(config: Config) -> dict[str, np.ndarray]:
     key = jax.random.key(config.seed)
 
     def accuracy_of(name: str, method: AnyMethod, choices: list[Choice]) -> np.ndarray:
-        stage, scale = Stage(name, method, ()), method.input_scale(prefs)
-        table = sweep(prefs, scale, stage, choices, work, key=key, batch=config.batch)
+        stage, placed = Stage(name, method, ()), place_for_sweeps(prefs, method)
+        table = sweep(placed, stage, choices, work, key=key)
         return table.accuracy.reshape(len(ranks), config.splits, 2)
 
     simplex = SimplexConfig(scale=config.scale, steps=config.steps)
@@ -110,7 +108,7 @@ def run(config: Config) -> dict[str, np.ndarray]:
     )
     first = prefs.take_pairs(work["fit"][0] > 0).take_responses()
     fit = lore.FitConfig(population, group_by=config.group_by)
-    chosen, _ = choose(first, fit, population.input_scale(first), key=key)
+    chosen, _ = choose(first, fit, key=key)
     accuracy = {
         "LoRe, the paper's objective": accuracy_of(
             "simplex", simplex, [{"rank": rank} for rank in ranks]

@@ -213,7 +213,7 @@ def start(
     devices = tuple(devices) if devices else tuple(jax.local_devices()[:1])
     key_choice, key_init = jax.random.split(key)
     scale = config.method.input_scale(prefs)
-    choice, sweeps = choose(prefs, config, scale, key=key_choice, devices=devices)
+    choice, sweeps = choose(prefs, config, key=key_choice, devices=devices)
     method = dataclasses.replace(config.method, **choice)
     if method.num_minibatches > 1:
         data = PlacedMinibatches(prefs, scale, devices, method.num_minibatches)

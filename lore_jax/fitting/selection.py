@@ -7,7 +7,7 @@ import numpy as np
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.fitting.config import FitConfig, default_repeats
-from lore_jax.fitting.validation import SweepTable, fold_roles, sweep
+from lore_jax.fitting.validation import Placed, SweepTable, fold_roles, place_for_sweeps, sweep
 from lore_jax.methods.base import Choice
 from lore_jax.parallel.devices import Devices
 
@@ -15,7 +15,6 @@ from lore_jax.parallel.devices import Devices
 def choose(
     prefs: Preferences,
     config: FitConfig,
-    input_scale: float,
     *,
     key: jax.Array,
     devices: Devices | None = None,
@@ -27,7 +26,6 @@ def choose(
     Args:
         prefs: the pairs of the seen users.
         config: the method, and what validation mirrors.
-        input_scale: the method's, of these preferences.
         key: draws the folds and the initialisations.
         devices: where to run.
 
@@ -39,11 +37,12 @@ def choose(
             folds.
 
     Example:
-        >>> choose(prefs, FitConfig(BradleyTerryConfig(ridge=3.0)), 1.0, key=jax.random.key(0))[0]
+        >>> choose(prefs, FitConfig(BradleyTerryConfig(ridge=3.0)), key=jax.random.key(0))[0]
         {'ridge': 3.0}
     """
     winner: Choice = {}
-    tables = []
+    tables: list[SweepTable] = []
+    placed: Placed | None = None
     for stage in config.method.stages(prefs):
         choices, variants = stage.choices(winner), stage.method.variants()
         if len(choices) * len(variants) == 1:
@@ -52,7 +51,8 @@ def choose(
         # Repeated are fits that take no steps: they cost little, and what they choose weighs most.
         repeated = stage.method.num_steps(choices) == 0
         roles = _roles(prefs, config, key, repeated=repeated)
-        tables.append(sweep(prefs, input_scale, stage, choices, roles, key=key, devices=devices))
+        placed = placed or place_for_sweeps(prefs, stage.method, devices)
+        tables.append(sweep(placed, stage, choices, roles, key=key))
         winner = tables[-1].settings[tables[-1].best]
     return winner, tuple(tables)
 

@@ -1,9 +1,10 @@
-"""Validation: many settings of a joint fit on many folds, as one compiled program.
+"""Validation: many settings of a joint fit on many folds, by one compiled program.
 
 A fold is three sets of weights on the same pairs, laid out once: pairs that fit the basis, pairs
 that adapt users to it (their shots), and pairs that are predicted. Settings are traced numbers,
-ranks are masks of columns, so one function of (fold, setting) serves all of them and is mapped over
-the grid; nothing is compiled twice and no Python loop runs over settings.
+ranks are masks of columns, so one program of (fold, setting) serves all of them. A fit on a table
+in few coordinates (`reduced_table`) is too small to be divided over cores: on a CPU each core has
+fits of its own.
 
 A fold mirrors what the model is for. With `holdout="new items"` whole groups (prompts, responses)
 are held out, because replies to be ranked will be new; with `holdout="known items"` a part of each
@@ -15,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +26,18 @@ from jaxtyping import Array, Float, PyTree
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout, folds
+from lore_jax.fitting.reduced_table import reduced_table
 from lore_jax.methods.base import AnyMethod, Choice, FoldWeights, Stage
-from lore_jax.parallel.buckets import FitData, PerUser, UserBucket
-from lore_jax.parallel.devices import Devices, on_host, over_shards, place, split
+from lore_jax.parallel.buckets import FitData, Layout, PerUser, UserBucket
+from lore_jax.parallel.devices import (
+    Devices,
+    num_cores,
+    on_host,
+    over_shards,
+    place,
+    replicate,
+    split,
+)
 
 _EXTENSIONS = 4  # of a grid: a ridge 81 times its largest is as good as none to choose from
 _TIE = 1e-6  # nats: settings whose losses are closer than that are equal
@@ -92,106 +103,147 @@ def fold_roles(
     }
 
 
+class Placed(NamedTuple):
+    """Preferences laid out once for all sweeps.
+
+    Attributes:
+        prefs: the pairs, the table in few coordinates if the method allows it.
+        data: the same on devices.
+        layout: where each user lives.
+        devices: where that is.
+    """
+
+    prefs: Preferences
+    data: FitData
+    layout: Layout
+    devices: tuple[Any, ...]
+
+
+def place_for_sweeps(
+    prefs: Preferences, method: AnyMethod, devices: Devices | None = None
+) -> Placed:
+    """Puts what sweeps of a method need on devices.
+
+    Args:
+        prefs: the training pairs.
+        method: what is to be fitted.
+        devices: where to; None: the first local device alone.
+
+    Returns:
+        The `Placed` preferences.
+    """
+    devices, scale, outside = devices or jax.local_devices()[:1], method.input_scale(prefs), None
+    if method.by_inner_products:
+        prefs, outside = reduced_table(prefs)
+    data, layout = place(prefs, scale, devices)
+    if outside is not None:
+        data = dataclasses.replace(data, outside=replicate(outside, devices))
+    return Placed(prefs, data, layout, tuple(devices))
+
+
 def sweep(
-    prefs: Preferences,
-    input_scale: float,
+    placed: Placed,
     stage: Stage,
     choices: Sequence[Choice],
     roles: dict[str, Float[np.ndarray, "folds pairs"]],
     *,
     key: jax.Array,
-    devices: Devices | None = None,
-    batch: int = 1,
 ) -> SweepTable:
     """Fits every choice, in all variants of the method, on every fold, by one program.
 
     Args:
-        prefs: the training pairs.
-        input_scale: what the basis divides embeddings by.
+        placed: the training pairs, from `place_for_sweeps`.
         stage: whose method is fitted.
         choices: the settings, in the order in which ties are broken: the most regularised first.
             Each stands in the table once for each of the method's variants. Grids that are
             open-ended go on where the best is at an end.
         roles: from `fold_roles`.
         key: for initialisations, the same in every run.
-        devices: where to run.
-        batch: how many folds are vmapped at a time; the rest are mapped over in sequence.
 
     Returns:
         The table.
     """
-    devices = list(devices) if devices else jax.local_devices()[:1]
-    data, layout = place(prefs, input_scale, devices)
-    spread = {name: layout.spread_pairs(values) for name, values in roles.items()}
-    weights = tuple(
-        FoldWeights(**{name: split(values[b], devices) for name, values in spread.items()})
-        for b in range(len(layout.ids))
-    )
+    prefs, data, layout, devices = placed
     count, variants = len(roles["test"]), stage.method.variants()
-    tested = np.stack(
-        [np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]], axis=-1
-    )[:, None, :, None]
+    spread = {name: layout.spread_pairs(values) for name, values in roles.items()}
+    folds_weights = [
+        tuple(
+            FoldWeights(
+                **{name: split(parts[b][:, fold], devices) for name, parts in spread.items()}
+            )
+            for b in range(len(layout.ids))
+        )
+        for fold in range(count)
+    ]
+    tested = [np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]]
 
     # What the candidates say reaches the program by `hyper`: settings, stages and data sets share
     # it.
     names = choices[0].keys() - variants[0].keys()
     method = dataclasses.replace(stage.method, **dict.fromkeys(names))
-    program = _program(method, method.num_steps(choices), batch)
+    program = _program(method, method.num_steps(choices))
 
-    def means(hyper: PyTree) -> Float[np.ndarray, "variants folds 2"]:
-        """Of loss and accuracy, macro over users."""
-        sums = jax.tree.map(on_host, PerUser(program(weights, data, (hyper, key))))
-        # [num_users, folds, 2, variants] -> [num_users, variants, folds, 2]
-        totals = layout.collect(sums, np.zeros((count, 2, len(variants))))
-        totals = np.moveaxis(totals, 3, 1)
-        mean = np.divide(totals, tested, out=np.full(totals.shape, np.nan), where=tested > 0)
-        return np.nanmean(mean, axis=0)
+    def means(run: tuple[PyTree, int]) -> Float[np.ndarray, "2 variants"]:
+        """Loss and accuracy of one fit, macro over users."""
+        hyper, fold = run
+        sums = jax.tree.map(on_host, PerUser(program(folds_weights[fold], data, (hyper, key))))
+        totals = layout.collect(sums, np.zeros((2, len(variants))))
+        users = tested[fold] > 0
+        return np.mean(totals[users] / tested[fold][users, None, None], axis=0)
 
     compared: list[Choice] = []
     further, measured = list(choices), []
-    for _ in range(1 + _EXTENSIONS):
-        hypers = stage.method.hypers([*compared, *further], prefs)[len(compared) :]
-        measured += [means(hyper) for hyper in hypers]
-        compared += further
-        loss, accuracy = np.moveaxis(np.concatenate(measured), -1, 0)
-        average = loss.mean(axis=1)
-        best = int(np.flatnonzero(average <= average.min() + _TIE)[0])
-        further = stage.beyond(compared[best // len(variants)], compared)
-        if not further:
-            break
+    with ThreadPoolExecutor(_at_once(devices)) as workers:
+        for _ in range(1 + _EXTENSIONS):
+            hypers = stage.method.hypers([*compared, *further], prefs)[len(compared) :]
+            hypers = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hypers)
+            runs = [(hyper, fold) for hyper in hypers for fold in range(count)]
+            if not compared:  # the first one compiles
+                measured.append(means(runs.pop(0)))
+            measured += workers.map(means, runs)
+            compared += further
+            found = np.reshape(measured, (len(compared), count, 2, len(variants)))
+            # [settings and variants, folds]
+            loss, accuracy = found.transpose(2, 0, 3, 1).reshape(2, -1, count)
+            average = loss.mean(axis=1)
+            best = int(np.flatnonzero(average <= average.min() + _TIE)[0])
+            further = stage.beyond(compared[best // len(variants)], compared)
+            if not further:
+                break
     settings = [{**choice, **variant} for choice in compared for variant in variants]
     return SweepTable(stage.name, settings, loss, accuracy, best)
 
 
+def _at_once(devices: Devices) -> int:
+    """How many fits run at a time: one a core of a single CPU, elsewhere one fills the device."""
+    return num_cores() if [device.platform for device in devices] == ["cpu"] else 1
+
+
 @functools.cache
-def _program(method: AnyMethod, steps: int, batch: int) -> Callable[..., tuple[Array, ...]]:
+def _program(method: AnyMethod, steps: int) -> Callable[..., tuple[Array, ...]]:
     """Sums over each user's test pairs of loss and correctness.
 
-    Per bucket `[shards, folds, 2, variants, users]`.
+    Per bucket `[shards, 2, variants, users]`.
     """
 
     def shard(
-        weights: tuple[FoldWeights, ...], data: FitData, shared: tuple[PyTree, Array]
+        fold: tuple[FoldWeights, ...], data: FitData, shared: tuple[PyTree, Array]
     ) -> tuple[Array, ...]:
         hyper, key = shared
-
-        def one(fold: tuple[FoldWeights, ...]) -> tuple[Array, ...]:
-            buckets = tuple(
-                UserBucket(bucket.chosen, bucket.rejected, roles.fit)
-                for bucket, roles in zip(data.buckets, fold, strict=True)
+        buckets = tuple(
+            UserBucket(bucket.chosen, bucket.rejected, roles.fit)
+            for bucket, roles in zip(data.buckets, fold, strict=True)
+        )
+        part = dataclasses.replace(data, buckets=buckets)
+        state = method.init(part, hyper, key=key)
+        if steps:
+            state, _ = jax.lax.scan(
+                lambda state, _: method.step(state, part, hyper), state, length=steps
             )
-            part = dataclasses.replace(data, buckets=buckets)
-            state = method.init(part, hyper, key=key)
-            if steps:
-                state, _ = jax.lax.scan(
-                    lambda state, _: method.step(state, part, hyper), state, length=steps
-                )
-            predictions = method.predict(method.finish(state, part, hyper), part, fold, hyper)
-            return tuple(
-                jnp.stack([jnp.sum(value * roles.test[None], axis=1) for value in prediction])
-                for prediction, roles in zip(predictions, fold, strict=True)
-            )
-
-        return jax.lax.map(one, weights, batch_size=batch)
+        predictions = method.predict(method.finish(state, part, hyper), part, fold, hyper)
+        return tuple(
+            jnp.stack([jnp.sum(value * roles.test[None], axis=1) for value in prediction])
+            for prediction, roles in zip(predictions, fold, strict=True)
+        )
 
     return over_shards(shard, donate=False)

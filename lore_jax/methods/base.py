@@ -51,7 +51,7 @@ class Info(NamedTuple):
 
 @flax.struct.dataclass
 class FoldWeights:
-    """The roles of one bucket's pairs in a validation fold; axes `[shards, folds, shots, users]`.
+    """The roles of one bucket's pairs in a validation fold; axes `[shards, shots, users]`.
 
     Attributes:
         fit: weight of a pair in the joint fit.
@@ -190,6 +190,14 @@ class Method(Protocol[State, Hyper, Fitted]):
     @property
     def loss_unit(self) -> str:
         """What `Info.loss` is, for people: "nats a pair", say."""
+        ...
+
+    @property
+    def by_inner_products(self) -> bool:
+        """Whether rotating the table changes nothing: settings are then chosen in few coordinates.
+
+        Such a method heeds `FitData.outside`.
+        """
         ...
 
     @property

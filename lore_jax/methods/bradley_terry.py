@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int32
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import Choice, Stage
 from lore_jax.methods.checks import check_positive
-from lore_jax.methods.shared_direction import SharedDirection
+from lore_jax.methods.shared_direction import Direction, SharedDirection
 from lore_jax.model.model import rms_row_norm
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import largest, total
@@ -65,7 +65,7 @@ class _Theta(NamedTuple):
 def bradley_terry(
     data: FitData,
     ridge: Float[Array, ""],
-    item_effects: Float[Array, ""],
+    item_effects: Float[Array, "*#responses"],
     *,
     likelihood: Likelihood = LOGISTIC,
     max_steps: int = 100,
@@ -75,7 +75,8 @@ def bradley_terry(
     Args:
         data: one shard (`devices.over_shards`).
         ridge: the ridge in units of pairs, a traced number.
-        item_effects: c, the size of the item effects; 0 gives plain ridge Bradley-Terry.
+        item_effects: c, the size of the item effects, of all responses or of each; 0 gives plain
+            ridge Bradley-Terry.
         likelihood: whose loss.
         max_steps: the most Newton steps to take.
 
@@ -196,9 +197,15 @@ class BradleyTerryConfig(SharedDirection):
         """The ridge."""
         return [jnp.float32(choice["ridge"]) for choice in choices]
 
-    def init(
-        self, data: FitData, hyper: Float[Array, ""], *, key: jax.Array
-    ) -> Float[Array, " dim"]:
+    @property
+    def by_inner_products(self) -> bool:
+        """A direction with a ridge is fitted so."""
+        return True
+
+    def init(self, data: FitData, hyper: Float[Array, ""], *, key: jax.Array) -> Direction:
         """The optimum."""
-        none = jnp.zeros(())
-        return bradley_terry(data, hyper, none, likelihood=self.likelihood).direction
+        sizes = jnp.zeros(1)
+        if data.outside is not None:
+            sizes = jnp.sqrt(data.outside) / data.input_scale
+        solved = bradley_terry(data, hyper, sizes, likelihood=self.likelihood)
+        return Direction(solved.direction, sizes * solved.item_effects)

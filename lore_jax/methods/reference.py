@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import Choice, Stage
-from lore_jax.methods.shared_direction import SharedDirection
+from lore_jax.methods.shared_direction import Direction, SharedDirection
 from lore_jax.parallel.buckets import FitData
 
 
@@ -38,8 +38,6 @@ class ReferenceConfig(SharedDirection):
         """The head."""
         return [jnp.asarray(prefs.head, jnp.float32)] * len(choices)
 
-    def init(
-        self, data: FitData, hyper: Float[Array, " dim"], *, key: jax.Array
-    ) -> Float[Array, " dim"]:
+    def init(self, data: FitData, hyper: Float[Array, " dim"], *, key: jax.Array) -> Direction:
         """The head."""
-        return hyper
+        return Direction(hyper, jnp.zeros(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -17,13 +18,31 @@ from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.users.adapt import adapt
 
 
+class Direction(NamedTuple):
+    """Everybody's rewards.
+
+    Attributes:
+        along: the direction, `[dim]`.
+        own: what each response has beside it, or of all; not 0 only where settings are chosen over
+            a table in few coordinates.
+    """
+
+    along: Float[Array, "*shards dim"]
+    own: Float[Array, "*shards #responses"]
+
+
 class SharedDirection:
     """The half of the contract that methods share whose one direction serves everybody.
 
-    The state is the direction itself, `[dim]`; `init` finds it, and no step is taken.
+    The state is the direction; `init` finds it, and no step is taken.
     """
 
     likelihood: Likelihood = LOGISTIC
+
+    @property
+    def by_inner_products(self) -> bool:
+        """A direction that is given is not chosen from."""
+        return False
 
     @property
     def loss_unit(self) -> str:
@@ -44,32 +63,29 @@ class SharedDirection:
         return 0
 
     def step(
-        self, state: Float[Array, " dim"], data: FitData, hyper: Float[Array, "..."]
-    ) -> tuple[Float[Array, " dim"], Info]:
+        self, state: Direction, data: FitData, hyper: Float[Array, "..."]
+    ) -> tuple[Direction, Info]:
         """Is never taken."""
         return state, Info(jnp.zeros(()), jnp.zeros(()))
 
-    def finish(
-        self, state: Float[Array, " dim"], data: FitData, hyper: Float[Array, "..."]
-    ) -> Float[Array, " dim"]:
+    def finish(self, state: Direction, data: FitData, hyper: Float[Array, "..."]) -> Direction:
         """The direction for embeddings as they are."""
-        return state / data.input_scale
+        return state._replace(along=state.along / data.input_scale)
 
     def predict(
         self,
-        fitted: Float[Array, " dim"],
+        fitted: Direction,
         data: FitData,
         fold: Sequence[FoldWeights],
         hyper: Float[Array, "..."],
     ) -> list[Prediction]:
         """By everybody's margins."""
-        table = jnp.matmul(data.embeddings, fitted, preferred_element_type=jnp.float32)[:, None]
+        table = jnp.matmul(data.embeddings, fitted.along, preferred_element_type=jnp.float32)
+        table = (table + fitted.own)[:, None]
         return [predicted(self.likelihood, features(table, bucket)) for bucket in data.buckets]
 
-    def export(
-        self, fitted: Float[Array, "shards dim"], layout: Layout, prefs: Preferences
-    ) -> BasisPredictor:
+    def export(self, fitted: Direction, layout: Layout, prefs: Preferences) -> BasisPredictor:
         """A model of one direction; every user is the population."""
-        params = {"V": jnp.asarray(first_shard(fitted))[:, None]}
+        params = {"V": jnp.asarray(first_shard(fitted.along))[:, None]}
         model = bradley_terry_model(LinearBasis(1), params, 1.0, self.likelihood)
         return BasisPredictor(model, adapt(model, prefs))

@@ -59,6 +59,8 @@ class FitData:
         users: who the users of each bucket are; -1 for padding.
         totals: for a mini-batch, the weight of all pairs of each user, divided by the number of
             mini-batches; else None.
+        outside: of a table in few coordinates, `|e|^2` of what they leave out of each response,
+            before the division by `input_scale`; else None.
     """
 
     embeddings: Float[Array, "responses dim"]
@@ -66,6 +68,7 @@ class FitData:
     buckets: tuple[UserBucket, ...]
     users: PerUser
     totals: PerUser | None = None
+    outside: Float[Array, "responses"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ and responses x rank for item effects, whatever the number of users and pairs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -30,7 +31,7 @@ Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type t
 
 _AXIS = "data"
 # `vmap` and `pmap` take a tree of axes in the shape of the data.
-_DATA_AXES = FitData(None, None, 0, 0, 0)  # pyright: ignore[reportArgumentType]
+_DATA_AXES = FitData(None, None, 0, 0, 0, None)  # pyright: ignore[reportArgumentType]
 
 
 def total(values: Any) -> Any:
@@ -152,6 +153,11 @@ def any_process(*flags: bool) -> tuple[bool, ...]:
 
 def _sharding(devices: Devices, spec: PartitionSpec) -> NamedSharding:
     return NamedSharding(Mesh(np.array(devices), (_AXIS,)), spec)
+
+
+def num_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def on_one_cpu(array: Any) -> bool:

@@ -9,7 +9,6 @@ lengths, whatever the population.
 from __future__ import annotations
 
 import dataclasses
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -21,6 +20,7 @@ from lore_jax.data.preferences import Preferences, group_by_user
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
 from lore_jax.model.prior import Prior
+from lore_jax.parallel.devices import num_cores
 from lore_jax.solvers.likelihood import Likelihood
 
 # 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache;
@@ -152,15 +152,10 @@ def adapt_rewards(
         with jax.default_device(device):
             solve(*job)
 
-    with ThreadPoolExecutor(_cores() if platform == "cpu" else 2) as pool:
+    with ThreadPoolExecutor(num_cores() if platform == "cpu" else 2) as pool:
         for _ in pool.map(work, jobs):
             pass
     return out
-
-
-def _cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _padded_length(shots: int) -> int:

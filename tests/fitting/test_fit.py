@@ -49,7 +49,8 @@ def test_chunks_are_the_whole_and_the_history_is_of_every_step(method):
     predictor = running.finish(state)
     np.testing.assert_allclose(np.concatenate(losses), history.loss, rtol=1e-5)
     chex.assert_trees_all_close(predictor.model, model, atol=1e-5)
-    chex.assert_trees_all_close(predictor.users.weights, users.weights, atol=1e-5)
+    # Newton's method ends within 1e-4 of a standard deviation (below 1) of each user's mode.
+    chex.assert_trees_all_close(predictor.users.weights, users.weights, atol=2e-4)
 
 
 def test_what_is_chosen_reaches_one_program_as_numbers():

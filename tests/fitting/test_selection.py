@@ -18,10 +18,6 @@ from lore_jax.methods.simplex.method import SimplexConfig
 KEY = jax.random.key(0)
 
 
-def scale_of(config, prefs):
-    return config.method.input_scale(prefs)
-
-
 @pytest.mark.parametrize(
     "method",
     [
@@ -43,7 +39,7 @@ def test_what_is_given_is_kept_and_costs_nothing(method, monkeypatch):
     monkeypatch.setattr(selection, "sweep", None)  # nothing is to be fitted
     monkeypatch.setattr(selection, "fold_roles", None)
     prefs, config = problem(users=30), FitConfig(method, folds=1000)
-    choice, tables = choose(prefs, config, scale_of(config, prefs), key=KEY)
+    choice, tables = choose(prefs, config, key=KEY)
     assert choice == {name: getattr(method, name) for name in choice}
     assert choice
     assert not tables
@@ -54,7 +50,7 @@ def test_the_best_setting_on_validation_is_chosen():
     prefs = problem(users=30, dim=9)
     method = PopulationConfig(ridge_population=1.0, ridge_deviation=10.0, num_components=0)
     config = FitConfig(method, folds=2)
-    choice, tables = choose(prefs, config, scale_of(config, prefs), key=KEY)
+    choice, tables = choose(prefs, config, key=KEY)
     population, deviations, rank = tables
     assert {setting["rank"] for setting in population.settings} == {1}
     assert {setting["rank"] for setting in deviations.settings} == {9}
@@ -70,7 +66,7 @@ def test_validation_mirrors_what_the_configuration_says(monkeypatch):
     def roles(prefs, count, **how):
         seen.append((count, how["holdout"], how["group_by"], how["seed"]))
 
-    def table(prefs, input_scale, stage, choices, roles, **how):
+    def table(placed, stage, choices, roles, **how):
         loss = np.zeros((len(choices), 1))
         return SweepTable(stage.name, choices, loss, loss, best=1)
 
@@ -81,7 +77,7 @@ def test_validation_mirrors_what_the_configuration_says(monkeypatch):
         (KEY, FitConfig(SimplexConfig())),
         (jax.random.key(1), FitConfig(SimplexConfig(), folds=1000)),
     ):
-        choice, (swept,) = choose(problem(), config, 1.0, key=key)
+        choice, (swept,) = choose(problem(), config, key=key)
         assert choice == swept.settings[1] == {"rank": 2}
     assert [row[:2] for row in seen] == [(3, "known items"), (4, "new items"), (1000, "new items")]
     assert [row[2] for row in seen] == ["prompt", None, None]  # None: the folds find their groups

@@ -1,16 +1,14 @@
 """A sweep against a Python loop of fits, each with its users adapted and their pairs predicted."""
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
-import pytest
 from joint_fit import problem
 
 import lore_jax as lore
 from lore_jax.fitting.config import FitConfig
-from lore_jax.fitting.validation import fold_roles, sweep
+from lore_jax.fitting.validation import fold_roles, place_for_sweeps, sweep
 from lore_jax.methods.base import Stage
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
@@ -45,15 +43,12 @@ def test_gaussian_against_a_loop():
     roles = fold_roles(prefs, 2, holdout="new items", group_by="response", seed=0)
     method = PopulationConfig(steps=40, learning_rate=0.1)
     _, of_state = jax.random.split(key)  # as `fit` draws initialisations
-    run = functools.partial(
-        sweep,
-        prefs,
-        method.input_scale(prefs),
-        Stage("deviations", method, (SETTING,)),
-        [SETTING],
-        roles,
-        key=of_state,
-    )
+
+    def run(devices=None):
+        placed = place_for_sweeps(prefs, method, devices)
+        stage = Stage("deviations", method, (SETTING,))
+        return sweep(placed, stage, [SETTING], roles, key=of_state)
+
     table = run()
     assert table.name == "deviations"
     assert table.settings == [{**SETTING, **variant} for variant in method.variants()]
@@ -79,7 +74,7 @@ def test_simplex_against_a_loop():
     choices = [{"rank": 2}, {"rank": 3}]
     stage = Stage("rank", method, tuple(choices))
     _, of_state = jax.random.split(key)
-    table = sweep(prefs, method.input_scale(prefs), stage, choices, roles, key=of_state)
+    table = sweep(place_for_sweeps(prefs, method), stage, choices, roles, key=of_state)
     assert table.settings == choices
     loss, accuracy = by_hand(prefs, dataclasses.replace(method, rank=3), roles, key)
     np.testing.assert_allclose(loss, table.loss[1], atol=0.01)
@@ -88,12 +83,13 @@ def test_simplex_against_a_loop():
     assert np.isfinite(table.loss[0]).all()
 
 
-def bradley_terry_sweep(ridges, **how):
+def bradley_terry_sweep(ridges):
     prefs = problem()
     roles = fold_roles(prefs, 3, holdout="new items", group_by="response", seed=1)
     choices = [{"ridge": ridge} for ridge in ridges]
-    stage = Stage("ridge", BradleyTerryConfig(), tuple(choices))
-    return sweep(prefs, 1.0, stage, choices, roles, key=jax.random.key(0), **how)
+    method = BradleyTerryConfig()
+    stage, placed = Stage("ridge", method, tuple(choices)), place_for_sweeps(prefs, method)
+    return sweep(placed, stage, choices, roles, key=jax.random.key(0))
 
 
 def test_of_equal_settings_the_first_is_best():
@@ -101,15 +97,6 @@ def test_of_equal_settings_the_first_is_best():
     np.testing.assert_allclose(table.loss[0], table.loss[1], atol=1e-7)
     expected = 0 if table.loss[0].mean() < table.loss[2].mean() else 2
     assert table.best == expected
-
-
-@pytest.mark.parametrize("batch", [2, 6])
-def test_runs_may_go_together(batch):
-    ridges = [10.0, 1.0]
-    expected, table = bradley_terry_sweep(ridges), bradley_terry_sweep(ridges, batch=batch)
-    assert table.loss.shape == table.accuracy.shape == (2, 3)
-    np.testing.assert_allclose(table.loss, expected.loss, atol=1e-5)
-    np.testing.assert_array_equal(table.accuracy, expected.accuracy)
 
 
 def test_a_fold_fits_and_adapts_on_what_it_does_not_predict():

@@ -30,7 +30,7 @@ def test_margins_are_the_heads_and_no_step_is_taken():
 
 
 def test_nothing_is_chosen():
-    assert choose(problem(), CONFIG, 1.0, key=jax.random.key(0)) == ({}, ())
+    assert choose(problem(), CONFIG, key=jax.random.key(0)) == ({}, ())
     assert ReferenceConfig().stages(problem()) == []
 
 

@@ -9,7 +9,7 @@ from joint_fit import differences, problem
 
 import lore_jax as lore
 from lore_jax.methods.base import FoldWeights
-from lore_jax.methods.shared_direction import SharedDirection
+from lore_jax.methods.shared_direction import Direction, SharedDirection
 from lore_jax.parallel.devices import over_shards, place
 
 SCALE = 4.0
@@ -20,7 +20,7 @@ class Given(SharedDirection):
     """The direction that is asked for, as embeddings divided by the input scale see it."""
 
     def init(self, data, hyper, *, key):
-        return hyper
+        return Direction(hyper, jnp.zeros(1))
 
 
 def run(prefs, direction, devices=1):
@@ -55,7 +55,9 @@ def test_a_fold_is_predicted_by_everybodys_margins():
     margin = differences(prefs) @ direction / SCALE
     for devices in (1, 8):
         fitted, predictions, layout = run(prefs, jnp.asarray(direction), devices)
-        np.testing.assert_allclose(fitted, np.tile(direction / SCALE, (devices, 1)), rtol=1e-6)
+        np.testing.assert_allclose(
+            fitted.along, np.tile(direction / SCALE, (devices, 1)), rtol=1e-6
+        )
         for bucket, prediction in enumerate(predictions):
             pairs = layout.pairs(bucket)
             real = pairs >= 0

@@ -28,23 +28,20 @@ from jaxtyping import Array, Float
 from lore_jax.model.basis_posterior import KINDS, BasisPosterior
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import total
+from lore_jax.solvers.range_finder import strongest_axes
 
 _MOST_AXES = 512  # above, only the strongest directions of the table have a full covariance
 _KEPT_AXES = 256
-_SAMPLED_ROWS = 1024  # from which those are found
 _MOST_ROWS = 4096  # for which the graph of comparisons is a matrix: 64 MB
 _PAIRS_AT_A_TIME = 1024
 
 
 def _axes(data: FitData) -> Float[Array, "dim q"]:
     """Directions along which the covariance is full: all, or the strongest of the table."""
-    rows, dim = data.embeddings.shape
+    dim = data.embeddings.shape[1]
     if dim <= _MOST_AXES:
         return jnp.eye(dim)
-    sample = data.embeddings[:: -(-rows // _SAMPLED_ROWS)].astype(jnp.float32)
-    kept = min(_KEPT_AXES, len(sample))
-    vectors = jnp.linalg.eigh(sample @ sample.T)[1][:, -kept:]
-    return jnp.linalg.qr(sample.T @ vectors)[0]
+    return strongest_axes(data.embeddings, _KEPT_AXES)
 
 
 Precisions = tuple[tuple[Array, ...], ...]  # h: for each kind of columns, of every bucket's pairs
@@ -54,24 +51,25 @@ def shares(
     data: FitData,
     precisions: Precisions,
     ridges: Float[Array, " 2"],
-    item_effects: Float[Array, " 2"],
+    item_effects: Float[Array, "2 #responses"],
 ) -> Float[Array, "2 responses"]:
     """`s^2 = 1 / (1 + d / rho)` of each response, for each kind of columns, over all shards.
 
     Args:
         data: one shard.
-        precisions: h of every bucket's pairs, `[shots, users]`, for both kinds of columns.
+        precisions: h of every bucket's pairs, `[shots, users]`, for both kinds of columns; of none,
+            where the basis has no such columns.
         ridges: r of each kind.
-        item_effects: c of each kind; 0: none.
+        item_effects: c of each kind, of all responses or of each; 0: none.
 
     Returns:
         The share of a response's rewards that depends on the basis; 1 if nobody judged it.
     """
     degree = jnp.zeros((KINDS, data.embeddings.shape[0]))
     for kind, precision in enumerate(precisions):
-        for bucket, h in zip(data.buckets, precision, strict=True):
+        for bucket, h in zip(data.buckets, precision, strict=bool(precision)):
             degree = degree.at[kind, bucket.chosen].add(h).at[kind, bucket.rejected].add(h)
-    return 1.0 / (1.0 + total(degree) * (item_effects**2 / (2.0 * ridges))[:, None])
+    return 1.0 / (1.0 + total(degree) * item_effects**2 / (2.0 * ridges[:, None]))
 
 
 def basis_posterior(
@@ -95,6 +93,9 @@ def basis_posterior(
     along = jnp.matmul(data.embeddings, axes / data.input_scale, preferred_element_type=jnp.float32)
     factors = []
     for kind in range(KINDS):
+        if not precisions[kind]:  # the prior
+            factors.append(jnp.eye(axes.shape[1]) / jnp.sqrt(2.0 * ridges[kind]))
+            continue
         weighted = jnp.sqrt(share[kind])[:, None] * along
         information = total(_information(data, precisions[kind], weighted))
         hessian = information + 2.0 * ridges[kind] * jnp.eye(axes.shape[1])
@@ -107,23 +108,24 @@ def _information(
     data: FitData, precision: tuple[Array, ...], rows: Float[Array, "responses q"]
 ) -> Float[Array, "q q"]:
     """`sum_i h_i (rows[chosen_i] - rows[rejected_i]) (...)'` of one shard."""
-    count, q = rows.shape
+    count = len(rows)
     if count <= _MOST_ROWS:
         graph = jnp.zeros((count, count))
         for bucket, h in zip(data.buckets, precision, strict=True):
             graph = graph.at[bucket.chosen, bucket.rejected].add(h)
         graph += graph.T
         return rows.T @ (jnp.sum(graph, axis=1)[:, None] * rows - graph @ rows)
-    summed = jnp.zeros((q, q))
+    # The Laplacian of the graph times the rows, pair by pair.
+    product = jnp.zeros_like(rows)
     for bucket, h in zip(data.buckets, precision, strict=True):
         flat = [jnp.ravel(values) for values in (bucket.chosen, bucket.rejected, h)]
         missing = -len(flat[0]) % _PAIRS_AT_A_TIME
         parts = [jnp.pad(values, (0, missing)).reshape(-1, _PAIRS_AT_A_TIME) for values in flat]
 
-        def add(summed: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
+        def add(product: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
             chosen, rejected, h = part
-            away = rows[chosen] - rows[rejected]
-            return summed + away.T @ (h[:, None] * away), None
+            pull = h[:, None] * (rows[chosen] - rows[rejected])
+            return product.at[chosen].add(pull).at[rejected].add(-pull), None
 
-        summed, _ = jax.lax.scan(add, summed, tuple(parts))
-    return summed
+        product, _ = jax.lax.scan(add, product, tuple(parts))
+    return rows.T @ product

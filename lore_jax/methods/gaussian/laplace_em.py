@@ -63,7 +63,7 @@ from lore_jax.parallel.devices import total
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.newton import newton_step
-from lore_jax.solvers.pair_sums import combine, pull_together, quadratic_form
+from lore_jax.solvers.pair_sums import combine, pull_together
 
 # Of a deviation's column at the start, for embeddings of norm 1: features of about half a logit.
 _START_NORM = 2.0
@@ -138,13 +138,12 @@ def init(
     rank = len(hyper.columns) + 1
     effects = jnp.zeros((data.embeddings.shape[0], rank))
     if isinstance(module, LinearBasis):
-        start = bradley_terry(
-            data, hyper.ridge_population, hyper.item_effects[0], likelihood=config.likelihood
-        )
+        sizes = _sizes_of_effects(data, hyper)[0]
+        start = bradley_terry(data, hyper.ridge_population, sizes, likelihood=config.likelihood)
         offsets = jnp.matmul(
             data.embeddings, start.direction / data.input_scale, preferred_element_type=jnp.float32
         )
-        offsets += hyper.item_effects[0] * start.item_effects
+        offsets += sizes * start.item_effects
         directions = score_directions(data, offsets, key, rank - 1, likelihood=config.likelihood)
         columns = [start.direction[:, None], _START_NORM * directions]
         basis: Params = {"V": jnp.concatenate(columns, axis=1)}
@@ -163,13 +162,13 @@ def table_of_rewards(
 ) -> Float[Array, "responses rank"]:
     """Rewards of the table with the item effects; columns out of use are 0."""
     applied = module.apply({"params": params["basis"]}, data.embeddings, data.input_scale)
-    sizes = by_column(hyper.item_effects, len(hyper.columns) + 1)
-    return (jnp.asarray(applied) + sizes[None] * params["item_effects"]) * _in_use(hyper)
+    sizes = by_column(_sizes_of_effects(data, hyper).T, len(hyper.columns) + 1)
+    return (jnp.asarray(applied) + sizes * params["item_effects"]) * _in_use(hyper)
 
 
-def item_effect_variance(hyper: PopulationHyper) -> Float[Array, " 2"]:
+def item_effect_variance(data: FitData, hyper: PopulationHyper) -> Float[Array, "2 #responses"]:
     """Prior variance of an effect c b, of column 0 and of another: a ridge r is N(0, 1 / 2r)."""
-    return hyper.item_effects**2 / (2.0 * _ridges_of_kinds(hyper))
+    return _sizes_of_effects(data, hyper) ** 2 / (2.0 * ridges(hyper)[:, None])
 
 
 def what_is_unknown(
@@ -195,20 +194,24 @@ def what_is_unknown(
         The posterior of a linear basis, and the share of each response's rewards that depends on
         the basis: 1 for a response that nobody judged.
     """
-    precisions: list[tuple[Array, Array]] = []
+    population: list[Array] = []
+    deviations: list[Array] = []
     used = jnp.maximum(jnp.sum(hyper.columns), 1.0)
     for bucket, deviation in zip(data.buckets, state.deviations.buckets, strict=True):
         along, weight = features(table, bucket), jnp.asarray(bucket.pair_weight)
         mean, covariance = _e_step(along, weight, jnp.asarray(deviation), likelihood)
         curvature = weight * likelihood.curvature(along[0] + combine(along[1:], mean))
-        # E[w_k^2], on the average over the columns in use, which may be rotated into each other.
-        moment = mean**2 + jnp.diagonal(covariance, axis1=0, axis2=1).T
-        moment = jnp.sum(hyper.columns[:, None] * moment, axis=0) / used
-        precisions.append((curvature, curvature * moment[None]))
-    kinds = tuple(zip(*precisions, strict=True))
-    ridges = _ridges_of_kinds(hyper)
-    share = shares(data, kinds, ridges, hyper.item_effects)
-    return basis_posterior(data, kinds, ridges, share) if linear else None, share
+        population.append(curvature)
+        if len(mean):
+            # E[w_k^2], on the average over the columns in use, which may be rotated into each
+            # other.
+            moment = mean**2 + jnp.diagonal(covariance, axis1=0, axis2=1).T
+            moment = jnp.sum(hyper.columns[:, None] * moment, axis=0) / used
+            deviations.append(curvature * moment[None])
+    kinds = tuple(population), tuple(deviations)
+    kept = ridges(hyper)
+    share = shares(data, kinds, kept, _sizes_of_effects(data, hyper))
+    return basis_posterior(data, kinds, kept, share) if linear else None, share
 
 
 def step(
@@ -241,23 +244,21 @@ def step(
     )
     weights = [jnp.asarray(bucket.pair_weight) for bucket in data.buckets]
     deviations = [jnp.asarray(deviation) for deviation in state.deviations.buckets]
+    along, back = jax.vjp(lambda table: [features(table, bucket) for bucket in data.buckets], table)
     posteriors = [
-        _e_step(features(table, bucket), weight, deviation, config.likelihood)
-        for bucket, weight, deviation in zip(data.buckets, weights, deviations, strict=True)
+        _e_step(differences, weight, deviation, config.likelihood)
+        for differences, weight, deviation in zip(along, weights, deviations, strict=True)
     ]
 
-    def expected_loss(table: Array) -> Array:
-        losses = [
-            _expected_loss(features(table, bucket), weight, mean, covariance, config.likelihood)
-            for bucket, weight, (mean, covariance) in zip(
-                data.buckets, weights, posteriors, strict=True
-            )
-        ]
-        return sum(losses, jnp.zeros(())) / pairs
-
-    loss, gradient = jax.value_and_grad(expected_loss)(table)
-    (gradient,) = pull_back(gradient)
-    loss, gradient = total((loss, gradient))
+    losses, gradients = zip(
+        *[
+            _expected_loss(differences, weight, *posterior, config.likelihood)
+            for differences, weight, posterior in zip(along, weights, posteriors, strict=True)
+        ],
+        strict=True,
+    )
+    (gradient,) = pull_back(back(list(gradients))[0] / pairs)
+    loss, gradient = total((sum(losses, jnp.zeros(())) / pairs, gradient))
     of_penalty = jax.grad(lambda params: _penalty(params, hyper) / pairs)(state.params)
     gradient = jax.tree.map(jnp.add, gradient, of_penalty)
     updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
@@ -274,12 +275,22 @@ def _in_use(hyper: PopulationHyper) -> Array:
     return jnp.concatenate([jnp.ones(1), hyper.columns])[None]
 
 
-def _ridges_of_kinds(hyper: PopulationHyper) -> Float[Array, " 2"]:
+def _sizes_of_effects(data: FitData, hyper: PopulationHyper) -> Float[Array, "2 #responses"]:
+    """c, and of a table in few coordinates what they leave out (`fitting/reduced_table.py`)."""
+    if data.outside is None:
+        return hyper.item_effects[:, None]
+    outside = data.outside / data.input_scale**2
+    return jnp.sqrt(hyper.item_effects[:, None] ** 2 + outside[None])
+
+
+def ridges(hyper: PopulationHyper) -> Float[Array, " 2"]:
+    """Of column 0 and of the others."""
+    """Of column 0 and of the others."""
     return jnp.stack([hyper.ridge_population, hyper.ridge_deviation])
 
 
 def _ridges(hyper: PopulationHyper) -> Float[Array, " rank"]:
-    return by_column(_ridges_of_kinds(hyper), len(hyper.columns) + 1)
+    return by_column(ridges(hyper), len(hyper.columns) + 1)
 
 
 def _e_step(
@@ -298,19 +309,40 @@ def _e_step(
 def _expected_loss(
     features: Array,
     pair_weight: Array,
-    deviation: Array,
+    mean: Array,
     covariance: Array,
     likelihood: Likelihood,
-) -> Array:
+) -> tuple[Array, Array]:
+    """The surrogate of the M step, summed over a bucket's pairs, and its gradient in the features.
+
+    With A = weight loss^(3)(z) f' S f / 2, q = S f and u = S sum_j A_j f_j, the gradient of a pair
+    is
+
+        G_o = weight loss'(z) + A - weight loss''(z) f . u
+        G_f = G_o m + weight loss''(z) q - weight loss'(z) u,
+
+    u being what the modes add. It is written out because what differentiation makes of the sums
+    runs, on a CPU, ten times as long.
+    """
     along = features[1:]
-    margin = features[0] + combine(along, deviation)
-    # m - S phi'(m): the value is that of m, the derivative that of the mode (above).
-    pull = pull_together(along, -pair_weight * likelihood.slope(margin)) - deviation
-    step = sum((covariance[a] * pull[a][None] for a in range(len(pull))), jnp.zeros_like(pull))
-    step -= jax.lax.stop_gradient(step)
-    curvature = likelihood.curvature(margin + combine(along, step))
-    variance = quadratic_form(along, covariance)
-    return jnp.sum(pair_weight * (likelihood.loss(margin) + 0.5 * curvature * variance))
+    margin = features[0] + combine(along, mean)
+    curvature, third = jax.jvp(likelihood.curvature, (margin,), (jnp.ones_like(margin),))
+    slope, curvature = pair_weight * likelihood.slope(margin), pair_weight * curvature
+    spread = [combine(along, row) for row in covariance]  # q
+    variance = sum((f * q for f, q in zip(along, spread, strict=True)), jnp.zeros_like(margin))
+    loss = jnp.sum(pair_weight * likelihood.loss(margin) + 0.5 * curvature * variance)
+    if len(along) == 0:
+        return loss, slope[None]
+    through_z = 0.5 * pair_weight * third * variance
+    pulled = pull_together(along, through_z)
+    modes = combine(covariance, pulled)  # u: S is symmetric
+    of_offset = slope + through_z - curvature * combine(along, modes)
+    of_offset, slope, curvature = jax.lax.optimization_barrier((of_offset, slope, curvature))
+    of_features = [
+        of_offset * m[None] + curvature * q - slope * u[None]
+        for m, q, u in zip(mean, spread, modes, strict=True)
+    ]
+    return loss, jnp.stack([of_offset, *of_features])
 
 
 def _penalty(params: Params, hyper: PopulationHyper) -> Array:

@@ -116,6 +116,11 @@ class PopulationConfig(EMConfig):
         return "nats a pair, expected under the users' posteriors"
 
     @property
+    def by_inner_products(self) -> bool:
+        """A linear basis with ridges is fitted so."""
+        return not self.hidden
+
+    @property
     def num_minibatches(self) -> int:
         """Steps are taken on everything."""
         return 1
@@ -223,7 +228,7 @@ class PopulationConfig(EMConfig):
         self, fitted: PopulationFit, data: FitData, hyper: PopulationHyper
     ) -> list[Float[Array, "2 _shots _users"]]:
         """What is not known of each pair's rewards for a weight of 1: of column 0, of another."""
-        variance = laplace_em.item_effect_variance(hyper)[:, None] * fitted.share
+        variance = laplace_em.item_effect_variance(data, hyper) * fitted.share
         together = jnp.zeros((KINDS, data.embeddings.shape[0], 0))
         if fitted.basis_posterior is not None:
             basis = response_uncertainty(fitted.basis_posterior, data.embeddings, data.input_scale)
@@ -255,7 +260,7 @@ class PopulationConfig(EMConfig):
             judged = np.unique(
                 [side[prefs.pair_weight > 0] for side in (prefs.chosen, prefs.rejected)]
             )
-            variance = scale**2 * laplace_em.item_effect_variance(hyper)
+            variance = 0.5 * scale**2 * hyper.item_effects**2 / laplace_em.ridges(hyper)
             effects = ItemEffects(
                 jnp.asarray(response_keys(prefs.embeddings)[judged]),
                 scale

@@ -66,6 +66,11 @@ class SimplexConfig(SimplexSettings):
         """None."""
         return [{}]
 
+    @property
+    def by_inner_products(self) -> bool:
+        """Its basis starts at random, in every coordinate."""
+        return False
+
     def input_scale(self, prefs: Preferences) -> float:
         """The reciprocal of the scale."""
         return 1.0 / self.scale

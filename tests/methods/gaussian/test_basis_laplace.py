@@ -7,6 +7,7 @@ from lore_jax.data.preferences import from_arrays
 from lore_jax.methods.gaussian import basis_laplace
 from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
 from lore_jax.parallel.devices import first_shard, over_shards, place
+from lore_jax.solvers import range_finder
 
 RIDGES = np.array([0.7, 2.0], np.float32)
 
@@ -26,7 +27,7 @@ def found(prefs, sizes, devices=1):
         ridges, sizes = shared
         precision = tuple(0.2 * bucket.pair_weight for bucket in data.buckets)
         kinds = precision, precision
-        share = shares(data, kinds, ridges, sizes)
+        share = shares(data, kinds, ridges, sizes[:, None])
         return basis_posterior(data, kinds, ridges, share), share
 
     data, _ = place(prefs, 1.5, jax.devices()[:devices])
@@ -80,7 +81,8 @@ def test_eight_devices_are_one():
 
 
 def test_a_wide_table_keeps_its_strongest_axes(monkeypatch):
-    for name, value in (("_MOST_AXES", 4), ("_KEPT_AXES", 3), ("_SAMPLED_ROWS", 30)):
+    monkeypatch.setattr(range_finder, "_SAMPLED_ROWS", 30)
+    for name, value in (("_MOST_AXES", 4), ("_KEPT_AXES", 3)):
         monkeypatch.setattr(basis_laplace, name, value)
     rng = np.random.default_rng(0)
     prefs = problem(dim=8, responses=40)
