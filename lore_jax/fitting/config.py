@@ -13,7 +13,7 @@ from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.methods.simplex.method import SimplexConfig
 
-_FEW_RESPONSES = 1000  # of which one draw of folds says too little: up to 5 points on real votes
+FEW_RESPONSES = 1000  # below, one draw of folds says too little: up to 5 points on real votes
 
 # The methods by the names that the command line and the files know them by.
 METHODS: dict[str, type] = {
@@ -71,4 +71,4 @@ def method_name(method: AnyMethod) -> str:
 
 def default_repeats(prefs: Preferences) -> int:
     """How many times folds are drawn, by default."""
-    return 3 if num_judged(prefs) < _FEW_RESPONSES else 1
+    return 3 if num_judged(prefs) < FEW_RESPONSES else 1

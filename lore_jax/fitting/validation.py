@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,8 @@ from jaxtyping import Array, Float, PyTree
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout, folds
+from lore_jax.fitting.config import FEW_RESPONSES
+from lore_jax.fitting.race import Race, slack
 from lore_jax.fitting.reduced_table import reduced_table
 from lore_jax.methods.base import AnyMethod, Choice, FoldWeights, Stage
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, UserBucket
@@ -49,9 +51,10 @@ class SweepTable(NamedTuple):
     Attributes:
         name: the stage's.
         settings: one row a setting: names to values.
-        loss: macro mean over users of the log loss on held-out pairs, in nats.
+        loss: macro mean over users of the log loss on held-out pairs, in nats; NaN for the folds
+            that a setting was spared, because it could not win any more (`race.py`).
         accuracy: macro mean over users of the accuracy on held-out pairs.
-        best: the row with the lowest mean loss; of equal ones the first.
+        best: the row with the lowest mean loss of those on all folds; of equal ones the first.
     """
 
     name: str
@@ -111,12 +114,14 @@ class Placed(NamedTuple):
         data: the same on devices.
         layout: where each user lives.
         devices: where that is.
+        measured: what fits in validation found, by what they were.
     """
 
     prefs: Preferences
     data: FitData
     layout: Layout
     devices: tuple[Any, ...]
+    measured: dict[Hashable, Float[np.ndarray, "2 variants"]]
 
 
 def place_for_sweeps(
@@ -138,7 +143,7 @@ def place_for_sweeps(
     data, layout = place(prefs, scale, devices)
     if outside is not None:
         data = dataclasses.replace(data, outside=replicate(outside, devices))
-    return Placed(prefs, data, layout, tuple(devices))
+    return Placed(prefs, data, layout, tuple(devices), {})
 
 
 def sweep(
@@ -163,10 +168,10 @@ def sweep(
     Returns:
         The table.
     """
-    prefs, data, layout, devices = placed
+    prefs, data, layout, devices, _ = placed
     count, variants = len(roles["test"]), stage.method.variants()
     spread = {name: layout.spread_pairs(values) for name, values in roles.items()}
-    folds_weights = [
+    weights = [
         tuple(
             FoldWeights(
                 **{name: split(parts[b][:, fold], devices) for name, parts in spread.items()}
@@ -181,37 +186,46 @@ def sweep(
     # it.
     names = choices[0].keys() - variants[0].keys()
     method = dataclasses.replace(stage.method, **dict.fromkeys(names))
-    program = _program(method, method.num_steps(choices))
+    steps = method.num_steps(choices)
+    program = _program(method, steps)
+    marks = [hashlib.sha256(fit.tobytes()).digest() for fit in roles["fit"]]
 
-    def means(run: tuple[PyTree, int]) -> Float[np.ndarray, "2 variants"]:
+    def measure(setting: int, fold: int) -> Float[np.ndarray, "2 variants"]:
         """Loss and accuracy of one fit, macro over users."""
-        hyper, fold = run
-        sums = jax.tree.map(on_host, PerUser(program(folds_weights[fold], data, (hyper, key))))
-        totals = layout.collect(sums, np.zeros((2, len(variants))))
-        users = tested[fold] > 0
-        return np.mean(totals[users] / tested[fold][users, None, None], axis=0)
+        hyper = hypers[setting]
+        numbers = tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(hyper))
+        known = method, steps, numbers, marks[fold]  # stages may have fits in common
+        if known not in placed.measured:
+            hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
+            sums = PerUser(program(weights[fold], data, (hyper, key)))
+            totals = layout.collect(jax.tree.map(on_host, sums), np.zeros((2, len(variants))))
+            users = tested[fold] > 0
+            mean = np.mean(totals[users] / tested[fold][users, None, None], axis=0)
+            placed.measured[known] = mean
+        return placed.measured[known]
 
+    race = Race(measure, slack(_held_out(prefs, roles), FEW_RESPONSES), at_once=_at_once(devices))
     compared: list[Choice] = []
-    further, measured = list(choices), []
-    with ThreadPoolExecutor(_at_once(devices)) as workers:
-        for _ in range(1 + _EXTENSIONS):
-            hypers = stage.method.hypers([*compared, *further], prefs)[len(compared) :]
-            hypers = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hypers)
-            runs = [(hyper, fold) for hyper in hypers for fold in range(count)]
-            if not compared:  # the first one compiles
-                measured.append(means(runs.pop(0)))
-            measured += workers.map(means, runs)
-            compared += further
-            found = np.reshape(measured, (len(compared), count, 2, len(variants)))
-            # [settings and variants, folds]
-            loss, accuracy = found.transpose(2, 0, 3, 1).reshape(2, -1, count)
-            average = loss.mean(axis=1)
-            best = int(np.flatnonzero(average <= average.min() + _TIE)[0])
-            further = stage.beyond(compared[best // len(variants)], compared)
-            if not further:
-                break
+    hypers, further = [], list(choices)
+    for _ in range(1 + _EXTENSIONS):
+        hypers += stage.method.hypers([*compared, *further], prefs)[len(compared) :]
+        race.enter(range(len(compared), len(hypers)))
+        compared += further
+        # [settings and variants, folds]
+        loss, accuracy = np.stack(race.found).transpose(2, 0, 3, 1).reshape(2, -1, count)
+        average = loss.mean(axis=1)  # NaN for those that were stopped
+        best = int(np.flatnonzero(average <= np.nanmin(average) + _TIE)[0])
+        further = stage.beyond(compared[best // len(variants)], compared)
+        if not further:
+            break
     settings = [{**choice, **variant} for choice in compared for variant in variants]
     return SweepTable(stage.name, settings, loss, accuracy, best)
+
+
+def _held_out(prefs: Preferences, roles: dict[str, np.ndarray]) -> list[int]:
+    """How many responses each fold predicts."""
+    sides = np.stack([prefs.chosen, prefs.rejected])
+    return [len(np.unique(sides[:, test > 0])) for test in roles["test"]]
 
 
 def _at_once(devices: Devices) -> int:

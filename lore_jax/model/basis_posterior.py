@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, Int
 
 KINDS = 2  # of columns: the population's, and those of users' deviations
 _MOST_ROWS = 4096  # for which the covariance of all responses is formed: 64 MB
+_PAIRS_AT_A_TIME = 1024
 
 
 @flax.struct.dataclass
@@ -123,10 +124,10 @@ def variance_of_differences(
     own = size[chosen] + size[rejected]
     if len(coordinates) <= _MOST_ROWS:
         return jnp.maximum(own - 2.0 * (coordinates @ coordinates.T)[chosen, rejected], 0.0)
-    columns = coordinates.T
 
-    def add(column: Array, total: Array) -> Array:
-        values = columns[column]
-        return total + values[chosen] * values[rejected]
+    def product(rows: tuple[Array, Array]) -> Array:
+        return jnp.sum(coordinates[rows[0]] * coordinates[rows[1]])
 
-    return jnp.maximum(own - 2.0 * jax.lax.fori_loop(0, len(columns), add, jnp.zeros_like(own)), 0)
+    sides = jnp.ravel(chosen), jnp.ravel(rejected)
+    products = jax.lax.map(product, sides, batch_size=_PAIRS_AT_A_TIME).reshape(own.shape)
+    return jnp.maximum(own - 2.0 * products, 0.0)

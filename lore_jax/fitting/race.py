@@ -1,0 +1,99 @@
+"""Settings measured fold by fold: those that cannot win any more stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+# Times `n^-1/2`, for n responses held out so far. The losses of two settings that are worth
+# comparing differ by some 0.1 nats a response, so this is two to three standard errors of the mean.
+_SLACK = 0.25
+
+Setting = TypeVar("Setting")
+
+
+def slack(held_out: Sequence[int], few: int) -> Float[np.ndarray, "folds"]:
+    """By how much a setting may be behind the best after each fold and still win.
+
+    Args:
+        held_out: how many responses each fold holds out.
+        few: with fewer responses altogether no setting is stopped: a fold says too little of the
+            next one, and fits are quick.
+
+    Returns:
+        Nats a pair.
+
+    Example:
+        >>> slack([2500, 7500], few=1000)
+        array([0.005 , 0.0025])
+    """
+    so_far = np.cumsum(held_out)
+    return np.where(so_far[-1] < few, np.inf, _SLACK / np.sqrt(np.maximum(so_far, 1)))
+
+
+class Race(Generic[Setting]):
+    """Runs settings through folds, all of them on the first, then those that may still win.
+
+    A setting is one fit, of which variants are read off; it may win if one of them may.
+
+    Args:
+        measure: loss and accuracy of a setting on a fold, `[2, variants]`.
+        slacks: from `slack`.
+        at_once: how many are measured at a time.
+
+    Attributes:
+        found: of each setting that entered `[folds, 2, variants]`; NaN for folds not run.
+
+    Example:
+        >>> losses = {"a": 0.5, "b": 0.6, "c": 0.501}
+        >>> measure = lambda setting, fold: np.array([[losses[setting]], [0.7]])
+        >>> race = Race(measure, np.array([0.01, 0.005]), at_once=2)
+        >>> race.enter(["a", "b", "c"])
+        >>> [bool(np.isfinite(row).all()) for row in race.found]
+        [True, False, True]
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[Setting, int], Float[np.ndarray, "2 variants"]],
+        slacks: Float[np.ndarray, "folds"],
+        *,
+        at_once: int,
+    ) -> None:
+        self.found: list[Float[np.ndarray, "folds 2 variants"]] = []
+        self._settings: list[Setting] = []
+        self._measure, self._slacks, self._at_once = measure, slacks, at_once
+
+    def enter(self, settings: Sequence[Setting]) -> None:
+        """Measures more settings, against each other and those that entered before."""
+        self._settings += settings
+        going = list(range(len(self._settings)))
+        with ThreadPoolExecutor(self._at_once) as workers:
+            for fold, behind in enumerate(self._slacks):
+                new = [row for row in going if not self._has(row, fold)]
+                first = not self.found  # compiles, and so runs alone
+                for row in new[:first]:
+                    self._keep(row, fold, self._measure(self._settings[row], fold))
+                results = workers.map(
+                    lambda row, fold=fold: self._measure(self._settings[row], fold), new[first:]
+                )
+                for row, result in zip(new[first:], results, strict=True):
+                    self._keep(row, fold, result)
+                means = [self.found[row][: fold + 1, 0].mean(axis=0).min() for row in going]
+                going = [
+                    row
+                    for row, mean in zip(going, means, strict=True)
+                    if not mean > min(means) + behind
+                ]
+
+    def _has(self, row: int, fold: int) -> bool:
+        return row < len(self.found) and bool(np.isfinite(self.found[row][fold]).all())
+
+    def _keep(self, row: int, fold: int, result: np.ndarray) -> None:
+        while row >= len(self.found):
+            self.found.append(np.full((len(self._slacks), *result.shape), np.nan))
+        self.found[row][fold] = result
