@@ -12,6 +12,8 @@ installed its rows are absent. The published rows are timed on a few steps and m
 
     fit        joint fit, 1,000 users x 45 pairs, dim 4096, rank 5: time to the loss that 1,000
                published steps reach
+    choose     the recommended fit and ridge BT, everything chosen, beside the same with everything
+               given: seconds, compilation, log loss of further choices; four shapes
     distinct   the same with a text of its own in every place, 90,000 responses
     adapt      500 users x 9 shots over 9,000 distinct responses, dim 4096, basis applied inside
     users      rewards given, rank 8, 10 shots: users a second against the number of users; users
@@ -39,6 +41,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.throughput_choose import choose_section
 from benchmarks.throughput_fit import fit_section, memory_section
 from benchmarks.throughput_parts import HAS_TORCH, SMOKE, Row, Sizes
 from benchmarks.throughput_users import adapt_section, score_section, start_section, users_section
@@ -95,7 +98,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("fit", "distinct", "adapt", "users", "score", "start", "memory", "embed")
+    names = ("fit", "distinct", "choose", "adapt", "users", "score", "start", "memory", "embed")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for throughput.json and throughput.md"
     )
@@ -115,6 +118,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     sections: dict[str, Callable[[], Iterator[Row]]] = {
         "fit": lambda: fit_section(size),
         "distinct": lambda: fit_section(size, distinct=True),
+        "choose": lambda: choose_section(size, smoke=options.smoke),
         "adapt": lambda: adapt_section(size),
         "users": lambda: users_section(size),
         "score": lambda: score_section(size),

@@ -1,0 +1,86 @@
+"""The benchmark's recommended fits: what choosing costs beside a fit with everything given."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import monitoring
+
+import lore_jax as lore
+from benchmarks.throughput_parts import SEED, Row, Sizes, comparisons
+from lore_jax.data.preferences import Preferences
+from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY
+
+# users, pairs of each, prompts with eight replies, dim
+SHAPES = ((1000, 45, 1600, 4096), (300, 20, 63, 384), (1000, 45, 1600, 1024), (4000, 20, 6250, 384))
+SMOKE_SHAPES = ((20, 6, 8, 16),)
+
+_COMPILATION = "/jax/core/compile/backend_compile_duration"
+
+
+class Compilations:
+    """Programs compiled since `reset`, and the seconds they took."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        monitoring.register_event_duration_secs_listener(self._note)
+
+    def _note(self, event: str, seconds: float, **_: object) -> None:
+        if event == _COMPILATION:
+            self.seconds.append(seconds)
+
+    def reset(self) -> None:
+        """Forgets them."""
+        self.seconds.clear()
+
+
+def choose_section(size: Sizes, *, smoke: bool) -> Iterator[Row]:
+    """What is chosen, beside the same fit with everything given."""
+    compilations = Compilations()
+    for users, pairs, prompts, dim in SMOKE_SHAPES if smoke else SHAPES:
+        shape = dataclasses.replace(size, users=users, pairs=pairs, prompts=prompts, dim=dim)
+        prefs, test = comparisons(shape, distinct=False)
+        prefs = dataclasses.replace(prefs, embeddings=jnp.asarray(prefs.embeddings))
+        named = f"{users:,} users x {pairs}, {prefs.num_responses:,} responses, dim {dim}"
+        for family, open_config in (
+            ("population model", lore.FitConfig()),
+            ("ridge BT", RIDGE_BRADLEY_TERRY),
+        ):
+            compilations.reset()
+            first, choice, loss = _timed(prefs, test, open_config)
+            programs, compiling = len(compilations.seconds), sum(compilations.seconds)
+            again, *_ = _timed(prefs, test, open_config)
+            method = dataclasses.replace(open_config.method, **choice)
+            given = dataclasses.replace(open_config, method=method)
+            _timed(prefs, test, given)
+            alone, _, same = _timed(prefs, test, given)
+            work = f"{family}, {named}"
+            yield {
+                "work": work,
+                "method": "lore_jax, everything given",
+                "seconds": alone,
+                "note": f"log loss of further choices {same:.4f}",
+            }
+            yield {
+                "work": work,
+                "method": "lore_jax, everything chosen",
+                "seconds": again,
+                "note": f"{again / alone:.3g} x; log loss {loss:.4f}; first call {first:.3g} s, of "
+                f"which {compiling:.3g} s compile {programs} programs",
+            }
+
+
+def _timed(
+    prefs: Preferences, test: Preferences, config: lore.FitConfig
+) -> tuple[float, dict[str, float], float]:
+    """Seconds of a fit, what was chosen, and the log loss of the test."""
+    begun = time.perf_counter()
+    model, users, history = lore.fit(prefs, config, key=jax.random.key(SEED))
+    seconds = time.perf_counter() - begun
+    loss = -float(np.mean(lore.margins(model, users, test).log_probability))
+    return seconds, history.choice, loss
