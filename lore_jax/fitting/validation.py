@@ -188,13 +188,17 @@ def sweep(
     method = dataclasses.replace(stage.method, **dict.fromkeys(names))
     steps = method.num_steps(choices)
     program = _program(method, steps)
-    marks = [hashlib.sha256(fit.tobytes()).digest() for fit in roles["fit"]]
+    drawn = np.asarray(jax.random.key_data(key)).tobytes()
+    marks = [
+        hashlib.sha256(b"".join([drawn, *(values[fold].tobytes() for values in roles.values())]))
+        for fold in range(count)
+    ]
 
     def measure(setting: int, fold: int) -> Float[np.ndarray, "2 variants"]:
         """Loss and accuracy of one fit, macro over users."""
         hyper = hypers[setting]
         numbers = tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(hyper))
-        known = method, steps, numbers, marks[fold]  # stages may have fits in common
+        known = method, steps, numbers, marks[fold].digest()  # stages may have fits in common
         if known not in placed.measured:
             hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
             sums = PerUser(program(weights[fold], data, (hyper, key)))

@@ -21,9 +21,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from lore_jax.solvers.cholesky import cholesky, inverse, solve
+from lore_jax.solvers.cholesky import inverse, solve
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
-from lore_jax.solvers.newton import MapEstimate, map_estimate, newton_step
+from lore_jax.solvers.newton import MapEstimate, find_mode, newton_step
 from lore_jax.solvers.pair_sums import combine
 
 
@@ -118,12 +118,12 @@ def mixture_estimate(
         centre, spread = mixture.centre[component], mixture.spread[component]
         along, base = _in_component(features, offset, mixture, component)
         begin = jnp.zeros((k, *users)) if start is None else _whitened(start, centre, spread)
-        estimate = map_estimate(
+        estimate, lower = find_mode(
             along, base, pair_weight, begin, likelihood=likelihood, max_steps=max_steps
         )
         evidence = (
             mixture.log_share[component]
-            + 0.5 * _log_determinant(estimate.covariance)
+            - _log_diagonal(lower)
             - _objective(along, base, pair_weight, estimate.deviation, likelihood)
         )
         both = jnp.logaddexp(so_far, evidence)
@@ -175,7 +175,7 @@ def component_step(
     evidence = (
         0.5 * step.decrement**2
         - _objective(along, base, pair_weight, start, likelihood)
-        + 0.5 * _log_determinant(covariance)
+        - _log_diagonal(step.lower)
     )
     return ComponentStep(*_from_component(step.deviation, covariance, centre, spread), evidence)
 
@@ -216,6 +216,6 @@ def _objective(
     return loss + 0.5 * jnp.sum(deviation**2, axis=0)
 
 
-def _log_determinant(matrix: jax.Array) -> jax.Array:
-    """`log |A|` of `[k, k, ...]`, positive definite."""
-    return 2.0 * jnp.sum(jnp.log(jnp.diagonal(cholesky(matrix), axis1=0, axis2=1)), axis=-1)
+def _log_diagonal(lower: jax.Array) -> jax.Array:
+    """`log |L|` of triangular `[k, k, ...]`."""
+    return jnp.sum(jnp.log(jnp.diagonal(lower, axis1=0, axis2=1)), axis=-1)

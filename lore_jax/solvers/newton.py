@@ -95,12 +95,25 @@ def map_estimate(
         MacKay 1992, "The evidence framework applied to classification networks" (Laplace
         approximation).
     """
+    return find_mode(
+        features, offset, pair_weight, start, likelihood=likelihood, max_steps=max_steps
+    )[0]
+
+
+def find_mode(
+    features: jax.Array,
+    offset: jax.Array,
+    pair_weight: jax.Array,
+    start: jax.Array,
+    *,
+    likelihood: Likelihood,
+    max_steps: int,
+) -> tuple[MapEstimate, jax.Array]:
+    """`map_estimate`, and the Cholesky factor of the Hessian, `[k, k, ...]`."""
     k, users = features.shape[0], features.shape[2:]
     if k == 0:
-        nothing = jnp.zeros(users)
-        return MapEstimate(
-            start, jnp.zeros((0, 0, *users)), nothing == 0, nothing.astype(jnp.int32), nothing
-        )
+        nothing, none = jnp.zeros(users), jnp.zeros((0, 0, *users))
+        return MapEstimate(start, none, nothing == 0, nothing.astype(jnp.int32), nothing), none
 
     def not_done(state: _Search) -> jax.Array:
         return jnp.any(state.active)
@@ -130,13 +143,14 @@ def map_estimate(
         not_done, step, _Search(start, jnp.zeros(users, jnp.int32), evidence | True, shape)
     )
     last = search.last
-    return MapEstimate(
+    found = MapEstimate(
         search.deviation,
         inverse(last.lower),
         last.decrement <= _TOLERANCE,
         search.steps,
         last.grad_norm,
     )
+    return found, last.lower
 
 
 class NewtonStep(NamedTuple):

@@ -9,6 +9,7 @@ lengths, whatever the population.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lore_jax.data.preferences import Preferences, group_by_user
+from lore_jax.data.preferences import Bucket, Preferences, group_by_user
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
 from lore_jax.model.prior import Prior
@@ -26,6 +27,7 @@ from lore_jax.solvers.likelihood import Likelihood
 # 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache;
 # an accelerator wants more at once.
 _PAIRS_PER_CHUNK = {"cpu": 2**14, "accelerator": 2**22}
+_FEW_PAIRS = 2**14  # solved in a few milliseconds, padding included; a program compiles in seconds
 _LEAST_USERS = 64  # in a chunk: fewer cost as much
 
 
@@ -134,7 +136,7 @@ def adapt_rewards(
         _fill(out, users, jax.device_get(solved))
 
     jobs, silent = [], np.ones(prefs.num_users, bool)
-    for bucket in group_by_user(prefs):
+    for bucket in _joined(group_by_user(prefs)):
         silent[bucket.users] = False
         shots = _padded_length(int(bucket.count.max()))
         chunk = _chunk_size(shots, len(bucket.users), platform)
@@ -155,6 +157,18 @@ def adapt_rewards(
     with ThreadPoolExecutor(num_cores() if platform == "cpu" else 2) as pool:
         for _ in pool.map(work, jobs):
             pass
+    return out
+
+
+def _joined(buckets: Iterable[Bucket]) -> list[Bucket]:
+    """Few users are solved with those of more pairs: another program costs more than padding."""
+    out: list[Bucket] = []
+    for bucket in reversed(list(buckets)):
+        if out and (len(bucket.users) + len(out[-1].users)) * out[-1].shots <= _FEW_PAIRS:
+            parts = zip(out[-1][1:], bucket[1:], strict=True)
+            out[-1] = Bucket(out[-1].shots, *map(np.concatenate, parts))
+        else:
+            out.append(bucket)
     return out
 
 

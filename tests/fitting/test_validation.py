@@ -99,6 +99,21 @@ def test_of_equal_settings_the_first_is_best():
     assert table.best == expected
 
 
+def test_folds_that_differ_in_what_they_test_are_not_taken_for_one():
+    prefs, method = problem(), BradleyTerryConfig()
+    roles = fold_roles(prefs, 3, holdout="new items", group_by="response", seed=1)
+    placed, choices = place_for_sweeps(prefs, method), [{"ridge": 3.0}]
+    stage = Stage("ridge", method, tuple(choices))
+    table = sweep(placed, stage, choices, roles, key=jax.random.key(0))
+    other = {**roles, "test": roles["test"] * (np.arange(prefs.num_pairs) % 2)}
+    again = sweep(placed, stage, choices, roles, key=jax.random.key(0))
+    np.testing.assert_array_equal(again.loss, table.loss)
+    assert len(placed.measured) == 3
+    differing = sweep(placed, stage, choices, other, key=jax.random.key(0))
+    assert len(placed.measured) == 6
+    assert np.all(differing.loss != table.loss)
+
+
 def test_a_fold_fits_and_adapts_on_what_it_does_not_predict():
     prefs = problem()
     roles = fold_roles(prefs, 4, holdout="new items", group_by="response", seed=0)

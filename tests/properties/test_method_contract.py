@@ -40,6 +40,7 @@ class RandomBasis:
     rounds: int = 25
     loss_unit = "nats"
     num_minibatches = 1
+    by_inner_products = False
 
     def stages(self, prefs):
         spreads = (0.3, 1.0) if self.spread is None else (self.spread,)

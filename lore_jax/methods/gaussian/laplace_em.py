@@ -110,11 +110,13 @@ class PopulationState:
         params: `basis`, the Flax parameters, and `item_effects [responses, rank]`, B.
         optimiser: Adam's state.
         deviations: m, `[rank - 1, users]`.
+        moments: `E[d^2]`, the mean over the columns in use, `[users]`.
     """
 
     params: Params
     optimiser: optax.OptState
     deviations: PerUser
+    moments: PerUser
 
 
 def init(
@@ -154,7 +156,8 @@ def init(
     params: Params = {"basis": basis, "item_effects": effects}
     users = [bucket.chosen.shape[-1] for bucket in data.buckets]
     deviations = PerUser(tuple(jnp.zeros((rank - 1, count)) for count in users))
-    return PopulationState(params, _adam(config).init(params), deviations)
+    moments = PerUser(tuple(jnp.zeros(count) for count in users))
+    return PopulationState(params, _adam(config).init(params), deviations, moments)
 
 
 def table_of_rewards(
@@ -196,18 +199,13 @@ def what_is_unknown(
     """
     population: list[Array] = []
     deviations: list[Array] = []
-    used = jnp.maximum(jnp.sum(hyper.columns), 1.0)
-    for bucket, deviation in zip(data.buckets, state.deviations.buckets, strict=True):
+    users = zip(state.deviations.buckets, state.moments.buckets, strict=True)
+    for bucket, (mean, moment) in zip(data.buckets, users, strict=True):
         along, weight = features(table, bucket), jnp.asarray(bucket.pair_weight)
-        mean, covariance = _e_step(along, weight, jnp.asarray(deviation), likelihood)
-        curvature = weight * likelihood.curvature(along[0] + combine(along[1:], mean))
-        population.append(curvature)
+        margin = along[0] + combine(along[1:], jnp.asarray(mean))
+        population.append(weight * likelihood.curvature(margin))
         if len(mean):
-            # E[w_k^2], on the average over the columns in use, which may be rotated into each
-            # other.
-            moment = mean**2 + jnp.diagonal(covariance, axis1=0, axis2=1).T
-            moment = jnp.sum(hyper.columns[:, None] * moment, axis=0) / used
-            deviations.append(curvature * moment[None])
+            deviations.append(population[-1] * moment[None])
     kinds = tuple(population), tuple(deviations)
     kept = ridges(hyper)
     share = shares(data, kinds, kept, _sizes_of_effects(data, hyper))
@@ -264,7 +262,16 @@ def step(
     updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
     params: PyTree = optax.apply_updates(state.params, updates)
     deviations = PerUser(tuple(deviation for deviation, _ in posteriors))
-    return PopulationState(params, optimiser, deviations), Info(loss, optax.tree.norm(gradient))
+    moments = PerUser(tuple(_moment(*posterior, hyper) for posterior in posteriors))
+    state = PopulationState(params, optimiser, deviations, moments)
+    return state, Info(loss, optax.tree.norm(gradient))
+
+
+def _moment(mean: Array, covariance: Array, hyper: PopulationHyper) -> Array:
+    """Of a user's deviations; the mean over columns, which may be rotated into each other."""
+    second = mean**2 + jnp.diagonal(covariance, axis1=0, axis2=1).T
+    used = jnp.maximum(jnp.sum(hyper.columns), 1.0)
+    return jnp.sum(hyper.columns[:, None] * second, axis=0) / used
 
 
 def _adam(config: EMConfig) -> optax.GradientTransformation:

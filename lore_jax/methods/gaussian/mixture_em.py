@@ -29,7 +29,6 @@ from jaxtyping import Array, Float
 
 from lore_jax.model.prior import GaussianPrior, MixturePrior
 from lore_jax.parallel.devices import total
-from lore_jax.solvers.cholesky import cholesky
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.mixture import Mixture, component_step, one_component
 
@@ -184,7 +183,7 @@ def _split(mixture: Mixture, modes: _Modes) -> tuple[Mixture, _Modes]:
 def _factors(covariance: jax.Array) -> jax.Array:
     """Cholesky factors, `[components, k, k]`."""
     least = _LEAST_VARIANCE * jnp.eye(covariance.shape[-1])[None]
-    return jnp.moveaxis(cholesky(jnp.moveaxis(covariance + least, 0, -1)), -1, 0)
+    return jnp.linalg.cholesky(covariance + least)
 
 
 def _longest_axis(covariance: jax.Array) -> jax.Array:

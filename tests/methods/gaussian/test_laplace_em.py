@@ -44,7 +44,8 @@ def fit(prefs, config, params, hyper, module=None, *, modes=None, **how):
 
     def begin(start, data, hyper):
         params, deviations = start
-        return PopulationState(params, laplace_em._adam(config).init(params), deviations)
+        moments = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), deviations)
+        return PopulationState(params, laplace_em._adam(config).init(params), deviations, moments)
 
     return run(laplace_em, config, module, begin, (params, modes), prefs, hyper, **how)
 
