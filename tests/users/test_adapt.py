@@ -248,7 +248,29 @@ def test_any_basis_and_any_float_type(dtype):
     assert adapt(model, prefs).converged.all()
 
 
-def test_as_many_compilations_as_lengths_of_buckets():
+def test_few_users_share_a_program():
+    lengths = []
+    solve = adapt_module._adapt_chunk
+
+    def seen(prior, likelihood, along, weight, start):
+        lengths.append(weight.shape)
+        return solve(prior, likelihood, along, weight, start)
+
+    prefs, model = preferences([10, 9, 40, 3, 0]), gaussian_model()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapt_module, "_adapt_chunk", seen)
+        together = adapt(model, prefs)
+        assert lengths == [(40, 64)]
+        patch.setattr(adapt_module, "_FEW_PAIRS", 0)
+        apart = adapt(model, prefs)
+    assert sorted(length for length, _ in lengths[1:]) == [3, 10, 40]
+    np.testing.assert_allclose(together.weights, apart.weights, atol=1e-4)
+    np.testing.assert_allclose(together.covariance, apart.covariance, atol=1e-4)
+
+
+def test_as_many_compilations_as_lengths_of_buckets(monkeypatch):
+    monkeypatch.setattr(adapt_module, "_FEW_PAIRS", 0)
+
     def of(counts, seed=0):
         return preferences(counts, seed, responses=RESPONSES + seed)  # the table may be of any size
 
@@ -271,7 +293,8 @@ def test_as_many_compilations_as_lengths_of_buckets():
     assert programs() == before + 5
 
 
-def test_a_bucket_is_padded_to_its_longest_user():
+def test_a_bucket_is_padded_to_its_longest_user(monkeypatch):
+    monkeypatch.setattr(adapt_module, "_FEW_PAIRS", 0)
     lengths = []
     solve = adapt_module._adapt_chunk
 
