@@ -5,7 +5,7 @@
     python -m benchmarks.throughput --out RUN --smoke               (tiny sizes)
 
 All in one run on one machine: about half an hour on two CPU cores; any accelerator. Writes
-`throughput.json` and `throughput.md` (the table it prints), after every section. Compilation is not
+`throughput.json` and `throughput.md` (the table it prints), after every row. Compilation is not
 counted; every time is the median of several, but a fit's, which runs once. Where PyTorch is not
 installed its rows are absent. The published rows are timed on a few steps and multiplied by the
 1,000 (joint fit) or 500 (new users) that the method takes; the table says so.
@@ -151,8 +151,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 file=sys.stderr,
                 flush=True,
             )
-        write_file(options.out / "throughput.json", [json.dumps(result, indent=1).encode()])
-        write_file(options.out / "throughput.md", [table_of(result).encode()])
+            write_file(options.out / "throughput.json", [json.dumps(result, indent=1).encode()])
+            write_file(options.out / "throughput.md", [table_of(result).encode()])
     print(table_of(result))
     return result
 

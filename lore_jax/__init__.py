@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.export.adapt_cache import adapt_cache as adapt_cache
     from lore_jax.export.parquet import export_weights as export_weights
     from lore_jax.export.stablehlo import export_adapt as export_adapt
+    from lore_jax.export.stablehlo import export_margins as export_margins
     from lore_jax.export.stablehlo import export_score as export_score
     from lore_jax.fitting.config import PAPER as PAPER
     from lore_jax.fitting.config import PAPER_MINIBATCH as PAPER_MINIBATCH
@@ -80,6 +81,7 @@ _HOME = {
     "fit": "fitting.fit",
     "export_weights": "export.parquet",
     "export_adapt": "export.stablehlo",
+    "export_margins": "export.stablehlo",
     "export_score": "export.stablehlo",
     "adapt_cache": "export.adapt_cache",
 }

@@ -1,4 +1,4 @@
-"""Adapting and scoring as StableHLO programs, for other software."""
+"""Adapting, scoring and predicting as StableHLO programs, for other software."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lore_jax.model.basis import input_width
-from lore_jax.model.model import Model, apply_basis
+from lore_jax.model.model import Model, apply_basis, rewards_as_new
 from lore_jax.model.posterior import POSTERIOR_ARRAYS
 from lore_jax.storage.files import refuse_existing, write_file
 from lore_jax.users.adapt import adapt_user
+from lore_jax.users.predict import moments_of_margins
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -122,6 +123,63 @@ def export_score(
     embeddings = jax.ShapeDtypeStruct((candidates, input_width(model.params)), jnp.float32)
     weights = jax.ShapeDtypeStruct((users, model.rank), jnp.float32)
     return _write_program(path, run, (embeddings, weights), platforms, overwrite)
+
+
+def export_margins(
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    platforms: Sequence[str] = PLATFORMS,
+    overwrite: bool = False,
+) -> Path:
+    """Writes predicting pairs, with what is not known, as a StableHLO program.
+
+    `(embeddings [responses, dim] float32, chosen [pairs] int32, rejected [pairs] int32, user
+    [pairs] int32, weights [users, rank] float32, covariance [users, rank, rank] float32) -> {"mean"
+    [pairs], "variance" [pairs]}` of each pair's margin, in logits: what `margins` gives for
+    responses that the fit has not seen. The uncertainty of the weights, of the basis and of the
+    responses is in the variance. The model is part of the program.
+
+    Args:
+        path: the file to make.
+        model: a fitted model.
+        platforms: where it shall run.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileExistsError: the file is there already.
+        OSError: the disk refused; nothing is left behind.
+
+    Example:
+        >>> path = export_margins("margins.stablehlo", model)
+        >>> program = jax.export.deserialize(bytearray(path.read_bytes()))
+        >>> chosen, rejected, user = jnp.array([0, 1]), jnp.array([2, 3]), jnp.array([5, 5])
+        >>> pairs = prefs.embeddings, chosen, rejected, user
+        >>> program.call(*pairs, posterior.weights, posterior.covariance)["variance"].shape
+        (2,)
+    """
+
+    def run(
+        embeddings: Float[Array, "responses dim"],
+        chosen: Int[Array, " pairs"],
+        rejected: Int[Array, " pairs"],
+        user: Int[Array, " pairs"],
+        weights: Float[Array, "users rank"],
+        covariance: Float[Array, "users rank rank"],
+    ) -> dict[str, jax.Array]:
+        table = rewards_as_new(model, embeddings)
+        mean, variance = moments_of_margins(table, chosen, rejected, user, weights, covariance)
+        return {"mean": mean, "variance": variance}
+
+    responses, pairs, users = jax.export.symbolic_shape("responses, pairs, users")
+    index, rank = jax.ShapeDtypeStruct((pairs,), jnp.int32), model.rank
+    shapes = (responses, input_width(model.params)), (users, rank), (users, rank, rank)
+    embeddings, weights, covariance = (jax.ShapeDtypeStruct(each, jnp.float32) for each in shapes)
+    given = embeddings, index, index, index, weights, covariance
+    return _write_program(path, run, given, platforms, overwrite)
 
 
 def _write_program(

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import flax.struct
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -122,12 +123,14 @@ def variance_of_differences(
     """
     size = jnp.sum(coordinates**2, axis=1)
     own = size[chosen] + size[rejected]
-    if len(coordinates) <= _MOST_ROWS:
+    is_open = jax.export.is_symbolic_dim(coordinates.shape[0])  # of an exported program
+    if not is_open and len(coordinates) <= _MOST_ROWS:
         return jnp.maximum(own - 2.0 * (coordinates @ coordinates.T)[chosen, rejected], 0.0)
 
     def product(rows: tuple[Array, Array]) -> Array:
         return jnp.sum(coordinates[rows[0]] * coordinates[rows[1]])
 
     sides = jnp.ravel(chosen), jnp.ravel(rejected)
-    products = jax.lax.map(product, sides, batch_size=_PAIRS_AT_A_TIME).reshape(own.shape)
+    at_once = None if is_open else _PAIRS_AT_A_TIME
+    products = jax.lax.map(product, sides, batch_size=at_once).reshape(own.shape)
     return jnp.maximum(own - 2.0 * products, 0.0)

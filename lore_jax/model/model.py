@@ -117,18 +117,24 @@ def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
     return jnp.asarray(applied) / model.temperature
 
 
+def rewards_as_new(model: Model, embeddings: jax.Array) -> Rewards:
+    """The same where no response is looked for among those that the fit has seen."""
+    return _rewards(model, embeddings, jnp.full(embeddings.shape[0], -1, jnp.int32))
+
+
 @jax.jit
 def _rewards(model: Model, embeddings: jax.Array, row: jax.Array | None) -> Rewards:
     """Rewards, given where each response stands among those with an item effect; -1: nowhere."""
     table, effects = apply_basis(model, embeddings), model.item_effects
-    variance, share = jnp.zeros_like(table), jnp.ones((len(table), KINDS))
+    count = table.shape[0]
+    variance, share = jnp.zeros_like(table), jnp.ones((count, KINDS))
     if effects is not None and row is not None:
         known = (row >= 0)[:, None]
         table += jnp.where(known, effects.values[row], 0.0)
         share = jnp.where(known, effects.share[row], 1.0)
         variance = effects.variance[None] * by_column(share, model.rank)
     if model.basis_posterior is None:
-        return Rewards(table, variance, jnp.zeros((KINDS, len(table), 0)))
+        return Rewards(table, variance, jnp.zeros((KINDS, count, 0)))
     basis = response_uncertainty(model.basis_posterior, embeddings, model.input_scale)
     variance += by_column(share**2 * basis.variance, model.rank)
     return Rewards(table, variance, share.T[:, :, None] * basis.coordinates)

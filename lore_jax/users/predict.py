@@ -122,14 +122,14 @@ def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
             f"the posterior has {posterior.num_users} users, the preferences have {prefs.num_users}"
         )
     table = rewards(model, prefs.embeddings)
-    mean, variance = _margins(
+    mean, variance = moments_of_margins(
         table, prefs.chosen, prefs.rejected, prefs.user, posterior.weights, posterior.covariance
     )
     return Margins(np.asarray(mean), np.asarray(variance), model.likelihood)
 
 
 @jax.jit
-def _margins(
+def moments_of_margins(
     table: Rewards,
     chosen: jax.Array,
     rejected: jax.Array,
@@ -137,6 +137,7 @@ def _margins(
     weights: jax.Array,
     covariance: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
+    """Means and variances of `margins` from a table of rewards, `[pairs]`; nothing is checked."""
     features = table.table[chosen] - table.table[rejected]
     mean = jnp.sum(features * weights[user], axis=1)
     # What is not known of the two responses, for the weights as they are expected to be: Var =

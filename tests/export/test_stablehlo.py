@@ -3,17 +3,24 @@
 import subprocess
 import sys
 
+import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.export.stablehlo import export_adapt, export_score
+from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
+from lore_jax.export.stablehlo import export_adapt, export_margins, export_score
+from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.fit import fit
+from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS
 from lore_jax.model.prior import GaussianPrior, SimplexPrior
 from lore_jax.users.adapt import adapt
+from lore_jax.users.predict import margins
 from lore_jax.users.score import score
 
 ELSEWHERE = """
@@ -66,6 +73,36 @@ def test_programs_run_without_the_library(prior, tmp_path):
         if name not in ("steps", "grad_norm"):
             np.testing.assert_allclose(result[name], getattr(expected, name), atol=1e-4)
     np.testing.assert_allclose(result["scores"], score(model, expected, table), atol=1e-3)
+
+
+def test_margins_of_new_responses_carry_what_is_not_known(tmp_path):
+    data = synthetic(
+        SyntheticConfig(num_users=12, dim=6, num_prompts=40, pairs_per_user=(10, 10)), seed=0
+    )
+    method = PopulationConfig(
+        rank=3,
+        ridge_population=1.0,
+        ridge_deviation=1.0,
+        item_effects=0.5,
+        item_effects_deviation=1.0,
+        num_components=0,
+        logit_scale=1.0,
+        steps=10,
+    )
+    model, users, _ = fit(data.prefs, FitConfig(method), key=jax.random.key(0))
+    assert model.basis_posterior is not None
+    rng = np.random.default_rng(1)
+    table = rng.standard_normal((20, 6)).astype(np.float32)  # none of them is of the fit
+    user = np.repeat(np.arange(12), 3)
+    chosen = rng.integers(20, size=36)
+    test = from_arrays(table, chosen, (chosen + 1 + rng.integers(18, size=36)) % 20, user)
+    path = export_margins(tmp_path / "margins", model)
+    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    given = test.embeddings, test.chosen, test.rejected, test.user
+    found = program.call(*given, users.weights, users.covariance)
+    expected = margins(model, users, test)
+    np.testing.assert_allclose(found["mean"], expected.mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found["variance"], expected.variance, rtol=1e-3)
 
 
 def test_a_program_that_is_there_stays(tmp_path):
