@@ -30,9 +30,9 @@ class Compilations:
         self.seconds: list[float] = []
         monitoring.register_event_duration_secs_listener(self._note)
 
-    def _note(self, event: str, seconds: float, **_: object) -> None:
+    def _note(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event == _COMPILATION:
-            self.seconds.append(seconds)
+            self.seconds.append(duration_secs)
 
     def reset(self) -> None:
         """Forgets them."""

@@ -36,7 +36,7 @@ from lore_jax.model.basis_posterior import (
 )
 from lore_jax.model.model import Model, response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, ItemEffects
-from lore_jax.parallel.buckets import FitData, Layout, features
+from lore_jax.parallel.buckets import FitData, Layout, PerUser, features
 from lore_jax.parallel.devices import first_shard
 from lore_jax.solvers.mixture import Mixture, mixture_estimate, one_component
 from lore_jax.solvers.pair_sums import combine, quadratic_form
@@ -54,6 +54,7 @@ class PopulationFit:
         basis_posterior: what is not known of the basis, before scaling; None: it is not linear.
         share: of the rewards of each response, what depends on that, `[2, responses]`.
         mixtures: of 1, 2, 4, ... components, in a leading axis; None: not asked for.
+        deviations: the users' modes, from which predictions begin.
     """
 
     params: Params
@@ -62,6 +63,7 @@ class PopulationFit:
     basis_posterior: BasisPosterior | None
     share: Float[Array, "2 responses"]
     mixtures: Mixture | None
+    deviations: PerUser
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +187,9 @@ class PopulationConfig(EMConfig):
                 most.bit_length() - 1,
                 likelihood=self.likelihood,
             )
-        return PopulationFit(state.params, data.input_scale, hyper, posterior, share, mixtures)
+        return PopulationFit(
+            state.params, data.input_scale, hyper, posterior, share, mixtures, state.deviations
+        )
 
     def predict(
         self,
@@ -199,7 +203,8 @@ class PopulationConfig(EMConfig):
         priors = self._priors(fitted, len(hyper.columns))
         scales = jnp.array([variant["logit_scale"] for variant in self.variants()])
         predictions, unknowns = [], self._unknown(fitted, data, hyper)
-        for bucket, roles, unknown in zip(data.buckets, fold, unknowns, strict=True):
+        starts = map(jnp.asarray, fitted.deviations.buckets)
+        for bucket, roles, unknown, start in zip(data.buckets, fold, unknowns, starts, strict=True):
             differences = features(table, bucket)
 
             def margins(
@@ -207,13 +212,14 @@ class PopulationConfig(EMConfig):
                 differences: Array = differences,
                 unknown: Array = unknown,
                 shots: Array = roles.shots,
+                start: Array = start,
             ) -> tuple[Array, Array]:
                 prior, scale = variant
                 f, unknown = scale * differences, scale**2 * unknown
                 if len(f) == 1:
                     return f[0], unknown[0]
                 user = mixture_estimate(
-                    f[1:], f[0], shots, prior, likelihood=self.likelihood, max_steps=20
+                    f[1:], f[0], shots, prior, start, likelihood=self.likelihood, max_steps=20
                 )
                 moment = user.deviation**2 + jnp.diagonal(user.covariance, axis1=0, axis2=1).T
                 moment = jnp.sum(hyper.columns[:, None] * moment, axis=0)
