@@ -8,7 +8,7 @@ and everything after that costs rank, not dim.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -180,6 +180,20 @@ def group_by_user(prefs: Preferences) -> Iterator[Bucket]:
     for shots in np.unique(padded[has_pairs]):
         users = np.flatnonzero(padded == shots).astype(np.int32)
         yield Bucket(int(shots), users, first[users], count[users])
+
+
+def join_buckets(
+    buckets: Iterable[Bucket], is_worth: Callable[[Bucket, Bucket], bool]
+) -> list[Bucket]:
+    """Joins buckets to the next longer one where `is_worth(longer, bucket)`; shortest first."""
+    out: list[Bucket] = []
+    for bucket in reversed(list(buckets)):
+        if out and is_worth(out[-1], bucket):
+            parts = zip(out[-1][1:], bucket[1:], strict=True)
+            out[-1] = Bucket(out[-1].shots, *map(np.concatenate, parts))
+        else:
+            out.append(bucket)
+    return out[::-1]
 
 
 def from_arrays(

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from lore_jax.fitting.config import FEW_RESPONSES
+
 # Times `n^-1/2`, for n responses held out so far. The losses of two settings that are worth
 # comparing differ by some 0.1 nats a response, so this is two to three standard errors of the mean.
 _SLACK = 0.25
@@ -16,23 +18,26 @@ _SLACK = 0.25
 Setting = TypeVar("Setting")
 
 
-def slack(held_out: Sequence[int], few: int) -> Float[np.ndarray, "folds"]:
+def slack(held_out: Sequence[int], responses: int) -> Float[np.ndarray, "folds"]:
     """By how much a setting may be behind the best after each fold and still win.
+
+    `.25 / sqrt(n)`, n the responses held out so far, each counted once at most.
 
     Args:
         held_out: how many responses each fold holds out.
-        few: with fewer responses altogether no setting is stopped: a fold says too little of the
-            next one, and fits are quick.
+        responses: how many there are. With few of them no setting is stopped: a fold says too
+            little of the next one, and fits are quick.
 
     Returns:
-        Nats a pair.
+        Nats a pair, after each fold.
 
     Example:
-        >>> slack([2500, 7500], few=1000)
+        >>> slack([2500, 7500], responses=10_000)
         array([0.005 , 0.0025])
     """
-    so_far = np.cumsum(held_out)
-    return np.where(so_far[-1] < few, np.inf, _SLACK / np.sqrt(np.maximum(so_far, 1)))
+    if responses < FEW_RESPONSES:
+        return np.full(len(held_out), np.inf)
+    return _SLACK / np.sqrt(np.clip(np.cumsum(held_out), 1, responses))
 
 
 class Race(Generic[Setting]):
@@ -75,13 +80,13 @@ class Race(Generic[Setting]):
         with ThreadPoolExecutor(self._at_once) as workers:
             for fold, behind in enumerate(self._slacks):
                 new = [row for row in going if not self._has(row, fold)]
-                first = not self.found  # compiles, and so runs alone
-                for row in new[:first]:
+                if new and not self.found:  # the first of all compiles, and so runs alone
+                    row = new.pop(0)
                     self._keep(row, fold, self._measure(self._settings[row], fold))
                 results = workers.map(
-                    lambda row, fold=fold: self._measure(self._settings[row], fold), new[first:]
+                    lambda row, fold=fold: self._measure(self._settings[row], fold), new
                 )
-                for row, result in zip(new[first:], results, strict=True):
+                for row, result in zip(new, results, strict=True):
                     self._keep(row, fold, result)
                 means = [self.found[row][: fold + 1, 0].mean(axis=0).min() for row in going]
                 going = [

@@ -24,9 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from lore_jax.data.preferences import Preferences
+from lore_jax.data.preferences import Preferences, num_judged
 from lore_jax.data.splits import GroupBy, Holdout, folds
-from lore_jax.fitting.config import FEW_RESPONSES
 from lore_jax.fitting.race import Race, slack
 from lore_jax.fitting.reduced_table import reduced_table
 from lore_jax.methods.base import AnyMethod, Choice, FoldWeights, Stage
@@ -190,29 +189,32 @@ def sweep(
     program = _program(method, steps)
     drawn = np.asarray(jax.random.key_data(key)).tobytes()
     marks = [
-        hashlib.sha256(b"".join([drawn, *(values[fold].tobytes() for values in roles.values())]))
+        hashlib.sha256(
+            b"".join([drawn, *(values[fold].tobytes() for values in roles.values())])
+        ).digest()
         for fold in range(count)
     ]
 
     def measure(setting: int, fold: int) -> Float[np.ndarray, "2 variants"]:
         """Loss and accuracy of one fit, macro over users."""
-        hyper = hypers[setting]
-        numbers = tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(hyper))
-        known = method, steps, numbers, marks[fold].digest()  # stages may have fits in common
+        numbers = tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(hypers[setting]))
+        known = method, steps, numbers, marks[fold]  # stages may have fits in common
         if known not in placed.measured:
-            hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
-            sums = PerUser(program(weights[fold], data, (hyper, key)))
+            sums = PerUser(program(weights[fold], data, (hypers[setting], key)))
             totals = layout.collect(jax.tree.map(on_host, sums), np.zeros((2, len(variants))))
             users = tested[fold] > 0
             mean = np.mean(totals[users] / tested[fold][users, None, None], axis=0)
             placed.measured[known] = mean
         return placed.measured[known]
 
-    race = Race(measure, slack(_held_out(prefs, roles), FEW_RESPONSES), at_once=_at_once(devices))
+    held_out = [num_judged(prefs.take_pairs(test > 0)) for test in roles["test"]]
+    race = Race(measure, slack(held_out, num_judged(prefs)), at_once=_at_once(devices))
     compared: list[Choice] = []
-    hypers, further = [], list(choices)
+    hypers: list[PyTree] = []
+    further = list(choices)
     for _ in range(1 + _EXTENSIONS):
-        hypers += stage.method.hypers([*compared, *further], prefs)[len(compared) :]
+        more = stage.method.hypers([*compared, *further], prefs)[len(compared) :]
+        hypers += jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), more)
         race.enter(range(len(compared), len(hypers)))
         compared += further
         # [settings and variants, folds]
@@ -224,12 +226,6 @@ def sweep(
             break
     settings = [{**choice, **variant} for choice in compared for variant in variants]
     return SweepTable(stage.name, settings, loss, accuracy, best)
-
-
-def _held_out(prefs: Preferences, roles: dict[str, np.ndarray]) -> list[int]:
-    """How many responses each fold predicts."""
-    sides = np.stack([prefs.chosen, prefs.rejected])
-    return [len(np.unique(sides[:, test > 0])) for test in roles["test"]]
 
 
 def _at_once(devices: Devices) -> int:

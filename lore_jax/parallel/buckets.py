@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Int32, Shaped
 
-from lore_jax.data.preferences import Bucket, Preferences, group_by_user
+from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
 
 _PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
 
@@ -162,16 +162,13 @@ def _rounded(count: int) -> int:
 
 def _merged(buckets: list[Bucket]) -> list[Bucket]:
     """Joins a bucket to the next longer one where that pads little: each costs compile time."""
-    out: list[Bucket] = []
     slots = sum(len(bucket.users) * int(bucket.count.max()) for bucket in buckets)
-    for bucket in reversed(buckets):
-        longest = int(out[-1].count.max()) if out else 0
-        if out and len(bucket.users) * (longest - int(bucket.count.max())) <= _PADDING * slots:
-            joined = zip(out[-1][1:], bucket[1:], strict=True)
-            out[-1] = Bucket(out[-1].shots, *(np.concatenate(parts) for parts in joined))
-        else:
-            out.append(bucket)
-    return out[::-1]
+
+    def pads_little(longer: Bucket, bucket: Bucket) -> bool:
+        padding = int(longer.count.max()) - int(bucket.count.max())
+        return len(bucket.users) * padding <= _PADDING * slots
+
+    return join_buckets(buckets, pads_little)
 
 
 def features(table: jax.Array, bucket: UserBucket) -> jax.Array:

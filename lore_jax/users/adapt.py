@@ -9,7 +9,6 @@ lengths, whatever the population.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lore_jax.data.preferences import Bucket, Preferences, group_by_user
+from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
 from lore_jax.model.prior import Prior
@@ -136,7 +135,7 @@ def adapt_rewards(
         _fill(out, users, jax.device_get(solved))
 
     jobs, silent = [], np.ones(prefs.num_users, bool)
-    for bucket in _joined(group_by_user(prefs)):
+    for bucket in join_buckets(group_by_user(prefs), _worth_joining):
         silent[bucket.users] = False
         shots = _padded_length(int(bucket.count.max()))
         chunk = _chunk_size(shots, len(bucket.users), platform)
@@ -160,16 +159,9 @@ def adapt_rewards(
     return out
 
 
-def _joined(buckets: Iterable[Bucket]) -> list[Bucket]:
+def _worth_joining(longer: Bucket, bucket: Bucket) -> bool:
     """Few users are solved with those of more pairs: another program costs more than padding."""
-    out: list[Bucket] = []
-    for bucket in reversed(list(buckets)):
-        if out and (len(bucket.users) + len(out[-1].users)) * out[-1].shots <= _FEW_PAIRS:
-            parts = zip(out[-1][1:], bucket[1:], strict=True)
-            out[-1] = Bucket(out[-1].shots, *map(np.concatenate, parts))
-        else:
-            out.append(bucket)
-    return out
+    return (len(bucket.users) + len(longer.users)) * longer.shots <= _FEW_PAIRS
 
 
 def _padded_length(shots: int) -> int:

@@ -20,8 +20,10 @@ def race(losses, slacks, at_once=1):
 
 
 def test_slack_falls_with_what_is_held_out_and_few_responses_have_no_end_of_it():
-    np.testing.assert_allclose(slack([400, 1200], few=1000), [0.25 / 20, 0.25 / 40])
-    assert np.isinf(slack([400, 500], few=1000)).all()
+    np.testing.assert_allclose(slack([400, 1200], 1600), [0.25 / 20, 0.25 / 40])
+    # Drawn three times, or tested in every fold, a response is still one.
+    np.testing.assert_allclose(slack([1600] * 3, 1600), 0.25 / 40)
+    assert np.isinf(slack([500] * 12, 500)).all()
 
 
 def test_those_that_fall_behind_stop():
@@ -61,7 +63,7 @@ def test_the_winner_is_that_of_the_full_grid_where_responses_decide(seed):
     rng = np.random.default_rng(seed)
     noise = rng.normal(scale=0.1 / 50, size=(10, FOLDS, 1))
     losses = 0.5 + 0.003 * rng.permutation(10)[:, None, None] + noise
-    it, seen = race(losses, slack([2500] * FOLDS, few=1000))
+    it, seen = race(losses, slack([2500] * FOLDS, 10_000))
     it.enter(range(10))
     means = np.array([found[:, 0].mean() for found in it.found])
     assert np.nanargmin(means) == losses.mean(axis=(1, 2)).argmin()

@@ -55,6 +55,7 @@ from jaxtyping import Array, Float, PyTree
 from lore_jax.methods.base import Info
 from lore_jax.methods.bradley_terry import bradley_terry
 from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
+from lore_jax.methods.gaussian.expected_loss import expected_loss
 from lore_jax.methods.gaussian.initial_directions import score_directions
 from lore_jax.model.basis import LinearBasis, Params
 from lore_jax.model.basis_posterior import BasisPosterior, by_column
@@ -63,7 +64,7 @@ from lore_jax.parallel.devices import total
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.newton import newton_step
-from lore_jax.solvers.pair_sums import combine, pull_together
+from lore_jax.solvers.pair_sums import combine
 
 # Of a deviation's column at the start, for embeddings of norm 1: features of about half a logit.
 _START_NORM = 2.0
@@ -250,7 +251,7 @@ def step(
 
     losses, gradients = zip(
         *[
-            _expected_loss(differences, weight, *posterior, config.likelihood)
+            expected_loss(differences, weight, *posterior, config.likelihood)
             for differences, weight, posterior in zip(along, weights, posteriors, strict=True)
         ],
         strict=True,
@@ -292,7 +293,6 @@ def _sizes_of_effects(data: FitData, hyper: PopulationHyper) -> Float[Array, "2 
 
 def ridges(hyper: PopulationHyper) -> Float[Array, " 2"]:
     """Of column 0 and of the others."""
-    """Of column 0 and of the others."""
     return jnp.stack([hyper.ridge_population, hyper.ridge_deviation])
 
 
@@ -311,45 +311,6 @@ def _e_step(
     # twice the cost.
     taken = newton_step(features[1:], features[0], pair_weight, deviation, likelihood=likelihood)
     return taken.deviation, inverse(taken.lower)
-
-
-def _expected_loss(
-    features: Array,
-    pair_weight: Array,
-    mean: Array,
-    covariance: Array,
-    likelihood: Likelihood,
-) -> tuple[Array, Array]:
-    """The surrogate of the M step, summed over a bucket's pairs, and its gradient in the features.
-
-    With A = weight loss^(3)(z) f' S f / 2, q = S f and u = S sum_j A_j f_j, the gradient of a pair
-    is
-
-        G_o = weight loss'(z) + A - weight loss''(z) f . u
-        G_f = G_o m + weight loss''(z) q - weight loss'(z) u,
-
-    u being what the modes add. It is written out because what differentiation makes of the sums
-    runs, on a CPU, ten times as long.
-    """
-    along = features[1:]
-    margin = features[0] + combine(along, mean)
-    curvature, third = jax.jvp(likelihood.curvature, (margin,), (jnp.ones_like(margin),))
-    slope, curvature = pair_weight * likelihood.slope(margin), pair_weight * curvature
-    spread = [combine(along, row) for row in covariance]  # q
-    variance = sum((f * q for f, q in zip(along, spread, strict=True)), jnp.zeros_like(margin))
-    loss = jnp.sum(pair_weight * likelihood.loss(margin) + 0.5 * curvature * variance)
-    if len(along) == 0:
-        return loss, slope[None]
-    through_z = 0.5 * pair_weight * third * variance
-    pulled = pull_together(along, through_z)
-    modes = combine(covariance, pulled)  # u: S is symmetric
-    of_offset = slope + through_z - curvature * combine(along, modes)
-    of_offset, slope, curvature = jax.lax.optimization_barrier((of_offset, slope, curvature))
-    of_features = [
-        of_offset * m[None] + curvature * q - slope * u[None]
-        for m, q, u in zip(mean, spread, modes, strict=True)
-    ]
-    return loss, jnp.stack([of_offset, *of_features])
 
 
 def _penalty(params: Params, hyper: PopulationHyper) -> Array:
