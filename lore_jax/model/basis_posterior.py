@@ -37,7 +37,8 @@ class BasisPosterior:
     """The Laplace posterior of a linear basis around its columns.
 
     Attributes:
-        axes: orthonormal directions of embeddings over `input_scale`, `[dim, q]`.
+        axes: orthonormal directions of embeddings over `input_scale`, `[dim, q]`; all of them, q =
+            dim, are the coordinates themselves.
         factor: `G_k` with `C_k = axes G_k G_k' axes' + rest_k (I - axes axes')`; of the
             population's column and of every other, `[2, q, q]`.
         rest: variance along what is orthogonal to the axes, `[2]`.
@@ -56,6 +57,20 @@ def by_column(kinds: Float[Array, "*n 2"], rank: int) -> Float[Array, "*n rank"]
         Array([1., 2., 2.], dtype=float32)
     """
     return jnp.concatenate([kinds[..., :1], jnp.repeat(kinds[..., 1:], rank - 1, axis=-1)], axis=-1)
+
+
+def along_axes(
+    embeddings: Float[Array, "responses dim"], axes: Float[Array, "dim q"], input_scale: Array
+) -> Float[Array, "responses q"]:
+    """Coordinates of scaled embeddings along the axes of a `BasisPosterior`.
+
+    Example:
+        >>> along_axes(jnp.ones((1, 3)), jnp.eye(3)[:, :1], jnp.float32(2.0))
+        Array([[0.5]], dtype=float32)
+    """
+    if axes.shape[0] == axes.shape[1]:
+        return embeddings.astype(jnp.float32) / input_scale
+    return jnp.matmul(embeddings, axes / input_scale, preferred_element_type=jnp.float32)
 
 
 class ResponseUncertainty(NamedTuple):
@@ -93,7 +108,7 @@ def response_uncertainty(
         >>> uncertain.variance[0]
         Array([0.5, 2. ], dtype=float32)
     """
-    along = jnp.matmul(embeddings, posterior.axes / input_scale, preferred_element_type=jnp.float32)
+    along = along_axes(embeddings, posterior.axes, input_scale)
     coordinates = jnp.stack([along @ factor for factor in posterior.factor])
     squared = jnp.einsum("ij,ij->i", embeddings, embeddings, preferred_element_type=jnp.float32)
     # Rounding, where the axes leave nothing.

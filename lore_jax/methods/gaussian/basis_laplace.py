@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from lore_jax.model.basis_posterior import KINDS, BasisPosterior
+from lore_jax.model.basis_posterior import KINDS, BasisPosterior, along_axes
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import total
 from lore_jax.solvers.range_finder import strongest_axes
@@ -90,7 +90,7 @@ def basis_posterior(
         The posterior.
     """
     axes = _axes(data)
-    along = jnp.matmul(data.embeddings, axes / data.input_scale, preferred_element_type=jnp.float32)
+    along = along_axes(data.embeddings, axes, data.input_scale)
     factors = []
     for kind in range(KINDS):
         if not precisions[kind]:  # the prior

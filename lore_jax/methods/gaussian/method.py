@@ -232,17 +232,18 @@ class PopulationConfig(EMConfig):
 
     def _unknown(
         self, fitted: PopulationFit, data: FitData, hyper: PopulationHyper
-    ) -> list[Float[Array, "2 _shots _users"]]:
+    ) -> list[Float[Array, "kinds _shots _users"]]:
         """What is not known of each pair's rewards for a weight of 1: of column 0, of another."""
+        kinds = KINDS if len(hyper.columns) else 1  # without deviations, column 0's
         variance = laplace_em.item_effect_variance(data, hyper) * fitted.share
-        together = jnp.zeros((KINDS, data.embeddings.shape[0], 0))
+        together = jnp.zeros((kinds, data.embeddings.shape[0], 0))
         if fitted.basis_posterior is not None:
             basis = response_uncertainty(fitted.basis_posterior, data.embeddings, data.input_scale)
             variance += fitted.share**2 * basis.variance.T
-            together = fitted.share[:, :, None] * basis.coordinates
+            together = fitted.share[:kinds, :, None] * basis.coordinates[:kinds]
         return [
-            variance[:, bucket.chosen]
-            + variance[:, bucket.rejected]
+            variance[:kinds, bucket.chosen]
+            + variance[:kinds, bucket.rejected]
             + jnp.stack(
                 [variance_of_differences(rows, bucket.chosen, bucket.rejected) for rows in together]
             )
