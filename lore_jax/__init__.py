@@ -95,6 +95,9 @@ def __getattr__(name: str) -> object:
 
         value = version("lore-jax")
     elif name in _HOME:
+        from lore_jax.parallel.compilation_cache import keep_compiled_programs
+
+        keep_compiled_programs()
         value = getattr(importlib.import_module(f"lore_jax.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module 'lore_jax' has no attribute {name!r}")

@@ -1,16 +1,22 @@
 """Eight CPU devices for every test; no accidental broadcasting; array annotations are checked.
 
 Compilation is most of what the tests cost, and their programs run once: the compiler need not try
-hard.
+hard, and workers share what it made.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
 # Otherwise the first of several workers takes a whole GPU.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# Workers inherit the environment of the process that starts them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    programs = tempfile.TemporaryDirectory(prefix="lore_jax_programs_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

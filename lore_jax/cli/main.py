@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from lore_jax.cli.arguments import parse, suggestion
+from lore_jax.parallel.compilation_cache import keep_compiled_programs
 
 _COMMANDS = {
     "demo": "fit, adapt and evaluate on synthetic users in seconds, to see what it looks like",
@@ -92,7 +93,8 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     if name not in _COMMANDS:
         hint = suggestion(name, _COMMANDS)
         raise ValueError(f"there is no command {name!r}{hint} See lore-jax --help")
-    _keep_compiled_programs()
+    if "jax" not in sys.modules:  # else another program runs this command, and decides itself
+        keep_compiled_programs()
     command = importlib.import_module(f"lore_jax.cli.{name}")
     note = f"Every command takes {' and '.join(_COMMON)}."
     try:
@@ -106,16 +108,6 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     text = json.dumps(result, allow_nan=False) if as_json else "\n".join(command.lines(result))
     print(text, flush=True)
     return 1 if result.get("corrupt") else 0
-
-
-def _keep_compiled_programs() -> None:
-    """Lets JAX keep what it compiles for the next command; the environment wins."""
-    if "jax" in sys.modules:  # another program runs this command, and has its own settings
-        return
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(caches, "lore_jax", "programs"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 def _rows(texts: dict[str, str]) -> str:
