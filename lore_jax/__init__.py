@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.data.preferences import from_arrays as from_arrays
     from lore_jax.data.preferences import from_dataframe as from_dataframe
     from lore_jax.data.splits import draw_shots as draw_shots
+    from lore_jax.embed.from_texts import from_texts as from_texts
     from lore_jax.export.adapt_cache import adapt_cache as adapt_cache
     from lore_jax.export.parquet import export_weights as export_weights
     from lore_jax.export.stablehlo import export_adapt as export_adapt
@@ -52,6 +53,7 @@ _HOME = {
     "Preferences": "data.preferences",
     "from_arrays": "data.preferences",
     "from_dataframe": "data.preferences",
+    "from_texts": "embed.from_texts",
     "four_way": "data.four_way",
     "draw_shots": "data.splits",
     "load_cache": "storage.cache.reader",

@@ -49,7 +49,9 @@ def are_polis(sources: Sequence[Path]) -> bool:
     if not sources[0].is_dir() and len(sources) > 1:
         expected = "one file, or Polis folders, are expected"
         raise ValueError(f"{len(sources)} sources are given: {expected}")
-    return sources[0].is_dir()
+    # What `datasets` saves is a folder too, of rows.
+    saved = ("state.json", "dataset_dict.json")
+    return sources[0].is_dir() and not any((sources[0] / name).is_file() for name in saved)
 
 
 def left_out_lines(result: Mapping[str, object]) -> list[str]:

@@ -14,7 +14,10 @@ _ROWS_PER_CHECK = 65_536
 
 
 def check_table(embeddings: npt.ArrayLike) -> Float[np.ndarray | Array, "responses dim"]:
-    """The table of embeddings, if its type, shape and dtype are right and its entries finite."""
+    """The table of embeddings, if its type, shape and dtype are right and its entries finite.
+
+    float64, which sentence encoders and APIs give, becomes float32.
+    """
     shape, dtype = getattr(embeddings, "shape", None), getattr(embeddings, "dtype", None)
     if shape is None or dtype is None:
         wanted = "a NumPy or JAX array [responses, dim] is expected"
@@ -22,9 +25,13 @@ def check_table(embeddings: npt.ArrayLike) -> Float[np.ndarray | Array, "respons
     if len(shape) != 2 or 0 in shape:
         wanted = "[responses, dim], neither of them 0, is expected"
         raise ValueError(f"embeddings has shape {tuple(shape)}: {wanted}")
-    if str(dtype) not in ("float16", "bfloat16", "float32"):
-        raise ValueError(f"embeddings has dtype {dtype}: float16, bfloat16 or float32 is expected")
+    if str(dtype) not in ("float16", "bfloat16", "float32", "float64"):
+        wanted = "float16, bfloat16, float32 or float64 is expected"
+        raise ValueError(f"embeddings has dtype {dtype}: {wanted}")
     table = cast(np.ndarray | Array, embeddings)
+    if str(dtype) == "float64":
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+            table = table.astype(np.float32)
     for start in range(0, shape[0], _ROWS_PER_CHECK):
         block = table[start : start + _ROWS_PER_CHECK]
         if entry := first_not_finite(block):

@@ -116,6 +116,16 @@ def embed_pairs(
     return EmbedReport(path, len(pairs.responses), first, cut_prompts, cut_replies)
 
 
+def digest_of(pairs: TextPairs) -> str:
+    """Of the texts to embed, in their order; what a cache's manifest calls its inputs."""
+    return _digest(conversations_of(pairs))
+
+
+def conversations_of(pairs: TextPairs) -> list[Conversation]:
+    """The responses as conversations; both sides of a pair must answer the same prompt."""
+    return _conversations(pairs, pairs.labels or _labels(pairs))
+
+
 def describe_encoder(encoder: TextEncoder) -> dict[str, object]:
     """Everything that an embedding depends on, for the cache's manifest."""
     renderer, pooling = encoder.renderer, encoder.pooling

@@ -75,6 +75,7 @@ def embed_conversations(
     labels: Sequence[str],
     *,
     first: int = 0,
+    progress: bool = True,
 ) -> Iterator[Float[np.ndarray, "_ dim"]]:
     """Embeds prepared conversations chunk by chunk, with a progress bar.
 
@@ -86,6 +87,7 @@ def embed_conversations(
         encoder: the model.
         labels: what to call each conversation in messages.
         first: the row to begin with.
+        progress: a progress bar, where there is a terminal.
 
     Yields:
         The embeddings of the next rows, from `first` on, float32.
@@ -108,8 +110,8 @@ def embed_conversations(
             group = [groups.setdefault(conversation.prompt, len(groups)) for conversation in part]
             yield Chunk(ids, group)
 
-    progress = {"desc": "embedding", "unit": "text", "disable": None}
-    with tqdm(total=len(conversations), initial=first, **progress) as bar:
+    shown = {"desc": "embedding", "unit": "text", "disable": None if progress else True}
+    with tqdm(total=len(conversations), initial=first, **shown) as bar:
         tokens, tables = 0, embed_chunks(encoder, chunks())
         for number, (span, table) in enumerate(zip(spans, tables, strict=True)):
             new = table[max(first - span.start, 0) :]

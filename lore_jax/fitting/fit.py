@@ -125,7 +125,7 @@ def fit(
     prefs: Preferences,
     config: FitConfig = FitConfig(),
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     devices: Devices | None = None,
     mapping: Mapping = "jit",
 ) -> tuple[Model, Posterior, History]:
@@ -136,7 +136,7 @@ def fit(
     Args:
         prefs: the pairs of the seen users.
         config: what to fit: a method with a basis.
-        key: the one source of randomness.
+        key: the one source of randomness, or a seed.
         devices: where to; users and their pairs are split over them. None: the first device alone.
         mapping: "jit" (`NamedSharding`) or "pmap".
 
@@ -168,7 +168,7 @@ def fit_predictor(
     prefs: Preferences,
     config: FitConfig = FitConfig(),
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     devices: Devices | None = None,
     mapping: Mapping = "jit",
 ) -> tuple[Predictor, History]:
@@ -185,7 +185,7 @@ def start(
     prefs: Preferences,
     config: FitConfig,
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     devices: Devices | None = None,
     mapping: Mapping = "jit",
 ) -> tuple[JointFit, PyTree]:
@@ -194,7 +194,7 @@ def start(
     Args:
         prefs: the pairs of the seen users.
         config: what to fit.
-        key: the one source of randomness.
+        key: the one source of randomness, or a seed.
         devices: where to.
         mapping: "jit" or "pmap".
 
@@ -211,6 +211,7 @@ def start(
     if prefs.num_pairs == 0 or not prefs.pair_weight.any():
         raise ValueError("there are no pairs with any weight: a fit needs at least one")
     devices = tuple(devices) if devices else tuple(jax.local_devices()[:1])
+    key = jax.random.key(key) if isinstance(key, int) else key
     key_choice, key_init = jax.random.split(key)
     scale = config.method.input_scale(prefs)
     choice, sweeps = choose(prefs, config, key=key_choice, devices=devices)

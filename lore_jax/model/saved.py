@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -110,10 +111,10 @@ def save(
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
-    """Loads what `save` saved, on any number of devices.
+    """Loads what `save` saved, or a finished run, on any number of devices.
 
     Args:
-        path: the folder.
+        path: the folder of a saved model, or of a run.
 
     Returns:
         The model, on the default device, and its users' posterior on the host, or None if none was
@@ -156,6 +157,8 @@ def saved_encoder(path: str | os.PathLike[str]) -> dict[str, object] | None:
 
 
 def _restore(path: str | os.PathLike[str]) -> Restored:
+    in_run = Path(path) / "model"
+    path = in_run if in_run.is_dir() else path
     with CheckpointStore(path, read_only=True) as store:
         restored = store.restore()
     extra = restored.extra

@@ -180,7 +180,7 @@ def predict_proba(
     return margins(model, posterior, prefs).probability
 
 
-def sample_weights(posterior: Posterior, count: int, *, key: jax.Array) -> np.ndarray:
+def sample_weights(posterior: Posterior, count: int, *, key: jax.Array | int) -> np.ndarray:
     """Draws from every user's posterior, for rankings, policies: whatever is not a margin.
 
     `w = weights + S^1/2 e`, `e ~ N(0, I)`, S^1/2 from the eigenvectors of the covariance, which may
@@ -192,7 +192,7 @@ def sample_weights(posterior: Posterior, count: int, *, key: jax.Array) -> np.nd
     Args:
         posterior: of the users.
         count: how many draws of each user, 1 or more.
-        key: the one source of randomness.
+        key: the one source of randomness, or a seed.
 
     Returns:
         Weights, float32 `[users, count, rank]`.
@@ -206,6 +206,7 @@ def sample_weights(posterior: Posterior, count: int, *, key: jax.Array) -> np.nd
     """
     if count < 1:
         raise ValueError(f"count is {count}: 1 or more is expected")
+    key = jax.random.key(key) if isinstance(key, int) else key
     return np.asarray(_draw(posterior.weights, posterior.covariance, key, count))
 
 

@@ -25,8 +25,8 @@ def with_entry(value, row=2, column=3, dtype=np.float32):
         ({"embeddings": TABLE[0]}, r"embeddings has shape \(4,\): \[responses, dim\]"),
         ({"embeddings": TABLE[:0]}, r"embeddings has shape \(0, 4\)"),
         (
-            {"embeddings": TABLE.astype(np.float64)},
-            "embeddings has dtype float64: float16, bfloat16 or float32",
+            {"embeddings": TABLE.astype(np.int64)},
+            "embeddings has dtype int64: float16, bfloat16, float32 or float64",
         ),
         ({"embeddings": TABLE.astype(np.int32)}, "embeddings has dtype int32"),
         ({"embeddings": with_entry(np.nan)}, "embeddings row 2 holds nan in column 3"),
@@ -102,3 +102,11 @@ def test_the_first_entry_that_is_not_finite_is_found(dtype):
 
 def test_a_good_table_comes_back_as_it_is():
     assert check_table(TABLE) is TABLE
+
+
+def test_float64_becomes_float32_if_it_fits():
+    table = check_table(TABLE.astype(np.float64))
+    assert table.dtype == np.float32
+    np.testing.assert_array_equal(table, TABLE.astype(np.float32))
+    with pytest.raises(ValueError, match="row 0 holds inf in column 0: not finite"):
+        check_table(np.full((2, 2), 1e300))

@@ -76,6 +76,12 @@ def test_the_key_is_the_one_source_of_randomness():
     assert not np.allclose(first, other)
 
 
+def test_a_seed_is_a_key():
+    prefs, config = problem(), FitConfig(SIMPLEX)
+    (_, by_seed, _), (_, by_key, _) = fit(prefs, config, key=0), fit(prefs, config, key=KEY)
+    np.testing.assert_array_equal(by_seed.weights, by_key.weights)
+
+
 def test_a_fit_without_steps_is_its_first_state():
     prefs = problem()
     running, state = start(prefs, FitConfig(BradleyTerryConfig(3.0)), key=KEY)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_run import write_small_cache
 
+import lore_jax as lore
 from lore_jax.data.four_way import four_way
 from lore_jax.data.preferences import Preferences
 from lore_jax.runs import folder
@@ -107,3 +108,8 @@ def test_where_a_run_may_begin(copy, tmp_path):
         refuse_folder(copy, resume=False, overwrite=True)
     with pytest.raises(FileExistsError, match=r"thesis.tex is a file: a folder is expected"):
         refuse_folder(copy / "thesis.tex", resume=False, overwrite=True)
+
+
+def test_a_run_is_loaded_like_its_model(unbroken):
+    (_, users), (_, same) = lore.load(unbroken), lore.load(unbroken / "model")
+    np.testing.assert_array_equal(users.weights, same.weights)

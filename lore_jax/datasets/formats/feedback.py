@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from lore_jax.datasets.formats.ratings import (
@@ -11,7 +10,7 @@ from lore_jax.datasets.formats.ratings import (
     read_index_ratings,
     read_text_ratings,
 )
-from lore_jax.datasets.formats.records import BadRows, Row, read_records
+from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
 from lore_jax.datasets.formats.rows import (
     IndexPairs,
     TextPairs,
@@ -35,7 +34,7 @@ class HowToRead(NamedTuple):
     max_pairs: int = 60
 
 
-def holds_index_rows(path: str | os.PathLike[str], how: HowToRead | None = None) -> bool:
+def holds_index_rows(path: RowSource, how: HowToRead | None = None) -> bool:
     """Whether a file is about rows of an embedding array, and not about texts.
 
     Raises:
@@ -47,16 +46,14 @@ def holds_index_rows(path: str | os.PathLike[str], how: HowToRead | None = None)
     return type(row.get("chosen")) is int if columns is None else is_index(row[columns[0]])
 
 
-def read_text_feedback(path: str | os.PathLike[str], how: HowToRead) -> TextPairs:
+def read_text_feedback(path: RowSource, how: HowToRead) -> TextPairs:
     """Reads comparisons or ratings of texts, by `read_text_pairs` or `read_text_ratings`."""
     if rating_columns(_first_row(path, how)) is None:
         return read_text_pairs(path, how.bad)
     return read_text_ratings(path, seed=how.seed, max_pairs=how.max_pairs, bad=how.bad)
 
 
-def read_index_feedback(
-    path: str | os.PathLike[str], num_responses: int, how: HowToRead
-) -> IndexPairs:
+def read_index_feedback(path: RowSource, num_responses: int, how: HowToRead) -> IndexPairs:
     """Reads comparisons or ratings of rows of an array of `num_responses` rows."""
     if rating_columns(_first_row(path, how)) is None:
         return read_index_pairs(path, num_responses, how.bad)
@@ -64,7 +61,7 @@ def read_index_feedback(
     return read_index_ratings(path, num_responses, **options)
 
 
-def _first_row(path: str | os.PathLike[str], how: HowToRead | None) -> Row:
+def _first_row(path: RowSource, how: HowToRead | None) -> Row:
     """The first row; where bad ones are skipped, the first that has a response."""
     skip = how is not None and how.bad.skip
     bad = BadRows(skip=skip)

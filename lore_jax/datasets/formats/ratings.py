@@ -15,7 +15,6 @@ import contextlib
 import itertools
 import json
 import math
-import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
@@ -28,7 +27,7 @@ from lore_jax.datasets.formats.messages import (
     kind_of,
     parse_messages,
 )
-from lore_jax.datasets.formats.records import BadRows, Row, read_records
+from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
 from lore_jax.datasets.formats.rows import (
     IndexPairs,
     ResponseTable,
@@ -61,7 +60,7 @@ def rating_columns(row: Row) -> tuple[str, str] | None:
 
 
 def read_text_ratings(
-    path: str | os.PathLike[str], *, seed: int, max_pairs: int, bad: BadRows | None = None
+    path: RowSource, *, seed: int, max_pairs: int, bad: BadRows | None = None
 ) -> TextPairs:
     """Reads ratings of texts; every rated text is a response, whether a pair has it or not.
 
@@ -94,7 +93,7 @@ def read_text_ratings(
 
 
 def read_index_ratings(
-    path: str | os.PathLike[str],
+    path: RowSource,
     num_responses: int,
     *,
     seed: int,
@@ -152,7 +151,7 @@ def pairs_of_ratings(
 
 
 def _read(
-    path: str | os.PathLike[str],
+    path: RowSource,
     parse: _ParseRow,
     *,
     seed: int,

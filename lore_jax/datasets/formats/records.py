@@ -6,6 +6,8 @@ it breaks: an error page saved under the name of the data, a download that stopp
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import csv
 import json
 import os
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from lore_jax.datasets.formats.in_memory import RowsInMemory
 from lore_jax.datasets.formats.messages import kind_of
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ _INFO_FILES = ("dataset_info.json", "state.json", "dataset_dict.json")  # of `da
 _LONGEST_CELL = 2**24  # characters of a CSV cell; Python's own limit is 131,072
 
 Row = Mapping[str, object]
+RowSource = str | os.PathLike[str] | RowsInMemory
 
 
 class BadRows:
@@ -58,17 +62,16 @@ class BadRows:
         self.first = [*self.first, problem][:3]
 
 
-def read_records(
-    path: str | os.PathLike[str], bad: BadRows | None = None
-) -> Iterator[tuple[str, Row]]:
+def read_records(path: RowSource, bad: BadRows | None = None) -> Iterator[tuple[str, Row]]:
     """The rows of a JSONL, Parquet, Arrow or CSV file, with a progress bar.
 
     Args:
-        path: the file.
+        path: the file; a folder that holds such files, as `datasets` saves them; or rows in memory.
         bad: what is done with lines of JSONL and CSV that are no rows; None: they are refused.
 
     Yields:
-        Where a row stands, for messages, and the row. Cells of CSV are texts.
+        Where a row stands, for messages, and the row. Cells of CSV are texts, or lists of messages
+        where they are written as such.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -77,7 +80,19 @@ def read_records(
     Example:
         >>> rows = [row for where, row in read_records("survey.jsonl")]  # doctest: +SKIP
     """
+    if isinstance(path, RowsInMemory):
+        yield from path
+        return
     path = Path(path)
+    if path.is_dir():
+        if (path / "dataset_dict.json").is_file():
+            splits = ", ".join(
+                sorted(repr(entry.name) for entry in path.iterdir() if entry.is_dir())
+            )
+            raise ValueError(f"{path} holds the splits {splits}: the folder of one is expected")
+        for file in data_files(path):
+            yield from read_records(file, bad)
+        return
     with open(path, "rb") as file:
         beginning = file.read(4096)
     if not beginning:
@@ -85,7 +100,8 @@ def read_records(
     if beginning.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
         yield from _read_arrow(path, is_parquet=beginning.startswith(b"PAR1"))
     elif path.suffix == ".csv" and not beginning.lstrip().startswith(b"<"):
-        yield from read_csv(path, bad=bad)
+        for where, row in read_csv(path, bad=bad):
+            yield where, {name: _messages_of(cell) for name, cell in row.items()}
     else:
         yield from _read_jsonl(path, bad or BadRows(skip=False))
 
@@ -187,6 +203,18 @@ def read_csv(
             raise ValueError(f"{path} line {reader.line_num}: {error}") from None
         finally:
             csv.field_size_limit(limit)
+
+
+def _messages_of(cell: str) -> object:
+    """The messages that a cell of CSV spells, in JSON or as pandas writes a list; else the text."""
+    if not (cell.startswith("[{") and cell.endswith("}]")):
+        return cell
+    for parse in (json.loads, ast.literal_eval):  # of literals: it runs nothing
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = parse(cell)
+            if all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in value):
+                return value
+    return cell
 
 
 def _read_jsonl(path: Path, bad: BadRows) -> Iterator[tuple[str, Row]]:

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison
-from lore_jax.datasets.formats.records import BadRows, Row, read_records
+from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
 from lore_jax.storage.safetensors import map_tensor, read_header
 
 _COLUMNS = ("user_id", "prompt", "chosen", "rejected", "prompt_id", "weight", "system")
@@ -148,7 +148,7 @@ def index_pairs(
     return IndexPairs(chosen, rejected, user, prompt, weight, user_ids, num_duplicates)
 
 
-def read_text_pairs(path: str | os.PathLike[str], bad: BadRows | None = None) -> TextPairs:
+def read_text_pairs(path: RowSource, bad: BadRows | None = None) -> TextPairs:
     """Reads text rows; each distinct (prompt, reply) becomes one response.
 
     Args:
@@ -180,9 +180,7 @@ def read_text_pairs(path: str | os.PathLike[str], bad: BadRows | None = None) ->
     return TextPairs(**vars(pairs), responses=table.responses, extra=extra if any(extra) else [])
 
 
-def read_index_pairs(
-    path: str | os.PathLike[str], num_responses: int, bad: BadRows | None = None
-) -> IndexPairs:
+def read_index_pairs(path: RowSource, num_responses: int, bad: BadRows | None = None) -> IndexPairs:
     """Reads index rows: comparisons between rows of an embedding array.
 
     Args:
@@ -277,7 +275,7 @@ def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
     return array
 
 
-def _read_pairs(path: str | os.PathLike[str], parse: _ParseRow, bad: BadRows | None) -> IndexPairs:
+def _read_pairs(path: RowSource, parse: _ParseRow, bad: BadRows | None) -> IndexPairs:
     users: dict[str, int] = {}
     prompts: dict[Hashable, int] = {}
     columns: list[tuple[int, int, int, int]] = []  # chosen, rejected, user, prompt
@@ -305,7 +303,7 @@ def _read_pairs(path: str | os.PathLike[str], parse: _ParseRow, bad: BadRows | N
     return index_pairs(columns, list(users), weights)
 
 
-def no_rows(path: str | os.PathLike[str], bad: BadRows) -> ValueError:
+def no_rows(path: RowSource, bad: BadRows) -> ValueError:
     """The error of a file without rows, or with bad ones alone."""
     reason = f"{bad.count} bad ones, the first: {bad.first[0]}" if bad.count else "one is expected"
     return ValueError(f"{path} holds no rows: {reason}")
@@ -329,8 +327,11 @@ def _check_columns(row: Row) -> None:
 
 
 def row_name(column: str, value: object) -> str:
-    """The name of a user or a prompt, a text or an integer, as a text."""
-    if type(value) is int or (isinstance(value, str) and value.strip()):
+    """The name of a user or a prompt as a text: a text, an integer, or what else names things."""
+    if isinstance(value, str) and value.strip():
+        return value
+    nameless = value is None or isinstance(value, str | bool | float)
+    if not nameless and isinstance(value, Hashable):  # integers, UUIDs, dates, tuples
         return str(value)
     what = "empty" if isinstance(value, str) else kind_of(value)
     raise ValueError(f"{column} is {what}: a text or an integer is expected")
