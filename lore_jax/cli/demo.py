@@ -103,7 +103,6 @@ def run(config: Config) -> Summary:
     Example:
         >>> print(run(Config(users=100))["table"])  # doctest: +SKIP
     """
-    config.out.mkdir(parents=True, exist_ok=True)
     simulated = SyntheticConfig(
         num_users=config.users,
         num_prompts=200,
@@ -117,6 +116,7 @@ def run(config: Config) -> Summary:
     truth = synthetic(simulated, seed=config.seed)
     items: tuple[Holdout, ...] = ("known items", "new items")
     split = four_way(truth.prefs, group_by="prompt", items=items, seed=config.seed)
+    config.out.mkdir(parents=True, exist_ok=True)  # once everything given is known to be possible
     # One column for what users share, and as many as in the ground truth for how they differ.
     gaussian = PopulationConfig(
         rank=config.rank + 1,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 # What comparisons may repeat or leave out, by its name in results, in words.
 _LEFT_OUT = {
@@ -39,7 +42,12 @@ class UserNames:
         if not self.hash_ids:
             return [str(name) for name in user_ids]
         key = b"" if self.hash_key is None else self.hash_key.read_bytes()
-        return hash_user_ids(user_ids, key).tolist()
+        if self.hash_key is not None and not key:
+            raise ValueError(f"{self.hash_key} is empty: a secret is expected in it")
+        names = [str(name) for name in user_ids]
+        if names and all(map(_HASH.fullmatch, names)):
+            raise ValueError("--hash-ids is given, but the users' names are hashes already")
+        return hash_user_ids(names, key).tolist()
 
 
 def are_polis(sources: Sequence[Path]) -> bool:

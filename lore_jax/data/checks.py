@@ -10,6 +10,7 @@ import numpy.typing as npt
 from jaxtyping import Array, Bool, Float, Float32, Int, Integer, Shaped
 
 # Rows checked for NaN at a time, so that a memory-mapped table is never copied whole.
+LONGEST_NAME = 1000  # characters of the name of a user or a prompt
 _ROWS_PER_CHECK = 65_536
 
 
@@ -89,11 +90,16 @@ def check_user_ids(
     if num_users is not None and len(user_ids) != num_users:
         got = f"{len(user_ids)} names for {num_users} users"
         raise ValueError(f"user_ids has {got}: one name a user is expected")
-    names, counts = np.unique(user_ids.astype(str), return_counts=True)
+    named = user_ids.astype(str)
+    # As an array of texts, every name takes as much memory as the longest.
+    if named.size and (longest := named.dtype.itemsize // 4) > LONGEST_NAME:
+        wanted = f"at most {LONGEST_NAME:,} are expected"
+        raise ValueError(f"user_ids holds a name of {longest:,} characters: {wanted}")
+    names, counts = np.unique(named, return_counts=True)
     if (counts > 1).any():
         name, times = str(names[counts > 1][0]), counts[counts > 1][0]
         raise ValueError(f"user_ids holds {name!r} {times} times: names must differ")
-    return user_ids.astype(str)
+    return named
 
 
 def check_pair_weight(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_conversation
@@ -105,6 +105,7 @@ def embed_conversations(
                 if length > renderer.max_length:
                     problem = f"{length} tokens: the limit is {renderer.max_length}"
                     raise ValueError(f"{labels[number]} has {problem}")
+            _refuse_unknown_tokens(ids, encoder)
             tokens_of_chunks.append(sum(map(len, ids)))
             groups: dict[tuple[Message, ...], int] = {}
             group = [groups.setdefault(conversation.prompt, len(groups)) for conversation in part]
@@ -120,6 +121,16 @@ def embed_conversations(
             if elapsed := bar.format_dict["elapsed"]:
                 bar.set_postfix_str(f"{tokens / elapsed:,.0f} tokens/s")
             yield new
+
+
+def _refuse_unknown_tokens(ids: Sequence[Int[np.ndarray, " _"]], encoder: TextEncoder) -> None:
+    """Of a token that the model does not have, the device would take another one's embedding."""
+    largest, known = max(int(sequence.max()) for sequence in ids), encoder.model.vocabulary
+    if largest >= known:
+        raise ValueError(
+            f"{encoder.folder}: the tokenizer gives token {largest}, the weights have {known} "
+            "tokens: they do not belong together"
+        )
 
 
 def _chunk_spans(conversations: Sequence[Conversation], batch_tokens: int) -> Iterator[range]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 def check_positive(config: object, *names: str) -> None:
-    """Raises a ValueError if one of these fields is neither None nor above 0."""
+    """Raises a ValueError if one of these fields is neither None nor finite and above 0."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}: a positive number is expected")
 
 

@@ -39,7 +39,8 @@ def keep_compiled_programs() -> None:
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
+    decided = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if decided is not None:
         return
     compilation_cache.set_cache_dir(folder)
     for name, value in _SETTINGS.items():

@@ -50,6 +50,10 @@ class Here:
         np.save(self.folder / name, array, **options)
         return name
 
+    def pipe(self, name):
+        os.mkfifo(self.folder / name)
+        return name
+
     def copy(self, name):
         return shutil.copytree(self.good / name, self.folder / name).name
 
@@ -287,9 +291,23 @@ CASES = {
         lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--hash-key", here.write("key", "k")]),
         "--hash-key is given without --hash-ids",
     ),
+    "hash key empty": (
+        lambda here: prepare(
+            here, NUMBERS, options=[*GIVEN, "--hash-ids", "--hash-key", here.write("key", "")]
+        ),
+        "key is empty: a secret is expected in it",
+    ),
     "hash key not there": (
         lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--hash-ids", "--hash-key", "nokey"]),
         "nokey: No such file",
+    ),
+    "name of a book": (
+        lambda here: prepare(here, {**NUMBERS, "user_id": "x" * 100_000}),
+        r"line 1: user_id has 100,000 characters: at most 1,000",
+    ),
+    "pipe": (
+        lambda here: ["prepare", here.pipe("rows.jsonl"), *GIVEN],
+        "rows.jsonl is no regular file",
     ),
     # Polis
     "no conversation": (

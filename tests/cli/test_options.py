@@ -16,6 +16,8 @@ def test_users_keep_their_names_or_get_hashes(tmp_path):
         assert names.apply(["ann", "7"]) == expected
     with pytest.raises(ValueError, match="--hash-key is given without --hash-ids"):
         UserNames(hash_key=tmp_path / "key").apply(["ann"])
+    with pytest.raises(ValueError, match="the users' names are hashes already"):
+        UserNames(True).apply(UserNames(True).apply(["ann", "7"]))
 
 
 def test_sources_are_one_file_or_folders(tmp_path):
@@ -23,6 +25,10 @@ def test_sources_are_one_file_or_folders(tmp_path):
     file.touch()
     assert not are_polis([file])
     assert are_polis([tmp_path, tmp_path])
+    saved = tmp_path / "saved"  # as `datasets` saves rows
+    saved.mkdir()
+    (saved / "state.json").touch()
+    assert not are_polis([saved])
     with pytest.raises(ValueError, match="no source is given"):
         are_polis([])
     with pytest.raises(ValueError, match="2 sources are given: one file, or Polis folders"):

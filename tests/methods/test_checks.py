@@ -7,7 +7,7 @@ import pytest
 from lore_jax.methods.checks import check_positive, check_rank, possible_ranks
 
 
-@pytest.mark.parametrize("value", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
 def test_what_is_not_positive_is_refused(value):
     config = SimpleNamespace(ridge=value, steps=3, open=None)
     check_positive(config, "steps", "open")

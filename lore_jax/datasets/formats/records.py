@@ -93,6 +93,8 @@ def read_records(path: RowSource, bad: BadRows | None = None) -> Iterator[tuple[
         for file in data_files(path):
             yield from read_records(file, bad)
         return
+    if path.exists() and not path.is_file():  # a pipe can be read once, a device may never end
+        raise ValueError(f"{path} is no regular file: a file of rows is expected")
     with open(path, "rb") as file:
         beginning = file.read(4096)
     if not beginning:

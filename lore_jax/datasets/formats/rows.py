@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from lore_jax.data.checks import LONGEST_NAME
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison
 from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
@@ -253,6 +254,8 @@ def load_vector(path: str | os.PathLike[str]) -> Float[np.ndarray, " dim"]:
 
 
 def _load_array(path: Path, name: str, axes: tuple[str, ...]) -> np.ndarray:
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file: an array in .npy or .safetensors is expected")
     if path.suffix == ".npy":
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -329,6 +332,9 @@ def _check_columns(row: Row) -> None:
 def row_name(column: str, value: object) -> str:
     """The name of a user or a prompt as a text: a text, an integer, or what else names things."""
     if isinstance(value, str) and value.strip():
+        if len(value) > LONGEST_NAME:
+            wanted = f"at most {LONGEST_NAME:,} are expected"
+            raise ValueError(f"{column} has {len(value):,} characters: {wanted}")
         return value
     nameless = value is None or isinstance(value, str | bool | float)
     if not nameless and isinstance(value, Hashable):  # integers, UUIDs, dates, tuples
