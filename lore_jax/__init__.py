@@ -36,6 +36,9 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.model.posterior import population_posterior as population_posterior
     from lore_jax.model.saved import load as load
     from lore_jax.model.saved import save as save
+    from lore_jax.steering.best_of_n import BestOfN as BestOfN
+    from lore_jax.steering.best_of_n import best_of_n as best_of_n
+    from lore_jax.steering.groups import pick_for_group as pick_for_group
     from lore_jax.storage.cache.reader import load_cache as load_cache
     from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
     from lore_jax.users.adapt import adapt as adapt
@@ -84,6 +87,9 @@ _HOME = {
     "export_margins": "export.stablehlo",
     "export_score": "export.stablehlo",
     "adapt_cache": "export.adapt_cache",
+    "BestOfN": "steering.best_of_n",
+    "best_of_n": "steering.best_of_n",
+    "pick_for_group": "steering.groups",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

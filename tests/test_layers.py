@@ -23,6 +23,7 @@ ORDER = [
     "evaluation",
     "reporting",
     "export",
+    "steering",
     "runs",
     "datasets",
     "embed",
