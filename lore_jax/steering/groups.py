@@ -160,17 +160,17 @@ def group_scores(
         >>> majority[1, 0], scores[1]
         (Array(1., dtype=float32), Array([ 0., -1.], dtype=float32))
     """
-    c = utility.shape[1]
-    preferred = 0.5 * (1.0 + jnp.sign(utility[:, :, None] - utility[:, None, :]))
-    share = preferred.mean(axis=0)  # of members who prefer i to j
-    majority = 0.5 * (1.0 + jnp.sign(share - 0.5))
+    members, c = utility.shape
+    # Votes for i against j, less those for j: whole numbers, so that a split vote is exactly 0.
+    ahead = jnp.sign(utility[:, :, None] - utility[:, None, :]).sum(axis=0)
+    majority = 0.5 * (1.0 + jnp.sign(ahead))
     approves = utility > utility.mean(axis=1, keepdims=True)
     scores = [
         utility.mean(axis=0),
         utility.min(axis=0),
         jax.nn.log_sigmoid(utility).mean(axis=0),
         approves.mean(axis=0),
-        share.sum(axis=1) - 0.5,  # a candidate does not meet itself
-        2.0 * majority.sum(axis=1) - c,
+        0.5 * (ahead.sum(axis=1) / members + c - 1.0),
+        jnp.sign(ahead).sum(axis=1),
     ]
     return jnp.stack(scores), majority
