@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key
+from scipy.special import ndtri
 
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
-from lore_jax.steering.candidates import Candidates, draw_rewards, find_candidates, gains
+from lore_jax.steering.candidates import Candidates, draw_rewards, find_candidates, moments
 from lore_jax.users.predict import covariance_root
 
 Rule = Literal["mean", "lower bound", "Thompson"]
@@ -28,15 +29,18 @@ class BestOfN:
 
     Attributes:
         rule: mean: the highest expected reward, the best pick on the average. lower bound: the
-            highest `mean - caution * sd` of what a candidate is better than the population's pick,
-            which stays where nothing is better by that much. Thompson: the highest reward of one
-            draw of the model, which explores.
+            highest `mean - caution * sd`, rewards being taken against the mean of the candidates:
+            a reply about which little is known must look better than one that is known. Thompson:
+            the highest reward of one draw of the model, which explores.
         caution: of the lower bound, in standard deviations.
+        confidence: the population's pick stays unless the pick is better with at least this
+            probability; 0: it never does.
         draws: of the model, for probabilities and regret.
     """
 
     rule: Rule = "mean"
     caution: float = 0.25
+    confidence: float = 0.0
     draws: int = 256
 
     def __post_init__(self) -> None:
@@ -45,6 +49,8 @@ class BestOfN:
             raise ValueError(f"rule is {self.rule!r}: one of {get_args(Rule)} is expected")
         if not 0.0 <= self.caution < np.inf:
             raise ValueError(f"caution is {self.caution}: a number of 0 or more is expected")
+        if not 0.0 <= self.confidence < 1.0:
+            raise ValueError(f"confidence is {self.confidence}: 0 or more and below 1 is expected")
         if self.draws < 1:
             raise ValueError(f"draws is {self.draws}: 1 or more is expected")
 
@@ -60,7 +66,7 @@ class Picks(NamedTuple):
             `[users, c]`.
         gain_sd: standard deviation of that, `[users, c]`.
         score: what the rule ranks by, `[users, c]`.
-        ties: how many other candidates have the pick's score, `[users]`; the population's
+        ties: how many other candidates have the highest score, `[users]`; the population's
             preference decides among them, then their order.
         probability_best: that each candidate is the user's best, `[users, c]`; replies that are
             equal share it.
@@ -126,24 +132,27 @@ def best_of_n(
     key_pick, key_draws = jax.random.split(key)
     weights, covariance = jnp.asarray(posterior.weights), _covariance(posterior)
     root = covariance_root(covariance)
-    mean, variance = gains(some, weights, covariance)
+    gain, gain_sd, spread = moments(some, weights, covariance)
     if config.rule == "Thompson":
         score = np.asarray(_one_draw(some, weights, root, key_pick))
     else:
-        score = mean - (config.caution if config.rule == "lower bound" else 0.0) * np.sqrt(variance)
+        score = gain - (config.caution if config.rule == "lower bound" else 0.0) * spread
     users = np.arange(posterior.num_users)
     population = np.broadcast_to(some.population, users.shape)
     pick, ties = _highest(score, _population_order(model, some))
+    if config.confidence:
+        sure = gain[users, pick] >= ndtri(config.confidence) * gain_sd[users, pick]
+        pick = np.where(sure, pick, population)
     share, regret, better = _over_draws(
         some, weights, root, pick, population, key_draws, config.draws
     )
-    rows = np.broadcast_to(some.rows, mean.shape)
+    rows = np.broadcast_to(some.rows, gain.shape)
     return Picks(
         pick=pick,
         row=rows[users, pick],
         population=population.copy(),
-        gain=mean,
-        gain_sd=np.sqrt(variance),
+        gain=gain,
+        gain_sd=gain_sd,
         score=score,
         ties=ties,
         probability_best=np.asarray(share),

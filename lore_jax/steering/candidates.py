@@ -103,27 +103,31 @@ def find_candidates(
     return Candidates(known, index, rows, population)
 
 
-class Gains(NamedTuple):
-    """What users' rewards of candidates are above that of the population's pick, in logits.
+class Moments(NamedTuple):
+    """What is known of users' rewards of candidates, in logits, `[users, c]` each.
 
     Attributes:
-        mean: `[users, c]`.
-        variance: `[users, c]`; 0 at the population's pick.
+        gain: mean of the reward above that of the population's pick.
+        gain_sd: its standard deviation; 0 at the population's pick.
+        spread: standard deviation of the reward above the mean of the candidates.
     """
 
-    mean: Float[np.ndarray, "users c"]
-    variance: Float[np.ndarray, "users c"]
+    gain: Float[np.ndarray, "users c"]
+    gain_sd: Float[np.ndarray, "users c"]
+    spread: Float[np.ndarray, "users c"]
 
 
-def gains(
+def moments(
     candidates: Candidates,
     weights: Float[Array | np.ndarray, "users rank"],
     covariance: Float[Array | np.ndarray, "users rank rank"],
-) -> Gains:
-    """Means and variances of every candidate's reward above that of the population's pick.
+) -> Moments:
+    """Means and standard deviations of every candidate's reward against the others.
 
-    As `moments_of_margins` has them of the pair of both: `f . E[w]` and `f' S f + sum_k E[w_k^2]
-    (|T_i - T_0|^2 + tau_i^2 + tau_0^2)`.
+    Against the population's pick they are those of the margin of both (`moments_of_margins`): `f .
+    E[w]` and `f' S f + sum_k E[w_k^2] (|T_i - T_0|^2 + tau_i^2 + tau_0^2)`; against the mean of the
+    candidates, f and T are differences from their means, and a reply's own part has the variance
+    `(1 - 2 p_i) tau_i^2 + sum_j p_j^2 tau_j^2`, p the share of the candidates that are that reply.
 
     Args:
         candidates: by `find_candidates`.
@@ -131,51 +135,65 @@ def gains(
         covariance: of their weights.
 
     Returns:
-        The `Gains`.
+        The `Moments`.
 
     Example:
         >>> some = find_candidates(model, prefs.embeddings, [0, 1, 2], 12)
-        >>> gains(some, posterior.weights, posterior.covariance).mean.shape
+        >>> moments(some, posterior.weights, posterior.covariance).gain.shape
         (12, 3)
     """
-    mean, variance = _gains(
-        candidates.rewards, candidates.index, candidates.population, weights, covariance
+    return Moments(
+        *map(
+            np.asarray,
+            _moments(
+                candidates.rewards, candidates.index, candidates.population, weights, covariance
+            ),
+        )
     )
-    return Gains(np.asarray(mean), np.asarray(variance))
 
 
 @jax.jit
-def _gains(
+def _moments(
     rewards: Rewards, index: Array, population: Array, weights: Array, covariance: Array
-) -> tuple[Array, Array]:
-    def one(
-        own: tuple[Array, Array], index: Array = index, population: Array = population
-    ) -> tuple[Array, Array]:
-        return _gains_of_user(rewards, index, index[population.reshape(())], *own)
-
+) -> tuple[Array, Array, Array]:
     users = weights, covariance
     if index.ndim == 1:
-        return jax.lax.map(one, users, batch_size=_USERS_AT_A_TIME)
+        own, reference = index, index[population[0]]
+        return jax.lax.map(
+            lambda user: _moments_of_user(rewards, own, reference, *user),
+            users,
+            batch_size=_USERS_AT_A_TIME,
+        )
     return jax.lax.map(
-        lambda user: one(user[:2], *user[2:]),
+        lambda user: _moments_of_user(rewards, user[2], user[2][user[3]], *user[:2]),
         (*users, index, population),
         batch_size=_USERS_AT_A_TIME,
     )
 
 
-def _gains_of_user(
+def _moments_of_user(
     rewards: Rewards, index: Array, reference: Array, weights: Array, covariance: Array
-) -> tuple[Array, Array]:
-    features = rewards.table[index] - rewards.table[reference][None]
+) -> tuple[Array, Array, Array]:
+    table, coordinates = rewards.table[index], rewards.coordinates[:, index]
     second_moment = weights**2 + jnp.diagonal(covariance)
-    own = rewards.variance[index] + rewards.variance[reference][None]
-    variance = jnp.where(index == reference, 0.0, own @ second_moment)
-    if rewards.coordinates.shape[2]:
-        apart = rewards.coordinates[:, index] - rewards.coordinates[:, reference][:, None]
-        moments = jnp.stack([second_moment[0], second_moment[1:].sum()])
-        variance += moments @ jnp.sum(apart**2, axis=2)
-    variance += jnp.einsum("ck,kl,cl->c", features, covariance, features)
-    return features @ weights, jnp.maximum(variance, 0.0)
+    of_kinds = jnp.stack([second_moment[0], second_moment[1:].sum()])
+    own = rewards.variance[index] @ second_moment
+    share = jnp.mean((index[:, None] == index[None]).astype(own.dtype), axis=1)
+
+    def spread(features: Array, apart: Array, own: Array) -> Array:
+        variance = own + jnp.einsum("ck,kl,cl->c", features, covariance, features)
+        variance += of_kinds @ jnp.sum(apart**2, axis=2)
+        return jnp.sqrt(jnp.maximum(variance, 0.0))
+
+    above = table - rewards.table[reference][None]
+    own_of_both = own + rewards.variance[reference] @ second_moment
+    apart = coordinates - rewards.coordinates[:, reference][:, None]
+    gain_sd = spread(above, apart, jnp.where(index == reference, 0.0, own_of_both))
+    # A sum over candidates, of which several may be one reply: p_j^2 is p_j / c of each.
+    own_of_mean = (1.0 - 2.0 * share) * own + jnp.mean(share * own)
+    centred = table - table.mean(axis=0, keepdims=True)
+    apart = coordinates - coordinates.mean(axis=1, keepdims=True)
+    return above @ weights, gain_sd, spread(centred, apart, own_of_mean)
 
 
 def draw_rewards(

@@ -1,13 +1,14 @@
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 from uncertain_model import RANK, TABLE, USERS, model, posterior
 
 import lore_jax as lore
 from lore_jax.model.model import rewards
 from lore_jax.model.posterior import population_posterior
 from lore_jax.steering.best_of_n import BestOfN, best_of_n
-from lore_jax.steering.candidates import find_candidates, gains
+from lore_jax.steering.candidates import find_candidates, moments
 
 CANDIDATES = [3, 9, 1, 6]
 KEY = jax.random.key(0)
@@ -54,15 +55,27 @@ def test_probabilities_and_regret_against_brute_force_draws():
         assert picks.probability_better[user] == pytest.approx(better, abs=0.03)
 
 
-def test_the_lower_bound_stays_with_the_population_where_nothing_is_sure():
+def test_the_lower_bound_takes_caution_off():
     some = find_candidates(model(), TABLE, CANDIDATES, USERS)
-    got = gains(some, *posterior())
+    got = moments(some, *posterior())
     for caution in (0.0, 0.5, 100.0):
         picks = best_of_n(
             model(), users(), TABLE, CANDIDATES, BestOfN("lower bound", caution), key=KEY
         )
-        expected = got.mean - caution * np.sqrt(got.variance)
+        expected = got.gain - caution * got.spread
         np.testing.assert_array_equal(picks.pick, expected.argmax(axis=1))
+
+
+def test_the_populations_pick_stays_where_nothing_is_sure():
+    free = best_of_n(model(), users(), TABLE, CANDIDATES, key=KEY)
+    for confidence in (0.6, 0.9, 0.999999):
+        picks = best_of_n(
+            model(), users(), TABLE, CANDIDATES, BestOfN(confidence=confidence), key=KEY
+        )
+        every = np.arange(USERS)
+        z = free.gain[every, free.pick] / np.maximum(free.gain_sd[every, free.pick], 1e-9)
+        stays = z < scipy.stats.norm.ppf(confidence)
+        np.testing.assert_array_equal(picks.pick, np.where(stays, free.population, free.pick))
     assert picks.is_population.all()
     np.testing.assert_allclose(picks.probability_better, 0.5)
 
@@ -112,6 +125,7 @@ def test_users_own_candidates_are_each_users_own():
         ({"rule": "best"}, "rule is 'best': one of"),
         ({"caution": -1.0}, "caution is -1.0: a number of 0 or more"),
         ({"caution": np.nan}, "caution is nan"),
+        ({"confidence": 1.0}, "confidence is 1.0: 0 or more and below 1"),
         ({"draws": 0}, "draws is 0: 1 or more"),
     ],
 )

@@ -6,7 +6,7 @@ from uncertain_model import DIM, RANK, TABLE, USERS, model, posterior
 
 import lore_jax as lore
 from lore_jax.model.model import rewards
-from lore_jax.steering.candidates import draw_rewards, find_candidates, gains
+from lore_jax.steering.candidates import draw_rewards, find_candidates, moments
 from lore_jax.users.predict import covariance_root, margins
 
 CANDIDATES = np.array([3, 9, 1, 6])
@@ -34,7 +34,7 @@ def posterior_object():
 def test_gains_are_the_margins_over_the_populations_pick(own):
     rows = np.stack([np.roll(CANDIDATES, u) for u in range(USERS)]) if own else CANDIDATES
     some = find_candidates(model(), TABLE, rows, USERS)
-    got = gains(some, *posterior())
+    got = moments(some, *posterior())
     all_rows = np.broadcast_to(rows, (USERS, 4))
     scores = np.asarray(rewards(model(), TABLE).table) @ np.asarray(model().prior.mean)
     reference = all_rows[np.arange(USERS), np.argmax(scores[all_rows], axis=1)]
@@ -44,9 +44,22 @@ def test_gains_are_the_margins_over_the_populations_pick(own):
         users = np.flatnonzero(other)
         prefs = lore.from_arrays(TABLE, chosen[users], reference[users], users, num_users=USERS)
         expected = margins(model(), posterior_object(), prefs)
-        np.testing.assert_allclose(got.mean[users, position], expected.mean, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(got.variance[users, position], expected.variance, rtol=1e-3)
-        np.testing.assert_array_equal(got.variance[~other, position], 0.0)
+        np.testing.assert_allclose(got.gain[users, position], expected.mean, rtol=1e-4, atol=1e-5)
+        got_variance = got.gain_sd[users, position] ** 2
+        np.testing.assert_allclose(got_variance, expected.variance, rtol=1e-3)
+        np.testing.assert_array_equal(got.gain_sd[~other, position], 0.0)
+
+
+def test_the_spread_is_against_the_mean_of_the_candidates():
+    rows = np.append(CANDIDATES, CANDIDATES[1])  # twice: what is its own is the same in both
+    some = find_candidates(model(), TABLE, rows, USERS)
+    got = moments(some, *posterior()).spread
+    to_rows = np.eye(4)[[0, 1, 2, 3, 1]]
+    contrast = to_rows - to_rows.mean(axis=0)
+    for user in range(USERS):
+        joint = covariance_of_rewards(CANDIDATES, user)
+        expected = np.einsum("ci,ij,cj->c", contrast, joint, contrast)
+        np.testing.assert_allclose(got[user] ** 2, expected, rtol=1e-3)
 
 
 def test_draws_have_the_joint_covariance():
