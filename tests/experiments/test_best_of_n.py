@@ -19,4 +19,6 @@ def test_best_of_n(tmp_path, capsys):
     assert policies["true population"]["gain"] == 0.0
     assert policies["Bayes"]["gain"] > 0.0  # 18 users: who knows the truth gains all the same
     for shares in result["polis"].values():
-        assert all(0.0 <= own["mean"] <= 1.0 for name, own in shares.items() if " minus" not in name)
+        assert all(
+            0.0 <= own["mean"] <= 1.0 for name, own in shares.items() if " minus" not in name
+        )
