@@ -42,6 +42,9 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.steering.best_of_n import BestOfN as BestOfN
     from lore_jax.steering.best_of_n import best_of_n as best_of_n
     from lore_jax.steering.groups import pick_for_group as pick_for_group
+    from lore_jax.steering.relabel import relabel as relabel
+    from lore_jax.steering.texts import score_texts as score_texts
+    from lore_jax.steering.trl import trl_reward as trl_reward
     from lore_jax.storage.cache.reader import load_cache as load_cache
     from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
     from lore_jax.users.adapt import adapt as adapt
@@ -96,6 +99,9 @@ _HOME = {
     "BestOfN": "steering.best_of_n",
     "best_of_n": "steering.best_of_n",
     "pick_for_group": "steering.groups",
+    "relabel": "steering.relabel",
+    "score_texts": "steering.texts",
+    "trl_reward": "steering.trl",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
