@@ -22,6 +22,7 @@ Reference:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -30,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from lore_jax.parallel.devices import view_on_host
 from lore_jax.steering.adapters import Adapter, refuse_unlike
 
 MergeMethod = Literal["linear", "cat", "svd"]
@@ -85,11 +87,13 @@ class Merged(NamedTuple):
 
     Attributes:
         users: their positions.
-        rows: of each, all numbers of the file's data in the order of `tensors`, `[users, numbers]`.
+        same: the numbers that everybody's data begin with (of cat, A), `[same]`.
+        rows: of each user, the numbers after them, in the order of `tensors`, `[users, numbers]`.
         error: `|D - what was made| / |D|` over all modules, of each user; NaN: not computed.
     """
 
     users: range
+    same: Shaped[np.ndarray, " same"]
     rows: Shaped[np.ndarray, "users numbers"]
     error: Float[np.ndarray, " users"]
 
@@ -121,15 +125,22 @@ class Merger(NamedTuple):
         Yields:
             The `Merged` of the next users. Its rows may be overwritten by the next ones.
         """
-        users = len(weights)
-        numbers = sum(rows * columns for rows, columns in self.tensors.values())
+        users, maker = len(weights), self.maker
+        numbers = sum(rows * columns for rows, columns in self.tensors.values()) - len(maker.same)
         size = users_at_a_time or max(1, _BYTES_AT_A_TIME // (numbers * self.dtype.itemsize))
         size = min(size, users)
+        # One buffer for all: what takes long about new memory is the first use of its pages.
+        buffer = jnp.zeros((size, numbers), _stored(self.dtype))
         for start in range(0, users, size):
             part = weights[start : start + size].astype(np.float32)
             padded = np.pad(part, ((0, size - len(part)), (0, 0)))  # all of one shape
-            rows, error = self.maker(padded)
-            yield Merged(range(start, start + len(part)), rows[: len(part)], error[: len(part)])
+            buffer, error = maker.merge(padded, buffer)
+            if start == 0 and isinstance(maker, _Linear):
+                error[:_CHECKED_USERS] = maker.cores.error_of_linear(padded[:_CHECKED_USERS])
+            rows, whose = view_on_host(buffer)[: len(part)], range(start, start + len(part))
+            rows = rows.view(self.dtype)
+            yield Merged(whose, maker.same, rows, error[: len(part)])
+            del rows
 
 
 def mixing_weights(
@@ -236,27 +247,26 @@ class _Linear(NamedTuple):
     flat: Array
     cores: _Cores
 
-    def __call__(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.asarray(_weighted_sum(self.flat, weights))
-        error = np.full(len(weights), np.nan)
-        checked = slice(min(len(weights), _CHECKED_USERS))
-        error[checked] = self.cores.error_of_linear(weights[checked])
-        return rows, error
+    @property
+    def same(self) -> np.ndarray:
+        return np.zeros(0, self.flat.dtype)
+
+    def merge(self, weights: np.ndarray, buffer: Array) -> tuple[Array, np.ndarray]:
+        return _weighted_sum(self.flat, weights, buffer), np.full(len(weights), np.nan)
 
 
 class _Cat(NamedTuple):
     """A as it is, B with the weights in it; `b [all outs, adapters' ranks]`."""
 
-    a: np.ndarray
+    same: np.ndarray
     b: Array
     column: np.ndarray
     scale: np.ndarray
 
-    def __call__(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def merge(self, weights: np.ndarray, buffer: Array) -> tuple[Array, np.ndarray]:
         # The scale of each column of B: of the adapter that it comes from.
         by_column = (weights * self.scale)[:, self.column]
-        rows = np.asarray(_with_scaled(self.a, self.b, by_column))
-        return rows, np.zeros(len(weights))
+        return _scaled(self.b, by_column, buffer), np.zeros(len(weights))
 
 
 class _Cores(NamedTuple):
@@ -306,7 +316,11 @@ class _Svd(NamedTuple):
     cores: _Cores
     rank: int
 
-    def __call__(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def same(self) -> np.ndarray:
+        return np.zeros(0, self.cores.dtype)
+
+    def merge(self, weights: np.ndarray, buffer: Array) -> tuple[Array, np.ndarray]:
         users, cores = len(weights), self.cores
         a, b, missed, total = [], [], np.zeros(users), np.zeros(users)
         for module, (qa, qb) in enumerate(zip(cores.qa, cores.qb, strict=True)):
@@ -322,7 +336,8 @@ class _Svd(NamedTuple):
             a.append(np.pad(side_a, ((0, 0), (0, spare), (0, 0))).reshape(users, -1))
             b.append(np.pad(side_b, ((0, 0), (0, 0), (0, spare))).reshape(users, -1))
         error = np.sqrt(missed / np.maximum(total, np.finfo(np.float32).tiny))
-        return np.concatenate([*a, *b], axis=1), error
+        rows = np.concatenate([*a, *b], axis=1)
+        return jnp.asarray(rows.view(_stored(rows.dtype))), error
 
 
 def _columns(adapters: Sequence[Adapter]) -> tuple[np.ndarray, np.ndarray]:
@@ -358,19 +373,26 @@ def _make_cores(adapters: Sequence[Adapter]) -> _Cores:
     return _Cores(qa, ra, qb, rb, *_columns(adapters), adapters[0].dtype)
 
 
-@jax.jit
-def _weighted_sum(flat: Array, weights: Array) -> Array:
-    """`sum_k w_uk flat_k`, summed in float32, one pass over what is written."""
+@functools.partial(jax.jit, donate_argnums=2, keep_unused=True)
+def _weighted_sum(flat: Array, weights: Array, buffer: Array) -> Array:
+    """`sum_k w_uk flat_k`, summed in float32, one pass over what is written: `buffer`'s memory."""
     total = weights[:, :1] * flat[0].astype(jnp.float32)[None]
     for k in range(1, len(flat)):
         total += weights[:, k : k + 1] * flat[k].astype(jnp.float32)[None]
-    return total.astype(flat.dtype)
+    return _bits(total.astype(flat.dtype))
 
 
-@jax.jit
-def _with_scaled(a: Array, b: Array, by_column: Array) -> Array:
-    """Rows `[A, B diag(by_column)]` of every user."""
-    users = len(by_column)
+@functools.partial(jax.jit, donate_argnums=2, keep_unused=True)
+def _scaled(b: Array, by_column: Array, buffer: Array) -> Array:
+    """`B diag(by_column)` of every user, `[users, numbers]`, in `buffer`'s memory."""
     scaled = (b.astype(jnp.float32)[None] * by_column[:, None]).astype(b.dtype)
-    same = jnp.broadcast_to(a[None], (users, len(a)))
-    return jnp.concatenate([same, scaled.reshape(users, -1)], axis=1)
+    return _bits(scaled.reshape(len(by_column), -1))
+
+
+def _stored(dtype: np.dtype) -> np.dtype:
+    """A type of the same size that NumPy can look at where JAX holds it: it knows no bfloat16."""
+    return np.dtype(np.uint16) if dtype.itemsize == 2 else dtype
+
+
+def _bits(numbers: Array) -> Array:
+    return jax.lax.bitcast_convert_type(numbers, _stored(numbers.dtype))

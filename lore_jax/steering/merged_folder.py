@@ -83,19 +83,21 @@ def write_merged(
     config, temporary = canonical_json(merger.config), out.with_name(f".{out.name}.{os.getpid()}")
     errors, written = np.full(users, np.nan), 0
 
-    def write(user: int, row: np.ndarray) -> None:
+    def write(user: int, same: np.ndarray, row: np.ndarray) -> None:
         folder = temporary / folders[user]
         folder.mkdir()
-        _write(folder / WEIGHTS, [header, row.view(np.uint8).data])
+        data = (part.view(np.uint8).data for part in (same, row) if part.size)
+        _write(folder / WEIGHTS, [header, *data])
         _write(folder / CONFIG, [config])
 
     try:
         temporary.mkdir(parents=True)
         with ThreadPoolExecutor(_WRITERS) as pool:
             for merged in merger.merge(weights):
-                list(pool.map(write, merged.users, merged.rows))
+                same = [merged.same] * len(merged.users)
+                list(pool.map(write, merged.users, same, merged.rows))
                 errors[list(merged.users)] = merged.error
-                written += merged.rows.nbytes
+                written += merged.rows.nbytes + len(same) * merged.same.nbytes
         lines = zip(names, folders, weights.tolist(), errors.tolist(), strict=True)
         text = "".join(
             json.dumps(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.parallel.devices import on_one_cpu
+from lore_jax.parallel.devices import view_on_host
 
 
 def score(
@@ -160,22 +160,11 @@ def _score_in_parts(table: jax.Array, weights: np.ndarray, rows: np.ndarray) -> 
         )
         if not free:
             first, scores = filled.pop(0)
-            out[first] = _view(scores)
+            out[first] = view_on_host(scores)
             free.append(scores)
     for part, scores in filled:
-        out[part] = _view(scores)
+        out[part] = view_on_host(scores)
     return out
-
-
-def _view(scores: jax.Array) -> np.ndarray:
-    """The numbers on the host.
-
-    On a CPU not by `np.asarray`: the array keeps that view, and its buffer is never free.
-    """
-    scores.block_until_ready()
-    if not on_one_cpu(scores):
-        return np.asarray(scores)
-    return np.from_dlpack(scores)  # pyright: ignore[reportArgumentType]
 
 
 @functools.partial(jax.jit, donate_argnums=3, keep_unused=True)

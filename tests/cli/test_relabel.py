@@ -1,4 +1,4 @@
-"""`lore-jax relabel`, and `lore-jax score` on texts, with the encoder that made the fit's embeddings."""
+"""`lore-jax relabel`, and `lore-jax score` on texts, with the encoder of the fit's embeddings."""
 
 import json
 import re

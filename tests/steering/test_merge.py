@@ -30,7 +30,7 @@ def merged(adapters, config, weights=WEIGHTS, **more):
     """Tensors and error of every user."""
     merger = make_merger(adapters, config)
     parts = [
-        (tensors_of(merger, row.copy()), error)
+        (tensors_of(merger, np.concatenate([part.same, row])), error)
         for part in merger.merge(weights, **more)
         for row, error in zip(part.rows, part.error, strict=True)
     ]
