@@ -17,7 +17,9 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.data.splits import draw_shots as draw_shots
     from lore_jax.embed.from_texts import from_texts as from_texts
     from lore_jax.export.adapt_cache import adapt_cache as adapt_cache
+    from lore_jax.export.numpy_arrays import to_numpy as to_numpy
     from lore_jax.export.parquet import export_weights as export_weights
+    from lore_jax.export.pytorch import to_torch as to_torch
     from lore_jax.export.stablehlo import export_adapt as export_adapt
     from lore_jax.export.stablehlo import export_margins as export_margins
     from lore_jax.export.stablehlo import export_score as export_score
@@ -35,8 +37,15 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.model.model import rewards as rewards
     from lore_jax.model.posterior import Posterior as Posterior
     from lore_jax.model.posterior import population_posterior as population_posterior
+    from lore_jax.model.published_lore import load_published as load_published
     from lore_jax.model.saved import load as load
     from lore_jax.model.saved import save as save
+    from lore_jax.steering.best_of_n import BestOfN as BestOfN
+    from lore_jax.steering.best_of_n import best_of_n as best_of_n
+    from lore_jax.steering.groups import pick_for_group as pick_for_group
+    from lore_jax.steering.relabel import relabel as relabel
+    from lore_jax.steering.texts import score_texts as score_texts
+    from lore_jax.steering.trl import trl_reward as trl_reward
     from lore_jax.storage.cache.reader import load_cache as load_cache
     from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
     from lore_jax.users.adapt import adapt as adapt
@@ -86,6 +95,15 @@ _HOME = {
     "export_margins": "export.stablehlo",
     "export_score": "export.stablehlo",
     "adapt_cache": "export.adapt_cache",
+    "to_numpy": "export.numpy_arrays",
+    "to_torch": "export.pytorch",
+    "load_published": "model.published_lore",
+    "BestOfN": "steering.best_of_n",
+    "best_of_n": "steering.best_of_n",
+    "pick_for_group": "steering.groups",
+    "relabel": "steering.relabel",
+    "score_texts": "steering.texts",
+    "trl_reward": "steering.trl",
 }
 
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -23,6 +23,7 @@ ORDER = [
     "evaluation",
     "reporting",
     "export",
+    "steering",
     "runs",
     "datasets",
     "embed",
@@ -31,8 +32,8 @@ ORDER = [
 
 # Where a heavy library may be imported when the file is; elsewhere not at all, or only inside
 # functions.
-HOMES = {"orbax": "storage", "transformers": "embed", "matplotlib": "reporting", "torch": None}
-INSIDE_FUNCTIONS = {"pyarrow", "pandas", "transformers"}
+HOMES = {"orbax": "storage", "transformers": "embed", "matplotlib": "reporting", "torch": "export"}
+INSIDE_FUNCTIONS = {"pyarrow", "pandas", "transformers", "torch"}
 
 
 def files():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.common.tiny_model import write_tokenizer
-from lore_jax.embed.text_encoder import Chunk, EmbedConfig, embed_chunks, load_encoder
+from lore_jax.embed.forward import Chunk, embed_chunks
+from lore_jax.embed.text_encoder import EmbedConfig, load_encoder
 
 VOCABULARY, PAD = 96, 95
 

@@ -27,6 +27,8 @@ _COMMANDS = {
     "adapt": "a run and a cache of new users' comparisons -> their weights",
     "evaluate": "how well a run predicts the choices held out from it, beside the controls",
     "score": "a run, users and candidate responses -> scores, or each user's best",
+    "relabel": "pairs of replies -> ordered and weighted for a user, for personal DPO",
+    "merge": "LoRA adapters and users' weights -> an adapter of each user's own",
     "inspect": "what a cache, a run or a saved model holds, corrupt files included",
     "report": "a run's results as one page of HTML",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lore_jax.model.basis import input_width
 from lore_jax.model.model import Model
@@ -12,6 +12,9 @@ from lore_jax.model.posterior import Posterior
 from lore_jax.model.saved import load, saved_encoder
 from lore_jax.runs.folder import MANIFEST, MODEL, read_run
 from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
+
+if TYPE_CHECKING:
+    from lore_jax.embed.text_encoder import TextEncoder
 
 
 class LoadedModel(NamedTuple):
@@ -54,9 +57,41 @@ def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:
         return
     expected, encoder = loaded.encoder, manifest["encoder"]
     if encoder_fingerprint(manifest) != encoder_fingerprint({"encoder": expected, "dim": dim}):
-        differences = ", ".join(
-            f"{name} {encoder.get(name)!r} (fitted on {expected.get(name)!r})"
-            for name in {**encoder, **expected}
-            if encoder.get(name) != expected.get(name)
-        )
+        differences = _differences(encoder, expected)
         raise ValueError(f"{cache} holds embeddings of another encoder than {path}: {differences}")
+
+
+def load_own_encoder(loaded: LoadedModel, folder: Path) -> TextEncoder:
+    """Loads the encoder that embedded what a model was fitted on, as it embedded it.
+
+    Raises:
+        FileNotFoundError: the folder or a part of it is missing.
+        ValueError: it is another encoder; the message says in what.
+    """
+    from lore_jax.embed.text_encoder import EmbedConfig, load_encoder
+
+    known = loaded.encoder or {}
+    settings = {name: known[name] for name in ("dtype", "max_length") if name in known}
+    encoder = load_encoder(folder, EmbedConfig(**settings))  # pyright: ignore[reportArgumentType]
+    width = input_width(loaded.model.params)
+    if encoder.model.dim != width:
+        problem = f"embeddings of dim {encoder.model.dim}, {loaded.path} was fitted on dim {width}"
+        raise ValueError(f"{folder} makes {problem}")
+    if loaded.encoder is not None and (found := encoder.describe()) != dict(loaded.encoder):
+        differences = _differences(found, loaded.encoder)
+        raise ValueError(f"{folder} is another encoder than that of {loaded.path}: {differences}")
+    return encoder
+
+
+def user_numbers(users: Posterior) -> dict[str, int]:
+    """Each user's position by name; users without names are called by their numbers."""
+    names = range(users.num_users) if users.user_ids is None else users.user_ids
+    return {str(name): at for at, name in enumerate(names)}
+
+
+def _differences(encoder: Mapping[str, object], expected: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{name} {encoder.get(name)!r} (fitted on {expected.get(name)!r})"
+        for name in {**encoder, **expected}
+        if encoder.get(name) != expected.get(name)
+    )

@@ -19,7 +19,7 @@ from lore_jax.datasets.formats.in_memory import RowsInMemory, rows_in_memory
 from lore_jax.datasets.formats.records import BadRows
 from lore_jax.datasets.formats.rows import Response, TextPairs
 from lore_jax.embed.hub import fetch_model
-from lore_jax.embed.pairs import conversations_of, describe_encoder, digest_of, embed_pairs
+from lore_jax.embed.pairs import conversations_of, digest_of, embed_pairs
 from lore_jax.embed.render import prepare
 from lore_jax.embed.text_encoder import TextEncoder, load_encoder
 from lore_jax.embed.texts import embed_conversations
@@ -101,7 +101,7 @@ def from_texts(
         raise ValueError(f"encoder is {encoder!r}, but encode is a model, which has a name: None")
     model = encode if isinstance(encode, TextEncoder) else load_encoder(_model_folder(encode))
     if cache is not None:
-        kept = _kept(pairs, Path(cache), describe_encoder(model))
+        kept = _kept(pairs, Path(cache), model.describe())
         return load_cache(embed_pairs(pairs, model, cache).path) if kept is None else kept
     conversations = conversations_of(pairs)
     labels = [f"response {number}" for number in range(len(conversations))]

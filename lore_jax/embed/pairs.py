@@ -15,10 +15,10 @@ from jaxtyping import Float
 
 from lore_jax.datasets.formats.messages import Message, parse_messages
 from lore_jax.datasets.formats.rows import TextPairs
+from lore_jax.embed.forward import own_logits
 from lore_jax.embed.render import Conversation, prepare
-from lore_jax.embed.text_encoder import EmbedConfig, TextEncoder, as_encoder, own_logits
+from lore_jax.embed.text_encoder import EmbedConfig, TextEncoder, as_encoder
 from lore_jax.embed.texts import embed_conversations
-from lore_jax.embed.transformer.weights import model_identity
 from lore_jax.storage.cache.writer import CacheWriter
 
 _ROWS_PER_SHARD = 4096  # the most rows that an interrupted run embeds again
@@ -87,7 +87,7 @@ def embed_pairs(
         out,
         dim=encoder.model.dim,
         dtype=dtype,
-        encoder=describe_encoder(encoder),
+        encoder=encoder.describe(),
         inputs=_digest(conversations),
         shard_bytes=_ROWS_PER_SHARD * encoder.model.dim * dtype.itemsize,
         overwrite=overwrite,
@@ -124,22 +124,6 @@ def digest_of(pairs: TextPairs) -> str:
 def conversations_of(pairs: TextPairs) -> list[Conversation]:
     """The responses as conversations; both sides of a pair must answer the same prompt."""
     return _conversations(pairs, pairs.labels or _labels(pairs))
-
-
-def describe_encoder(encoder: TextEncoder) -> dict[str, object]:
-    """Everything that an embedding depends on, for the cache's manifest."""
-    renderer, pooling = encoder.renderer, encoder.pooling
-    return {
-        **model_identity(encoder.folder),
-        "architecture": encoder.model.name,
-        "rendering": "chat template" if renderer.is_chat else "plain",
-        "template_sha256": renderer.tokenizer.template_sha256 if renderer.is_chat else None,
-        "prefix": renderer.prefix,
-        "pooling": pooling.mode,
-        "unit_norm": pooling.unit_norm,
-        "dtype": jnp.dtype(encoder.dtype).name,
-        "max_length": renderer.max_length,
-    }
 
 
 def _labels(pairs: TextPairs) -> list[str]:

@@ -1,38 +1,29 @@
-"""A model ready to embed: its weights on the devices, its tokenizer, and the loop over batches."""
+"""A model ready to embed: its weights on the devices and its tokenizer; texts to embeddings."""
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from lore_jax.embed.packing import Batch, make_items, pack, usual_row_length
-from lore_jax.embed.pooling import Pooling, pool, read_pooling
+from lore_jax.embed.pooling import Pooling, read_pooling
 from lore_jax.embed.render import Renderer, make_renderer
+from lore_jax.embed.texts import encode_texts
 from lore_jax.embed.tokenizer import load_tokenizer
-from lore_jax.embed.transformer.architectures import Architecture, Decoder, read_architecture
-from lore_jax.embed.transformer.attention import PackedTokens
-from lore_jax.embed.transformer.bidirectional import encoder_hidden
-from lore_jax.embed.transformer.causal import decoder_hidden
+from lore_jax.embed.transformer.architectures import Architecture, read_architecture
 from lore_jax.embed.transformer.placement import Placement, make_placement
-from lore_jax.embed.transformer.weights import Params, load_params
+from lore_jax.embed.transformer.weights import Params, load_params, model_identity
 from lore_jax.parallel.devices import Devices
 
 # Tokens; the models' own limits are far above what a conversation needs, and cost memory.
 _DECODER_LENGTH = 4096
 _BATCH_TOKENS = {"cpu": 2048}
 _BATCH_TOKENS_ACCELERATOR = 16_384
-_BATCHES_IN_FLIGHT = 2  # one that the device works on, and one that waits for it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +46,6 @@ class EmbedConfig:
     batch_tokens: int | None = None
     model_parallel: int = 1
     store: Literal["float16", "bfloat16", "float32"] | None = None
-
-
-class Chunk(NamedTuple):
-    """Texts that are packed together; those of one group may share their beginning."""
-
-    token_ids: list[Int[np.ndarray, " _"]]
-    group: list[int]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,6 +78,41 @@ class TextEncoder:
     def dtype(self) -> np.dtype:
         """The number type of the weights."""
         return self.params.single["embedding"].dtype
+
+    def describe(self) -> dict[str, object]:
+        """Everything that an embedding depends on, for a cache's manifest; reads all its files."""
+        renderer, pooling = self.renderer, self.pooling
+        return {
+            **model_identity(self.folder),
+            "architecture": self.model.name,
+            "rendering": "chat template" if renderer.is_chat else "plain",
+            "template_sha256": renderer.tokenizer.template_sha256 if renderer.is_chat else None,
+            "prefix": renderer.prefix,
+            "pooling": pooling.mode,
+            "unit_norm": pooling.unit_norm,
+            "dtype": np.dtype(self.dtype).name,
+            "max_length": renderer.max_length,
+        }
+
+    def encode(self, texts: Sequence[str | list[dict[str, str]]]) -> Float[np.ndarray, "texts dim"]:
+        """Embeds texts.
+
+        Args:
+            texts: strings; for chat models (reward models) conversations, lists of `{"role": ...,
+                "content": ...}` that end with the assistant's turn.
+
+        Returns:
+            float32 `[texts, dim]`.
+
+        Raises:
+            ValueError: a text cannot be embedded: empty, longer than the limit, holding the model's
+                special tokens. The message names it.
+
+        Example:
+            >>> load_encoder("all-MiniLM-L6-v2").encode(["A text."]).shape  # doctest: +SKIP
+            (1, 384)
+        """
+        return encode_texts(self, texts)
 
 
 def load_encoder(
@@ -155,6 +174,35 @@ def as_encoder(
     return model
 
 
+def embed_texts(
+    texts: Sequence[str | list[dict[str, str]]],
+    model: str | os.PathLike[str] | TextEncoder,
+    config: EmbedConfig | None = None,
+) -> Float[np.ndarray, "texts dim"]:
+    """Embeds texts with a model from a Hugging Face folder.
+
+    Args:
+        texts: strings; for chat models (reward models) conversations, lists of `{"role": ...,
+            "content": ...}` that end with the assistant's turn.
+        model: the folder, or what `load_encoder` made of it, which saves loading it again.
+        config: how to embed; only with a folder.
+
+    Returns:
+        float32 `[texts, dim]`.
+
+    Raises:
+        FileNotFoundError: the folder or a part of it is missing.
+        ValueError: the model is not supported, or a text cannot be embedded: empty, longer than the
+            limit, holding the model's special tokens. The message names it.
+
+    Example:
+        >>> texts = ["Clean water for all.", "Lower the speed limit."]
+        >>> embed_texts(texts, "all-MiniLM-L6-v2").shape  # doctest: +SKIP
+        (2, 384)
+    """
+    return as_encoder(model, config).encode(texts)
+
+
 def _max_length(model: Architecture, pooling: Pooling, config: EmbedConfig) -> int:
     if (length := config.max_length) is not None:
         if not 2 <= length <= model.max_length:
@@ -163,90 +211,3 @@ def _max_length(model: Architecture, pooling: Pooling, config: EmbedConfig) -> i
         return length
     limits = [model.max_length, pooling.max_length, _DECODER_LENGTH if model.is_causal else None]
     return min(limit for limit in limits if limit is not None)
-
-
-def embed_chunks(
-    encoder: TextEncoder, chunks: Iterable[Chunk]
-) -> Iterator[Float[np.ndarray, "_ dim"]]:
-    """The embeddings of each chunk, float32; a thread prepares the next while the devices work."""
-    iterator = iter(chunks)
-    tables: collections.deque[np.ndarray] = collections.deque()  # of chunks that still run
-    running: collections.deque[tuple[Batch, jax.Array, bool]] = collections.deque()
-
-    def next_batches() -> tuple[int, list[Batch]] | None:
-        chunk = next(iterator, None)
-        return None if chunk is None else (len(chunk.token_ids), make_batches(encoder, chunk))
-
-    def finished(most: int) -> Iterator[np.ndarray]:
-        """Waits until `most` batches are running; batches end in the order they began."""
-        while len(running) > most:
-            batch, pooled, is_last = running.popleft()
-            is_text = batch.text >= 0
-            tables[0][batch.text[is_text]] = np.asarray(pooled)[is_text]
-            if is_last:
-                yield tables.popleft()
-
-    with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="tokenise") as thread:
-        future = thread.submit(next_batches)
-        while (ready := future.result()) is not None:
-            future = thread.submit(next_batches)
-            texts, batches = ready
-            tables.append(np.empty((texts, encoder.model.dim), np.float32))
-            for number, batch in enumerate(batches, start=1):
-                running.append((batch, run_batch(encoder, batch), number == len(batches)))
-                yield from finished(_BATCHES_IN_FLIGHT - 1)
-        yield from finished(0)
-
-
-def make_batches(encoder: TextEncoder, chunk: Chunk) -> list[Batch]:
-    """Lays a chunk's texts out in rows and batches."""
-    row_length = usual_row_length([len(ids) for ids in chunk.token_ids], encoder.batch_tokens)
-    pooling, pad_id = encoder.pooling, encoder.model.pad_id
-    items = make_items(
-        *chunk,
-        lambda ids: pooling.token_index(ids, pad_id),
-        share=encoder.model.is_causal and pooling.mode in ("last", "last_non_pad"),
-        row_length=row_length,
-    )
-    batch_tokens, multiple = encoder.batch_tokens, encoder.placement.data_parallel
-    return pack(items, row_length=row_length, batch_tokens=batch_tokens, rows_multiple=multiple)
-
-
-def run_batch(encoder: TextEncoder, batch: Batch) -> Float[jax.Array, "rows texts dim"]:
-    """Starts one batch on the devices and does not wait for it."""
-    tokens, index = jax.device_put((batch.tokens, batch.index), encoder.placement.rows)
-    hidden = _hidden(encoder.params, tokens, encoder.model)
-    return _pool(hidden, tokens.item, index, encoder.pooling)
-
-
-@jax.jit(static_argnames=("model",))
-def _hidden(
-    params: Params, tokens: PackedTokens, model: Architecture
-) -> Float[jax.Array, "rows length dim"]:
-    # By default accelerators multiply float32 in a lower precision.
-    exact = params.single["embedding"].dtype == jnp.float32
-    with jax.default_matmul_precision("float32") if exact else contextlib.nullcontext():
-        if isinstance(model, Decoder):
-            return decoder_hidden(params, tokens, model)
-        return encoder_hidden(params, tokens, model)
-
-
-# Apart from the forward pass, which another number of texts in a row must not compile again.
-_pool = jax.jit(pool, static_argnames=("pooling",))
-
-
-def own_logits(
-    encoder: TextEncoder, token_ids: Sequence[Int[np.ndarray, " _"]]
-) -> Float[np.ndarray, " texts"]:
-    """A reward model's logit of each text, run alone: the head at the last token but padding."""
-    assert encoder.head is not None
-    logits = []
-    for ids in token_ids:
-        (batch,) = make_batches(encoder, Chunk([ids], [0]))
-        tokens = jax.device_put(batch.tokens, encoder.placement.rows)
-        hidden = np.asarray(_hidden(encoder.params, tokens, encoder.model)[0], np.float32)
-        last = len(ids) - 1
-        if encoder.model.pad_id is not None:
-            last = np.flatnonzero(ids != encoder.model.pad_id)[-1]
-        logits.append((hidden @ encoder.head)[last])
-    return np.array(logits, np.float32)

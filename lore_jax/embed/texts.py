@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_conversation
+from lore_jax.embed.forward import Chunk, embed_chunks
 from lore_jax.embed.render import Conversation, prepare
-from lore_jax.embed.text_encoder import Chunk, EmbedConfig, TextEncoder, as_encoder, embed_chunks
+
+if TYPE_CHECKING:
+    from lore_jax.embed.text_encoder import TextEncoder
 
 _BATCHES_PER_CHUNK = 16
 _CHARACTERS_PER_TOKEN = 4  # a guess, for the size of chunks only
 _EXTRA_TOKENS = 8  # what a template adds, likewise
 
 
-def embed_texts(
-    texts: Sequence[str | list[dict[str, str]]],
-    model: str | os.PathLike[str] | TextEncoder,
-    config: EmbedConfig | None = None,
+def encode_texts(
+    encoder: TextEncoder, texts: Sequence[str | list[dict[str, str]]]
 ) -> Float[np.ndarray, "texts dim"]:
-    """Embeds texts with a model from a Hugging Face folder.
-
-    Args:
-        texts: strings; for chat models (reward models) conversations, lists of `{"role": ...,
-            "content": ...}` that end with the assistant's turn.
-        model: the folder, or what `load_encoder` made of it, which saves loading it again.
-        config: how to embed; only with a folder.
-
-    Returns:
-        float32 `[texts, dim]`.
-
-    Raises:
-        FileNotFoundError: the folder or a part of it is missing.
-        ValueError: the model is not supported, or a text cannot be embedded: empty, longer than the
-            limit, holding the model's special tokens. The message names it.
-
-    Example:
-        >>> texts = ["Clean water for all.", "Lower the speed limit."]
-        >>> embed_texts(texts, "all-MiniLM-L6-v2").shape  # doctest: +SKIP
-        (2, 384)
-    """
-    encoder = as_encoder(model, config)
+    """What `TextEncoder.encode` does."""
     conversations = [_conversation(number, text, encoder) for number, text in enumerate(texts)]
     labels = [f"text {number}" for number in range(len(texts))]
     prepared = prepare(conversations, encoder.renderer, labels)

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+from jaxtyping import Shaped
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
@@ -163,3 +164,19 @@ def num_cores() -> int:
 def on_one_cpu(array: Any) -> bool:
     """Whether a jax array lies in this machine's memory, in one piece: NumPy can look at it."""
     return [device.platform for device in array.devices()] == ["cpu"]
+
+
+def view_on_host(array: jax.Array) -> Shaped[np.ndarray, "..."]:
+    """The numbers on the host, of float32 and the like (NumPy takes no bfloat16 so).
+
+    On a CPU not by `np.asarray`: the array would keep that view, and its buffer could never be
+    donated.
+
+    Example:
+        >>> view_on_host(jax.numpy.ones(2)).tolist()
+        [1.0, 1.0]
+    """
+    array.block_until_ready()
+    if not on_one_cpu(array):
+        return np.asarray(array)
+    return np.from_dlpack(array)  # pyright: ignore[reportArgumentType]

@@ -63,21 +63,37 @@ def write_tensors(path: Path, tensors: Mapping[str, Shaped[np.ndarray, "..."]]) 
     Example:
         >>> write_tensors(Path("x.safetensors"), {"embeddings": np.eye(4)})  # doctest: +SKIP
     """
-    header, stop = {}, 0
-    for name, array in tensors.items():
-        start, stop = stop, stop + array.nbytes
-        entry = {"dtype": _NAMES[array.dtype], "shape": array.shape}
-        header[name] = {**entry, "data_offsets": (start, stop)}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    header = make_header({name: (array.dtype, array.shape) for name, array in tensors.items()})
 
     def chunks() -> Iterator[bytes | memoryview]:
-        yield len(text).to_bytes(8, "little") + text
+        yield header
         for array in tensors.values():
             if array.size:
                 yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
     return write_file(path, chunks())
+
+
+def make_header(tensors: Mapping[str, tuple[np.dtype, tuple[int, ...]]]) -> bytes:
+    """What a safetensors file begins with; the arrays' bytes follow it without holes.
+
+    Args:
+        tensors: type and shape of each array by name, in the order of the data.
+
+    Returns:
+        Length and header, padded so that the data begin at a multiple of 64 bytes.
+
+    Example:
+        >>> len(make_header({"x": (np.dtype(np.float32), (2, 3))})) % 64
+        0
+    """
+    header, stop = {}, 0
+    for name, (dtype, shape) in tensors.items():
+        start, stop = stop, stop + int(np.prod(shape, dtype=object)) * dtype.itemsize
+        header[name] = {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": (start, stop)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
 
 
 def read_header(path: Path) -> dict[str, Tensor]:

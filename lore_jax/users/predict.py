@@ -213,11 +213,28 @@ def sample_weights(posterior: Posterior, count: int, *, key: jax.Array | int) ->
 @functools.partial(jax.jit, static_argnums=3)
 def _draw(weights: jax.Array, covariance: jax.Array, key: jax.Array, count: int) -> jax.Array:
     users, rank = weights.shape
-    values, vectors = jnp.linalg.eigh(covariance)
-    # Rounding leaves a part of the largest eigenvalue where there should be nothing.
-    least = rank * jnp.finfo(values.dtype).eps * values[:, -1:]
-    root = vectors * jnp.sqrt(jnp.where(values > least, values, 0.0))[:, None]
     noise = jax.random.normal(key, (users, count, rank))
     return weights[:, None] + jnp.einsum(
-        "uck,urk->ucr", noise, root, precision=jax.lax.Precision.HIGHEST
+        "uck,urk->ucr", noise, covariance_root(covariance), precision=jax.lax.Precision.HIGHEST
     )
+
+
+def covariance_root(
+    covariance: Float[Array | np.ndarray, "users rank rank"],
+) -> Float[Array, "users rank rank"]:
+    """`S^1/2` of every user's covariance, by its eigenvectors; it may be singular.
+
+    Args:
+        covariance: S, `[users, rank, rank]`.
+
+    Returns:
+        Roots A with `A A' = S`, `[users, rank, rank]`.
+
+    Example:
+        >>> covariance_root(4.0 * jnp.eye(2)[None])[0] @ jnp.ones(2)
+        Array([2., 2.], dtype=float32)
+    """
+    values, vectors = jnp.linalg.eigh(covariance)
+    # Rounding leaves a part of the largest eigenvalue where there should be nothing.
+    least = covariance.shape[-1] * jnp.finfo(values.dtype).eps * values[:, -1:]
+    return vectors * jnp.sqrt(jnp.where(values > least, values, 0.0))[:, None]

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.parallel.devices import on_one_cpu
+from lore_jax.parallel.devices import view_on_host
 
 
 def score(
@@ -37,14 +37,16 @@ def score(
         anything.
 
     Raises:
-        ValueError: a candidate is not in the table, or `candidates` has another number of users.
+        ValueError: a candidate is not in the table or has a reward that is not finite, or
+            `candidates` has another number of users.
 
     Example:
         >>> score(model, posterior, prefs.embeddings, candidates=[0, 1]).shape[1]
         2
     """
-    rows = _checked(candidates, posterior.num_users, embeddings.shape[0])
+    rows = checked_rows(candidates, posterior.num_users, embeddings.shape[0])
     table = rewards(model, embeddings).table
+    refuse_unusable(table, rows)
     return _score_in_parts(table, np.asarray(posterior.weights), rows)
 
 
@@ -75,15 +77,23 @@ def top_k(
         >>> rows.shape[1]
         3
     """
-    rows = _checked(candidates, posterior.num_users, embeddings.shape[0])
+    rows = checked_rows(candidates, posterior.num_users, embeddings.shape[0])
     if not 1 <= k <= rows.shape[-1]:
         raise ValueError(f"k is {k}: 1 to {rows.shape[-1]}, the number of candidates, is expected")
-    values, rows = _best(rewards(model, embeddings).table, posterior.weights, rows, k)
+    table = rewards(model, embeddings).table
+    refuse_unusable(table, rows)
+    values, rows = _best(table, posterior.weights, rows, k)
     return np.asarray(values), np.asarray(rows)
 
 
-def _checked(candidates: ArrayLike | None, users: int, count: int) -> np.ndarray:
-    """The candidates' rows in a table of `count` responses, `[c]` or `[users, c]`."""
+def checked_rows(
+    candidates: ArrayLike | None, users: int, count: int
+) -> Int[np.ndarray, "*users c"]:
+    """The candidates' rows in a table of `count` responses, `[c]` or `[users, c]`.
+
+    Raises:
+        ValueError: they are no rows of the table, or of another number of users.
+    """
     rows = np.arange(count, dtype=np.int32) if candidates is None else np.asarray(candidates)
     if rows.ndim not in (1, 2) or not np.issubdtype(rows.dtype, np.integer):
         raise ValueError(
@@ -96,6 +106,28 @@ def _checked(candidates: ArrayLike | None, users: int, count: int) -> np.ndarray
         bad = rows[(rows < 0) | (rows >= count)][0]
         raise ValueError(f"candidates holds {bad}, outside a table of {count} responses")
     return rows
+
+
+def refuse_unusable(
+    table: Float[Array, "responses rank"], rows: Int[np.ndarray, "*users c"]
+) -> None:
+    """Refuses a candidate whose reward is not finite: NaN would be ranked first, for everybody.
+
+    Args:
+        table: rewards of the responses.
+        rows: the candidates', `[c]` or `[users, c]`.
+
+    Raises:
+        ValueError: names the candidate by its row.
+    """
+    bad = np.flatnonzero(~np.isfinite(np.asarray(table)).all(axis=1))
+    if len(bad) and (hit := np.argwhere(np.isin(rows, bad))).size:
+        place = tuple(hit[0].tolist())
+        where = f"candidate {place[-1]}" + (f" of user {place[0]}" if len(place) > 1 else "")
+        raise ValueError(
+            f"{where}, row {rows[place]} of the embeddings, has a reward that is not finite: "
+            "is there NaN in its embedding?"
+        )
 
 
 _SCORES_AT_A_TIME = 1 << 19  # 2 MB
@@ -128,22 +160,11 @@ def _score_in_parts(table: jax.Array, weights: np.ndarray, rows: np.ndarray) -> 
         )
         if not free:
             first, scores = filled.pop(0)
-            out[first] = _view(scores)
+            out[first] = view_on_host(scores)
             free.append(scores)
     for part, scores in filled:
-        out[part] = _view(scores)
+        out[part] = view_on_host(scores)
     return out
-
-
-def _view(scores: jax.Array) -> np.ndarray:
-    """The numbers on the host.
-
-    On a CPU not by `np.asarray`: the array keeps that view, and its buffer is never free.
-    """
-    scores.block_until_ready()
-    if not on_one_cpu(scores):
-        return np.asarray(scores)
-    return np.from_dlpack(scores)  # pyright: ignore[reportArgumentType]
 
 
 @functools.partial(jax.jit, donate_argnums=3, keep_unused=True)

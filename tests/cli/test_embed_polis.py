@@ -94,9 +94,7 @@ def test_raw_folders_become_a_cache(here, folder, encoder, capsys):
     manifest = read_manifest("cache")
     assert "not choices between a model's replies" in manifest["note"]
     assert manifest["encoder"]["model"] == "sentences"
-    assert manifest["encoder"] | {"dtype": None} == pairs.describe_encoder(encoder) | {
-        "dtype": None
-    }
+    assert manifest["encoder"] | {"dtype": None} == encoder.describe() | {"dtype": None}
     # The pairs are those of each conversation read alone, by their texts.
     expected = set()
     for number, name in enumerate(STATEMENTS):

@@ -47,6 +47,8 @@ def test_help_is_a_table_and_does_not_wait_for_jax(here):
         "adapt",
         "evaluate",
         "score",
+        "relabel",
+        "merge",
         "inspect",
         "report",
     ]

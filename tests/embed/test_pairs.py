@@ -86,7 +86,7 @@ def test_a_cache_holds_what_was_compared(comparisons, encoder, tmp_path):
 def test_the_manifest_says_what_made_it(comparisons, encoder, tmp_path):
     embed_pairs(comparisons, encoder, tmp_path / "cache")
     made_by = read_manifest(tmp_path / "cache")["encoder"]
-    assert made_by == pairs.describe_encoder(encoder)
+    assert made_by == encoder.describe()
     assert made_by["model"] == "reward"
     assert made_by["pooling"] == "last_non_pad"
     assert made_by["dtype"] == "float32"

@@ -112,3 +112,21 @@ def test_another_width_is_refused():
             ValueError, match="embeddings have dim 4, the model was fitted on dim 6"
         ):
             ask(MODEL, POSTERIOR, TABLE[:, :4])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_candidate_that_is_not_finite_is_refused_by_its_place(bad):
+    table = TABLE.copy()
+    table[7, 2] = bad
+    message = "candidate 1, row 7 of the embeddings, has a reward that is not finite"
+    own = np.tile(np.arange(5), (USERS, 1))
+    own[3, 4] = 7
+    for ask in (
+        lambda *args: score(*args),
+        lambda model, *args: top_k(model, *args[:2], 1, args[2]),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask(MODEL, POSTERIOR, table, [2, 7])
+        with pytest.raises(ValueError, match="candidate 4 of user 3, row 7"):
+            ask(MODEL, POSTERIOR, table, own)
+        ask(MODEL, POSTERIOR, table, [2, 6])  # a bad row that is no candidate does no harm

@@ -11,7 +11,7 @@ from experiments.common.tiny_model import (
     decoder_weights,
 )
 from lore_jax.embed import embed_texts
-from lore_jax.embed.text_encoder import own_logits
+from lore_jax.embed.forward import own_logits
 from lore_jax.embed.transformer.architectures import read_architecture
 from lore_jax.embed.transformer.causal import decoder_parameters
 

@@ -1,0 +1,1 @@
+"""What a personal reward changes: picked replies, trainers, merged adapters, groups."""
