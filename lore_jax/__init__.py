@@ -43,6 +43,8 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.users.predict import margins as margins
     from lore_jax.users.predict import predict_proba as predict_proba
     from lore_jax.users.predict import sample_weights as sample_weights
+    from lore_jax.users.questions import ask as ask
+    from lore_jax.users.questions import candidate_pairs as candidate_pairs
     from lore_jax.users.score import score as score
     from lore_jax.users.score import top_k as top_k
 
@@ -68,6 +70,8 @@ _HOME = {
     "margins": "users.predict",
     "predict_proba": "users.predict",
     "sample_weights": "users.predict",
+    "ask": "users.questions",
+    "candidate_pairs": "users.questions",
     "score": "users.score",
     "top_k": "users.score",
     "BradleyTerryConfig": "methods.bradley_terry",
