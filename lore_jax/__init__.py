@@ -43,10 +43,13 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.users.predict import margins as margins
     from lore_jax.users.predict import predict_proba as predict_proba
     from lore_jax.users.predict import sample_weights as sample_weights
+    from lore_jax.users.questionnaire import questionnaire as questionnaire
     from lore_jax.users.questions import ask as ask
     from lore_jax.users.questions import candidate_pairs as candidate_pairs
     from lore_jax.users.score import score as score
     from lore_jax.users.score import top_k as top_k
+    from lore_jax.users.stopping import is_done as is_done
+    from lore_jax.users.stopping import probability_of_best as probability_of_best
 
     __version__: str
 
@@ -70,10 +73,13 @@ _HOME = {
     "margins": "users.predict",
     "predict_proba": "users.predict",
     "sample_weights": "users.predict",
+    "questionnaire": "users.questionnaire",
     "ask": "users.questions",
     "candidate_pairs": "users.questions",
     "score": "users.score",
     "top_k": "users.score",
+    "is_done": "users.stopping",
+    "probability_of_best": "users.stopping",
     "BradleyTerryConfig": "methods.bradley_terry",
     "ReferenceConfig": "methods.reference",
     "PopulationConfig": "methods.gaussian.method",

@@ -194,6 +194,22 @@ def check_pairs(
     return array.astype(np.int32)
 
 
+def check_rows(name: str, rows: ArrayLike, responses: int) -> Int[np.ndarray, " t"]:
+    """Rows of a table, `[t]`, if they are such and there are any.
+
+    Raises:
+        ValueError: they are not.
+    """
+    array = np.asarray(rows)
+    if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer):
+        got = f"{name} has dtype {array.dtype} and shape {array.shape}"
+        raise ValueError(f"{got}: rows of the table, at least one, are expected")
+    bad = (array < 0) | (array >= responses)
+    if bad.any():
+        raise ValueError(f"{name} holds {array[bad][0]}, outside a table of {responses} responses")
+    return array
+
+
 def _check_question(
     model: Model, pairs: np.ndarray, count: int, criterion: str, key: jax.Array | None
 ) -> None:
@@ -230,14 +246,9 @@ def _targets(
     rank = table.shape[1]
     moment, replies = np.zeros((rank, rank), np.float32), table[:1]
     if criterion == "best_reply":
-        rows = np.asarray([] if targets is None else targets)
-        is_rows = rows.ndim == 1 and rows.size and np.issubdtype(rows.dtype, np.integer)
-        if not is_rows or rows.min() < 0 or rows.max() >= len(table):
-            got = "None" if targets is None else f"of dtype {rows.dtype} and shape {rows.shape}"
-            raise ValueError(
-                f"targets is {got}: the rows [t] of the replies, in a table of {len(table)} "
-                "responses, are expected"
-            )
+        if targets is None:
+            raise ValueError("targets is None: the rows [t] of the replies are expected")
+        rows = check_rows("targets", targets, len(table))
         replies = table[rows]
     elif criterion == "v_optimal":
         if targets is not None:

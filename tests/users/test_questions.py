@@ -157,7 +157,11 @@ def test_padded_candidates_of_ones_own():
         (PAIRS, {"criterion": "best"}, "criterion is 'best': one of information, variance"),
         (PAIRS, {"criterion": "random"}, "key is None"),
         (PAIRS, {"criterion": "best_reply"}, "targets is None: the rows"),
-        (PAIRS, {"criterion": "best_reply", "targets": [99]}, "in a table of 14"),
+        (
+            PAIRS,
+            {"criterion": "best_reply", "targets": [99]},
+            "targets holds 99, outside a table of 14",
+        ),
         (PAIRS, {"criterion": "v_optimal", "targets": [[0, 99]]}, "targets holds 99"),
         (
             PAIRS,
