@@ -46,8 +46,11 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.users.questionnaire import questionnaire as questionnaire
     from lore_jax.users.questions import ask as ask
     from lore_jax.users.questions import candidate_pairs as candidate_pairs
+    from lore_jax.users.saved_session import load_session as load_session
+    from lore_jax.users.saved_session import save_session as save_session
     from lore_jax.users.score import score as score
     from lore_jax.users.score import top_k as top_k
+    from lore_jax.users.session import Session as Session
     from lore_jax.users.stopping import is_done as is_done
     from lore_jax.users.stopping import probability_of_best as probability_of_best
 
@@ -78,6 +81,9 @@ _HOME = {
     "candidate_pairs": "users.questions",
     "score": "users.score",
     "top_k": "users.score",
+    "save_session": "users.saved_session",
+    "load_session": "users.saved_session",
+    "Session": "users.session",
     "is_done": "users.stopping",
     "probability_of_best": "users.stopping",
     "BradleyTerryConfig": "methods.bradley_terry",

@@ -128,9 +128,9 @@ def ask(
             raise ValueError("candidates is None: with a table alone, pairs [c, 2] are expected")
         candidates = candidate_pairs(answers)
     pairs = check_pairs("candidates", candidates, posterior.num_users, embeddings.shape[0])
-    _check_question(model, pairs, count, criterion, key)
+    check_question(model, pairs, count, criterion, key)
     table = rewards(model, embeddings).table
-    goal = _targets(criterion, targets, pairs, np.asarray(table))
+    goal = targets_of(criterion, targets, pairs, np.asarray(table))
     mask = _check_asked(asked, posterior.num_users, pairs.shape[-2])
     return _ask_in_chunks(
         model, posterior, table, answers, pairs, goal, mask, key, count=count, criterion=criterion
@@ -210,9 +210,15 @@ def check_rows(name: str, rows: ArrayLike, responses: int) -> Int[np.ndarray, " 
     return array
 
 
-def _check_question(
+def check_question(
     model: Model, pairs: np.ndarray, count: int, criterion: str, key: jax.Array | None
 ) -> None:
+    """Refuses a question that cannot be asked.
+
+    Raises:
+        ValueError: there is no such criterion, it lacks what it needs, or there are fewer
+            candidates than `count`.
+    """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion is {criterion!r}: one of {', '.join(CRITERIA)} is expected")
     if not 1 <= count <= pairs.shape[-2]:
@@ -239,7 +245,7 @@ def _check_asked(
     return mask
 
 
-def _targets(
+def targets_of(
     criterion: str, targets: ArrayLike | None, pairs: np.ndarray, table: np.ndarray
 ) -> Targets:
     """What a criterion is about, in the coordinates of the weights."""
@@ -281,9 +287,8 @@ def _ask_in_chunks(
     rows[..., :c, :] = pairs
     at_a_time = _SHARED_AT_A_TIME if is_shared else _OWN_AT_A_TIME
     size = max(1, min(1 << max(0, users - 1).bit_length(), at_a_time // padded))
-    # Two responses that the model does not tell apart are no question.
-    typical = jnp.float32(_NEAR**2 * 2.0 * np.var(np.asarray(table), axis=0).sum())
-    shared = _shared_features(table, rows, typical) if is_shared else None
+    typical = typical_distance(np.asarray(table))
+    shared = shared_features(table, rows, typical) if is_shared else None
     is_mixture = model.prior.num_components > 1
     known_of = _known_of(model, posterior, table, answers if is_mixture else None)
     key = jax.random.key(0) if key is None else key
@@ -324,6 +329,11 @@ def _ask_in_chunks(
     chosen = pairs[index] if is_shared else np.take_along_axis(pairs, index[..., None], axis=1)
     chosen = np.where(index[..., None] < 0, -1, chosen)
     return Questions(chosen[..., 0], chosen[..., 1], index, *map(np.asarray, out[1:]))
+
+
+def typical_distance(table: Float[np.ndarray, "responses rank"]) -> np.float32:
+    """Two responses whose rewards are nearer, squared, are not told apart: they are no question."""
+    return np.float32(_NEAR**2 * 2.0 * np.var(table, axis=0).sum())
 
 
 def _known_of(
@@ -395,14 +405,14 @@ def _components(prior: Prior, likelihood: Likelihood, along: Array, weight: Arra
 
 
 @jax.jit
-def _shared_features(table: Array, rows: Array, typical: Array) -> tuple[PairFeatures, Array]:
+def shared_features(table: Array, rows: Array, typical: Array) -> tuple[PairFeatures, Array]:
     """Features of candidates, and which of them are questions."""
     features = table[rows[..., 0]] - table[rows[..., 1]]
     differ = jnp.sum(features**2, axis=-1) > typical
     return pair_features(features), differ & (rows[..., 0] >= 0)
 
 
-_own_features = _shared_features  # `[users, c, 2]` in a chunk
+_own_features = shared_features  # `[users, c, 2]` in a chunk
 
 
 @functools.partial(jax.jit, static_argnames=("criterion", "count"))
