@@ -41,7 +41,8 @@ from lore_jax.users.questions import (
 )
 
 _FORMAT = 1
-_SAVED = ("format", "table", "users", "user", "chosen", "rejected", "time")
+_ROWS = ("user", "chosen", "rejected")
+_SAVED = ("format", "table", "users", *_ROWS, "time")
 
 # A user by name or number, several of them, or None for the only one.
 Who: TypeAlias = str | int | Sequence[str] | Sequence[int] | np.ndarray | None
@@ -132,6 +133,11 @@ class Session:
     def posterior(self) -> Posterior:
         """What is known of all users, in the order of `names`."""
         return self._of(np.arange(self.num_users))
+
+    @property
+    def components(self) -> Components:
+        """The same component by component, as `criteria` takes it."""
+        return self._known
 
     def warmup(self) -> None:
         """Compiles all programs; nothing is compiled after it."""
@@ -229,9 +235,15 @@ class Session:
             chunk = users[np.minimum(np.arange(at, at + size), len(users) - 1)]
             parts.append(jax.device_get(self._ask(chunk)))
         joined = jax.tree.map(lambda *values: np.concatenate(values)[: len(users)], *parts)
-        pairs = np.where(joined.index[..., None] < 0, -1, self._pairs[joined.index])
-        first, second = pairs[..., 0], pairs[..., 1]
-        return Questions(first, second, joined.index, joined.probability, joined.gain)
+        pairs = self._pairs[joined.index]
+        pairs = np.where(joined.index[..., None] < 0, -1, pairs)
+        return Questions(
+            first=pairs[..., 0],
+            second=pairs[..., 1],
+            index=joined.index,
+            probability=joined.probability,
+            gain=joined.gain,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The answers as plain lists and numbers, fit for JSON; `from_dict` leads back.
@@ -288,8 +300,8 @@ class Session:
         if saved["table"] != session._digest():
             raise ValueError("the saved session was made with another table of responses")
         if len(saved["chosen"]):
-            user, *sides = (np.asarray(saved[name]) for name in ("user", "chosen", "rejected"))
-            session.observe(*sides, user, time=saved["time"])
+            user, chosen, rejected = (np.asarray(saved[name]) for name in _ROWS)
+            session.observe(chosen, rejected, user, time=saved["time"])
         return session
 
     def _digest(self) -> str:
