@@ -40,6 +40,12 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
     from lore_jax.users.adapt import adapt as adapt
     from lore_jax.users.adapt import adapt_user as adapt_user
+    from lore_jax.users.drift import changed_at as changed_at
+    from lore_jax.users.drift import choose_half_life as choose_half_life
+    from lore_jax.users.drift import choose_retention as choose_retention
+    from lore_jax.users.drift import detection_bound as detection_bound
+    from lore_jax.users.drift import misfit as misfit
+    from lore_jax.users.filtering import filter_answers as filter_answers
     from lore_jax.users.predict import margins as margins
     from lore_jax.users.predict import predict_proba as predict_proba
     from lore_jax.users.predict import sample_weights as sample_weights
@@ -73,6 +79,12 @@ _HOME = {
     "load": "model.saved",
     "adapt": "users.adapt",
     "adapt_user": "users.adapt",
+    "changed_at": "users.drift",
+    "choose_half_life": "users.drift",
+    "choose_retention": "users.drift",
+    "detection_bound": "users.drift",
+    "misfit": "users.drift",
+    "filter_answers": "users.filtering",
     "margins": "users.predict",
     "predict_proba": "users.predict",
     "sample_weights": "users.predict",
