@@ -25,6 +25,7 @@ _COMMANDS = {
     "fit": "a cache -> a run: the basis, the seen users' weights, checkpoints; resumable",
     "adapt": "a run and a cache of new users' comparisons -> their weights",
     "evaluate": "how well a run predicts the choices held out from it, beside the controls",
+    "ask": "asks you, one pair of responses after the other, and says what a run learns of you",
     "score": "a run, users and candidate responses -> scores, or each user's best",
     "inspect": "what a cache, a run or a saved model holds, corrupt files included",
     "report": "a run's results as one page of HTML",

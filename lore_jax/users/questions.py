@@ -194,7 +194,9 @@ def check_pairs(
     return array.astype(np.int32)
 
 
-def check_rows(name: str, rows: ArrayLike, responses: int) -> Int[np.ndarray, " t"]:
+def check_rows(
+    name: str, rows: ArrayLike, limit: int, what: str = "a table of {} responses"
+) -> Int[np.ndarray, " t"]:
     """Rows of a table, `[t]`, if they are such and there are any.
 
     Raises:
@@ -204,9 +206,9 @@ def check_rows(name: str, rows: ArrayLike, responses: int) -> Int[np.ndarray, " 
     if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer):
         got = f"{name} has dtype {array.dtype} and shape {array.shape}"
         raise ValueError(f"{got}: rows of the table, at least one, are expected")
-    bad = (array < 0) | (array >= responses)
+    bad = (array < 0) | (array >= limit)
     if bad.any():
-        raise ValueError(f"{name} holds {array[bad][0]}, outside a table of {responses} responses")
+        raise ValueError(f"{name} holds {array[bad][0]}, outside {what.format(limit)}")
     return array
 
 

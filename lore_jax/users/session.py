@@ -147,7 +147,8 @@ class Session:
                 jax.block_until_ready(self._run(rows, rows, np.zeros(rows.shape, np.float32)))
         if self._pairs is not None:
             for size in {1, self._ask_size(self.num_users)}:
-                jax.block_until_ready(self._ask(np.arange(size) % self.num_users))
+                users = np.arange(size) % self.num_users
+                jax.block_until_ready(self._ask(users, np.zeros(0, int)))
 
     def observe(
         self,
@@ -214,26 +215,31 @@ class Session:
         scores = np.asarray(self._posterior.weights)[users] @ self._rewards[at].T
         return scores[0] if user is None or isinstance(user, str | int | np.integer) else scores
 
-    def ask(self, user: Who = None) -> Questions:
+    def ask(self, user: Who = None, *, without: ArrayLike | None = None) -> Questions:
         """The next questions, of the candidates that were not answered.
 
         Args:
             user: whom; None: the only user.
+            without: numbers of candidates not to ask now.
 
         Returns:
             The `Questions`, `[users, count]`; -1 where no candidate is left.
 
         Raises:
-            ValueError: the session has no candidates, or a user is not of it.
+            ValueError: the session has no candidates, `without` names others, or a user is not of
+                it.
         """
         users = self._users(user)
         if self._pairs is None:
             raise ValueError("the session has no candidates: Session(..., candidates) takes them")
+        left_out = np.zeros(0, int)
+        if without is not None and np.size(without):
+            left_out = check_rows("without", without, len(self._pairs), "a list of {} candidates")
         size = self._ask_size(len(users))
         parts: list[Picks] = []
         for at in range(0, len(users), size):
             chunk = users[np.minimum(np.arange(at, at + size), len(users) - 1)]
-            parts.append(jax.device_get(self._ask(chunk)))
+            parts.append(jax.device_get(self._ask(chunk, left_out)))
         joined = jax.tree.map(lambda *values: np.concatenate(values)[: len(users)], *parts)
         pairs = self._pairs[joined.index]
         pairs = np.where(joined.index[..., None] < 0, -1, pairs)
@@ -393,7 +399,7 @@ class Session:
     def _pair_keys(self, pairs: np.ndarray) -> np.ndarray:
         return pairs.min(-1).astype(np.int64) * len(self._rewards) + pairs.max(-1)
 
-    def _ask(self, users: np.ndarray) -> Picks:
+    def _ask(self, users: np.ndarray, left_out: np.ndarray) -> Picks:
         known = jax.tree.map(lambda leaf: leaf[users], self._known)
         answers = self.answers.take(users)
         answered = np.stack([answers.chosen, answers.rejected], axis=-1)
@@ -403,6 +409,8 @@ class Session:
         user, slot = np.nonzero(live & (self._keys[place] == keys))
         asked = np.zeros((len(users), len(self._keys)), bool)
         asked[user, place[user, slot]] = True
+        asked = asked[:, self._which]
+        asked[:, left_out] = True
         # A user's random questions differ from one answer to the next.
         draw = (users + self.num_users * answers.count.astype(np.int64)) % (1 << 31)
         return ask_chunk(
@@ -410,7 +418,7 @@ class Session:
             known,
             self._candidates,
             None,
-            asked[:, self._which],
+            asked,
             self._goal,
             self._key,
             draw.astype(np.int32),

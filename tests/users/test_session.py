@@ -132,6 +132,9 @@ def test_contradictions_count_and_any_pair_may_be_answered():
 def test_all_candidates_asked():
     found = Session(model_of(GAUSSIAN), TABLE, [[0, 1], [2, 3]], count=2)
     assert sorted(found.ask().index[0]) == [0, 1]
+    assert found.ask(without=[0]).index.tolist() == [[1, -1]]
+    with pytest.raises(ValueError, match="without holds 2, outside a list of 2 candidates"):
+        found.ask(without=[2])
     found.observe([0, 3], [1, 2])
     assert found.ask().index.tolist() == [[-1, -1]]
 
