@@ -111,8 +111,8 @@ def measure(model: Model, kind: Kind, config: Config, split: int) -> dict[str, A
     validation = answers_of(
         model, kind, config.validation_users, config.length, seed=seed + 1_000_000
     )
-    retention = lore.choose_retention(model, validation).chosen
-    half_life = lore.choose_half_life(model, validation).chosen
+    retention = lore.choose_retention(model, validation, RETENTIONS).chosen
+    half_life = lore.choose_half_life(model, validation, HALF_LIVES).chosen
     by_retention = {
         rate: late(lore.filter_answers(model, test, retention=rate).log_probability, config.length)
         for rate in {*RETENTIONS, retention_of(SLOW_HALF_LIFE)}
@@ -132,7 +132,9 @@ def measure(model: Model, kind: Kind, config: Config, split: int) -> dict[str, A
     }
 
 
-def _row(results: dict[float, dict[str, float]], never: float, chosen: float, oracle: float) -> Any:
+def _row(
+    results: dict[float, dict[str, float]], never: float, chosen: float, oracle: float
+) -> dict[str, Any]:
     none, own, top = results[never], results[chosen], results[oracle]
     rates = {"chosen_rate": chosen, "oracle_rate": oracle}
     return {"none": none, "chosen": own, "oracle": top, **rates}
@@ -192,6 +194,12 @@ def _finite(value: Any) -> Any:
     return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
+def _mean(values: list[float]) -> float:
+    """Over those that are numbers: where nobody passed, nobody waited."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
+
+
 def tables(results: dict[str, Any], bound: float) -> str:
     """Means over splits, in Markdown."""
     rows = [["users", "way", "rate", "none", "chosen", "oracle", "points", "log loss regained"]]
@@ -213,7 +221,7 @@ def tables(results: dict[str, Any], bound: float) -> str:
             losses = [f"{value:.4f}" for value in loss.values()]
             rows.append([kind, way, chosen, *losses, f"{points:+.2f}", f"{regained:.0%}"])
         names = ("ever", "first_half", "second_half", "median_delay")
-        means = [np.nanmean([part["detector"][name] for part in parts]) for name in names]
+        means = [_mean([part["detector"][name] for part in parts]) for name in names]
         alarms.append([kind, *(f"{mean:.1%}" for mean in means[:3]), f"{means[3]:.0f}"])
     return (
         f"# Drift\n\nSecond half of the answers: log loss, points of accuracy gained over none.\n\n"

@@ -245,27 +245,32 @@ def polis_part(config: Config, root: Path, name: str, test: Holdout, split: int)
 
 
 def synthetic_part(config: Config, split: int) -> Replay:
-    """Users of a known prior of rank 8, whose directions differ in how much they matter."""
+    """Users of a known prior of rank 8, whose directions differ in how much they matter.
+
+    All can be asked the same pairs.
+    """
     rank, responses = 8, 60 if config.smoke else 400
-    users, c, tests = (12, 30, 10) if config.smoke else (400, 300, 100)
+    users, c, tests = (12, 30, 10) if config.smoke else (256, 1000, 100)
     rng = np.random.default_rng(config.seed + split)
     table = rng.standard_normal((responses, rank)).astype(np.float32)
     scale = np.diag(np.geomspace(2.0, 0.3, rank)).astype(np.float32)
     prior = GaussianPrior(jnp.zeros(rank), jnp.asarray(scale))
     model = Model(LinearBasis(rank), {"V": jnp.eye(rank)}, jnp.ones(()), prior)
     weights = draw_users(model, users, jax.random.key(config.seed + split))
+    first, second = np.triu_indices(responses, 1)
+    drawn = rng.permutation(len(first))
 
-    def compared(count: int, key: int) -> Preferences:
-        first = rng.integers(responses, size=users * count)
-        second = (first + rng.integers(1, responses, size=len(first))) % responses
-        user = np.repeat(np.arange(users), count)
-        margin = np.sum((table[first] - table[second]) * weights[user], axis=1)
+    def compared(pairs: np.ndarray, key: int) -> Preferences:
+        sides = np.tile(first[pairs], users), np.tile(second[pairs], users)
+        user = np.repeat(np.arange(users), len(pairs))
+        margin = np.sum((table[sides[0]] - table[sides[1]]) * weights[user], axis=1)
         is_first = choices(model.likelihood, margin, jax.random.key(key))
-        sides = np.where(is_first, first, second), np.where(is_first, second, first)
-        return from_arrays(table, *sides, user, num_users=users)
+        chosen, rejected = np.where(is_first, *sides), np.where(is_first, *sides[::-1])
+        return from_arrays(table, chosen, rejected, user, num_users=users)
 
     spread = 2.0 * np.cov(table.T).astype(np.float32)
-    return Replay(model, compared(c, 2 * split), compared(tests, 2 * split + 1), spread)
+    answers = compared(drawn[:c], 2 * split)
+    return Replay(model, answers, compared(drawn[c : c + tests], 2 * split + 1), spread)
 
 
 def curves(data: Replay, config: Config, split: int) -> dict[str, Curve]:
