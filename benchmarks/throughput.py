@@ -19,6 +19,8 @@ installed its rows are absent. The published rows are timed on a few steps and m
     users      rewards given, rank 8, 10 shots: users a second against the number of users; users
                of unequal shots
     score      100,000 users x 100 shared candidates; each user's best 10 of 1,000 of their own
+    ask        100,000 users' next question out of 1,000 shared pairs, beside each user's best 10
+    session    an answer of one user after warming up, median and worst; answers in batches
     start      importing lore_jax beside importing jax; `lore-jax adapt` with its programs compiled
                before
     memory     peak of a fitting process over the bytes of its table
@@ -44,6 +46,7 @@ import jax
 from benchmarks.throughput_choose import choose_section
 from benchmarks.throughput_fit import fit_section, memory_section
 from benchmarks.throughput_parts import HAS_TORCH, SMOKE, Row, Sizes
+from benchmarks.throughput_questions import ask_section, session_section
 from benchmarks.throughput_users import adapt_section, score_section, start_section, users_section
 from lore_jax.reporting.tables import markdown
 from lore_jax.storage.files import write_file
@@ -98,7 +101,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("fit", "distinct", "choose", "adapt", "users", "score", "start", "memory", "embed")
+    names = ("fit", "distinct", "choose", "adapt", "users", "score")
+    names += ("ask", "session", "start", "memory", "embed")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for throughput.json and throughput.md"
     )
@@ -122,6 +126,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "adapt": lambda: adapt_section(size),
         "users": lambda: users_section(size),
         "score": lambda: score_section(size),
+        "ask": lambda: ask_section(size),
+        "session": lambda: session_section(size),
         "start": lambda: start_section(size),
         "memory": lambda: memory_section(size),
         "embed": lambda: embed_section(options.model, options.data, smoke=options.smoke),

@@ -50,11 +50,25 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
     from lore_jax.users.adapt import adapt as adapt
     from lore_jax.users.adapt import adapt_user as adapt_user
+    from lore_jax.users.drift import changed_at as changed_at
+    from lore_jax.users.drift import choose_half_life as choose_half_life
+    from lore_jax.users.drift import choose_retention as choose_retention
+    from lore_jax.users.drift import detection_bound as detection_bound
+    from lore_jax.users.drift import misfit as misfit
+    from lore_jax.users.filtering import filter_answers as filter_answers
     from lore_jax.users.predict import margins as margins
     from lore_jax.users.predict import predict_proba as predict_proba
     from lore_jax.users.predict import sample_weights as sample_weights
+    from lore_jax.users.questionnaire import questionnaire as questionnaire
+    from lore_jax.users.questions import ask as ask
+    from lore_jax.users.questions import candidate_pairs as candidate_pairs
+    from lore_jax.users.saved_session import load_session as load_session
+    from lore_jax.users.saved_session import save_session as save_session
     from lore_jax.users.score import score as score
     from lore_jax.users.score import top_k as top_k
+    from lore_jax.users.session import Session as Session
+    from lore_jax.users.stopping import is_done as is_done
+    from lore_jax.users.stopping import probability_of_best as probability_of_best
 
     __version__: str
 
@@ -76,11 +90,25 @@ _HOME = {
     "load": "model.saved",
     "adapt": "users.adapt",
     "adapt_user": "users.adapt",
+    "changed_at": "users.drift",
+    "choose_half_life": "users.drift",
+    "choose_retention": "users.drift",
+    "detection_bound": "users.drift",
+    "misfit": "users.drift",
+    "filter_answers": "users.filtering",
     "margins": "users.predict",
     "predict_proba": "users.predict",
     "sample_weights": "users.predict",
+    "questionnaire": "users.questionnaire",
+    "ask": "users.questions",
+    "candidate_pairs": "users.questions",
     "score": "users.score",
     "top_k": "users.score",
+    "save_session": "users.saved_session",
+    "load_session": "users.saved_session",
+    "Session": "users.session",
+    "is_done": "users.stopping",
+    "probability_of_best": "users.stopping",
     "BradleyTerryConfig": "methods.bradley_terry",
     "ReferenceConfig": "methods.reference",
     "PopulationConfig": "methods.gaussian.method",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import flax.struct
 import jax
@@ -59,6 +59,20 @@ class Posterior:
         return dataclasses.replace(
             taken, user_ids=None if self.user_ids is None else self.user_ids[users]
         )
+
+
+class Components(NamedTuple):
+    """What is known of each user's weights as a mixture: a Gaussian prior's has one component.
+
+    Attributes:
+        log_share: log probability of each component, `[users, components]`; -inf out of use.
+        weights: mean weights in each component, `[users, components, rank]`.
+        covariance: covariance in each component, `[users, components, rank, rank]`.
+    """
+
+    log_share: Float[Array, "users components"]
+    weights: Float[Array, "users components rank"]
+    covariance: Float[Array, "users components rank rank"]
 
 
 def join(parts: Sequence[Posterior]) -> Posterior:

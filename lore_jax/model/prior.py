@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt32
 
-from lore_jax.model.posterior import Posterior
+from lore_jax.model.posterior import Components, Posterior
 from lore_jax.solvers.interior_point import simplex_estimate
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
-from lore_jax.solvers.mixture import Mixture, mixture_estimate
+from lore_jax.solvers.mixture import Mixture, component_posteriors, mixture_estimate
 from lore_jax.solvers.newton import MapEstimate, map_estimate
 
 _PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost nothing
@@ -52,6 +52,20 @@ class Prior(Protocol):
         likelihood: Likelihood = LOGISTIC,
     ) -> Posterior:
         """Weights and posterior given projected differences of rewards; users in trailing axes."""
+        ...
+
+    @property
+    def num_components(self) -> int:
+        """The number of Gaussians that a user's posterior is a mixture of."""
+        ...
+
+    def components(
+        self,
+        along: Float[Array, "columns shots users"],
+        pair_weight: Float[Array, "shots users"],
+        likelihood: Likelihood = LOGISTIC,
+    ) -> Components:
+        """The same posterior as `solve`, component by component; users in front."""
         ...
 
 
@@ -108,6 +122,20 @@ class GaussianPrior:
             grad_norm=result.grad_norm,
         )
 
+    @property
+    def num_components(self) -> int:
+        """One."""
+        return 1
+
+    def components(
+        self,
+        along: Float[Array, "columns shots users"],
+        pair_weight: Float[Array, "shots users"],
+        likelihood: Likelihood = LOGISTIC,
+    ) -> Components:
+        """Mode and Laplace covariance, as of one component."""
+        return _as_one(self.solve(along, pair_weight, None, likelihood))
+
     def _estimate(
         self,
         features: Array,
@@ -138,6 +166,27 @@ class MixturePrior(GaussianPrior):
     """
 
     mixture: Mixture
+
+    @property
+    def num_components(self) -> int:
+        """Those out of use included."""
+        return self.mixture.log_share.shape[0]
+
+    def components(
+        self,
+        along: Float[Array, "columns shots users"],
+        pair_weight: Float[Array, "shots users"],
+        likelihood: Likelihood = LOGISTIC,
+    ) -> Components:
+        """The mixture's components given the comparisons (`mixture.component_posteriors`)."""
+        found = component_posteriors(
+            along[:-1], along[-1], pair_weight, self.mixture, likelihood=likelihood
+        )
+        moved = jnp.einsum("ra,cau->ucr", self.factor, found.deviation, precision=_PRECISE)
+        covariance = jnp.einsum(
+            "ra,cabu,sb->ucrs", self.factor, found.covariance, self.factor, precision=_PRECISE
+        )
+        return Components(found.log_share.T, self.mean[None, None] + moved, covariance)
 
     def _estimate(
         self,
@@ -193,6 +242,31 @@ class SimplexPrior:
         mean = self.mean.reshape(-1, *[1] * (along.ndim - 2))
         weights = jnp.where(shots > 0, result.weights, mean)
         return Posterior(weights, None, shots, result.converged, result.steps, result.grad_norm)
+
+    @property
+    def num_components(self) -> int:
+        """One, without spread."""
+        return 1
+
+    def components(
+        self,
+        along: Float[Array, "columns shots users"],
+        pair_weight: Float[Array, "shots users"],
+        likelihood: Likelihood = LOGISTIC,
+    ) -> Components:
+        """The weights, as of one component without spread."""
+        return _as_one(self.solve(along, pair_weight, None, likelihood))
+
+
+def _as_one(posterior: Posterior) -> Components:
+    """A posterior with users in trailing axes as one component with users in front."""
+    weights = jnp.asarray(posterior.weights).T[:, None]
+    users, _, rank = weights.shape
+    if posterior.covariance is None:
+        covariance = jnp.zeros((users, 1, rank, rank))
+    else:
+        covariance = jnp.moveaxis(jnp.asarray(posterior.covariance), -1, 0)[:, None]
+    return Components(jnp.zeros((users, 1)), weights, covariance)
 
 
 @flax.struct.dataclass

@@ -56,6 +56,21 @@ class Mixture:
         return mean, inside + jnp.einsum("c,ci,ck->ik", share, away, away)
 
 
+class ComponentPosteriors(NamedTuple):
+    """A user's posterior under each component; users, if any, in trailing axes.
+
+    Attributes:
+        log_share: log probability of each component given the comparisons, `[components, ...]`;
+            -inf where a component is out of use.
+        deviation: the mode of d in each component, `[components, k, ...]`.
+        covariance: Laplace covariance of d, `[components, k, k, ...]`.
+    """
+
+    log_share: jax.Array
+    deviation: jax.Array
+    covariance: jax.Array
+
+
 class ComponentStep(NamedTuple):
     """A user's posterior under one component, one Newton step on; users, if any, in trailing axes.
 
@@ -115,24 +130,13 @@ def mixture_estimate(
         # The mixture of the components so far and one more is again a mean and a covariance: no
         # component need be kept.
         so_far, known = state
-        centre, spread = mixture.centre[component], mixture.spread[component]
-        along, base = _in_component(features, offset, mixture, component)
-        begin = jnp.zeros((k, *users)) if start is None else _whitened(start, centre, spread)
-        estimate, lower = find_mode(
-            along, base, pair_weight, begin, likelihood=likelihood, max_steps=max_steps
-        )
-        evidence = (
-            mixture.log_share[component]
-            - _log_diagonal(lower)
-            - _objective(along, base, pair_weight, estimate.deviation, likelihood)
+        estimate, evidence = _solve_component(
+            features, offset, pair_weight, mixture, component, start, likelihood, max_steps
         )
         both = jnp.logaddexp(so_far, evidence)
         share = jnp.exp(evidence - both)[None]
-        deviation, covariance = _from_component(
-            estimate.deviation, estimate.covariance, centre, spread
-        )
-        apart = deviation - known.deviation
-        inside = (1.0 - share[None]) * known.covariance + share[None] * covariance
+        apart = estimate.deviation - known.deviation
+        inside = (1.0 - share[None]) * known.covariance + share[None] * estimate.covariance
         between = (share * (1.0 - share))[None] * apart[:, None] * apart[None]
         return both, MapEstimate(
             known.deviation + share * apart,
@@ -150,6 +154,44 @@ def mixture_estimate(
         jnp.zeros(users),
     )
     return jax.lax.fori_loop(0, mixture.in_use, add, (jnp.full(users, -jnp.inf), nothing))[1]
+
+
+def component_posteriors(
+    features: jax.Array,
+    offset: jax.Array,
+    pair_weight: jax.Array,
+    mixture: Mixture,
+    *,
+    likelihood: Likelihood = LOGISTIC,
+    max_steps: int = 50,
+) -> ComponentPosteriors:
+    """A user's posterior given comparisons, component by component; see `mixture_estimate`.
+
+    Args:
+        features: `[k, shots, ...]`.
+        offset: `[shots, ...]`.
+        pair_weight: `[shots, ...]`.
+        mixture: the components.
+        likelihood: whose loss.
+        max_steps: the most Newton steps to take in each component.
+
+    Returns:
+        The posteriors, with the probability of each component.
+
+    Example:
+        >>> features, mixture = jnp.ones((1, 5)), one_component(1, slots=2)
+        >>> component_posteriors(features, jnp.zeros(5), jnp.ones(5), mixture).log_share
+        Array([  0., -inf], dtype=float32)
+    """
+
+    def solve_one(component: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        estimate, evidence = _solve_component(
+            features, offset, pair_weight, mixture, component, None, likelihood, max_steps
+        )
+        return evidence, estimate.deviation, estimate.covariance
+
+    evidence, *moments = jax.lax.map(solve_one, jnp.arange(len(mixture.log_share)))
+    return ComponentPosteriors(jax.nn.log_softmax(evidence, axis=0), *moments)
 
 
 def component_step(
@@ -178,6 +220,33 @@ def component_step(
         - _log_diagonal(step.lower)
     )
     return ComponentStep(*_from_component(step.deviation, covariance, centre, spread), evidence)
+
+
+def _solve_component(
+    features: jax.Array,
+    offset: jax.Array,
+    pair_weight: jax.Array,
+    mixture: Mixture,
+    component: jax.Array,
+    start: jax.Array | None,
+    likelihood: Likelihood,
+    max_steps: int,
+) -> tuple[MapEstimate, jax.Array]:
+    """Mode and covariance of d under one component, and the log evidence with its share."""
+    centre, spread = mixture.centre[component], mixture.spread[component]
+    along, base = _in_component(features, offset, mixture, component)
+    zeros = jnp.zeros((features.shape[0], *features.shape[2:]))
+    begin = zeros if start is None else _whitened(start, centre, spread)
+    estimate, lower = find_mode(
+        along, base, pair_weight, begin, likelihood=likelihood, max_steps=max_steps
+    )
+    evidence = (
+        mixture.log_share[component]
+        - _log_diagonal(lower)
+        - _objective(along, base, pair_weight, estimate.deviation, likelihood)
+    )
+    deviation, covariance = _from_component(estimate.deviation, estimate.covariance, centre, spread)
+    return estimate._replace(deviation=deviation, covariance=covariance), evidence
 
 
 def _in_component(

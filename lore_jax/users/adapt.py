@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
 from lore_jax.model.model import Model, rewards
@@ -126,10 +126,8 @@ def adapt_rewards(
         users: np.ndarray, first: np.ndarray, count: np.ndarray, shots: int, chunk: int
     ) -> None:
         padding = (0, chunk - len(users))  # chunks of one shape run the same program
-        ahead, count = np.arange(shots, dtype=np.int32)[:, None], np.pad(count, padding)
-        pairs = np.pad(first, padding) + np.minimum(ahead, count - 1)
-        pair_weight = np.where(ahead < count, prefs.pair_weight[pairs], np.float32(0.0))
-        features = _features(table, prefs.chosen[pairs], prefs.rejected[pairs])
+        first, count = np.pad(first, padding), np.pad(count, padding)
+        features, pair_weight = _padded_answers(table, prefs, first, count, shots)
         begin = None if start is None else _start_of(users, start, model, padding)
         solved = _adapt_chunk(model.prior, model.likelihood, features, pair_weight, begin)
         _fill(out, users, jax.device_get(solved))
@@ -137,7 +135,7 @@ def adapt_rewards(
     jobs, silent = [], np.ones(prefs.num_users, bool)
     for bucket in join_buckets(group_by_user(prefs), _worth_joining):
         silent[bucket.users] = False
-        shots = _padded_length(int(bucket.count.max()))
+        shots = padded_length(int(bucket.count.max()))
         chunk = _chunk_size(shots, len(bucket.users), platform)
         for at in range(0, len(bucket.users), chunk):
             part = slice(at, at + chunk)
@@ -159,12 +157,49 @@ def adapt_rewards(
     return out
 
 
+def pad_answers(
+    table: jax.Array, prefs: Preferences, users: Int[np.ndarray, " users"], shots: int
+) -> tuple[jax.Array, Float[np.ndarray, "shots users"]]:
+    """What `Prior.solve` takes, of some users, all padded to one length.
+
+    Args:
+        table: rewards along the prior's directions, `[responses, columns]`.
+        prefs: the answers.
+        users: which users; one may occur twice.
+        shots: the padded length, at least the number of answers of each.
+
+    Returns:
+        Features `[columns, shots, users]` and pair weights, 0 for padding.
+
+    Example:
+        >>> table = model.prior.project(rewards(model, shots.embeddings).table)
+        >>> features, pair_weight = pad_answers(table, shots, np.arange(3), 32)
+        >>> features.shape
+        (3, 32, 3)
+    """
+    bounds = np.searchsorted(prefs.user, np.stack([users, users + 1])).astype(np.int32)
+    if not prefs.num_pairs:
+        columns = table.shape[1], shots, len(users)
+        return jnp.zeros(columns, table.dtype), np.zeros((shots, len(users)), np.float32)
+    first = np.minimum(bounds[0], prefs.num_pairs - 1)
+    return _padded_answers(table, prefs, first, bounds[1] - bounds[0], shots)
+
+
+def _padded_answers(
+    table: jax.Array, prefs: Preferences, first: np.ndarray, count: np.ndarray, shots: int
+) -> tuple[jax.Array, np.ndarray]:
+    ahead = np.arange(shots, dtype=np.int32)[:, None]
+    pairs = first + np.minimum(ahead, np.maximum(count - 1, 0))
+    pair_weight = np.where(ahead < count, prefs.pair_weight[pairs], np.float32(0.0))
+    return _features(table, prefs.chosen[pairs], prefs.rejected[pairs]), pair_weight
+
+
 def _worth_joining(longer: Bucket, bucket: Bucket) -> bool:
     """Few users are solved with those of more pairs: another program costs more than padding."""
     return (len(bucket.users) + len(longer.users)) * longer.shots <= _FEW_PAIRS
 
 
-def _padded_length(shots: int) -> int:
+def padded_length(shots: int) -> int:
     """The next number with at most three binary digits: little padding, and few programs."""
     step = 1 << max(0, shots.bit_length() - 3)
     return -(-shots // step) * step

@@ -6,7 +6,7 @@ from benchmarks import throughput
 
 
 def test_throughput(tmp_path, capsys):
-    sections = ["fit", "distinct", "choose", "adapt", "users", "score", "memory"]
+    sections = ["fit", "distinct", "choose", "adapt", "users", "score", "ask", "session", "memory"]
     result = throughput.main(["--out", str(tmp_path), "--smoke", "--only", *sections])
     assert json.loads((tmp_path / "throughput.json").read_text()) == json.loads(json.dumps(result))
     assert (tmp_path / "throughput.md").read_text().strip() in capsys.readouterr().out

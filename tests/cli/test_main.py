@@ -45,6 +45,7 @@ def test_help_is_a_table_and_does_not_wait_for_jax(here):
         "embed",
         "fit",
         "adapt",
+        "ask",
         "evaluate",
         "score",
         "relabel",

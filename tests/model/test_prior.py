@@ -108,6 +108,33 @@ def test_a_mixture_has_the_moments_of_its_components():
     assert np.abs(away).max() > 0.01
 
 
+@pytest.mark.parametrize("name", PRIORS)
+def test_components_together_are_the_posterior(name):
+    prior = PRIORS[name]
+    if name == "mixture":
+        centre = np.array([[1.0, 0, 0], [-0.5, 0.5, 0], [0, 0, 0]])
+        share = np.log([0.3, 0.7, 1e-30])
+        share[2] = -np.inf  # out of use
+        parts = (share, centre, np.tile(0.5 * np.eye(3), (3, 1, 1)))
+        mixture = Mixture(*(jnp.asarray(part, jnp.float32) for part in parts))
+        prior = MixturePrior(GAUSSIAN.mean, GAUSSIAN.factor, mixture)
+    found = solve(prior)
+    along = jnp.moveaxis(prior.project(jnp.asarray(FEATURES)), -1, 0)
+    parts = jax.jit(lambda p, a, c: p.components(a, c))(prior, along, jnp.asarray(WEIGHT))
+    share = np.exp(parts.log_share)
+    assert share.shape == (USERS, prior.num_components)
+    np.testing.assert_allclose(share.sum(axis=1), 1.0, rtol=1e-5)
+    mean = np.einsum("uc,ucr->ur", share, parts.weights)
+    np.testing.assert_allclose(mean, found.weights.T, atol=1e-4)
+    if name == "simplex":
+        assert not np.any(parts.covariance)
+        return
+    away = parts.weights - mean[:, None]
+    covariance = np.einsum("uc,ucrs->urs", share, parts.covariance)
+    covariance += np.einsum("uc,ucr,ucs->urs", share, away, away)
+    np.testing.assert_allclose(covariance, np.moveaxis(found.covariance, -1, 0), atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["gaussian", "mixture"])
 def test_a_start_changes_the_way_and_not_the_end(name):
     prior = PRIORS[name]

@@ -306,7 +306,7 @@ def test_a_bucket_is_padded_to_its_longest_user(monkeypatch):
         patch.setattr(adapt_module, "_adapt_chunk", seen)
         adapt(gaussian_model(), preferences([10, 9, 40, 3, 0]))
     assert sorted(lengths) == [3, 10, 40]  # not 4, 16 and 64
-    padded = [adapt_module._padded_length(shots) for shots in range(1, 2000)]
+    padded = [adapt_module.padded_length(shots) for shots in range(1, 2000)]
     assert all(shots <= length <= 1.25 * shots for shots, length in enumerate(padded, 1))
     assert len(set(padded)) == 40  # four a factor of two
 

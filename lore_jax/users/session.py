@@ -1,0 +1,465 @@
+"""A session: users kept at hand, who answer, are asked and are scored without waiting.
+
+Programs depend on shapes, and compiling one takes seconds. A session has few shapes: answers are
+padded to one of two lengths, users come one at a time or in batches of one size, and scores are
+sums on the host. `warmup` compiles all of them.
+
+The answers are kept, and a user is solved for from all of them: what a session says is what `adapt`
+says, to rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from lore_jax.data.checks import check_user_ids
+from lore_jax.model.model import Model, response_keys, rewards
+from lore_jax.model.posterior import POSTERIOR_ARRAYS, Components, Posterior
+from lore_jax.model.prior import Prior
+from lore_jax.solvers.likelihood import Likelihood
+from lore_jax.users.answers import FIRST_SLOTS, Answers, AnswerStore, added, check_answers
+from lore_jax.users.criteria import Criterion, Picks
+from lore_jax.users.questions import (
+    Questions,
+    as_components,
+    ask_chunk,
+    check_pairs,
+    check_question,
+    check_rows,
+    shared_features,
+    targets_of,
+    typical_distance,
+)
+
+_FORMAT = 1
+_ROWS = ("user", "chosen", "rejected")
+_SAVED = ("format", "table", "users", *_ROWS, "time")
+
+# A user by name or number, several of them, or None for the only one.
+Who: TypeAlias = str | int | Sequence[str] | Sequence[int] | np.ndarray | None
+
+_PAIRS_AT_A_TIME = 1 << 14  # answers solved together: what stays in a core's cache
+_MARGINS_AT_A_TIME = 1 << 18
+
+
+class Session:
+    """One user or many, kept warm.
+
+    Args:
+        model: a fitted model.
+        embeddings: the table of responses, `[responses, dim]`; the basis is applied to it once.
+        candidates: what may be asked, rows of the table `[c, 2]`; None: `ask` has nothing to ask.
+        users: names of the users, or how many there are.
+        capacity: the most answers that are kept of a user.
+        count: how many questions `ask` returns.
+        criterion: what `ask` maximises; see `lore_jax.ask`.
+        targets: what the criterion is about, if anything.
+        half_life: after so much time an answer counts half; None: all count alike.
+        seed: of the random criterion.
+
+    Raises:
+        ValueError: as `lore_jax.ask`; users have no or equal names; `capacity` is below 1; or
+            `half_life` is no positive number.
+
+    Example:
+        >>> session = Session(model, prefs.embeddings, candidate_pairs(prefs), users=["ann", "bob"])
+        >>> session.warmup()
+        >>> session.observe(3, 4, user="ann").shots
+        array([1], dtype=int32)
+        >>> session.score([0, 1, 2], user="bob").shape
+        (3,)
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        embeddings: Float[Array | np.ndarray, "responses dim"],
+        candidates: ArrayLike | None = None,
+        *,
+        users: int | Sequence[str] = 1,
+        capacity: int = 256,
+        count: int = 1,
+        criterion: Criterion = "information",
+        targets: ArrayLike | None = None,
+        half_life: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity is {capacity}: 1 or more is expected")
+        if half_life is not None and not 0.0 < half_life < float("inf"):
+            raise ValueError(f"half_life is {half_life}: a number above 0, or None, is expected")
+        self.names = _names(users)
+        self.capacity, self.count, self.criterion = capacity, count, criterion
+        self.half_life, self.model, self._embeddings = half_life, model, embeddings
+        self._index = {name: index for index, name in enumerate(self.names.tolist())}
+        self._table = rewards(model, embeddings).table
+        self._rewards = np.asarray(self._table)
+        self._along = _project(model.prior, self._table)
+        self._pairs = None
+        if candidates is not None:
+            self._pairs = check_pairs("candidates", candidates, 1, len(self._rewards))
+            if self._pairs.ndim == 3:
+                got = f"candidates has shape {self._pairs.shape}"
+                raise ValueError(f"{got}: [c, 2], the same for everybody, is expected")
+            key = jax.random.key(seed)
+            check_question(model, self._pairs, count, criterion, key)
+            self._key = key
+            self._goal = targets_of(criterion, targets, self._pairs, self._rewards)
+            typical = typical_distance(self._rewards)
+            self._candidates = shared_features(self._table, self._pairs, typical)
+            self._keys, self._which = np.unique(self._pair_keys(self._pairs), return_inverse=True)
+        self._levels = sorted({min(FIRST_SLOTS, capacity), capacity})
+        self.answers = AnswerStore(self.num_users)
+        posterior, known = self._solve(self.answers.take(np.zeros(1, int)))
+        repeat = np.zeros(self.num_users, int)
+        self._posterior = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], posterior)
+        self._known = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], known)
+
+    @property
+    def num_users(self) -> int:
+        """The number of users."""
+        return len(self.names)
+
+    @property
+    def posterior(self) -> Posterior:
+        """What is known of all users, in the order of `names`."""
+        return self._of(np.arange(self.num_users))
+
+    @property
+    def components(self) -> Components:
+        """The same component by component, as `criteria` takes it."""
+        return self._known
+
+    def warmup(self) -> None:
+        """Compiles all programs; nothing is compiled after it."""
+        for level in self._levels:
+            for size in {1, self._batch(level)}:
+                rows = np.zeros((level, size), np.int32)
+                jax.block_until_ready(self._run(rows, rows, np.zeros(rows.shape, np.float32)))
+        if self._pairs is not None:
+            for size in {1, self._ask_size(self.num_users)}:
+                users = np.arange(size) % self.num_users
+                jax.block_until_ready(self._ask(users, np.zeros(0, int)))
+
+    def observe(
+        self,
+        chosen: ArrayLike,
+        rejected: ArrayLike,
+        user: Who = None,
+        *,
+        time: ArrayLike | None = None,
+    ) -> Posterior:
+        """Takes answers, of candidates or of any other pair; contradictory ones all count.
+
+        Args:
+            chosen: row of the response that was chosen, or rows `[n]`.
+            rejected: row of the other.
+            user: who answered: a name or number, or one for each answer; None: the only user.
+            time: when, not before the user's last answer; None: one after it.
+
+        Returns:
+            The posterior of the users who answered, each once, in the order of `names`.
+
+        Raises:
+            ValueError: a row is outside the table, both sides are one response, a user is not of
+                this session, has too many answers, or an answer is dated before an earlier one. The
+                session is as it was.
+        """
+        who = self._users(user)
+        new = check_answers(who, chosen, rejected, time, len(self._rewards))
+        users, answers = added(self.answers, new, self.capacity)
+        return self._commit(users, answers)
+
+    def forget(self, user: Who = None, *, last: int | None = None) -> Posterior:
+        """Drops answers.
+
+        Args:
+            user: whose; None: the only user's.
+            last: how many of the last ones; None: all.
+
+        Returns:
+            The posterior of the users without them.
+
+        Raises:
+            ValueError: a user is not of this session, or `last` is below 1.
+        """
+        if last is not None and last < 1:
+            raise ValueError(f"last is {last}: 1 or more, or None for all answers, is expected")
+        users = np.unique(self._users(user))
+        return self._commit(users, self.answers.take(users).dropped(last))
+
+    def score(self, rows: ArrayLike, user: Who = None) -> Float[np.ndarray, "*users c"]:
+        """Rewards of responses, in logits; only differences within a prompt mean anything.
+
+        Args:
+            rows: of the table, `[c]`.
+            user: whose; None: the only user's.
+
+        Returns:
+            Scores `[c]`, or `[users, c]` where several users are given.
+
+        Raises:
+            ValueError: a row is outside the table, or a user is not of this session.
+        """
+        users = self._users(user)
+        at = check_rows("rows", rows, len(self._rewards))
+        scores = np.asarray(self._posterior.weights)[users] @ self._rewards[at].T
+        return scores[0] if user is None or isinstance(user, str | int | np.integer) else scores
+
+    def ask(self, user: Who = None, *, without: ArrayLike | None = None) -> Questions:
+        """The next questions, of the candidates that were not answered.
+
+        Args:
+            user: whom; None: the only user.
+            without: numbers of candidates not to ask now.
+
+        Returns:
+            The `Questions`, `[users, count]`; -1 where no candidate is left.
+
+        Raises:
+            ValueError: the session has no candidates, `without` names others, or a user is not of
+                it.
+        """
+        users = self._users(user)
+        if self._pairs is None:
+            raise ValueError("the session has no candidates: Session(..., candidates) takes them")
+        left_out = np.zeros(0, int)
+        if without is not None and np.size(without):
+            left_out = check_rows("without", without, len(self._pairs), "a list of {} candidates")
+        size = self._ask_size(len(users))
+        parts: list[Picks] = []
+        for at in range(0, len(users), size):
+            chunk = users[np.minimum(np.arange(at, at + size), len(users) - 1)]
+            parts.append(jax.device_get(self._ask(chunk, left_out)))
+        joined = jax.tree.map(lambda *values: np.concatenate(values)[: len(users)], *parts)
+        pairs = self._pairs[joined.index]
+        pairs = np.where(joined.index[..., None] < 0, -1, pairs)
+        return Questions(
+            first=pairs[..., 0],
+            second=pairs[..., 1],
+            index=joined.index,
+            probability=joined.probability,
+            gain=joined.gain,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answers as plain lists and numbers, fit for JSON; `from_dict` leads back.
+
+        Model and table are not in it, but a digest of the table: answers are taken along to
+        another fit on the same responses.
+        """
+        kept = self.answers.take(np.arange(self.num_users))
+        live = np.arange(kept.chosen.shape[1]) < kept.count[:, None]
+        return {
+            "format": _FORMAT,
+            "table": self._digest(),
+            "users": self.names.tolist(),
+            "user": np.nonzero(live)[0].tolist(),
+            "chosen": kept.chosen[live].tolist(),
+            "rejected": kept.rejected[live].tolist(),
+            "time": kept.time[live].tolist(),
+        }
+
+    @classmethod
+    def from_dict(
+        cls,
+        saved: Mapping[str, Any],
+        model: Model,
+        embeddings: Float[Array | np.ndarray, "responses dim"],
+        candidates: ArrayLike | None = None,
+        **options: Any,
+    ) -> Session:
+        """The session with the answers of `to_dict`.
+
+        Args:
+            saved: from `to_dict`.
+            model: a fitted model.
+            embeddings: the same table.
+            candidates: what may be asked from now on.
+            options: as of `Session`, but `users`.
+
+        Raises:
+            ValueError: `saved` is no such dictionary, or was made with another table.
+
+        Example:
+            >>> session = Session(model, prefs.embeddings, users=["ann"])
+            >>> session.observe([0, 2], [1, 1]).shots
+            array([2], dtype=int32)
+            >>> again = Session.from_dict(session.to_dict(), model, prefs.embeddings)
+            >>> again.posterior.shots
+            array([2], dtype=int32)
+        """
+        missing = [name for name in _SAVED if name not in saved]
+        if missing or saved["format"] != _FORMAT:
+            got = f"{', '.join(missing)} missing" if missing else f"format {saved['format']!r}"
+            raise ValueError(f"the saved session has {got}: format {_FORMAT} is expected")
+        session = cls(model, embeddings, candidates, users=saved["users"], **options)
+        if saved["table"] != session._digest():
+            raise ValueError("the saved session was made with another table of responses")
+        if len(saved["chosen"]):
+            user, chosen, rejected = (np.asarray(saved[name]) for name in _ROWS)
+            session.observe(chosen, rejected, user, time=saved["time"])
+        return session
+
+    def _digest(self) -> str:
+        """Of the table, whose rows the answers name."""
+        return hashlib.sha256(response_keys(self._embeddings).tobytes()).hexdigest()
+
+    def _users(self, user: Who) -> Int[np.ndarray, " n"]:
+        """Numbers of users by name or number."""
+        if user is None:
+            if self.num_users != 1:
+                raise ValueError(f"user is None, but the session has {self.num_users} users")
+            return np.zeros(1, int)
+        several = [user] if isinstance(user, str | int | np.integer) else user
+        if isinstance(several, np.ndarray) and np.issubdtype(several.dtype, np.integer):
+            numbers = several.astype(int)
+        else:
+            numbers = np.array(
+                [self._index.get(one, -1) if isinstance(one, str) else int(one) for one in several],
+                int,
+            )
+        bad = (numbers < 0) | (numbers >= self.num_users)
+        if numbers.ndim != 1 or not len(numbers) or bad.any():
+            first = np.asarray(several).ravel()[bad][:1].tolist() if bad.any() else several
+            text = repr(first[0]) if bad.any() else repr(first)
+            raise ValueError(f"user {text} is not one of the {self.num_users} of this session")
+        return numbers
+
+    def _commit(self, users: np.ndarray, answers: Answers) -> Posterior:
+        posterior, known = self._solve(answers)  # before anything is changed
+        self.answers.put(users, answers)
+        for kept, new in ((self._posterior, posterior), (self._known, known)):
+            for leaf, values in zip(jax.tree.leaves(kept), jax.tree.leaves(new), strict=True):
+                leaf[users] = values
+        return self._of(users)
+
+    def _of(self, users: np.ndarray) -> Posterior:
+        taken = {name: getattr(self._posterior, name)[users] for name in POSTERIOR_ARRAYS}
+        return Posterior(**taken, user_ids=self.names[users])
+
+    def _batch(self, level: int) -> int:
+        """How many users are solved together; one alone is a program of its own."""
+        return max(1, min(1 << (self.num_users - 1).bit_length(), _PAIRS_AT_A_TIME // level))
+
+    def _ask_size(self, users: int) -> int:
+        """How many of so many users are asked together."""
+        if users == 1 or self._pairs is None:
+            return 1
+        most = 1 << (self.num_users - 1).bit_length()
+        return max(1, min(most, _MARGINS_AT_A_TIME // len(self._pairs)))
+
+    def _solve(self, answers: Answers) -> tuple[Posterior, Components]:
+        """Posteriors of users from their answers, those of like length together."""
+        level_of = np.searchsorted(self._levels, answers.count)
+        out: list[tuple[np.ndarray, Any]] = []
+        for number, level in enumerate(self._levels):
+            mine = np.flatnonzero(level_of == number)
+            size = 1 if len(mine) == 1 else self._batch(level)
+            for at in range(0, len(mine), size):
+                part = mine[at : at + size]
+                out.append((part, self._solve_part(answers.take(part), level, size)))
+        order = np.argsort(np.concatenate([part for part, _ in out]))
+        parts = [solved for _, solved in out]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *parts)
+
+    def _solve_part(self, answers: Answers, level: int, size: int) -> Any:
+        users, slots = answers.chosen.shape
+        width = min(level, slots)
+        rows = np.zeros((2, level, size), np.int32)
+        rows[0, :width, :users] = answers.chosen[:, :width].T
+        rows[1, :width, :users] = answers.rejected[:, :width].T
+        weight = np.zeros((level, size), np.float32)
+        live = np.arange(width)[:, None] < answers.count
+        counts = self._weights_of(answers)[:, :width].T
+        weight[:width, :users] = np.where(live, counts, 0.0)
+        solved = jax.device_get(self._run(rows[0], rows[1], weight))
+        return jax.tree.map(lambda leaf: leaf[:users], solved)
+
+    def _weights_of(self, answers: Answers) -> np.ndarray:
+        """`2^(-age / half_life)`, the age counted from the user's last answer."""
+        if self.half_life is None:
+            return np.ones(answers.time.shape, np.float32)
+        age = np.maximum(answers.last_time()[:, None] - answers.time, 0.0)
+        return np.exp2(-age / self.half_life).astype(np.float32)
+
+    def _run(self, chosen: np.ndarray, rejected: np.ndarray, weight: np.ndarray) -> Any:
+        model = self.model
+        return _solve_users(model.prior, model.likelihood, self._along, chosen, rejected, weight)
+
+    def _pair_keys(self, pairs: np.ndarray) -> np.ndarray:
+        return pairs.min(-1).astype(np.int64) * len(self._rewards) + pairs.max(-1)
+
+    def _ask(self, users: np.ndarray, left_out: np.ndarray) -> Picks:
+        known = jax.tree.map(lambda leaf: leaf[users], self._known)
+        answers = self.answers.take(users)
+        answered = np.stack([answers.chosen, answers.rejected], axis=-1)
+        live = np.arange(answered.shape[1]) < answers.count[:, None]
+        keys = self._pair_keys(answered)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        user, slot = np.nonzero(live & (self._keys[place] == keys))
+        asked = np.zeros((len(users), len(self._keys)), bool)
+        asked[user, place[user, slot]] = True
+        asked = asked[:, self._which]
+        asked[:, left_out] = True
+        # A user's random questions differ from one answer to the next.
+        draw = (users + self.num_users * answers.count.astype(np.int64)) % (1 << 31)
+        return ask_chunk(
+            self.model.likelihood,
+            known,
+            self._candidates,
+            None,
+            asked,
+            self._goal,
+            self._key,
+            draw.astype(np.int32),
+            self.criterion,
+            self.count,
+        )
+
+
+def _names(users: int | Sequence[str]) -> np.ndarray:
+    if isinstance(users, int):
+        if users < 1:
+            raise ValueError(f"users is {users}: 1 or more is expected")
+        return np.arange(users).astype(str)
+    names = np.asarray(users)
+    if names.ndim != 1 or not len(names):
+        raise ValueError(f"users has shape {names.shape}: names, at least one, are expected")
+    return check_user_ids(names, None)
+
+
+@jax.jit
+def _project(prior: Prior, table: Array) -> Array:
+    return prior.project(table)
+
+
+@jax.jit
+def _solve_users(
+    prior: Prior,
+    likelihood: Likelihood,
+    along: Array,
+    chosen: Array,
+    rejected: Array,
+    weight: Array,
+) -> tuple[Posterior, Components]:
+    """Posteriors with users in front, from rows `[slots, users]`."""
+    pairs = [along.at[rows].get(mode="promise_in_bounds") for rows in (chosen, rejected)]
+    features = jnp.moveaxis(pairs[0] - pairs[1], 2, 0)
+    solved = prior.solve(features, weight, None, likelihood)
+    posterior = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
+    if posterior.covariance is None:
+        users, rank = posterior.weights.shape
+        posterior = dataclasses.replace(posterior, covariance=jnp.zeros((users, rank, rank)))
+    if prior.num_components > 1:
+        return posterior, prior.components(features, weight, likelihood)
+    return posterior, as_components(posterior.weights, posterior.covariance)
