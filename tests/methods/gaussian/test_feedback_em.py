@@ -97,7 +97,7 @@ def test_the_gradient_in_the_answer_parameters_is_that_of_the_evidence(problem):
                     )[0]
                     for sign in (1, -1)
                 ]
-                numeric = (ends[0] - ends[1]) / 2e-4
+                numeric = float(ends[0] - ends[1]) / 2e-4
                 assert float(found[scale][number]) == pytest.approx(numeric, abs=1e-5), scale
 
 
@@ -118,5 +118,5 @@ def test_the_gradient_in_the_rewards_is_that_of_the_evidence_for_rankings_too(pr
                 pairs = [items[:, :, a] - items[:, :, b] for a, b in ((0, 1), (0, 2), (1, 2))]
                 direction[:, 12:] = np.stack(pairs, axis=2).reshape(K + 1, 12, USERS)
             ends = [evidence(how, bucket, features + s * 1e-4 * direction)[0] for s in (1, -1)]
-            numeric = (ends[0] - ends[1]) / 2e-4
+            numeric = float(ends[0] - ends[1]) / 2e-4
             assert float(jnp.sum(gradient * direction)) == pytest.approx(numeric, abs=2e-4), part
