@@ -20,7 +20,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ RANKING = Kind("ranking", 4, places=3)
 CHOICE = Kind("ranking", 4, places=1)
 ENDS = Kind("best_worst", 4)
 REPLIES = 4
-MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: np.array([0.65], np.float32)})
+MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: np.array([0.0], np.float32)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,16 +121,34 @@ def worth(config: Config) -> dict[str, Any]:
 
 
 def ties(config: Config) -> dict[str, Any]:
-    """Twenty pairs or ties of new users, a third of them ties: used, and dropped."""
+    """Pairs or ties of new users, 30 % of them ties: used, and dropped."""
     truth = truth_of(200 if config.smoke else config.users)
+    rows: dict[str, Any] = {}
+    for count in (10, 20, 40):
+        drawn = synthetic_feedback(
+            truth, {TIES: count}, responses_per_prompt=REPLIES, seed=1, how=MANY_TIES
+        )
+        feedback = drawn.feedback
+        rows["share of ties"] = float(np.mean(feedback.blocks[0].outcome == 1))
+        used = adapt_answers(truth.model, MANY_TIES, feedback).users
+        dropped = lore.adapt(truth.model, strict_pairs(feedback))
+        rows[f"{count} answers, basis known"] = {
+            "used": right(truth, used),
+            "dropped": right(truth, dropped),
+        }
+    # Basis and tie parameter learned from few users, whose own directions are to be found.
+    truth = truth_of(60 if config.smoke else 200)
     drawn = synthetic_feedback(
         truth, {TIES: 20}, responses_per_prompt=REPLIES, seed=1, how=MANY_TIES
     )
-    feedback = drawn.feedback
-    share = float(np.mean(feedback.blocks[0].outcome == 1))
-    used = right(truth, adapt_answers(truth.model, MANY_TIES, feedback).users)
-    dropped = right(truth, lore.adapt(truth.model, strict_pairs(feedback)))
-    return {"share of ties": share, "used": used, "dropped": dropped}
+    method = given(5 if config.smoke else 100, rank=6, ridge=1.0, effects=0.0)
+    found = fit_feedback(drawn.feedback, method, key=jax.random.key(0))
+    model, users, _ = lore.fit(strict_pairs(drawn.feedback), method, key=jax.random.key(0))
+    rows["200 users x 20 answers, fitted"] = {
+        "used": right(truth, found.users.users, found.model),
+        "dropped": right(truth, users, model),
+    }
+    return rows
 
 
 def fitted(config: Config) -> dict[str, Any]:
@@ -213,7 +231,9 @@ def polis(config: Config, split: int) -> dict[str, Any]:
     feedback = feedback.take_users(np.flatnonzero(feedback.answers_per_user() >= 20))
     seen, unseen = split_users(feedback.num_users, 0.3, seed=split)
     rows = {}
-    for test, by in (("new items", "response"), ("known items", "answer")):
+    cuts: tuple[tuple[str, Literal["response", "answer"]], ...]
+    cuts = ("new items", "response"), ("known items", "answer")
+    for test, by in cuts:
         share = 0.3 if by == "response" else 0.25
         kept, held = hold_out(feedback, share, by=by, seed=split)
         train, shots = kept.take_users(seen), kept.take_users(unseen)
