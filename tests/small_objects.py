@@ -7,11 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 
 import lore_jax as lore
+from lore_jax.data.feedback import Kind
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
+from lore_jax.datasets.synthetic_feedback import synthetic_feedback
 
 CONFIG = SyntheticConfig(
     num_users=40, num_prompts=50, responses_per_prompt=3, pairs_per_user=(20, 20), dim=8, rank=3
 )
+KINDS = {
+    Kind("pair", 2, levels=2): 4,
+    Kind("tie", 2, levels=3): 4,
+    Kind("strength", 2, levels=5): 4,
+    Kind("ranking", 3, places=2): 3,
+    Kind("rating", 1, levels=5): 6,
+}
 QUICK = lore.FitConfig(
     lore.PopulationConfig(
         rank=3,
@@ -28,7 +37,8 @@ QUICK = lore.FitConfig(
 @functools.cache
 def small_objects():
     """The names that examples may use: modules, the public names, and a split, a fit and users."""
-    prefs = synthetic(CONFIG, seed=0).prefs
+    truth = synthetic(CONFIG, seed=0)
+    prefs = truth.prefs
     split = lore.four_way(prefs, group_by="prompt", seed=0)
     model, users, history = lore.fit(split.train, QUICK, key=jax.random.key(0))
     return {
@@ -42,6 +52,7 @@ def small_objects():
         "model": model,
         "users": users,
         "history": history,
+        "feedback": synthetic_feedback(truth, KINDS, responses_per_prompt=3, seed=0).feedback,
         "shots": split.shots,
         "test": split.tests["unseen", "new items"],
         "posterior": lore.adapt(model, split.shots),

@@ -24,7 +24,9 @@ class Config:
     A source is a JSONL or Parquet file with one comparison a row (user_id, prompt, chosen,
     rejected: texts or chat messages; or user_id, chosen, rejected: rows of the embeddings), or
     with one rating a row (CSV too: user_id, response, rating, prompt if there are several), of
-    which pairs of a higher and a lower rated response are made; or folders of Polis conversations.
+    which pairs of a higher and a lower rated response are made, or with one answer a row (a
+    strength beside chosen and rejected, 0 for no preference; or responses with rank, choice, or
+    best and worst), which are kept as said beside the pairs; or folders of Polis conversations.
 
     Attributes:
         sources: one file, or one or more Polis folders.
@@ -44,6 +46,7 @@ class Config:
         names: user names.
         max_pairs: Polis and ratings: the most pairs drawn for a user.
         seed: Polis and ratings: seed of the draws.
+        scale: lowest and highest rating of the scale; a rating outside is refused.
         skip_bad: skip rows that are not what they should be, and count them.
         overwrite: replace a cache that is there.
     """
@@ -59,6 +62,7 @@ class Config:
     names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     max_pairs: int = 60
     seed: int = 0
+    scale: tuple[int, int] | None = None
     skip_bad: bool = False
     overwrite: bool = False
 
@@ -72,7 +76,8 @@ def run(config: Config) -> dict[str, object]:
     from lore_jax.datasets.sources import GivenEmbeddings, read_polis_source, read_rows_source
 
     is_polis, first = are_polis(config.sources), config.sources[0]
-    how = HowToRead(BadRows(skip=config.skip_bad), config.seed, config.max_pairs)
+    bad = BadRows(skip=config.skip_bad)
+    how = HowToRead(bad, config.seed, config.max_pairs, config.scale)
     if config.list_responses is not None:
         return _list_responses(first, config.list_responses, how, config.overwrite)
     if config.out is None:
@@ -110,6 +115,7 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str], dtype
     from tqdm import tqdm
 
     from lore_jax.datasets.formats.rows import load_vector
+    from lore_jax.storage.cache.answers import answer_tensors
     from lore_jax.storage.cache.writer import CacheWriter
 
     pairs, table, count = source.pairs, source.table, source.table.num_responses
@@ -136,6 +142,7 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str], dtype
             head=head,
             texts=source.texts,
             extra=None if config.names.hash_ids else source.extra or None,
+            answers=None if pairs.answers is None else answer_tensors(pairs.answers),
             note=source.note,
         )
 

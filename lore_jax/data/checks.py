@@ -67,7 +67,7 @@ def integers(name: str, value: npt.ArrayLike) -> Integer[np.ndarray, "pairs"]:
 
 
 def refuse(
-    bad: Bool[np.ndarray, "entries"], message: str, values: Shaped[np.ndarray, "entries"]
+    bad: Bool[np.ndarray, "entries"], message: str, values: Shaped[np.ndarray, "entries *any"]
 ) -> None:
     """Raises with the value and the index of the first bad entry, if there is one."""
     if bad.any():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from command_line import PREPARE, ROWS, run
 
+from lore_jax.storage.cache.answers import load_feedback
 from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache, read_texts
 
@@ -150,3 +151,28 @@ def test_ratings_become_pairs_and_bad_rows_can_be_skipped(here, capsys):
         [load_cache("cache").chosen, load_cache("cache").rejected], [[0], [1]]
     )
     assert "2 ratings 2 to 5" in run(capsys, "inspect", "cache")
+
+
+def test_answers_are_kept_as_said_beside_the_pairs_they_make(here, capsys):
+    rows = [
+        {"user_id": "ann", "responses": [0, 1, 2], "rank": [2, 1, 3]},
+        {"user_id": "bob", "chosen": 3, "rejected": 0, "strength": 2},
+        {"user_id": "bob", "chosen": 1, "rejected": 0, "strength": 0},
+    ]
+    (here / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "cache"]
+    out = run(capsys, "prepare", "answers.jsonl", *options)
+    understood = "1 rankings of 3, 2 strengths 1-5 of 2 users on 4 responses became 4 pairs."
+    assert understood in out
+    feedback = load_feedback("cache")
+    assert [str(block.kind) for block in feedback.blocks] == ["rankings of 3", "strengths 1-5"]
+    assert load_cache("cache").num_pairs == 4
+    assert understood in run(capsys, "inspect", "cache")
+
+
+def test_a_rating_outside_the_scale_is_refused(here, capsys):
+    (here / "ratings.csv").write_text("user_id,response,rating\nann,0,5\nann,1,9\n")
+    options = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "cache"]
+    error = run(capsys, "prepare", "ratings.csv", *options, "--scale", "1", "5", status=2)
+    assert "ratings.csv line 3: rating is 9: a whole number from 1 to 5 is expected" in error
+    assert not (here / "cache").exists()

@@ -85,8 +85,8 @@ def read_text_ratings(
     table = ResponseTable()
 
     def parse(row: Row, column: str) -> tuple[int, Hashable]:
-        prompt = _prompt(row["prompt"]) if "prompt" in row else ()
-        return table.row(prompt, _reply(column, row[column])), prompt
+        prompt = prompt_of(row["prompt"]) if "prompt" in row else ()
+        return table.row(prompt, reply_of(column, row[column])), prompt
 
     pairs = _read(path, parse, seed=seed, max_pairs=max_pairs, bad=bad)
     return TextPairs(**vars(pairs), responses=table.responses)
@@ -103,7 +103,7 @@ def read_index_ratings(
     """Reads ratings of rows of an embedding array; otherwise as `read_text_ratings`."""
 
     def parse(row: Row, column: str) -> tuple[int, Hashable]:
-        response = response_row(column, _number_of(row[column]), num_responses)
+        response = response_row(column, number_of(row[column]), num_responses)
         return response, json.dumps(row.get("prompt"), sort_keys=True, default=str)
 
     return _read(path, parse, seed=seed, max_pairs=max_pairs, bad=bad)
@@ -111,7 +111,7 @@ def read_index_ratings(
 
 def is_index(value: object) -> bool:
     """Whether a response is a row of an array: an integer, or (in CSV) digits."""
-    return type(_number_of(value)) is int
+    return type(number_of(value)) is int
 
 
 def pairs_of_ratings(
@@ -170,7 +170,7 @@ def _read(
                 if name not in row:
                     raise ValueError(f"column {name!r} is missing; found {', '.join(row)[:200]}")
             assert columns is not None
-            user_id, value = row_name("user_id", row["user_id"]), _rating(*columns[1:], row)
+            user_id, value = row_name("user_id", row["user_id"]), rating_of(*columns[1:], row)
             prompt_id = row_name("prompt_id", row["prompt_id"]) if "prompt_id" in row else None
             response, prompt = parse(row, columns[0])  # last: it numbers what it finds
         except ValueError as error:
@@ -212,7 +212,8 @@ def _kind(values: Float[np.ndarray, " ratings"]) -> str:
     return f"ratings {min(distinct):g} to {max(distinct):g}"
 
 
-def _rating(column: str, row: Mapping[str, object]) -> float:
+def rating_of(column: str, row: Mapping[str, object]) -> float:
+    """The rating of a row as a number; up is 1, down is 0."""
     value, number = row[column], math.nan
     if isinstance(value, str) and value.strip().lower() in _WORDS:
         number = _WORDS[value.strip().lower()]
@@ -225,11 +226,13 @@ def _rating(column: str, row: Mapping[str, object]) -> float:
     raise ValueError(f"{column} is {got}: a number, true or false, up or down, is expected")
 
 
-def _number_of(value: object) -> object:
+def number_of(value: object) -> object:
+    """The value, and of digits (in CSV) the integer that they write."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
-def _prompt(value: object) -> tuple[Message, ...]:
+def prompt_of(value: object) -> tuple[Message, ...]:
+    """The turns of a prompt, a text or messages."""
     is_text = isinstance(value, str)
     prompt = (Message("user", value),) if is_text else parse_messages("prompt", value)
     if not prompt or not prompt[-1].content.strip():
@@ -238,7 +241,8 @@ def _prompt(value: object) -> tuple[Message, ...]:
     return prompt
 
 
-def _reply(column: str, value: object) -> str:
+def reply_of(column: str, value: object) -> str:
+    """The text of a reply, or of a list of one message of the assistant."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         messages = parse_messages(column, value)
         if [message.role for message in messages] != ["assistant"]:

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lore_jax.data.checks import LONGEST_NAME
+from lore_jax.data.feedback import Answers
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison
 from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
@@ -85,6 +86,7 @@ class IndexPairs:
         num_duplicates: rows that repeat an earlier one (the same user, chosen and rejected).
         note: what must be said beside every number from these pairs, or None.
         counts: what was replaced or left out, by name.
+        answers: what was said where that is more than these pairs, or None.
     """
 
     chosen: Int[np.ndarray, " pairs"]
@@ -96,6 +98,7 @@ class IndexPairs:
     num_duplicates: int
     note: str | None = dataclasses.field(default=None, kw_only=True)
     counts: dict[str, int] = dataclasses.field(default_factory=dict, kw_only=True)
+    answers: tuple[Answers, ...] | None = dataclasses.field(default=None, kw_only=True)
 
     def preferences(
         self,

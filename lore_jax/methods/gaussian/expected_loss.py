@@ -22,8 +22,8 @@ def expected_loss(
 ) -> tuple[Array, Array]:
     """The surrogate of the M step, summed over a bucket's pairs, and its gradient in the features.
 
-    With A = weight loss^(3)(z) f' S f / 2, q = S f and u = S sum_j A_j f_j, the gradient of a pair
-    is
+    With A the derivative of `sum_j weight_j loss''(z_j) f_j' S f_j / 2` in a pair's margin, q = S f
+    and u = S sum_j A_j f_j, the gradient of the pair is
 
         G_o = weight loss'(z) + A - weight loss''(z) f . u
         G_f = G_o m + weight loss''(z) q - weight loss'(z) u,
@@ -33,14 +33,15 @@ def expected_loss(
     """
     along = features[1:]
     margin = features[0] + combine(along, mean)
-    curvature, third = jax.jvp(likelihood.curvature, (margin,), (jnp.ones_like(margin),))
+    # Transposed, not along ones: of a ranking, margins share in each other's curvatures.
+    curvature, through = jax.vjp(likelihood.curvature, margin)
     slope, curvature = pair_weight * likelihood.slope(margin), pair_weight * curvature
     spread = [combine(along, row) for row in covariance]  # q
     variance = sum((f * q for f, q in zip(along, spread, strict=True)), jnp.zeros_like(margin))
     loss = jnp.sum(pair_weight * likelihood.loss(margin) + 0.5 * curvature * variance)
     if len(along) == 0:
         return loss, slope[None]
-    through_z = 0.5 * pair_weight * third * variance
+    (through_z,) = through(0.5 * pair_weight * variance)
     pulled = pull_together(along, through_z)
     modes = combine(covariance, pulled)  # u: S is symmetric
     of_offset = slope + through_z - curvature * combine(along, modes)

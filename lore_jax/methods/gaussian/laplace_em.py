@@ -258,7 +258,7 @@ def step(
     )
     (gradient,) = pull_back(back(list(gradients))[0] / pairs)
     loss, gradient = total((sum(losses, jnp.zeros(())) / pairs, gradient))
-    of_penalty = jax.grad(lambda params: _penalty(params, hyper) / pairs)(state.params)
+    of_penalty = jax.grad(lambda params: penalty(params, hyper) / pairs)(state.params)
     gradient = jax.tree.map(jnp.add, gradient, of_penalty)
     updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
     params: PyTree = optax.apply_updates(state.params, updates)
@@ -313,7 +313,8 @@ def _e_step(
     return taken.deviation, inverse(taken.lower)
 
 
-def _penalty(params: Params, hyper: PopulationHyper) -> Array:
+def penalty(params: Params, hyper: PopulationHyper) -> Float[Array, ""]:
+    """The ridges on basis and item effects, in nats."""
     last = jnp.sum(params["basis"]["V"] ** 2, axis=0) + jnp.sum(params["item_effects"] ** 2, axis=0)
     hidden = [jnp.sum(leaf**2) for leaf in jax.tree.leaves({**params["basis"], "V": None})]
     return jnp.sum(_ridges(hyper) * last) + hyper.ridge_deviation * sum(hidden, jnp.zeros(()))

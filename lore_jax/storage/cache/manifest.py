@@ -18,7 +18,7 @@ from lore_jax.storage.safetensors import read_header
 FORMAT_VERSION = 2
 MANIFEST, PROGRESS = "manifest.json", "progress.json"
 PAIRS, USERS, HEAD = "pairs.safetensors", "users.json", "head.safetensors"
-TEXTS, EXTRA = "texts.jsonl", "extra.jsonl"
+TEXTS, EXTRA, ANSWERS = "texts.jsonl", "extra.jsonl", "answers.safetensors"
 PAIR_COLUMNS = ("chosen", "rejected", "user", "prompt", "pair_weight")
 DTYPES = {
     "float16": np.dtype(np.float16),
@@ -79,7 +79,7 @@ def shard_name(number: int) -> str:
 
 def is_part_of_cache(name: str) -> bool:
     """Whether a file of this name may stand in a cache's folder."""
-    known = (MANIFEST, PROGRESS, PAIRS, USERS, HEAD, TEXTS, EXTRA)
+    known = (MANIFEST, PROGRESS, PAIRS, USERS, HEAD, TEXTS, EXTRA, ANSWERS)
     return name in known or bool(_SHARD.fullmatch(name) or _LEFTOVER.fullmatch(name))
 
 

@@ -7,6 +7,7 @@
     head.safetensors      the reference head of the model that made the embeddings, if there is one
     texts.jsonl           prompt and reply of each response, optional
     extra.jsonl           further columns of each pair, optional
+    answers.safetensors   what was said where that is more than pairs, optional
 
 `CacheWriter` fills `NAME.partial` beside the folder and renames it at the end: a cache is there
 whole or not at all. Loading checks every file against the manifest, so values are checked only when
@@ -31,6 +32,7 @@ from jaxtyping import Array, Shaped
 from lore_jax.data.checks import check_head, first_not_finite
 from lore_jax.data.preferences import from_arrays
 from lore_jax.storage.cache.manifest import (
+    ANSWERS,
     DTYPES,
     EXTRA,
     FORMAT_VERSION,
@@ -264,6 +266,7 @@ class CacheWriter:
         head: npt.ArrayLike | None = None,
         texts: Iterable[tuple[str | Sequence[Mapping[str, object]], str]] | None = None,
         extra: Iterable[Mapping[str, object]] | None = None,
+        answers: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
         note: str | None = None,
     ) -> Path:
         """Writes the rest of the table, the pairs and the manifest, and renames the folder.
@@ -279,6 +282,7 @@ class CacheWriter:
             head: the reference head `[dim]`, or None.
             texts: (prompt, reply) of each response; a prompt is a string or a list of messages.
             extra: further columns of each pair, `pairs` JSON objects.
+            answers: arrays of answers of every kind, from `answer_tensors`.
             note: what must be said beside every number from these pairs.
 
         Returns:
@@ -319,6 +323,8 @@ class CacheWriter:
             files[TEXTS] = write_json_lines(self._partial / TEXTS, objects, responses, "response")
         if extra is not None:
             files[EXTRA] = write_json_lines(self._partial / EXTRA, extra, prefs.num_pairs, "pair")
+        if answers is not None:
+            files[ANSWERS] = write_tensors(self._partial / ANSWERS, answers)
         manifest = CacheManifest(
             format_version=FORMAT_VERSION,
             encoder=self._job["encoder"],

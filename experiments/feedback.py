@@ -1,0 +1,285 @@
+"""What answers other than strict pairs are worth, and how they are predicted.
+
+    python -m experiments.feedback --out RUN [--data POLIS]
+
+Synthetic users, whose basis and population are known: how many strict pairs tell as much of a new
+user as ten strengths of five levels, one ranking of four, and so on; what ties add to pairs, a
+third of which are ties; what an answer costs in adapting. Users of whom nothing is known but their
+answers, basis and cut points fitted: how well every outcome is calibrated, and what is gained over
+the strict pairs of the same answers. With --data, one Polis conversation: votes of three levels,
+"pass" in the middle, against pairs of an agreed and a disagreed statement of the same votes, for
+unseen voters, on new and on known statements.
+
+Each part is one file in RUN/parts: a run that was stopped goes on where it was. Time and expected
+numbers: `experiments/README.md`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+import lore_jax as lore
+from experiments.abstention import LAND_BANK
+from experiments.common import command_line
+from lore_jax.data.feedback import Kind, answers, from_answers
+from lore_jax.data.feedback_splits import draw_answers, hold_out, strict_pairs
+from lore_jax.data.splits import split_users
+from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
+from lore_jax.datasets.synthetic import Synthetic, SyntheticConfig, synthetic
+from lore_jax.datasets.synthetic_feedback import FIVE, STARS, TIES, TRUE_ANSWERS, synthetic_feedback
+from lore_jax.evaluation.feedback import score_answers
+from lore_jax.fitting.feedback import fit_feedback
+from lore_jax.storage.files import write_file
+from lore_jax.users.answering import adapt_answers, answer_probabilities
+
+PAIRS = Kind("pair", 2, levels=2)
+RANKING = Kind("ranking", 4, places=3)
+CHOICE = Kind("ranking", 4, places=1)
+ENDS = Kind("best_worst", 4)
+REPLIES = 4
+MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: np.array([0.0], np.float32)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measures what answers other than strict pairs are worth.
+
+    Attributes:
+        out: where to write.
+        data: the folder of the Polis conversations; None: synthetic users alone.
+        conversation: which of them.
+        users: synthetic users.
+        splits: of the Polis conversation.
+        smoke: few users and steps, to see that everything runs.
+    """
+
+    out: Path
+    data: Path | None = None
+    conversation: str = LAND_BANK
+    users: int = 3000
+    splits: int = 5
+    smoke: bool = False
+
+
+def truth_of(users: int) -> Synthetic:
+    """Users whose margins are of 2 logits, half of their variance personal."""
+    config = SyntheticConfig(
+        num_users=users, num_prompts=300, responses_per_prompt=REPLIES, dim=32, rank=5, noise=0.5
+    )
+    return synthetic(config, seed=0)
+
+
+def right(truth: Synthetic, users: lore.Posterior, model: lore.Model | None = None) -> float:
+    """Share of random pairs of which the truly better response is found."""
+    drawn = synthetic_feedback(truth, {PAIRS: 40}, responses_per_prompt=REPLIES, seed=99)
+    pairs = strict_pairs(drawn.feedback)
+    rewards = np.asarray(pairs.embeddings) @ truth.basis
+    apart = rewards[pairs.chosen] - rewards[pairs.rejected]
+    margin = np.einsum("pr,pr->p", truth.weights[pairs.user], apart)
+    found = lore.margins(model or truth.model, users, pairs).mean
+    return float(np.mean(np.sign(found) == np.sign(margin)))
+
+
+def worth(config: Config) -> dict[str, Any]:
+    """In strict pairs: what some answers tell of new users, basis and cut points known."""
+    truth = truth_of(200 if config.smoke else config.users)
+    counts = (1, 2, 3, 4, 6, 8, 10, 14, 20, 30)
+
+    def accuracy(kind: Kind, count: int) -> float:
+        seeds = range(1 if config.smoke else 2)
+        values = []
+        for seed in seeds:
+            drawn = synthetic_feedback(
+                truth, {kind: count}, responses_per_prompt=REPLIES, seed=seed
+            )
+            known = adapt_answers(truth.model, TRUE_ANSWERS, drawn.feedback)
+            values.append(right(truth, known.users))
+        return float(np.mean(values))
+
+    curve = [accuracy(PAIRS, count) for count in counts]
+    rows = {"pairs": dict(zip(map(str, counts), curve, strict=True))}
+    for kind, count in (
+        (FIVE, 10),
+        (TIES, 10),
+        (STARS, 10),
+        (RANKING, 1),
+        (RANKING, 4),
+        (CHOICE, 4),
+        (ENDS, 4),
+    ):
+        value = accuracy(kind, count)
+        equal = float(np.interp(value, np.maximum.accumulate(curve), counts))
+        rows[f"{count} {kind}"] = {"accuracy": value, "as many as pairs": equal}
+    return rows
+
+
+def ties(config: Config) -> dict[str, Any]:
+    """Pairs or ties of new users, 30 % of them ties: used, and dropped."""
+    truth = truth_of(200 if config.smoke else config.users)
+    rows: dict[str, Any] = {}
+    for count in (10, 20, 40):
+        drawn = synthetic_feedback(
+            truth, {TIES: count}, responses_per_prompt=REPLIES, seed=1, how=MANY_TIES
+        )
+        feedback = drawn.feedback
+        rows["share of ties"] = float(np.mean(feedback.blocks[0].outcome == 1))
+        used = adapt_answers(truth.model, MANY_TIES, feedback).users
+        dropped = lore.adapt(truth.model, strict_pairs(feedback))
+        rows[f"{count} answers, basis known"] = {
+            "used": right(truth, used),
+            "dropped": right(truth, dropped),
+        }
+    # Basis and tie parameter learned from few users, whose own directions are to be found.
+    truth = truth_of(60 if config.smoke else 200)
+    drawn = synthetic_feedback(
+        truth, {TIES: 20}, responses_per_prompt=REPLIES, seed=1, how=MANY_TIES
+    )
+    method = given(5 if config.smoke else 100, rank=6, ridge=1.0, effects=0.0)
+    found = fit_feedback(drawn.feedback, method, key=jax.random.key(0))
+    model, users, _ = lore.fit(strict_pairs(drawn.feedback), method, key=jax.random.key(0))
+    rows["200 users x 20 answers, fitted"] = {
+        "used": right(truth, found.users.users, found.model),
+        "dropped": right(truth, users, model),
+    }
+    return rows
+
+
+def fitted(config: Config) -> dict[str, Any]:
+    """Everything fitted: calibration for new users, and what strict pairs of the same give."""
+    truth = truth_of(160 if config.smoke else min(config.users, 800))
+    mixture = {FIVE: 15, TIES: 15, STARS: 15, RANKING: 8, ENDS: 8}
+    steps = 5 if config.smoke else 100
+    method = given(steps, rank=6, ridge=1.0, effects=0.0)
+    rows = {}
+    for name, kinds in {**{str(k): {k: n} for k, n in mixture.items()}, "all": mixture}.items():
+        drawn = synthetic_feedback(truth, kinds, responses_per_prompt=REPLIES, seed=2)
+        seen, unseen = split_users(len(truth.weights), 0.3, seed=0)
+        train = drawn.feedback.take_users(seen)
+        shots, test = hold_out(drawn.feedback.take_users(unseen), 0.4, by="answer", seed=0)
+        found = fit_feedback(train, method, key=jax.random.key(0))
+        known = adapt_answers(found.model, found.answers, shots)
+        model, _, _ = lore.fit(strict_pairs(train), method, key=jax.random.key(0))
+        theirs = truth._replace(weights=truth.weights[unseen])
+        probabilities = answer_probabilities(found.model, found.answers, known, test)
+        rows[name] = {
+            "right": right(theirs, known.users, found.model),
+            "right by strict pairs": right(theirs, lore.adapt(model, strict_pairs(shots)), model),
+            "kinds": [row._asdict() for row in score_answers(probabilities)],
+        }
+    return rows
+
+
+def cost(config: Config) -> dict[str, Any]:
+    """Microseconds of adapting, an answer: 16 answers of each user, the table of rewards small."""
+    truth = truth_of(500 if config.smoke else 20_000)
+    rows = {}
+    for kind in (PAIRS, TIES, FIVE, STARS, CHOICE, RANKING):
+        drawn = synthetic_feedback(truth, {kind: 16}, responses_per_prompt=REPLIES, seed=0)
+        seconds = []
+        for _ in range(4):
+            begun = time.perf_counter()
+            adapt_answers(truth.model, TRUE_ANSWERS, drawn.feedback)
+            seconds.append(time.perf_counter() - begun)
+        rows[str(kind)] = 1e6 * min(seconds) / drawn.feedback.num_answers
+    pairs = strict_pairs(
+        synthetic_feedback(truth, {PAIRS: 16}, responses_per_prompt=REPLIES, seed=0).feedback
+    )
+    seconds = []
+    for _ in range(4):
+        begun = time.perf_counter()
+        lore.adapt(truth.model, pairs)
+        seconds.append(time.perf_counter() - begun)
+    return {**rows, "pairs, by adapt": 1e6 * min(seconds) / pairs.num_pairs}
+
+
+def given(steps: int, *, rank: int, ridge: float, effects: float) -> lore.FitConfig:
+    """The population model with everything given."""
+    return lore.FitConfig(
+        lore.PopulationConfig(
+            steps,
+            0.05,
+            rank=rank,
+            ridge_population=ridge,
+            ridge_deviation=ridge,
+            item_effects=effects,
+            item_effects_deviation=effects,
+            num_components=0,
+            logit_scale=1.0,
+        )
+    )
+
+
+def polis(config: Config, split: int) -> dict[str, Any]:
+    """One split of a conversation: unseen voters' pairs, after twenty of their votes."""
+    assert config.data is not None
+    votes = read_polis(config.data / config.conversation)
+    table = load_polis_embeddings(config.data).of(votes).astype(np.float32)
+    levels = answers(
+        Kind("rating", 1, levels=3),
+        votes.statement,
+        votes.voter,
+        outcome=votes.vote.astype(int) + 1,
+    )
+    feedback = from_answers(table, [levels], num_users=len(votes.voter_ids))
+    feedback = feedback.take_users(np.flatnonzero(feedback.answers_per_user() >= 20))
+    seen, unseen = split_users(feedback.num_users, 0.3, seed=split)
+    rows = {}
+    cuts: tuple[tuple[str, Literal["response", "answer"]], ...]
+    cuts = ("new items", "response"), ("known items", "answer")
+    for test, by in cuts:
+        share = 0.3 if by == "response" else 0.25
+        kept, held = hold_out(feedback, share, by=by, seed=split)
+        train, shots = kept.take_users(seen), kept.take_users(unseen)
+        shots, _ = draw_answers(shots, 20, seed=split)
+        pairs = strict_pairs(held.take_users(unseen), max_pairs=20, seed=split)
+        # Statements that are judged again have effects of their own, new ones none.
+        for ridge in (1.0, 3.0, 10.0):
+            method = given(60, rank=5, ridge=ridge, effects=0.5)
+            found = fit_feedback(train, method, key=jax.random.key(0))
+            known = adapt_answers(found.model, found.answers, shots)
+            of_pairs, _, _ = lore.fit(
+                strict_pairs(train, max_pairs=40), method, key=jax.random.key(0)
+            )
+            users = lore.adapt(of_pairs, strict_pairs(shots, max_pairs=40))
+            rows[f"{test}, ridge {ridge:g}"] = {
+                "three levels": _of_pairs(lore.margins(found.model, known.users, pairs)),
+                "pairs": _of_pairs(lore.margins(of_pairs, users, pairs)),
+                "test pairs": pairs.num_pairs,
+            }
+    return rows
+
+
+def _of_pairs(margins: Any) -> dict[str, float]:
+    return {
+        "accuracy": float(np.mean(margins.mean > 0)),
+        "log_loss": -float(np.mean(margins.log_probability)),
+    }
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Measures everything; prints and writes `results.json`."""
+    parts: dict[str, Any] = {"worth": worth, "ties": ties, "fitted": fitted, "cost": cost}
+    if config.data is not None:
+        for split in range(config.splits):
+            parts[f"polis {split}"] = lambda config, split=split: polis(config, split)
+    results: dict[str, Any] = {}
+    (config.out / "parts").mkdir(parents=True, exist_ok=True)
+    for name, measure in parts.items():
+        file = config.out / "parts" / f"{name}.json"
+        if not file.is_file():
+            write_file(file, [json.dumps(measure(config), indent=1).encode()])
+        results[name] = json.loads(file.read_bytes())
+        print(name, json.dumps(results[name], indent=1), flush=True)
+    write_file(config.out / "results.json", [json.dumps(results, indent=1).encode()])
+    return results
+
+
+if __name__ == "__main__":
+    command_line.main(run, Config)

@@ -1,0 +1,206 @@
+"""fit_feedback: answers of every kind in; a model, how people answer, and everybody's weights out.
+
+Ridges, rank and sizes of effects that are None are chosen as ever, on validation folds of the
+strict pairs that the same answers make; those pairs are also where the fit begins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from lore_jax.data.feedback import Feedback
+from lore_jax.data.feedback_splits import strict_pairs
+from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.selection import choose
+from lore_jax.methods.base import Choice, Info
+from lore_jax.methods.gaussian import feedback_em, laplace_em
+from lore_jax.methods.gaussian.feedback_em import AnswerBucket, AnswerState
+from lore_jax.methods.gaussian.laplace_em import PopulationHyper
+from lore_jax.methods.gaussian.method import PopulationConfig
+from lore_jax.model.answer_model import AnswerModel, Ties, begin_answers, num_entries
+from lore_jax.model.basis import make_basis
+from lore_jax.model.basis_posterior import by_column
+from lore_jax.model.model import Model, response_keys
+from lore_jax.model.prior import GaussianPrior, ItemEffects
+from lore_jax.parallel.buckets import FitData
+from lore_jax.parallel.devices import first_shard, over_shards, place
+from lore_jax.users.answering import AnswerPosterior, adapt_answers
+from lore_jax.users.entries import buckets_of_users, lay_out_entries, most_answers
+
+_PADDING = 0.25  # of a bucket's slots: how much padding one bucket fewer is worth
+
+
+class FeedbackFit(NamedTuple):
+    """What a fit to answers of every kind has learned.
+
+    Attributes:
+        model: for whatever takes a model: margins, scores, adapting to pairs.
+        answers: cut points, ties, spread of intercepts.
+        users: the posterior of the users of the fit.
+        loss: expected loss of an entry before each step, in nats.
+        choice: what was chosen, or given.
+    """
+
+    model: Model
+    answers: AnswerModel
+    users: AnswerPosterior
+    loss: Float[np.ndarray, " steps"]
+    choice: Choice
+
+
+def fit_feedback(
+    feedback: Feedback,
+    config: FitConfig = FitConfig(),
+    *,
+    key: jax.Array,
+    ties: Ties = "davidson",
+    lapse: float = 0.0,
+) -> FeedbackFit:
+    """Fits the basis, everybody's weights, and how people answer together (`feedback_em`).
+
+    Args:
+        feedback: the answers of the seen users.
+        config: what to fit: the population model, on one device. Its logit scale is 1, and users
+            are one component, unless that is given otherwise, which is refused.
+        key: the one source of randomness.
+        ties: which model ties follow, "davidson" or "rao-kupper".
+        lapse: the share of answers at random.
+
+    Returns:
+        The fit.
+
+    Raises:
+        ValueError: there are no answers that order two responses, all answers of a scale say the
+            same, or the method is not the population model.
+
+    Example:
+        >>> given = PopulationConfig(2, 0.05, rank=2, ridge_population=1.0, ridge_deviation=1.0)
+        >>> method = dataclasses.replace(given, item_effects=0.0, item_effects_deviation=0.0)
+        >>> fitted = fit_feedback(feedback, FitConfig(method), key=jax.random.key(0))
+        >>> fitted.model.rank, fitted.answers.cuts("rating 5").shape
+        (2, (4,))
+    """
+    method = config.method
+    if not isinstance(method, PopulationConfig):
+        raise ValueError(f"the method is {type(method).__name__}: a PopulationConfig is expected")
+    for name, value in (("logit_scale", 1.0), ("num_components", 0)):
+        if getattr(method, name) not in (None, value):
+            got = f"{name} is {getattr(method, name)}"
+            raise ValueError(f"{got}: {value:g} is expected where answers are of every kind")
+    method = dataclasses.replace(method, logit_scale=1.0, num_components=0)
+    answers = begin_answers(feedback, ties=ties, lapse=lapse)
+    pairs = strict_pairs(feedback)
+    if pairs.num_pairs == 0:
+        raise ValueError(f"{feedback!r}: none of them orders two responses, so nothing is learned")
+    key_choice, key_init = jax.random.split(key)
+    choice, _ = choose(pairs, dataclasses.replace(config, method=method), key=key_choice)
+    method = dataclasses.replace(method, **choice)
+    (hyper,) = method.hypers([choice], pairs)
+    placed, _ = place(pairs, method.input_scale(pairs))
+    rank = len(hyper.columns) + 1
+    module = make_basis(rank, method.hidden)
+
+    def begin(_: tuple[()], data: FitData, shared: tuple[PopulationHyper, Array]) -> Any:
+        own = jax.random.wrap_key_data(shared[1])
+        return laplace_em.init(method, module, data, shared[0], own).params
+
+    shared = hyper, jax.random.key_data(key_init)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(first_shard(leaf)),
+        over_shards(begin, donate=False)((), placed, shared),
+    )
+    buckets = answer_buckets(feedback)
+    data = dataclasses.replace(
+        placed, buckets=(), users=dataclasses.replace(placed.users, buckets=())
+    )
+    with_intercept = feedback.has_ratings
+    state = feedback_em.init(
+        method, params, answers, buckets, rank=rank, with_intercept=with_intercept
+    )
+    program = _program(dataclasses.replace(method, **dict.fromkeys(choice)), rank, with_intercept)
+    state, info = program(state, buckets, data, hyper)
+    model = _model(method, state, hyper, feedback)
+    users = adapt_answers(model, state.answers, feedback)
+    return FeedbackFit(model, state.answers, users, np.asarray(info.loss), choice)
+
+
+def answer_buckets(feedback: Feedback) -> tuple[AnswerBucket, ...]:
+    """The answers of a joint fit: users of like length side by side, few buckets."""
+    groups: list[np.ndarray] = []
+    for users in buckets_of_users(feedback):  # the longest first
+        if groups and _slots(feedback, np.concatenate([groups[-1], users])) <= (1 + _PADDING) * (
+            _slots(feedback, groups[-1]) + _slots(feedback, users)
+        ):
+            groups[-1] = np.concatenate([groups[-1], users])
+        else:
+            groups.append(users)
+    buckets = []
+    for users in groups:
+        counts = [most_answers(block, users) for block in feedback.blocks]
+        entries = lay_out_entries(feedback, users, counts)
+        first, second = jnp.asarray(entries.first), jnp.asarray(entries.second)
+        outcome = tuple(map(jnp.asarray, entries.outcome))
+        weight = jnp.asarray(entries.weight)
+        buckets.append(AnswerBucket(first, second, weight, outcome, entries.kinds))
+    return tuple(buckets)
+
+
+def _slots(feedback: Feedback, users: np.ndarray) -> int:
+    """Entries of these users in one bucket, padding included."""
+    each = (num_entries(b.kind) * most_answers(b, users) for b in feedback.blocks)
+    return len(users) * sum(each)
+
+
+@functools.cache
+def _program(
+    method: PopulationConfig, rank: int, with_intercept: bool
+) -> Callable[..., tuple[AnswerState, Info]]:
+    module = make_basis(rank, method.hidden)
+    options = {"module": module, "config": method, "with_intercept": with_intercept}
+
+    @jax.jit
+    def run(
+        state: AnswerState,
+        buckets: tuple[AnswerBucket, ...],
+        data: FitData,
+        hyper: PopulationHyper,
+    ) -> tuple[AnswerState, Info]:
+        def one(state: AnswerState, _: None) -> tuple[AnswerState, Info]:
+            return feedback_em.step(state, buckets, data, hyper, **options)
+
+        return jax.lax.scan(one, state, length=method.steps)
+
+    return run
+
+
+def _model(
+    method: PopulationConfig, state: AnswerState, hyper: PopulationHyper, feedback: Feedback
+) -> Model:
+    """Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns."""
+    rank, effects = len(hyper.columns) + 1, None
+    if np.any(np.asarray(hyper.item_effects) > 0):
+        judged = np.unique(np.concatenate([block.items.reshape(-1) for block in feedback.blocks]))
+        size, ridges = by_column(hyper.item_effects, rank), laplace_em.ridges(hyper)
+        effects = ItemEffects(
+            jnp.asarray(response_keys(feedback.embeddings)[judged]),
+            (size[None] * state.params["item_effects"])[judged],
+            by_column(0.5 * hyper.item_effects**2 / ridges, rank),
+            jnp.zeros((len(judged), 2)),  # what is left unknown of judged responses is left out
+        )
+    prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
+    return Model(
+        make_basis(rank, method.hidden),
+        state.params["basis"],
+        jnp.asarray(method.input_scale(strict_pairs(feedback)), jnp.float32),
+        prior,
+        item_effects=effects,
+        likelihood=method.likelihood,
+    )

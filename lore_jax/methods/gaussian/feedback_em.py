@@ -1,0 +1,268 @@
+"""Laplace EM on answers of every kind: the basis, and how people answer, learned together.
+
+`laplace_em` has the model and its evidence. What is new:
+
+- a margin is an entry of an answer (`users/entries.py`), its likelihood that of the answer's kind;
+- users who rate have an intercept: a last feature, tau for ratings and 0 for whatever compares,
+  whose tau is learned by the evidence like a column of the basis;
+- cut points and tie parameters theta are shared by everybody. Of the evidence
+
+      sum [ loss(z; theta) + loss''(z; theta) f' S f / 2 ],
+
+  they are few, so the M step takes a Newton step in them, z and S as the E step left them. The mode
+  moves with theta as with the basis: `d phi'(m) = sum d slope(z; theta) f` moves it by -S times
+  that, which adds `-slope(z; theta) f . u` with `u = S sum_j A_j f_j` held fixed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, PyTree
+
+from lore_jax.data.feedback import Kind
+from lore_jax.methods.base import Info
+from lore_jax.methods.gaussian.expected_loss import expected_loss
+from lore_jax.methods.gaussian.laplace_em import (
+    EMConfig,
+    PopulationHyper,
+    penalty,
+    table_of_rewards,
+)
+from lore_jax.model.answer_model import AnswerModel
+from lore_jax.model.basis import Params
+from lore_jax.parallel.buckets import FitData
+from lore_jax.solvers.cholesky import inverse
+from lore_jax.solvers.newton import newton_step
+from lore_jax.solvers.pair_sums import combine, pull_together, quadratic_form
+from lore_jax.users.entries import segments
+
+_LEAST_CURVATURE = 1e-3  # of the largest: along a flat direction a step is short, not wild
+_LONGEST_STEP = 0.5  # of the answer parameters, in logits
+
+
+@flax.struct.dataclass
+class AnswerBucket:
+    """Users of like length and the entries of their answers.
+
+    Attributes:
+        first: rows of the responses whose reward counts, `[entries, users]`.
+        second: rows of those it is compared with; one past the table: nothing.
+        weight: how much an entry counts, `[entries, users]`.
+        outcome: the levels of each stretch, `[answers, users]`.
+        kinds: the kind of each stretch (static).
+    """
+
+    first: Int[Array, "entries users"]
+    second: Int[Array, "entries users"]
+    weight: Float[Array, "entries users"]
+    outcome: tuple[Int[Array, "_answers users"], ...]
+    kinds: tuple[Kind, ...] = flax.struct.field(pytree_node=False)
+
+
+@flax.struct.dataclass
+class AnswerState:
+    """What the next step needs.
+
+    Attributes:
+        params: `basis` and `item_effects`, as in `laplace_em`, and `log_intercept`, of tau.
+        optimiser: Adam's state.
+        answers: how people answer.
+        deviations: each bucket's modes, `[rank, users]`: the intercept last, where there are
+            ratings, else `[rank - 1, users]`.
+    """
+
+    params: Params
+    optimiser: optax.OptState
+    answers: AnswerModel
+    deviations: tuple[Float[Array, "_k _users"], ...]
+
+
+class Known(NamedTuple):
+    """What the E step says of a bucket's entries.
+
+    Attributes:
+        margin: z at the users' modes, `[entries, users]`.
+        variance: `f' S f`.
+        moved: `f . u`, how the modes answer to the parameters.
+    """
+
+    margin: Float[Array, "entries users"]
+    variance: Float[Array, "entries users"]
+    moved: Float[Array, "entries users"]
+
+
+def init(
+    config: EMConfig,
+    params: Params,
+    answers: AnswerModel,
+    buckets: tuple[AnswerBucket, ...],
+    *,
+    rank: int,
+    with_intercept: bool,
+) -> AnswerState:
+    """The state before the first step, every user at the population.
+
+    Args:
+        config: how EM runs.
+        params: of the basis and item effects, where to begin.
+        answers: how people answer, where to begin.
+        buckets: the answers.
+        rank: of the basis.
+        with_intercept: whether users have intercepts.
+
+    Returns:
+        The state.
+    """
+    params = {**params, "log_intercept": jnp.log(jnp.maximum(answers.intercept, 1e-3))}
+    k = rank - 1 + with_intercept
+    deviations = tuple(jnp.zeros((k, bucket.first.shape[1])) for bucket in buckets)
+    return AnswerState(params, _adam(config).init(params), answers, deviations)
+
+
+def step(
+    state: AnswerState,
+    buckets: tuple[AnswerBucket, ...],
+    data: FitData,
+    hyper: PopulationHyper,
+    *,
+    module: nn.Module,
+    config: EMConfig,
+    with_intercept: bool,
+) -> tuple[AnswerState, Info]:
+    """One E step, one gradient step of the basis, one Newton step of the answer parameters.
+
+    Args:
+        state: the state.
+        buckets: the answers.
+        data: the table (its buckets are not used).
+        hyper: ridges, size of the item effects, columns in use.
+        module: the basis (static).
+        config: how EM runs (static).
+        with_intercept: whether users have intercepts (static).
+
+    Returns:
+        The next state, and for the history the expected loss an answer, in nats.
+    """
+
+    def entries(params: Params) -> list[Array]:
+        table = extended_table(module, params, data, hyper, with_intercept=with_intercept)
+        return [jnp.moveaxis(table[b.first] - table[b.second], -1, 0) for b in buckets]
+
+    count = sum(jnp.sum(bucket.weight) for bucket in buckets)
+    along, pull_back = jax.vjp(entries, state.params)
+    modes, known, losses, gradients = [], [], [], []
+    for f, bucket, deviation in zip(along, buckets, state.deviations, strict=True):
+        likelihood = segments(state.answers, bucket.kinds, bucket.outcome)
+        taken = newton_step(f[1:], f[0], bucket.weight, deviation, likelihood=likelihood)
+        covariance = inverse(taken.lower)
+        loss, gradient = expected_loss(f, bucket.weight, taken.deviation, covariance, likelihood)
+        modes.append(taken.deviation)
+        known.append(known_after(state.answers, bucket, f, taken.deviation, covariance))
+        losses.append(loss)
+        gradients.append(gradient / count)
+    (gradient,) = pull_back(gradients)
+    ridge = jax.grad(lambda params: penalty(_of_basis(params), hyper) / count)(state.params)
+    gradient = jax.tree.map(jnp.add, gradient, ridge)
+    updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
+    params: PyTree = optax.apply_updates(state.params, updates)
+    answers = _answer_step(state.answers, buckets, known)
+    answers = dataclasses.replace(answers, intercept=_intercept(state.params, with_intercept))
+    loss = sum(losses, jnp.zeros(())) / count
+    return AnswerState(params, optimiser, answers, tuple(modes)), Info(
+        loss, optax.tree.norm(gradient)
+    )
+
+
+def extended_table(
+    module: nn.Module,
+    params: Params,
+    data: FitData,
+    hyper: PopulationHyper,
+    *,
+    with_intercept: bool,
+) -> Float[Array, "rows columns"]:
+    """Rewards, then tau for every response; and a row of zeros behind, which ratings point to."""
+    table = table_of_rewards(module, _of_basis(params), data, hyper)
+    if with_intercept:
+        tau = jnp.exp(params["log_intercept"])
+        table = jnp.concatenate([table, jnp.full((len(table), 1), tau)], axis=1)
+    return jnp.pad(table, ((0, 1), (0, 0)))
+
+
+def _of_basis(params: Params) -> Params:
+    return {name: params[name] for name in ("basis", "item_effects")}
+
+
+def _intercept(params: Params, with_intercept: bool) -> Array:
+    return jnp.exp(params["log_intercept"]) if with_intercept else jnp.zeros(())
+
+
+def _adam(config: EMConfig) -> optax.GradientTransformation:
+    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps))
+
+
+def answer_evidence(
+    answers: AnswerModel,
+    buckets: tuple[AnswerBucket, ...],
+    known: list[Known],
+) -> Float[Array, ""]:
+    """A function of the answer parameters with the gradient of minus the Laplace evidence.
+
+    Args:
+        answers: the parameters.
+        buckets: the answers.
+        known: of each bucket, what the E step left.
+
+    Returns:
+        A sum over all entries, in nats.
+    """
+    total = jnp.zeros(())
+    for bucket, (margin, variance, moved) in zip(buckets, known, strict=True):
+        likelihood = segments(answers, bucket.kinds, bucket.outcome)
+        value = likelihood.loss(margin) + 0.5 * likelihood.curvature(margin) * variance
+        total += jnp.sum(bucket.weight * (value - likelihood.slope(margin) * moved))
+    return total
+
+
+def known_after(
+    answers: AnswerModel,
+    bucket: AnswerBucket,
+    features: Float[Array, "columns entries users"],
+    mean: Float[Array, "k users"],
+    covariance: Float[Array, "k k users"],
+) -> Known:
+    """What the answer parameters are fitted to, given the E step of a bucket."""
+    along = features[1:]
+    likelihood = segments(answers, bucket.kinds, bucket.outcome)
+    margin, variance = features[0] + combine(along, mean), quadratic_form(along, covariance)
+    _, through = jax.vjp(likelihood.curvature, margin)
+    (pull,) = through(0.5 * bucket.weight * variance)
+    moved = combine(along, combine(covariance, pull_together(along, pull)))
+    return Known(margin, variance, moved)
+
+
+def _answer_step(
+    answers: AnswerModel, buckets: tuple[AnswerBucket, ...], known: list[Known]
+) -> AnswerModel:
+    """A damped Newton step in the parameters of all scales together."""
+    flat, unravel = ravel_pytree(answers.free)
+    if not len(flat):
+        return answers
+
+    def evidence(flat: Array) -> Array:
+        return answer_evidence(dataclasses.replace(answers, free=unravel(flat)), buckets, known)
+
+    gradient, hessian = jax.grad(evidence)(flat), jax.hessian(evidence)(flat)
+    values, vectors = jnp.linalg.eigh(hessian)
+    values = jnp.maximum(jnp.abs(values), _LEAST_CURVATURE * jnp.max(jnp.abs(values)))
+    move = -vectors @ ((vectors.T @ gradient) / values)
+    length = jnp.minimum(1.0, _LONGEST_STEP / jnp.maximum(jnp.linalg.norm(move), 1e-12))
+    return dataclasses.replace(answers, free=unravel(flat + length * move))

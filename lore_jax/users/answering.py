@@ -1,0 +1,340 @@
+"""Users known by answers of any kind: adapting to them, and the probability of every answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lore_jax.data.feedback import Answers, Feedback, Kind
+from lore_jax.model.answer_model import AnswerModel, num_entries
+from lore_jax.model.model import Model, Rewards, rewards
+from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
+from lore_jax.model.prior import GaussianPrior, MixturePrior
+from lore_jax.parallel.devices import num_cores
+from lore_jax.solvers.likelihood import Likelihood
+from lore_jax.solvers.mixture import Mixture
+from lore_jax.solvers.rankings import pairs_of
+from lore_jax.users.entries import (
+    Entries,
+    buckets_of_users,
+    lay_out_entries,
+    most_answers,
+    rows_of_entries,
+)
+from lore_jax.users.predict import moments_of_margins
+
+_ENTRIES_PER_CHUNK = 2**14  # as in `adapt`: a core's cache
+_LEAST_USERS = 64
+_MOST_OUTCOMES = 120  # whose probabilities are listed: rankings of five
+
+
+@flax.struct.dataclass
+class AnswerPosterior:
+    """What is known of users after their answers.
+
+    Attributes:
+        users: the posterior of their weights, as `adapt` gives it: margins and scores take it.
+        intercept: mean of each user's intercept of ratings, `[users]`; 0 without ratings.
+        intercept_variance: its variance, `[users]`.
+        intercept_covariance: its covariance with the weights, `[users, rank]`.
+    """
+
+    users: Posterior
+    intercept: Float[np.ndarray | Array, " users"]
+    intercept_variance: Float[np.ndarray | Array, " users"]
+    intercept_covariance: Float[np.ndarray | Array, "users rank"]
+
+
+class AnswerProbabilities(NamedTuple):
+    """Predictions of answers of one kind.
+
+    Attributes:
+        kind: what they say.
+        probability: of every outcome, `[answers, outcomes]`, or None where there are more than 120.
+            Of levels: by level; of pairs and ties: second, (neither,) first; of rankings: in the
+            order of `outcomes_of`.
+        recorded: which outcome was said, `[answers]`.
+        log_probability: of that one, in nats, `[answers]`.
+    """
+
+    kind: Kind
+    probability: Float[np.ndarray, "answers outcomes"] | None
+    recorded: Int[np.ndarray, " answers"]
+    log_probability: Float[np.ndarray, " answers"]
+
+
+def outcomes_of(kind: Kind) -> list[tuple[int, ...]]:
+    """The orders of responses that a ranking or best-worst choice may say; the first is recorded.
+
+    Example:
+        >>> outcomes_of(Kind("ranking", 3, places=1))
+        [(0, 1, 2), (1, 0, 2), (2, 0, 1)]
+    """
+    everything = range(kind.num_items)
+    if kind.name == "best_worst":
+        last = kind.num_items - 1
+        ends = [(0, last), *(e for e in itertools.permutations(everything, 2) if e != (0, last))]
+        return [(best, *(i for i in everything if i not in (best, w)), w) for best, w in ends]
+    said = itertools.permutations(everything, kind.places)
+    return [(*first, *(i for i in everything if i not in first)) for first in said]
+
+
+def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> AnswerPosterior:
+    """Weights and posterior of every user from answers of any kinds, the basis frozen.
+
+    The mode of `sum_i loss_i(w, b) - log prior(w) + b^2 / 2 tau^2` over weights and intercept, and
+    the Laplace covariance there, by the prior's own solve. Users who gave no answer are the
+    population. With a lapse rate the search begins at the mode without lapses.
+
+    Args:
+        model: a fitted model with a Gaussian prior, or a mixture.
+        answers: how people answer.
+        feedback: the answers, over a table of the same encoder as the fit's.
+
+    Returns:
+        An `AnswerPosterior` on the host. Never raises for a user: see `users.converged`.
+
+    Raises:
+        ValueError: a scale of the feedback is not one of `answers`, the prior is not Gaussian, or
+            the table is of another width than the model's.
+
+    Example:
+        >>> known = adapt_answers(model, begin_answers(feedback), feedback)
+        >>> bool(known.users.converged.all())
+        True
+    """
+    _check_scales(answers, feedback)
+    with_intercept = feedback.has_ratings
+    prior = _with_intercept(model.prior, answers.intercept) if with_intercept else model.prior
+    table = _project(prior, _with_row_of_zeros(rewards(model, feedback.embeddings), with_intercept))
+    posterior = population_posterior(model, feedback.num_users, feedback.user_ids)
+    out = {name: np.array(getattr(posterior, name)) for name in POSTERIOR_ARRAYS}
+    rank = model.rank
+    intercept, variance = np.zeros((2, feedback.num_users), np.float32)
+    covariance = np.zeros((feedback.num_users, rank), np.float32)
+    if with_intercept:
+        variance[:] = float(answers.intercept) ** 2
+    sure = dataclasses.replace(answers, lapse=0.0)
+
+    def solve(entries: Entries, known: int) -> None:
+        features = _gather(table, entries.first, entries.second)
+        found = _solve(prior, entries.likelihood(sure), features, entries.weight, None)
+        if answers.lapse:
+            start = jnp.asarray(found.weights).T
+            found = _solve(prior, entries.likelihood(answers), features, entries.weight, start)
+        users, found = entries.users[:known], jax.device_get(found)
+        for name in ("converged", "steps", "grad_norm"):
+            out[name][users] = getattr(found, name)[:known]
+        out["weights"][users] = found.weights[:known, :rank]
+        out["covariance"][users] = found.covariance[:known, :rank, :rank]
+        if with_intercept:
+            intercept[users] = found.weights[:known, rank]
+            variance[users] = found.covariance[:known, rank, rank]
+            covariance[users] = found.covariance[:known, rank, :rank]
+
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for _ in pool.map(lambda job: solve(*job), list(_chunks(feedback))):
+            pass
+    out["shots"] = feedback.answers_per_user().astype(np.int32)
+    users = Posterior(**out, user_ids=feedback.user_ids)
+    return AnswerPosterior(users, intercept, variance, covariance)
+
+
+def population_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> AnswerPosterior:
+    """The same of users of whom nothing is known.
+
+    Example:
+        >>> population_answers(model, begin_answers(feedback), feedback).users.shots.max()
+        0
+    """
+    users = population_posterior(model, feedback.num_users, feedback.user_ids)
+    nothing = np.zeros(feedback.num_users, np.float32)
+    spread = nothing + float(answers.intercept) ** 2
+    return AnswerPosterior(
+        users, nothing, spread, np.zeros((feedback.num_users, model.rank), np.float32)
+    )
+
+
+def answer_probabilities(
+    model: Model, answers: AnswerModel, posterior: AnswerPosterior, feedback: Feedback
+) -> list[AnswerProbabilities]:
+    """The probability of every outcome of each answer, what is not known integrated.
+
+    Args:
+        model: a fitted model.
+        answers: how people answer.
+        posterior: of the users of `feedback`, in the same order.
+        feedback: answers, seen or not.
+
+    Returns:
+        One `AnswerProbabilities` for each block of the feedback.
+
+    Raises:
+        ValueError: the posterior is of another number of users, or a scale is unknown.
+
+    Example:
+        >>> how = begin_answers(feedback)
+        >>> known = adapt_answers(model, how, feedback)
+        >>> predicted = answer_probabilities(model, how, known, feedback)
+        >>> [str(block.kind) for block in predicted][:2]
+        ['pairs', 'pairs or ties']
+    """
+    _check_scales(answers, feedback)
+    if posterior.users.num_users != feedback.num_users:
+        got = f"the posterior has {posterior.users.num_users} users"
+        raise ValueError(f"{got}, the feedback has {feedback.num_users}")
+    table = _padded(rewards(model, feedback.embeddings))
+    return [_predict(answers, table, posterior, block) for block in feedback.blocks]
+
+
+def _predict(
+    answers: AnswerModel, table: Rewards, posterior: AnswerPosterior, block: Answers
+) -> AnswerProbabilities:
+    kind, count, size = block.kind, len(block), num_entries(block.kind)
+    num_responses = table.table.shape[0] - 1
+    first, second = rows_of_entries(kind, block.items, num_responses)
+    user, users = np.repeat(block.user, size), posterior.users
+    mean, variance = moments_of_margins(
+        table, first.reshape(-1), second.reshape(-1), user, users.weights, users.covariance
+    )
+    if kind.name == "rating":
+        by_weight = np.asarray(posterior.intercept_covariance)[user]
+        both = np.sum(np.asarray(table.table)[first[:, 0]] * by_weight, axis=1)
+        mean = mean + posterior.intercept[user]
+        variance = jnp.maximum(variance + posterior.intercept_variance[user] + 2.0 * both, 0.0)
+    mean, variance = jnp.asarray(mean), jnp.asarray(variance)
+
+    def predictive(outcome: np.ndarray, mean: Array, variance: Array) -> np.ndarray:
+        found = _predictive(answers.likelihood(kind, jnp.asarray(outcome)), mean, variance)
+        return np.asarray(found).reshape(count, size).sum(axis=1)
+
+    if kind.levels:
+        levels = [np.full(count, level, np.int32) for level in range(kind.levels)]
+        if kind.name == "pair":  # the likelihood is of the first response: the other one is turned
+            each = np.stack([predictive(block.outcome, s * mean, variance) for s in (-1, 1)], 1)
+        else:
+            each = np.stack([predictive(level, mean, variance) for level in levels], axis=1)
+        recorded = block.outcome
+        own = np.take_along_axis(each, recorded[:, None], 1)[:, 0]
+        return AnswerProbabilities(kind, np.exp(each), recorded, own)
+    recorded = np.zeros(count, np.int32)
+    if kind.num_outcomes > _MOST_OUTCOMES:
+        own = predictive(block.outcome, mean, variance)
+        return AnswerProbabilities(kind, None, recorded, own)
+    each = []
+    for order in outcomes_of(kind):
+        entry, sign = _turned(order)
+        turned = [np.asarray(x).reshape(count, size)[:, entry] for x in (mean, variance)]
+        arrays = [jnp.asarray(x.reshape(-1)) for x in (turned[0] * sign, turned[1])]
+        each.append(predictive(block.outcome, *arrays))
+    # Each order is integrated on a lattice of its own: together they miss 1 by a thousandth.
+    probability = np.exp(np.stack(each, axis=1))
+    probability /= probability.sum(axis=1, keepdims=True)
+    return AnswerProbabilities(kind, probability, recorded, np.log(probability[:, 0]))
+
+
+def _turned(order: tuple[int, ...]) -> tuple[list[int], Float[np.ndarray, " entries"]]:
+    """Which entry each pair of a reordered answer was, and whether its margin changes sign."""
+    number = {pair: index for index, pair in enumerate(pairs_of(len(order)))}
+    pairs = [(order[a], order[b]) for a, b in pairs_of(len(order))]
+    entry = [number[min(pair), max(pair)] for pair in pairs]
+    return entry, np.array([1.0 if a < b else -1.0 for a, b in pairs], np.float32)
+
+
+def _check_scales(answers: AnswerModel, feedback: Feedback) -> None:
+    for block in feedback.blocks:
+        kind = block.kind
+        if kind.levels and kind.name != "pair" and kind.scale not in answers.free:
+            known = ", ".join(sorted(answers.free)) or "none"
+            raise ValueError(f"the answer model has no scale {kind.scale!r}: it has {known}")
+
+
+def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
+    """The prior of weights and, last, of the intercept."""
+    if not isinstance(prior, GaussianPrior):
+        got = f"the model has a {type(prior).__name__}"
+        raise ValueError(f"{got}: ratings need a GaussianPrior, for users have intercepts")
+    rank, k = prior.factor.shape
+    factor = jnp.zeros((rank + 1, k + 1)).at[:rank, :k].set(prior.factor).at[rank, k].set(spread)
+    mean = jnp.concatenate([prior.mean, jnp.zeros(1)])
+    if not isinstance(prior, MixturePrior):
+        return GaussianPrior(mean, factor)
+    inside, slots = prior.mixture, len(prior.mixture.log_share)
+    wider = jnp.zeros((slots, k + 1, k + 1)).at[:, :k, :k].set(inside.spread).at[:, k, k].set(1.0)
+    centre = jnp.concatenate([inside.centre, jnp.zeros((slots, 1))], axis=1)
+    return MixturePrior(mean, factor, Mixture(inside.log_share, centre, wider))
+
+
+def _padded(table: Rewards) -> Rewards:
+    """With a row of zeros behind, of which everything is known."""
+    return Rewards(
+        jnp.pad(table.table, ((0, 1), (0, 0))),
+        jnp.pad(table.variance, ((0, 1), (0, 0))),
+        jnp.pad(table.coordinates, ((0, 0), (0, 1), (0, 0))),
+    )
+
+
+def _with_row_of_zeros(table: Rewards, with_intercept: bool) -> Array:
+    columns = table.table
+    if with_intercept:
+        columns = jnp.concatenate([columns, jnp.ones((len(columns), 1))], axis=1)
+    return jnp.pad(columns, ((0, 1), (0, 0)))
+
+
+def _chunks(feedback: Feedback) -> Iterator[tuple[Entries, int]]:
+    """Entries of some users at a time, and how many of the users are no padding."""
+    for users in buckets_of_users(feedback):
+        counts = [_padded_length(most_answers(block, users)) for block in feedback.blocks]
+        entries = sum(
+            count * num_entries(block.kind)
+            for count, block in zip(counts, feedback.blocks, strict=True)
+        )
+        most = max(1, _ENTRIES_PER_CHUNK // entries)
+        chunk = min(most, max(_LEAST_USERS, 1 << (len(users) - 1).bit_length()))
+        for start in range(0, len(users), chunk):
+            part = users[start : start + chunk]
+            padded = np.concatenate([part, np.repeat(part[-1:], chunk - len(part))])
+            yield lay_out_entries(feedback, padded, counts), len(part)
+
+
+def _padded_length(count: int) -> int:
+    """The next number with at most three binary digits, as in `adapt`."""
+    step = 1 << max(0, count.bit_length() - 3)
+    return -(-count // step) * step
+
+
+@jax.jit
+def _project(prior: GaussianPrior, table: Array) -> Array:
+    return prior.project(table)
+
+
+@jax.jit
+def _gather(table: Array, first: Array, second: Array) -> Array:
+    """`[rows, columns]` and `[entries, users]` -> `[columns, entries, users]`."""
+    return jnp.moveaxis(table[first] - table[second], 2, 0)
+
+
+@jax.jit
+def _solve(
+    prior: GaussianPrior,
+    likelihood: Likelihood,
+    features: Array,
+    weight: Array,
+    start: Array | None,
+) -> Posterior:
+    solved = prior.solve(features, weight, start, likelihood)
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
+
+
+@jax.jit
+def _predictive(likelihood: Likelihood, mean: Array, variance: Array) -> Array:
+    return likelihood.predictive(mean, variance)

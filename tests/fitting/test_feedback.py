@@ -1,0 +1,90 @@
+"""Joint fits to answers of every kind: parameters recovered, users known, errors in one line."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import lore_jax as lore
+from lore_jax.data.feedback import Kind, answers, from_answers
+from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
+from lore_jax.datasets.synthetic_feedback import FIVE, STARS, TIES, TRUE_ANSWERS, synthetic_feedback
+from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.feedback import answer_buckets, fit_feedback
+from lore_jax.methods.gaussian.method import PopulationConfig
+
+METHOD = PopulationConfig(
+    60,
+    0.05,
+    rank=3,
+    ridge_population=1.0,
+    ridge_deviation=1.0,
+    item_effects=0.0,
+    item_effects_deviation=0.0,
+)
+KINDS = {FIVE: 12, STARS: 12, TIES: 12, Kind("ranking", 3, places=2): 6}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    truth = synthetic(
+        SyntheticConfig(
+            num_users=150, num_prompts=60, responses_per_prompt=3, dim=8, rank=3, noise=0.5
+        ),
+        seed=0,
+    )
+    drawn = synthetic_feedback(truth, KINDS, responses_per_prompt=3, seed=1)
+    return truth, drawn, fit_feedback(drawn.feedback, FitConfig(METHOD), key=jax.random.key(0))
+
+
+def test_cut_points_ties_and_intercepts_are_recovered(fitted):
+    _, drawn, found = fitted
+    # Shrinkage of the margins draws cut points towards 0, by a tenth at this size.
+    for scale in (FIVE.scale, STARS.scale):
+        expected = np.asarray(TRUE_ANSWERS.cuts(scale))
+        np.testing.assert_allclose(found.answers.cuts(scale), expected, atol=0.45)
+    assert float(found.answers.free[TIES.scale][0]) == pytest.approx(0.5, abs=0.2)
+    assert float(found.answers.intercept) == pytest.approx(1.0, abs=0.3)
+    assert np.corrcoef(found.users.intercept, drawn.intercept)[0, 1] > 0.75
+
+
+def test_the_model_predicts_pairs_like_any_other(fitted):
+    truth, _, found = fitted
+    assert found.users.users.converged.all()
+    assert found.loss[-1] < found.loss[0]
+    pairs = truth.prefs
+    right = np.mean(lore.margins(found.model, found.users.users, pairs).mean > 0)
+    population = lore.population_posterior(found.model, pairs.num_users)
+    nobody = np.mean(lore.margins(found.model, population, pairs).mean > 0)
+    assert right > nobody + 0.03
+
+
+def test_item_effects_are_of_responses(fitted):
+    _, drawn, _ = fitted
+    method = dataclasses.replace(METHOD, steps=3, item_effects=0.5, item_effects_deviation=0.5)
+    feedback = drawn.feedback.take_kinds("rating")
+    model = fit_feedback(feedback, FitConfig(method), key=jax.random.key(0)).model
+    assert len(model.item_effects.keys) == len(np.unique(feedback.blocks[0].items))
+
+
+def test_every_user_stands_in_one_bucket(fitted):
+    _, drawn, _ = fitted
+    buckets = answer_buckets(drawn.feedback)
+    assert sum(bucket.first.shape[1] for bucket in buckets) == drawn.feedback.num_users
+
+
+def test_what_it_refuses(fitted):
+    _, drawn, _ = fitted
+    table, key = drawn.feedback.embeddings, jax.random.key(0)
+    with pytest.raises(ValueError, match="the method is SimplexConfig: a PopulationConfig"):
+        fit_feedback(drawn.feedback, FitConfig(lore.SimplexConfig()), key=key)
+    scaled = FitConfig(dataclasses.replace(METHOD, logit_scale=2.0))
+    with pytest.raises(ValueError, match=r"logit_scale is 2\.0: 1 is expected"):
+        fit_feedback(drawn.feedback, scaled, key=key)
+    same = from_answers(table, [answers(STARS, [0, 1], [0, 0], outcome=[4, 4])])
+    with pytest.raises(ValueError, match="all 2 ratings 1-5 are level 5: two levels"):
+        fit_feedback(same, FitConfig(METHOD), key=key)
+    alone = from_answers(table, [answers(STARS, [0, 1], [0, 1], outcome=[4, 3])])
+    with pytest.raises(ValueError, match="none of them orders two responses"):
+        fit_feedback(alone, FitConfig(METHOD), key=key)
