@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same at run time
+    from lore_jax.cli.report import report as report
     from lore_jax.data.four_way import four_way as four_way
     from lore_jax.data.preferences import Preferences as Preferences
     from lore_jax.data.preferences import from_arrays as from_arrays
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.model.published_lore import load_published as load_published
     from lore_jax.model.saved import load as load
     from lore_jax.model.saved import save as save
+    from lore_jax.runs.run import run_fit as run_fit
     from lore_jax.steering.best_of_n import BestOfN as BestOfN
     from lore_jax.steering.best_of_n import best_of_n as best_of_n
     from lore_jax.steering.groups import pick_for_group as pick_for_group
@@ -123,6 +125,8 @@ _HOME = {
     "export_margins": "export.stablehlo",
     "export_score": "export.stablehlo",
     "adapt_cache": "export.adapt_cache",
+    "run_fit": "runs.run",
+    "report": "cli.report",
     "to_numpy": "export.numpy_arrays",
     "to_torch": "export.pytorch",
     "load_published": "model.published_lore",

@@ -13,7 +13,6 @@ EXCEPTIONS = {
     "cli/adapt.py": CHAIN,
     "cli/score.py": CHAIN,
     "cli/evaluate.py": CHAIN,
-    "cli/report.py": CHAIN,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated, TypedDict
 
@@ -18,8 +19,8 @@ class Config:
     both ends; how much of the fit is in use; how it was made.
 
     Attributes:
-        runs: evaluated runs, or results files; several are joined, their intervals over all splits,
-            the axes those of the first.
+        runs: runs (evaluated first where they are not), or results files; several are joined, their
+            intervals over all splits, the axes those of the first.
         out: the page, a new .html file.
         note: shown at the top; by default what the cache says about its pairs.
         overwrite: replace an existing page.
@@ -41,23 +42,24 @@ class Summary(TypedDict):
 
 def run(config: Config) -> Summary:
     """Writes the page."""
+    from lore_jax.cli import evaluate
     from lore_jax.evaluation.results import join, read_results
     from lore_jax.reporting.page import page
     from lore_jax.runs.folder import MANIFEST, RESULTS
     from lore_jax.storage.files import refuse_existing, write_file
 
     if not config.runs:
-        raise ValueError("no run is given: an evaluated run is expected")
+        raise ValueError("no run is given: one or more are expected")
     if config.out.suffix not in (".html", ".htm"):
         raise ValueError(f"--out is {config.out}: the name of an .html file is expected")
     refuse_existing(config.out, config.overwrite)
     parts = []
     for path in config.runs:
         file = path / RESULTS if path.is_dir() else path
+        if not file.is_file() and (path / MANIFEST).exists():
+            evaluate.run(evaluate.Config(path))
         if not file.is_file():
-            is_run, expected = (path / MANIFEST).exists(), "an evaluated run is expected"
-            hint = "`lore-jax evaluate` makes them" if is_run else expected
-            raise FileNotFoundError(f"{file} is not there: {hint}")
+            raise FileNotFoundError(f"{file} is not there: a run, or its results, is expected")
         parts.append(read_results(file))
     results = join(parts)
     html = page(results, note=config.note if config.note is not None else results.get("note") or "")
@@ -70,3 +72,25 @@ def lines(result: Summary) -> list[str]:
     """The result for people."""
     size = f"one page of {result['bytes'] / 1e6:.1f} MB, {result['splits']} splits"
     return [f"{result['report']}: {size}"]
+
+
+def report(run_folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """Writes a run's results as one self-contained page; evaluates the run first if need be.
+
+    Args:
+        run_folder: a finished run, from `run_fit` or `lore-jax fit`.
+        out: the page, a new .html file.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        FileExistsError: there is such a page.
+        ValueError: the run is not finished, or kept nothing for the test.
+
+    Example:
+        >>> report("run", "report.html")  # doctest: +SKIP
+        PosixPath('report.html')
+    """
+    return Path(run(Config((Path(run_folder),), Path(out)))["report"])

@@ -586,8 +586,8 @@ CASES = {
         "split.safetensors is corrupt",
     ),
     "report of nothing": (
-        lambda here: ["report", here.copy("run"), "--out", "page.html"],
-        "run/results.json is not there: `lore-jax evaluate` makes them",
+        lambda here: ["report", here.copy("cache"), "--out", "page.html"],
+        "cache/results.json is not there: a run, or its results",
     ),
     "report of something else": (
         lambda here: ["report", here.write("results.json", "[]"), "--out", "page.html"],
