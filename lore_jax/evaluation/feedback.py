@@ -16,6 +16,7 @@ from lore_jax.users.answering import AnswerProbabilities
 from lore_jax.users.predict import margins
 
 _BINS = 15
+_DRAWS = 10
 
 
 class AnswerScores(NamedTuple):
@@ -31,6 +32,8 @@ class AnswerScores(NamedTuple):
             are listed.
         calibration: over all outcomes of all answers, in bins of equal mass, the mean distance of
             the probability from the frequency; NaN likewise.
+        calibration_bias: the same of calibrated probabilities on as many answers: what chance
+            leaves of it.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class AnswerScores(NamedTuple):
     uninformed: float
     accuracy: float
     calibration: float
+    calibration_bias: float
 
 
 def score_answers(predicted: Sequence[AnswerProbabilities]) -> list[AnswerScores]:
@@ -102,9 +106,20 @@ def _score(one: AnswerProbabilities) -> AnswerScores:
     if one.kind.levels and one.kind.name != "pair":
         share = np.bincount(one.recorded, minlength=outcomes) / count
         uninformed = float(-np.sum(share * np.log(np.maximum(share, 1e-12))))
-    accuracy = calibration = float("nan")
+    accuracy = calibration = bias = float("nan")
     if one.probability is not None:
         accuracy = float(np.mean(np.argmax(one.probability, axis=1) == one.recorded))
         calibration = outcome_calibration(one.probability, np.eye(outcomes)[one.recorded])
+        bias = _bias(one.probability)
     log_loss = -float(np.mean(one.log_probability))
-    return AnswerScores(str(one.kind), count, log_loss, uninformed, accuracy, calibration)
+    return AnswerScores(str(one.kind), count, log_loss, uninformed, accuracy, calibration, bias)
+
+
+def _bias(probability: Float[np.ndarray, "answers outcomes"]) -> float:
+    """The mean calibration of outcomes drawn from these very probabilities."""
+    rng, values = np.random.default_rng(0), []
+    ends = np.cumsum(probability, axis=1)
+    for _ in range(_DRAWS):
+        drawn = np.sum(rng.random((len(ends), 1)) * ends[:, -1:] > ends, axis=1)
+        values.append(outcome_calibration(probability, np.eye(ends.shape[1])[drawn]))
+    return float(np.mean(values))
