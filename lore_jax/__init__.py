@@ -10,6 +10,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same at run time
+    from lore_jax.data.feedback import Feedback as Feedback
+    from lore_jax.data.feedback import Kind as Kind
+    from lore_jax.data.feedback import answers as answers
+    from lore_jax.data.feedback import from_answers as from_answers
+    from lore_jax.data.feedback import rankings as rankings
     from lore_jax.data.four_way import four_way as four_way
     from lore_jax.data.preferences import Preferences as Preferences
     from lore_jax.data.preferences import from_arrays as from_arrays
@@ -24,11 +29,14 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.fitting.config import PAPER_MINIBATCH as PAPER_MINIBATCH
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY as RIDGE_BRADLEY_TERRY
     from lore_jax.fitting.config import FitConfig as FitConfig
+    from lore_jax.fitting.feedback import fit_feedback as fit_feedback
     from lore_jax.fitting.fit import fit as fit
     from lore_jax.methods.bradley_terry import BradleyTerryConfig as BradleyTerryConfig
     from lore_jax.methods.gaussian.method import PopulationConfig as PopulationConfig
     from lore_jax.methods.reference import ReferenceConfig as ReferenceConfig
     from lore_jax.methods.simplex.method import SimplexConfig as SimplexConfig
+    from lore_jax.model.answer_model import AnswerModel as AnswerModel
+    from lore_jax.model.answer_model import begin_answers as begin_answers
     from lore_jax.model.model import Model as Model
     from lore_jax.model.model import reference_head as reference_head
     from lore_jax.model.model import rewards as rewards
@@ -36,10 +44,13 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.model.posterior import population_posterior as population_posterior
     from lore_jax.model.saved import load as load
     from lore_jax.model.saved import save as save
+    from lore_jax.storage.cache.answers import load_feedback as load_feedback
     from lore_jax.storage.cache.reader import load_cache as load_cache
     from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
     from lore_jax.users.adapt import adapt as adapt
     from lore_jax.users.adapt import adapt_user as adapt_user
+    from lore_jax.users.answering import adapt_answers as adapt_answers
+    from lore_jax.users.answering import answer_probabilities as answer_probabilities
     from lore_jax.users.predict import margins as margins
     from lore_jax.users.predict import predict_proba as predict_proba
     from lore_jax.users.predict import sample_weights as sample_weights
@@ -52,9 +63,15 @@ _HOME = {
     "Preferences": "data.preferences",
     "from_arrays": "data.preferences",
     "from_dataframe": "data.preferences",
+    "Feedback": "data.feedback",
+    "Kind": "data.feedback",
+    "answers": "data.feedback",
+    "rankings": "data.feedback",
+    "from_answers": "data.feedback",
     "four_way": "data.four_way",
     "draw_shots": "data.splits",
     "load_cache": "storage.cache.reader",
+    "load_feedback": "storage.cache.answers",
     "CacheWriter": "storage.cache.writer",
     "Model": "model.model",
     "rewards": "model.model",
@@ -68,6 +85,10 @@ _HOME = {
     "margins": "users.predict",
     "predict_proba": "users.predict",
     "sample_weights": "users.predict",
+    "AnswerModel": "model.answer_model",
+    "begin_answers": "model.answer_model",
+    "adapt_answers": "users.answering",
+    "answer_probabilities": "users.answering",
     "score": "users.score",
     "top_k": "users.score",
     "BradleyTerryConfig": "methods.bradley_terry",
@@ -79,6 +100,7 @@ _HOME = {
     "PAPER_MINIBATCH": "fitting.config",
     "RIDGE_BRADLEY_TERRY": "fitting.config",
     "fit": "fitting.fit",
+    "fit_feedback": "fitting.feedback",
     "export_weights": "export.parquet",
     "export_adapt": "export.stablehlo",
     "export_margins": "export.stablehlo",
