@@ -183,7 +183,7 @@ def cost(config: Config) -> dict[str, Any]:
     for kind in (PAIRS, TIES, FIVE, STARS, CHOICE, RANKING):
         drawn = synthetic_feedback(truth, {kind: 16}, responses_per_prompt=REPLIES, seed=0)
         seconds = []
-        for _ in range(4):
+        for _ in range(8):
             begun = time.perf_counter()
             adapt_answers(truth.model, TRUE_ANSWERS, drawn.feedback)
             seconds.append(time.perf_counter() - begun)
@@ -192,7 +192,7 @@ def cost(config: Config) -> dict[str, Any]:
         synthetic_feedback(truth, {PAIRS: 16}, responses_per_prompt=REPLIES, seed=0).feedback
     )
     seconds = []
-    for _ in range(4):
+    for _ in range(8):
         begun = time.perf_counter()
         lore.adapt(truth.model, pairs)
         seconds.append(time.perf_counter() - begun)

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same at run time
     from lore_jax.cli.report import report as report
+    from lore_jax.data.feedback import Feedback as Feedback
+    from lore_jax.data.feedback import Kind as Kind
+    from lore_jax.data.feedback import answers as answers
+    from lore_jax.data.feedback import from_answers as from_answers
+    from lore_jax.data.feedback import rankings as rankings
     from lore_jax.data.four_way import four_way as four_way
     from lore_jax.data.preferences import Preferences as Preferences
     from lore_jax.data.preferences import from_arrays as from_arrays
@@ -28,11 +33,14 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.fitting.config import PAPER_MINIBATCH as PAPER_MINIBATCH
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY as RIDGE_BRADLEY_TERRY
     from lore_jax.fitting.config import FitConfig as FitConfig
+    from lore_jax.fitting.feedback import fit_feedback as fit_feedback
     from lore_jax.fitting.fit import fit as fit
     from lore_jax.methods.bradley_terry import BradleyTerryConfig as BradleyTerryConfig
     from lore_jax.methods.gaussian.method import PopulationConfig as PopulationConfig
     from lore_jax.methods.reference import ReferenceConfig as ReferenceConfig
     from lore_jax.methods.simplex.method import SimplexConfig as SimplexConfig
+    from lore_jax.model.answer_model import AnswerModel as AnswerModel
+    from lore_jax.model.answer_model import begin_answers as begin_answers
     from lore_jax.model.model import Model as Model
     from lore_jax.model.model import reference_head as reference_head
     from lore_jax.model.model import rewards as rewards
@@ -48,10 +56,13 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.steering.relabel import relabel as relabel
     from lore_jax.steering.texts import score_texts as score_texts
     from lore_jax.steering.trl import trl_reward as trl_reward
+    from lore_jax.storage.cache.answers import load_feedback as load_feedback
     from lore_jax.storage.cache.reader import load_cache as load_cache
     from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
     from lore_jax.users.adapt import adapt as adapt
     from lore_jax.users.adapt import adapt_user as adapt_user
+    from lore_jax.users.answering import adapt_answers as adapt_answers
+    from lore_jax.users.answering import answer_probabilities as answer_probabilities
     from lore_jax.users.drift import changed_at as changed_at
     from lore_jax.users.drift import choose_half_life as choose_half_life
     from lore_jax.users.drift import choose_retention as choose_retention
@@ -79,9 +90,15 @@ _HOME = {
     "from_arrays": "data.preferences",
     "from_dataframe": "data.preferences",
     "from_texts": "embed.from_texts",
+    "Feedback": "data.feedback",
+    "Kind": "data.feedback",
+    "answers": "data.feedback",
+    "rankings": "data.feedback",
+    "from_answers": "data.feedback",
     "four_way": "data.four_way",
     "draw_shots": "data.splits",
     "load_cache": "storage.cache.reader",
+    "load_feedback": "storage.cache.answers",
     "CacheWriter": "storage.cache.writer",
     "Model": "model.model",
     "rewards": "model.model",
@@ -104,6 +121,10 @@ _HOME = {
     "questionnaire": "users.questionnaire",
     "ask": "users.questions",
     "candidate_pairs": "users.questions",
+    "AnswerModel": "model.answer_model",
+    "begin_answers": "model.answer_model",
+    "adapt_answers": "users.answering",
+    "answer_probabilities": "users.answering",
     "score": "users.score",
     "top_k": "users.score",
     "save_session": "users.saved_session",
@@ -120,6 +141,7 @@ _HOME = {
     "PAPER_MINIBATCH": "fitting.config",
     "RIDGE_BRADLEY_TERRY": "fitting.config",
     "fit": "fitting.fit",
+    "fit_feedback": "fitting.feedback",
     "export_weights": "export.parquet",
     "export_adapt": "export.stablehlo",
     "export_margins": "export.stablehlo",

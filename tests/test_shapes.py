@@ -17,7 +17,7 @@ from lore_jax.parallel.buckets import lay_out
 from lore_jax.parallel.devices import place
 
 # Containers that hold numbers, names and other containers only.
-WITHOUT_ARRAYS = {"Dropped", "LinearBasis", "Logistic"}
+WITHOUT_ARRAYS = {"Dropped", "Kind", "LinearBasis", "Logistic"}
 NOT_YET = {"FourWay", "Layout", "Preferences"}
 
 

@@ -67,6 +67,7 @@ def synthetic_feedback(
         ValueError: an answer is about more responses than a prompt has.
 
     Example:
+        >>> from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
         >>> truth = synthetic(SyntheticConfig(num_users=5), seed=0)
         >>> kinds = {STARS: 4, Kind("ranking", 3, places=2): 2}
         >>> synthetic_feedback(truth, kinds, responses_per_prompt=8, seed=0).feedback

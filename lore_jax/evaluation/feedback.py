@@ -16,6 +16,7 @@ from lore_jax.users.answering import AnswerProbabilities
 from lore_jax.users.predict import margins
 
 _BINS = 15
+_DRAWS = 10
 
 
 class AnswerScores(NamedTuple):
@@ -31,6 +32,8 @@ class AnswerScores(NamedTuple):
             are listed.
         calibration: over all outcomes of all answers, in bins of equal mass, the mean distance of
             the probability from the frequency; NaN likewise.
+        calibration_bias: the same of calibrated probabilities on as many answers: what chance
+            leaves of it.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class AnswerScores(NamedTuple):
     uninformed: float
     accuracy: float
     calibration: float
+    calibration_bias: float
 
 
 def score_answers(predicted: Sequence[AnswerProbabilities]) -> list[AnswerScores]:
@@ -66,7 +70,8 @@ def pair_accuracy(model: Model, users: Posterior, feedback: Feedback) -> float:
     Whatever was answered, this is one measure for all kinds; every pair counts alike.
 
     Example:
-        >>> 0.5 < pair_accuracy(model, posterior, feedback) <= 1.0
+        >>> known = adapt_answers(model, begin_answers(feedback), feedback)
+        >>> 0.5 < pair_accuracy(model, known.users, feedback) <= 1.0
         True
     """
     mean = margins(model, users, strict_pairs(feedback)).mean
@@ -88,8 +93,8 @@ def outcome_calibration(
 
     Example:
         >>> even = np.full((1000, 2), 0.5)
-        >>> round(outcome_calibration(even, np.eye(2)[np.arange(1000) % 2]), 3)
-        0.0
+        >>> outcome_calibration(even, np.eye(2)[np.arange(1000) % 2]) < 0.01
+        True
     """
     p, hit = probability.reshape(-1), said.reshape(-1)
     parts = np.array_split(np.argsort(p, kind="stable"), min(_BINS, len(p)))
@@ -102,9 +107,20 @@ def _score(one: AnswerProbabilities) -> AnswerScores:
     if one.kind.levels and one.kind.name != "pair":
         share = np.bincount(one.recorded, minlength=outcomes) / count
         uninformed = float(-np.sum(share * np.log(np.maximum(share, 1e-12))))
-    accuracy = calibration = float("nan")
+    accuracy = calibration = bias = float("nan")
     if one.probability is not None:
         accuracy = float(np.mean(np.argmax(one.probability, axis=1) == one.recorded))
         calibration = outcome_calibration(one.probability, np.eye(outcomes)[one.recorded])
+        bias = _bias(one.probability)
     log_loss = -float(np.mean(one.log_probability))
-    return AnswerScores(str(one.kind), count, log_loss, uninformed, accuracy, calibration)
+    return AnswerScores(str(one.kind), count, log_loss, uninformed, accuracy, calibration, bias)
+
+
+def _bias(probability: Float[np.ndarray, "answers outcomes"]) -> float:
+    """The mean calibration of outcomes drawn from these very probabilities."""
+    rng, values = np.random.default_rng(0), []
+    ends = np.cumsum(probability, axis=1)
+    for _ in range(_DRAWS):
+        drawn = np.sum(rng.random((len(ends), 1)) * ends[:, -1:] > ends, axis=1)
+        values.append(outcome_calibration(probability, np.eye(ends.shape[1])[drawn]))
+    return float(np.mean(values))

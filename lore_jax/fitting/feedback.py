@@ -27,8 +27,8 @@ from lore_jax.methods.gaussian.laplace_em import PopulationHyper
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.answer_model import AnswerModel, Ties, begin_answers, num_entries
 from lore_jax.model.basis import make_basis
-from lore_jax.model.basis_posterior import by_column
-from lore_jax.model.model import Model, response_keys
+from lore_jax.model.basis_posterior import BasisPosterior, by_column
+from lore_jax.model.model import Model, response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, ItemEffects
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import first_shard, over_shards, place
@@ -127,7 +127,15 @@ def fit_feedback(
     )
     program = _program(dataclasses.replace(method, **dict.fromkeys(choice)), rank, with_intercept)
     state, info = program(state, buckets, data, hyper)
-    model = _model(method, state, hyper, feedback)
+
+    def finish(_: tuple[()], placed: FitData, shared: tuple[Any, ...]) -> Any:
+        return feedback_em.what_is_unknown(
+            *shared, module=module, with_intercept=with_intercept, linear=not method.hidden
+        )
+
+    unknown = over_shards(finish, donate=False)((), placed, (state, buckets, data, hyper))
+    uncertain, share = jax.tree.map(lambda leaf: jnp.asarray(first_shard(leaf)), unknown)
+    model = _model(method, state, hyper, feedback, uncertain, share)
     users = adapt_answers(model, state.answers, feedback)
     return FeedbackFit(model, state.answers, users, np.asarray(info.loss), choice)
 
@@ -182,7 +190,12 @@ def _program(
 
 
 def _model(
-    method: PopulationConfig, state: AnswerState, hyper: PopulationHyper, feedback: Feedback
+    method: PopulationConfig,
+    state: AnswerState,
+    hyper: PopulationHyper,
+    feedback: Feedback,
+    uncertain: BasisPosterior | None,
+    share: Float[Array, "2 responses"],
 ) -> Model:
     """Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns."""
     rank, effects = len(hyper.columns) + 1, None
@@ -193,14 +206,15 @@ def _model(
             jnp.asarray(response_keys(feedback.embeddings)[judged]),
             (size[None] * state.params["item_effects"])[judged],
             by_column(0.5 * hyper.item_effects**2 / ridges, rank),
-            jnp.zeros((len(judged), 2)),  # what is left unknown of judged responses is left out
+            share.T[judged],
         )
     prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
     return Model(
         make_basis(rank, method.hidden),
         state.params["basis"],
-        jnp.asarray(method.input_scale(strict_pairs(feedback)), jnp.float32),
+        jnp.asarray(rms_row_norm(feedback.embeddings), jnp.float32),
         prior,
         item_effects=effects,
         likelihood=method.likelihood,
+        basis_posterior=uncertain,
     )

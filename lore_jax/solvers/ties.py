@@ -50,20 +50,20 @@ class Davidson:
 
     def loss(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
         """`log(exp(z / 2) + nu + exp(-z / 2))` minus the outcome's own exponent."""
+        _, _, total = self._weights(margin)
         score = 0.5 * (self.outcome - 1) * margin
         own = score + jnp.where(self.outcome == 1, self.log_nu, 0.0)
-        return self._log_sum(margin) - own
+        return 0.5 * jnp.abs(margin) + jnp.log(total) - own
 
     def slope(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
         """`(P(first) - P(second) - outcome's) / 2`."""
-        first, second = self._strict(margin)
-        return 0.5 * (first - second - (self.outcome - 1))
+        less, _, total = self._weights(margin)
+        return 0.5 * (jnp.sign(margin) * (1.0 - less) / total - (self.outcome - 1))
 
     def curvature(self, margin: Float[Array, "*any"]) -> Float[Array, "*any"]:
         """The variance of the score, `P(1) P(2) + P(tie) (P(1) + P(2)) / 4`."""
-        first, second = self._strict(margin)
-        tie = jnp.exp(self.log_nu - self._log_sum(margin))
-        return first * second + 0.25 * tie * (first + second)
+        less, tie, total = self._weights(margin)
+        return (less + 0.25 * tie * (1.0 + less)) / total**2
 
     def predictive(
         self, mean: Float[Array, "*any"], variance: Float[Array, "*any"]
@@ -71,9 +71,8 @@ class Davidson:
         """`log E[P(outcome)]`, by quadrature."""
         return log_expected_probability(self.loss, mean, variance)
 
-    def _log_sum(self, margin: Array) -> Array:
-        return jnp.logaddexp(jnp.logaddexp(0.5 * margin, -0.5 * margin), self.log_nu)
-
-    def _strict(self, margin: Array) -> tuple[Array, Array]:
-        log_sum = self._log_sum(margin)
-        return jnp.exp(0.5 * margin - log_sum), jnp.exp(-0.5 * margin - log_sum)
+    def _weights(self, margin: Array) -> tuple[Array, Array, Array]:
+        """Of the less probable response, of a tie, and of all; that of the other one is 1."""
+        root = jnp.exp(-0.5 * jnp.abs(margin))
+        tie = jnp.exp(self.log_nu) * root
+        return root**2, tie, 1.0 + root**2 + tie

@@ -153,7 +153,8 @@ def population_answers(model: Model, answers: AnswerModel, feedback: Feedback) -
     """The same of users of whom nothing is known.
 
     Example:
-        >>> population_answers(model, begin_answers(feedback), feedback).users.shots.max()
+        >>> nobody = population_answers(model, begin_answers(feedback), feedback)
+        >>> int(nobody.users.shots.max())
         0
     """
     users = population_posterior(model, feedback.num_users, feedback.user_ids)

@@ -35,6 +35,10 @@ def test_calibration_is_zero_of_the_truth_and_the_gap_of_a_bias():
     said = np.eye(3)[(rng.random((20_000, 1)) > np.cumsum(truth, axis=1)).sum(axis=1)]
     assert outcome_calibration(truth, said) < 0.006
     flat = np.full((20_000, 2), 0.5)
+    row = score_answers(
+        [AnswerProbabilities(Kind("rating", 1, levels=3), truth, said.argmax(1), np.zeros(20_000))]
+    )[0]
+    assert row.calibration_bias == pytest.approx(outcome_calibration(truth, said), abs=0.002)
     biased = np.eye(2)[(rng.random(20_000) < 0.7).astype(int)]
     # All probabilities are alike: bins are cut by position, each with both outcomes.
     assert outcome_calibration(flat + np.array([[0.1, -0.1]]), biased) == pytest.approx(

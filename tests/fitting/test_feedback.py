@@ -8,6 +8,7 @@ import pytest
 
 import lore_jax as lore
 from lore_jax.data.feedback import Kind, answers, from_answers
+from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.datasets.synthetic_feedback import FIVE, STARS, TIES, TRUE_ANSWERS, synthetic_feedback
 from lore_jax.fitting.config import FitConfig
@@ -58,6 +59,22 @@ def test_the_model_predicts_pairs_like_any_other(fitted):
     population = lore.population_posterior(found.model, pairs.num_users)
     nobody = np.mean(lore.margins(found.model, population, pairs).mean > 0)
     assert right > nobody + 0.03
+
+
+def test_pairs_alone_are_fitted_as_by_fit(fitted):
+    truth, _, _ = fitted
+    drawn = synthetic_feedback(
+        truth, {Kind("pair", 2, levels=2): 12}, responses_per_prompt=3, seed=2
+    ).feedback
+    given = dataclasses.replace(METHOD, steps=20, logit_scale=1.0, num_components=0)
+    found = fit_feedback(drawn, FitConfig(given), key=jax.random.key(0))
+    model, users, _ = lore.fit(strict_pairs(drawn), FitConfig(given), key=jax.random.key(0))
+    both = [
+        lore.margins(one, weights, truth.prefs)
+        for one, weights in ((found.model, found.users.users), (model, users))
+    ]
+    np.testing.assert_allclose(both[0].mean, both[1].mean, atol=5e-3)
+    np.testing.assert_allclose(both[0].variance, both[1].variance, rtol=0.02, atol=1e-3)
 
 
 def test_item_effects_are_of_responses(fitted):

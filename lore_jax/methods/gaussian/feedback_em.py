@@ -29,16 +29,19 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from lore_jax.data.feedback import Kind
 from lore_jax.methods.base import Info
+from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
 from lore_jax.methods.gaussian.expected_loss import expected_loss
 from lore_jax.methods.gaussian.laplace_em import (
     EMConfig,
     PopulationHyper,
     penalty,
+    ridges,
     table_of_rewards,
 )
 from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.basis import Params
-from lore_jax.parallel.buckets import FitData
+from lore_jax.model.basis_posterior import BasisPosterior
+from lore_jax.parallel.buckets import FitData, UserBucket
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.newton import newton_step
 from lore_jax.solvers.pair_sums import combine, pull_together, quadratic_form
@@ -195,6 +198,57 @@ def extended_table(
         tau = jnp.exp(params["log_intercept"])
         table = jnp.concatenate([table, jnp.full((len(table), 1), tau)], axis=1)
     return jnp.pad(table, ((0, 1), (0, 0)))
+
+
+def what_is_unknown(
+    state: AnswerState,
+    buckets: tuple[AnswerBucket, ...],
+    data: FitData,
+    hyper: PopulationHyper,
+    *,
+    module: nn.Module,
+    with_intercept: bool,
+    linear: bool,
+) -> tuple[BasisPosterior | None, Float[Array, "2 responses"]]:
+    """What the answers leave unknown of the basis and of responses, as `basis_laplace` has it.
+
+    Cut points and intercepts are taken as they are.
+
+    Args:
+        state: after the last step.
+        buckets: the answers.
+        data: the table; mapped by `devices.over_shards`.
+        hyper: ridges, size of the item effects, columns in use.
+        module: the basis (static).
+        with_intercept: whether users have intercepts (static).
+        linear: whether the basis is (static).
+
+    Returns:
+        The posterior of a linear basis, and the share of each response's rewards that depends on
+        the basis.
+    """
+    table = extended_table(module, state.params, data, hyper, with_intercept=with_intercept)
+    used, columns = jnp.maximum(jnp.sum(hyper.columns), 1.0), len(hyper.columns)
+    population: list[Array] = []
+    deviations: list[Array] = []
+    for bucket, start in zip(buckets, state.deviations, strict=True):
+        f = jnp.moveaxis(table[bucket.first] - table[bucket.second], -1, 0)
+        likelihood = segments(state.answers, bucket.kinds, bucket.outcome)
+        taken = newton_step(f[1:], f[0], bucket.weight, start, likelihood=likelihood)
+        margin = f[0] + combine(f[1:], taken.deviation)
+        population.append(bucket.weight * likelihood.curvature(margin))
+        if columns:
+            spread = jnp.diagonal(inverse(taken.lower), axis1=0, axis2=1).T
+            second = (taken.deviation**2 + spread)[:columns]
+            moment = jnp.sum(hyper.columns[:, None] * second, axis=0) / used
+            deviations.append(population[-1] * moment[None])
+    pairs = tuple(UserBucket(b.first, b.second, b.weight) for b in buckets)
+    rows = jnp.pad(jnp.asarray(data.embeddings), ((0, 1), (0, 0)))
+    padded = dataclasses.replace(data, embeddings=rows, buckets=pairs)
+    kinds, kept = (tuple(population), tuple(deviations)), ridges(hyper)
+    share = shares(padded, kinds, kept, hyper.item_effects[:, None])
+    uncertain = basis_posterior(padded, kinds, kept, share) if linear else None
+    return uncertain, share[:, :-1]
 
 
 def _of_basis(params: Params) -> Params:
