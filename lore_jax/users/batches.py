@@ -1,7 +1,8 @@
 """Posteriors of users from the answers a session keeps, by programs of few shapes.
 
-Answers are padded to one of two lengths, and users are solved one alone or in batches of one size
-for each length: all programs can be compiled before they are needed.
+One user alone is solved with the most slots there are; several are solved in batches of one size,
+their answers padded to one of two lengths. So there are three programs at most, and all of them can
+be compiled before they are needed.
 """
 
 from __future__ import annotations
@@ -57,19 +58,23 @@ class BatchSolver:
 
     def warmup(self) -> None:
         """Compiles all programs."""
-        for level in self._levels:
-            for size in {1, self._size(level)}:
-                rows = np.zeros((level, size), np.int32)
-                jax.block_until_ready(self._run(rows, rows, np.zeros(rows.shape, np.float32)))
+        shapes = [(self._levels[-1], 1)]
+        if self._num_users > 1:
+            shapes += [(level, self._size(level)) for level in self._levels]
+        for shape in shapes:
+            rows = np.zeros(shape, np.int32)
+            jax.block_until_ready(self._run(rows, rows, np.zeros(shape, np.float32)))
 
     def solve(self, answers: Answers) -> tuple[Posterior, Components]:
         """Posteriors of users, on the host, those with like numbers of answers together."""
+        if len(answers.count) == 1:
+            return self._solve_part(answers, self._levels[-1], 1)
         level_of = np.searchsorted(self._levels, answers.count)
         places: list[np.ndarray] = []
         parts: list[Any] = []
         for number, level in enumerate(self._levels):
             mine = np.flatnonzero(level_of == number)
-            size = 1 if len(mine) == 1 else self._size(level)
+            size = self._size(level)
             for at in range(0, len(mine), size):
                 places.append(mine[at : at + size])
                 parts.append(self._solve_part(answers.take(places[-1]), level, size))
@@ -77,7 +82,7 @@ class BatchSolver:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *parts)
 
     def _size(self, level: int) -> int:
-        """How many users are solved together; one alone is a program of its own."""
+        """How many users are solved together."""
         return max(1, min(1 << (self._num_users - 1).bit_length(), _PAIRS_AT_A_TIME // level))
 
     def _solve_part(self, answers: Answers, level: int, size: int) -> Any:
