@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.users.adapt import adapt_user as adapt_user
     from lore_jax.users.answering import adapt_answers as adapt_answers
     from lore_jax.users.answering import answer_probabilities as answer_probabilities
+    from lore_jax.users.candidates import candidate_pairs as candidate_pairs
     from lore_jax.users.drift import changed_at as changed_at
     from lore_jax.users.drift import choose_half_life as choose_half_life
     from lore_jax.users.drift import choose_retention as choose_retention
@@ -74,7 +75,6 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.users.predict import sample_weights as sample_weights
     from lore_jax.users.questionnaire import questionnaire as questionnaire
     from lore_jax.users.questions import ask as ask
-    from lore_jax.users.questions import candidate_pairs as candidate_pairs
     from lore_jax.users.saved_session import load_session as load_session
     from lore_jax.users.saved_session import save_session as save_session
     from lore_jax.users.score import score as score
@@ -120,11 +120,11 @@ _HOME = {
     "sample_weights": "users.predict",
     "questionnaire": "users.questionnaire",
     "ask": "users.questions",
-    "candidate_pairs": "users.questions",
     "AnswerModel": "model.answer_model",
     "begin_answers": "model.answer_model",
     "adapt_answers": "users.answering",
     "answer_probabilities": "users.answering",
+    "candidate_pairs": "users.candidates",
     "score": "users.score",
     "top_k": "users.score",
     "save_session": "users.saved_session",

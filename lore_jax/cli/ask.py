@@ -64,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
     from lore_jax.runs.folder import MANIFEST, read_run
     from lore_jax.storage.cache.reader import load_cache, read_texts
     from lore_jax.storage.files import refuse_existing
-    from lore_jax.users.questions import candidate_pairs
+    from lore_jax.users.candidates import candidate_pairs
     from lore_jax.users.session import Session
 
     if config.out.suffix != ".jsonl":

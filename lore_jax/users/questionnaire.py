@@ -20,7 +20,8 @@ from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Components, population_posterior
 from lore_jax.solvers.likelihood import Likelihood
 from lore_jax.users.adapt import adapt_rewards
-from lore_jax.users.questions import ask, check_pairs
+from lore_jax.users.candidates import check_pairs
+from lore_jax.users.questions import ask
 
 _TARGETS_AT_A_TIME = 1 << 22  # margins of simulated users
 

@@ -10,13 +10,11 @@ says, to rounding.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
@@ -24,17 +22,13 @@ from jaxtyping import Array, Float, Int
 from lore_jax.data.checks import check_user_ids
 from lore_jax.model.model import Model, response_keys, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Components, Posterior
-from lore_jax.model.prior import Prior
-from lore_jax.solvers.likelihood import Likelihood
-from lore_jax.users.answers import FIRST_SLOTS, Answers, AnswerStore, added, check_answers
+from lore_jax.users.answers import Answers, AnswerStore, added, check_answers
+from lore_jax.users.batches import BatchSolver
+from lore_jax.users.candidates import check_pairs, check_question, check_rows
 from lore_jax.users.criteria import Criterion, Picks
 from lore_jax.users.questions import (
     Questions,
-    as_components,
     ask_chunk,
-    check_pairs,
-    check_question,
-    check_rows,
     shared_features,
     targets_of,
     typical_distance,
@@ -47,7 +41,6 @@ _SAVED = ("format", "table", "users", *_ROWS, "time")
 # A user by name or number, several of them, or None for the only one.
 Who: TypeAlias = str | int | Sequence[str] | Sequence[int] | np.ndarray | None
 
-_PAIRS_AT_A_TIME = 1 << 14  # answers solved together: what stays in a core's cache
 _MARGINS_AT_A_TIME = 1 << 18
 
 
@@ -103,7 +96,6 @@ class Session:
         self._index = {name: index for index, name in enumerate(self.names.tolist())}
         self._table = rewards(model, embeddings).table
         self._rewards = np.asarray(self._table)
-        self._along = _project(model.prior, self._table)
         self._pairs = None
         if candidates is not None:
             self._pairs = check_pairs("candidates", candidates, 1, len(self._rewards))
@@ -117,9 +109,9 @@ class Session:
             typical = typical_distance(self._rewards)
             self._candidates = shared_features(self._table, self._pairs, typical)
             self._keys, self._which = np.unique(self._pair_keys(self._pairs), return_inverse=True)
-        self._levels = sorted({min(FIRST_SLOTS, capacity), capacity})
+        self._solver = BatchSolver(model, self._table, self.num_users, capacity, half_life)
         self.answers = AnswerStore(self.num_users)
-        posterior, known = self._solve(self.answers.take(np.zeros(1, int)))
+        posterior, known = self._solver.solve(self.answers.take(np.zeros(1, int)))
         repeat = np.zeros(self.num_users, int)
         self._posterior = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], posterior)
         self._known = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], known)
@@ -141,10 +133,7 @@ class Session:
 
     def warmup(self) -> None:
         """Compiles all programs; nothing is compiled after it."""
-        for level in self._levels:
-            for size in {1, self._batch(level)}:
-                rows = np.zeros((level, size), np.int32)
-                jax.block_until_ready(self._run(rows, rows, np.zeros(rows.shape, np.float32)))
+        self._solver.warmup()
         if self._pairs is not None:
             for size in {1, self._ask_size(self.num_users)}:
                 users = np.arange(size) % self.num_users
@@ -336,7 +325,7 @@ class Session:
         return numbers
 
     def _commit(self, users: np.ndarray, answers: Answers) -> Posterior:
-        posterior, known = self._solve(answers)  # before anything is changed
+        posterior, known = self._solver.solve(answers)  # before anything is changed
         self.answers.put(users, answers)
         for kept, new in ((self._posterior, posterior), (self._known, known)):
             for leaf, values in zip(jax.tree.leaves(kept), jax.tree.leaves(new), strict=True):
@@ -347,54 +336,12 @@ class Session:
         taken = {name: getattr(self._posterior, name)[users] for name in POSTERIOR_ARRAYS}
         return Posterior(**taken, user_ids=self.names[users])
 
-    def _batch(self, level: int) -> int:
-        """How many users are solved together; one alone is a program of its own."""
-        return max(1, min(1 << (self.num_users - 1).bit_length(), _PAIRS_AT_A_TIME // level))
-
     def _ask_size(self, users: int) -> int:
         """How many of so many users are asked together."""
         if users == 1 or self._pairs is None:
             return 1
         most = 1 << (self.num_users - 1).bit_length()
         return max(1, min(most, _MARGINS_AT_A_TIME // len(self._pairs)))
-
-    def _solve(self, answers: Answers) -> tuple[Posterior, Components]:
-        """Posteriors of users from their answers, those of like length together."""
-        level_of = np.searchsorted(self._levels, answers.count)
-        out: list[tuple[np.ndarray, Any]] = []
-        for number, level in enumerate(self._levels):
-            mine = np.flatnonzero(level_of == number)
-            size = 1 if len(mine) == 1 else self._batch(level)
-            for at in range(0, len(mine), size):
-                part = mine[at : at + size]
-                out.append((part, self._solve_part(answers.take(part), level, size)))
-        order = np.argsort(np.concatenate([part for part, _ in out]))
-        parts = [solved for _, solved in out]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *parts)
-
-    def _solve_part(self, answers: Answers, level: int, size: int) -> Any:
-        users, slots = answers.chosen.shape
-        width = min(level, slots)
-        rows = np.zeros((2, level, size), np.int32)
-        rows[0, :width, :users] = answers.chosen[:, :width].T
-        rows[1, :width, :users] = answers.rejected[:, :width].T
-        weight = np.zeros((level, size), np.float32)
-        live = np.arange(width)[:, None] < answers.count
-        counts = self._weights_of(answers)[:, :width].T
-        weight[:width, :users] = np.where(live, counts, 0.0)
-        solved = jax.device_get(self._run(rows[0], rows[1], weight))
-        return jax.tree.map(lambda leaf: leaf[:users], solved)
-
-    def _weights_of(self, answers: Answers) -> np.ndarray:
-        """`2^(-age / half_life)`, the age counted from the user's last answer."""
-        if self.half_life is None:
-            return np.ones(answers.time.shape, np.float32)
-        age = np.maximum(answers.last_time()[:, None] - answers.time, 0.0)
-        return np.exp2(-age / self.half_life).astype(np.float32)
-
-    def _run(self, chosen: np.ndarray, rejected: np.ndarray, weight: np.ndarray) -> Any:
-        model = self.model
-        return _solve_users(model.prior, model.likelihood, self._along, chosen, rejected, weight)
 
     def _pair_keys(self, pairs: np.ndarray) -> np.ndarray:
         return pairs.min(-1).astype(np.int64) * len(self._rewards) + pairs.max(-1)
@@ -436,30 +383,3 @@ def _names(users: int | Sequence[str]) -> np.ndarray:
     if names.ndim != 1 or not len(names):
         raise ValueError(f"users has shape {names.shape}: names, at least one, are expected")
     return check_user_ids(names, None)
-
-
-@jax.jit
-def _project(prior: Prior, table: Array) -> Array:
-    return prior.project(table)
-
-
-@jax.jit
-def _solve_users(
-    prior: Prior,
-    likelihood: Likelihood,
-    along: Array,
-    chosen: Array,
-    rejected: Array,
-    weight: Array,
-) -> tuple[Posterior, Components]:
-    """Posteriors with users in front, from rows `[slots, users]`."""
-    pairs = [along.at[rows].get(mode="promise_in_bounds") for rows in (chosen, rejected)]
-    features = jnp.moveaxis(pairs[0] - pairs[1], 2, 0)
-    solved = prior.solve(features, weight, None, likelihood)
-    posterior = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
-    if posterior.covariance is None:
-        users, rank = posterior.weights.shape
-        posterior = dataclasses.replace(posterior, covariance=jnp.zeros((users, rank, rank)))
-    if prior.num_components > 1:
-        return posterior, prior.components(features, weight, likelihood)
-    return posterior, as_components(posterior.weights, posterior.covariance)

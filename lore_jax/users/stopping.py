@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
+from lore_jax.users.candidates import check_rows
 from lore_jax.users.predict import sample_weights
-from lore_jax.users.questions import Questions, check_rows
+from lore_jax.users.questions import Questions
 
 _DRAWS_AT_A_TIME = 1 << 20
 

@@ -15,7 +15,7 @@ from lore_jax.solvers.mixture import Mixture
 from lore_jax.users import questions as module
 from lore_jax.users.adapt import adapt
 from lore_jax.users.criteria import expected_answers
-from lore_jax.users.questions import ask, candidate_pairs
+from lore_jax.users.questions import ask
 
 RANK, USERS, RESPONSES, ANSWERS = 3, 9, 14, 40
 RNG = np.random.default_rng(0)
@@ -125,14 +125,6 @@ def test_asked_pairs_and_duplicates_are_left_out():
     found = ask(GAUSSIAN, nobody, table, pairs, asked=asked)
     assert found.index.tolist() == [[3], [-1]]
     assert np.isnan(found.probability[1, 0])
-
-
-def test_candidates_are_pairs_of_one_prompt():
-    prefs = from_arrays(TABLE, [0, 2, 3], [1, 1, 4], [0, 0, 0], prompt=[5, 5, 7])
-    assert candidate_pairs(prefs).tolist() == [[0, 1], [0, 2], [1, 2], [3, 4]]
-    assert candidate_pairs(prefs, most=2).shape == (2, 2)
-    found = ask(GAUSSIAN, adapt(GAUSSIAN, prefs), prefs)
-    assert (found.first[0, 0], found.second[0, 0]) == (0, 2)  # the only one not answered
 
 
 def test_padded_candidates_of_ones_own():

@@ -9,8 +9,7 @@ from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.prior import GaussianPrior, MixturePrior
 from lore_jax.solvers.mixture import Mixture
-from lore_jax.users import questions as questions_module
-from lore_jax.users import session as module
+from lore_jax.users import batches, questions
 from lore_jax.users.adapt import adapt
 from lore_jax.users.questions import ask
 from lore_jax.users.score import score
@@ -48,7 +47,7 @@ def refit(prior, chosen, rejected, user, weight=None):
 
 
 def compiled():
-    return module._solve_users._cache_size(), questions_module.ask_chunk._cache_size()
+    return batches.solve_users._cache_size(), questions.ask_chunk._cache_size()
 
 
 @pytest.mark.parametrize("prior", [GAUSSIAN, MIXED], ids=["gaussian", "mixture"])
@@ -179,7 +178,7 @@ def test_a_failing_solve_changes_nothing(monkeypatch):
     def fail(*_):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(module, "_solve_users", fail)
+    monkeypatch.setattr(batches, "solve_users", fail)
     with pytest.raises(RuntimeError):
         found.observe(0, 1, "ann")
     np.testing.assert_array_equal(found.posterior.weights, before.weights)
