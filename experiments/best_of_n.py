@@ -13,16 +13,18 @@ exactly (importance sampling), and the *oracle*, who knows each user's weights.
 *Polis* (with --data): each unseen voter gets one of n statements that the fit has not seen and the
 voter has voted on; a policy is worth how often the voter agrees with its pick.
 
-Time: two seeds and three splits of five conversations take about 10 minutes on two CPU cores. Each
-is one file in RUN/parts: a run that was stopped goes on where it was. RUN/best_of_n.json has the
+Time: a seed takes some 7 minutes on two busy CPU cores, a split of a conversation 2 to 4. Each is
+one file in RUN/parts: a run that was stopped goes on where it was. RUN/best_of_n.json has the
 numbers.
+
+Expected: best of 8 after 10 shots gains 94 % of what Bayes gains, after 20 shots 96 %. Polis, 20
+shots: agreed with in 62.3 % among 4 statements, the population's pick in 60.4.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +146,7 @@ def synthetic_part(
         laplace = lore.adapt(truth.model, asked)
         values["Bayes"] = exact_weights(truth, asked, laplace, rng) @ rewards.T
         for count in (8,) if smoke else _COUNTS:
-            sets = _candidate_sets(fresh, count, rng)
+            sets = _candidate_sets(fresh, count, rng)[: 4 if smoke else None]
             cells: dict[str, list[np.ndarray]] = {}
             for number, rows in enumerate(sets):
                 key = jax.random.fold_in(jax.random.key(seed), number)
@@ -251,11 +253,8 @@ def run(config: Config) -> dict[str, Any]:
     data = SMOKE if config.smoke else FULL
     fit = population_model(smoke=config.smoke)
 
-    def part(name: str, settings: dict[str, Any], make: Callable[[], Results]) -> Part:
-        return Part(name, settings, make)
-
     seeds = [
-        part(
+        Part(
             f"synthetic-{seed}",
             {"config": {"data": data, "fit": fit}, "seed": seed},
             lambda seed=seed: synthetic_part(data, fit, seed=seed, smoke=config.smoke),
@@ -271,7 +270,7 @@ def run(config: Config) -> dict[str, Any]:
         splits = range(1 if config.smoke else config.splits)
         of_polis = polis_protocol("new items", smoke=config.smoke).fits["gaussian"]
         parts = [
-            part(
+            Part(
                 f"{folder.name}-{split}",
                 {"config": {"fit": of_polis, "conversation": folder.name}, "seed": split},
                 lambda folder=folder, split=split: polis_part(

@@ -52,6 +52,9 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.runs.run import run_fit as run_fit
     from lore_jax.steering.best_of_n import BestOfN as BestOfN
     from lore_jax.steering.best_of_n import best_of_n as best_of_n
+    from lore_jax.steering.dimensions import Dimension as Dimension
+    from lore_jax.steering.dimensions import declare as declare
+    from lore_jax.steering.dimensions import declared_basis as declared_basis
     from lore_jax.steering.groups import pick_for_group as pick_for_group
     from lore_jax.steering.relabel import relabel as relabel
     from lore_jax.steering.texts import score_texts as score_texts
@@ -154,6 +157,9 @@ _HOME = {
     "load_published": "model.published_lore",
     "BestOfN": "steering.best_of_n",
     "best_of_n": "steering.best_of_n",
+    "Dimension": "steering.dimensions",
+    "declare": "steering.dimensions",
+    "declared_basis": "steering.dimensions",
     "pick_for_group": "steering.groups",
     "relabel": "steering.relabel",
     "score_texts": "steering.texts",

@@ -37,7 +37,7 @@ from lore_jax.steering.adapters import Adapter, refuse_unlike
 MergeMethod = Literal["linear", "cat", "svd"]
 Weighting = Literal["simplex", "softmax", "signed"]
 
-_BYTES_AT_A_TIME = 1 << 28
+_BYTES_AT_A_TIME = 1 << 26
 _CHECKED_USERS = 16  # whose distance from the sum of deltas is computed for `linear`
 _SUM_TOLERANCE = 1e-3  # of float16 weights that were rounded
 
@@ -120,7 +120,7 @@ class Merger(NamedTuple):
 
         Args:
             weights: `[users, adapters]`.
-            users_at_a_time: None: as many as fit into 256 MB.
+            users_at_a_time: None: as many as fit into 64 MB.
 
         Yields:
             The `Merged` of the next users. Its rows may be overwritten by the next ones.
@@ -129,16 +129,19 @@ class Merger(NamedTuple):
         numbers = sum(rows * columns for rows, columns in self.tensors.values()) - len(maker.same)
         size = users_at_a_time or max(1, _BYTES_AT_A_TIME // (numbers * self.dtype.itemsize))
         size = min(size, users)
-        # One buffer for all: what takes long about new memory is the first use of its pages.
-        buffer = jnp.zeros((size, numbers), _stored(self.dtype))
+        # What takes long about new memory is the first use of its pages. Two buffers take turns:
+        # the caller still looks at one while the other is filled.
+        free = [jnp.zeros((size, numbers), _stored(self.dtype)) for _ in range(2)]
         for start in range(0, users, size):
             part = weights[start : start + size].astype(np.float32)
             padded = np.pad(part, ((0, size - len(part)), (0, 0)))  # all of one shape
-            buffer, error = maker.merge(padded, buffer)
+            buffer, error = maker.merge(padded, free.pop(0))
             if start == 0 and isinstance(maker, _Linear):
                 error[:_CHECKED_USERS] = maker.cores.error_of_linear(padded[:_CHECKED_USERS])
             rows, whose = view_on_host(buffer)[: len(part)], range(start, start + len(part))
             rows = rows.view(self.dtype)
+            free.append(buffer)
+            del buffer
             yield Merged(whose, maker.same, rows, error[: len(part)])
             del rows
 

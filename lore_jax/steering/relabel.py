@@ -53,7 +53,8 @@ def relabel(
         ValueError: a row or a user is not there, or both replies of a pair are one row.
 
     Example:
-        >>> pairs = relabel(model, posterior, prefs.embeddings, [0, 1], [1, 0], [3, 3])
+        >>> one, two, user = np.array([0, 1]), np.array([1, 0]), np.array([3, 3])
+        >>> pairs = relabel(model, posterior, prefs.embeddings, one, two, user)
         >>> pairs.swapped.tolist() in ([True, False], [False, True])
         True
     """

@@ -13,7 +13,8 @@ def test_best_of_n(tmp_path, capsys):
     assert json.loads((tmp_path / "run" / "best_of_n.json").read_text()).keys() == result.keys()
     policies = result["synthetic"]["10 shots, 8"]
     for name, own in policies.items():
-        assert own["regret"] == pytest.approx(policies["oracle"]["gain"] - own["gain"], abs=1e-6)
+        # Results keep six digits.
+        assert own["regret"] == pytest.approx(policies["oracle"]["gain"] - own["gain"], abs=1e-4)
         assert own["regret"] >= 0.0
         assert 0.0 <= own["wins over the population"] <= 1.0, name
     assert policies["true population"]["gain"] == 0.0

@@ -30,6 +30,7 @@ from lore_jax.parallel.devices import (
     replicate,
     split,
     total,
+    view_on_host,
 )
 from lore_jax.parallel.minibatches import PlacedMinibatches
 
@@ -203,3 +204,12 @@ def test_chunks_share_one_program_and_donate_the_state(method):
     unchosen = dataclasses.replace(method, **dict.fromkeys(running.choice))
     assert _chunk(unchosen, 2, "jit", tuple(devices))._cache_size() == 1
     assert _chunk.cache_info().currsize == 1  # that was the program that ran, not another
+
+
+def test_a_view_on_the_host_leaves_the_buffer_free():
+    double = jax.jit(lambda x: 2.0 * x, donate_argnums=0)
+    first = jnp.arange(3.0)
+    assert view_on_host(first).tolist() == [0.0, 1.0, 2.0]
+    second = double(first)
+    assert first.is_deleted()
+    np.testing.assert_array_equal(view_on_host(second), [0.0, 2.0, 4.0])
