@@ -202,6 +202,8 @@ def questionnaire_order(data: Replay, own: np.ndarray) -> np.ndarray:
 
     Pairs come by what their first asking is worth: nobody can answer all of the first ones.
     """
+    if not np.any(np.asarray(data.model.prior.covariance)):  # the fit found that users are alike
+        return np.random.default_rng(0).random(own.shape[:2])
     pairs, where = np.unique(np.sort(own, axis=2).reshape(-1, 2), axis=0, return_inverse=True)
     real = pairs[:, 0] >= 0
     nobody = lore.population_posterior(data.model, 1)

@@ -30,6 +30,16 @@ def test_rules_are_replayed_on_synthetic_users(tmp_path, capsys, monkeypatch):
     assert questions.run(config) == [part]  # from its file
 
 
+def test_users_who_are_alike_are_asked_in_any_order(tmp_path):
+    data = questions.synthetic_part(Config(tmp_path, smoke=True), 0)
+    prior = data.model.prior.replace(factor=0.0 * data.model.prior.factor)
+    alike = data._replace(model=data.model.replace(prior=prior))
+    own = candidates_of(data.answers)
+    order = questions.questionnaire_order(alike, own)
+    assert order.shape == own.shape[:2]
+    assert np.isfinite(order).all()
+
+
 def test_a_conversation_is_replayed(tmp_path):
     config = Config(tmp_path, smoke=True)
     root = data_folder(None, tmp_path, smoke=True)
