@@ -40,3 +40,12 @@ def polis_data():
     if not folder.is_dir():
         pytest.skip(f"{folder} does not exist (set LORE_POLIS)")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Every compiled program takes memory maps, of which a process may have so many."""
+    yield
+    from experiments.common.parts import drop_programs_if_many
+
+    drop_programs_if_many(0.5)
