@@ -115,7 +115,6 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str], dtype
     from tqdm import tqdm
 
     from lore_jax.datasets.formats.rows import load_vector
-    from lore_jax.storage.cache.answers import answer_tensors
     from lore_jax.storage.cache.writer import CacheWriter
 
     pairs, table, count = source.pairs, source.table, source.table.num_responses
@@ -133,17 +132,10 @@ def _write(config: Config, out: Path, source: Source, user_ids: list[str], dtype
                 raise ValueError(f"{source_name}: {error}") from None
             bar.update(part.stop - part.start)
         return writer.finish(
-            chosen=pairs.chosen,
-            rejected=pairs.rejected,
-            user=pairs.user,
-            prompt=pairs.prompt,
-            pair_weight=pairs.pair_weight,
-            user_ids=user_ids,
+            **{**pairs.cache_columns(), "user_ids": user_ids, "note": source.note},
             head=head,
             texts=source.texts,
             extra=None if config.names.hash_ids else source.extra or None,
-            answers=None if pairs.answers is None else answer_tensors(pairs.answers),
-            note=source.note,
         )
 
 

@@ -129,17 +129,7 @@ def _cached(
     with CacheWriter(cache, dim=dim, shard_bytes=_ROWS_A_SHARD * dim * 4, **options) as writer:
         for rows in _embeddings(pairs.responses, encode, writer.rows_done, progress=progress):
             writer.append(rows)
-        writer.finish(
-            chosen=pairs.chosen,
-            rejected=pairs.rejected,
-            user=pairs.user,
-            prompt=pairs.prompt,
-            pair_weight=pairs.pair_weight,
-            user_ids=pairs.user_ids,
-            texts=pairs.responses,
-            extra=pairs.extra or None,
-            note=pairs.note,
-        )
+        writer.finish(**pairs.cache_columns(), texts=pairs.responses, extra=pairs.extra or None)
     return load_cache(cache)
 
 

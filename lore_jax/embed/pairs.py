@@ -101,16 +101,10 @@ def embed_pairs(
             writer.append(table)
             row += len(table)
         path = writer.finish(
-            chosen=pairs.chosen,
-            rejected=pairs.rejected,
-            user=pairs.user,
-            prompt=pairs.prompt,
-            pair_weight=pairs.pair_weight,
-            user_ids=pairs.user_ids,
+            **pairs.cache_columns(),
             head=encoder.head,
             texts=pairs.responses,
             extra=pairs.extra or None,
-            note=pairs.note,
         )
     _, cut_prompts, cut_replies = prepared
     return EmbedReport(path, len(pairs.responses), first, cut_prompts, cut_replies)

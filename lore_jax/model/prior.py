@@ -69,8 +69,26 @@ class Prior(Protocol):
         ...
 
 
+class _OneComponent:
+    """Of priors under which a user's posterior is a single Gaussian."""
+
+    @property
+    def num_components(self) -> int:
+        """One."""
+        return 1
+
+    def components(
+        self: Prior,
+        along: Float[Array, "columns shots users"],
+        pair_weight: Float[Array, "shots users"],
+        likelihood: Likelihood = LOGISTIC,
+    ) -> Components:
+        """Weights and covariance of `solve`, as of one component; zeros where it has none."""
+        return _as_one(self.solve(along, pair_weight, None, likelihood))
+
+
 @flax.struct.dataclass
-class GaussianPrior:
+class GaussianPrior(_OneComponent):
     """`w = mean + factor d`, `d ~ N(0, I)`.
 
     The covariance is kept as a factor because it is singular: the population direction of the
@@ -121,20 +139,6 @@ class GaussianPrior:
             steps=result.steps,
             grad_norm=result.grad_norm,
         )
-
-    @property
-    def num_components(self) -> int:
-        """One."""
-        return 1
-
-    def components(
-        self,
-        along: Float[Array, "columns shots users"],
-        pair_weight: Float[Array, "shots users"],
-        likelihood: Likelihood = LOGISTIC,
-    ) -> Components:
-        """Mode and Laplace covariance, as of one component."""
-        return _as_one(self.solve(along, pair_weight, None, likelihood))
 
     def _estimate(
         self,
@@ -202,7 +206,7 @@ class MixturePrior(GaussianPrior):
 
 
 @flax.struct.dataclass
-class SimplexPrior:
+class SimplexPrior(_OneComponent):
     """Weights are on the probability simplex, and nothing more is known of them.
 
     Attributes:
@@ -242,20 +246,6 @@ class SimplexPrior:
         mean = self.mean.reshape(-1, *[1] * (along.ndim - 2))
         weights = jnp.where(shots > 0, result.weights, mean)
         return Posterior(weights, None, shots, result.converged, result.steps, result.grad_norm)
-
-    @property
-    def num_components(self) -> int:
-        """One, without spread."""
-        return 1
-
-    def components(
-        self,
-        along: Float[Array, "columns shots users"],
-        pair_weight: Float[Array, "shots users"],
-        likelihood: Likelihood = LOGISTIC,
-    ) -> Components:
-        """The weights, as of one component without spread."""
-        return _as_one(self.solve(along, pair_weight, None, likelihood))
 
 
 def _as_one(posterior: Posterior) -> Components:

@@ -118,7 +118,7 @@ def adapt_rewards(
             f"start is given, but a {type(model.prior).__name__} has no use for it: "
             "None is expected"
         )
-    table = _project(model.prior, table)
+    table = project(model.prior, table)
     platform = next(iter(table.devices())).platform
     out = _unfilled(model, prefs.num_users, prefs.user_ids)
 
@@ -243,7 +243,8 @@ def _start_of(
 
 
 @jax.jit
-def _project(prior: Prior, table: jax.Array) -> jax.Array:
+def project(prior: Prior, table: Float[Array, "rows rank"]) -> Float[Array, "rows columns"]:
+    """`Prior.project` of a table of rewards, as a program: what `pad_answers` takes."""
     return prior.project(table)
 
 

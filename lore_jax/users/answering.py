@@ -23,6 +23,7 @@ from lore_jax.parallel.devices import num_cores
 from lore_jax.solvers.likelihood import Likelihood
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.solvers.rankings import pairs_of
+from lore_jax.users.adapt import project
 from lore_jax.users.entries import (
     Entries,
     buckets_of_users,
@@ -115,7 +116,7 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
     _check_scales(answers, feedback)
     with_intercept = feedback.has_ratings
     prior = _with_intercept(model.prior, answers.intercept) if with_intercept else model.prior
-    table = _project(prior, _with_row_of_zeros(rewards(model, feedback.embeddings), with_intercept))
+    table = project(prior, _with_row_of_zeros(rewards(model, feedback.embeddings), with_intercept))
     posterior = population_posterior(model, feedback.num_users, feedback.user_ids)
     out = {name: np.array(getattr(posterior, name)) for name in POSTERIOR_ARRAYS}
     rank = model.rank
@@ -311,11 +312,6 @@ def _padded_length(count: int) -> int:
     """The next number with at most three binary digits, as in `adapt`."""
     step = 1 << max(0, count.bit_length() - 3)
     return -(-count // step) * step
-
-
-@jax.jit
-def _project(prior: GaussianPrior, table: Array) -> Array:
-    return prior.project(table)
 
 
 @jax.jit

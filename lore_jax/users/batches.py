@@ -19,6 +19,7 @@ from lore_jax.model.model import Model
 from lore_jax.model.posterior import Components, Posterior
 from lore_jax.model.prior import Prior
 from lore_jax.solvers.likelihood import Likelihood
+from lore_jax.users.adapt import project
 from lore_jax.users.answers import FIRST_SLOTS, Answers
 from lore_jax.users.questions import as_components
 
@@ -53,7 +54,7 @@ class BatchSolver:
         half_life: float | None = None,
     ) -> None:
         self._model, self._half_life, self._num_users = model, half_life, num_users
-        self._along = _project(model.prior, table)
+        self._along = project(model.prior, table)
         self._levels = sorted({min(FIRST_SLOTS, capacity), capacity})
 
     def warmup(self) -> None:
@@ -107,11 +108,6 @@ class BatchSolver:
     def _run(self, chosen: np.ndarray, rejected: np.ndarray, weight: np.ndarray) -> Any:
         model = self._model
         return solve_users(model.prior, model.likelihood, self._along, chosen, rejected, weight)
-
-
-@jax.jit
-def _project(prior: Prior, table: Array) -> Array:
-    return prior.project(table)
 
 
 @jax.jit

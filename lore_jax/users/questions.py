@@ -23,7 +23,7 @@ from lore_jax.model.posterior import Components, Posterior
 from lore_jax.model.prior import Prior
 from lore_jax.parallel.devices import num_cores
 from lore_jax.solvers.likelihood import Likelihood
-from lore_jax.users.adapt import pad_answers, padded_length
+from lore_jax.users.adapt import pad_answers, padded_length, project
 from lore_jax.users.candidates import (
     candidate_pairs,
     check_asked,
@@ -185,7 +185,7 @@ def _ask_in_chunks(
     at_a_time = _SHARED_AT_A_TIME if is_shared else _OWN_AT_A_TIME
     size = max(1, min(1 << max(0, users - 1).bit_length(), at_a_time // padded))
     typical = typical_distance(np.asarray(table))
-    shared = shared_features(table, rows, typical) if is_shared else None
+    shared = question_features(table, rows, typical) if is_shared else None
     is_mixture = model.prior.num_components > 1
     known_of = _known_of(model, posterior, table, answers if is_mixture else None)
     key = jax.random.key(0) if key is None else key
@@ -205,7 +205,7 @@ def _ask_in_chunks(
             given[:, :c] = asked if asked.ndim == 1 else asked[chunk]
             mask = given if mask is None else mask | given
         known = known_of(chunk)
-        own = None if is_shared else _own_features(table, rows[chunk], typical)
+        own = None if is_shared else question_features(table, rows[chunk], typical)
         picks = ask_chunk(
             model.likelihood, known, shared, own, mask, targets, key, chunk, criterion, count
         )
@@ -240,7 +240,7 @@ def _known_of(
     if answers is None:
         weights, covariance = np.asarray(posterior.weights), np.asarray(posterior.covariance)
         return lambda users: as_components(weights[users], covariance[users])
-    along = _project(model.prior, table)
+    along = project(model.prior, table)
     longest = padded_length(int(answers.pairs_per_user().max(initial=1)))
 
     def solve(users: Int[np.ndarray, " users"]) -> Components:
@@ -292,24 +292,16 @@ def as_components(weights: Array, covariance: Array) -> Components:
 
 
 @jax.jit
-def _project(prior: Prior, table: Array) -> Array:
-    return prior.project(table)
-
-
-@jax.jit
 def _components(prior: Prior, likelihood: Likelihood, along: Array, weight: Array) -> Components:
     return prior.components(along, weight, likelihood)
 
 
 @jax.jit
-def shared_features(table: Array, rows: Array, typical: Array) -> tuple[PairFeatures, Array]:
+def question_features(table: Array, rows: Array, typical: Array) -> tuple[PairFeatures, Array]:
     """Features of candidates, and which of them are questions."""
     features = table[rows[..., 0]] - table[rows[..., 1]]
     differ = jnp.sum(features**2, axis=-1) > typical
     return pair_features(features), differ & (rows[..., 0] >= 0)
-
-
-_own_features = shared_features  # `[users, c, 2]` in a chunk
 
 
 @functools.partial(jax.jit, static_argnames=("criterion", "count"))

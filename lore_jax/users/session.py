@@ -29,7 +29,7 @@ from lore_jax.users.criteria import Criterion, Picks
 from lore_jax.users.questions import (
     Questions,
     ask_chunk,
-    shared_features,
+    question_features,
     targets_of,
     typical_distance,
 )
@@ -107,7 +107,7 @@ class Session:
             self._key = key
             self._goal = targets_of(criterion, targets, self._pairs, self._rewards)
             typical = typical_distance(self._rewards)
-            self._candidates = shared_features(self._table, self._pairs, typical)
+            self._candidates = question_features(self._table, self._pairs, typical)
             self._keys, self._which = np.unique(self._pair_keys(self._pairs), return_inverse=True)
         self._solver = BatchSolver(model, self._table, self.num_users, capacity, half_life)
         self.answers = AnswerStore(self.num_users)

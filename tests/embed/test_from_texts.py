@@ -128,6 +128,13 @@ def test_labelled_replies_become_pairs():
     assert sorted(prefs.user_ids) == sorted(EXPECTED.user_ids)
 
 
+def test_a_cache_keeps_ratings_as_they_were_said(tmp_path):
+    lore.from_texts(LABELLED, encode, cache=tmp_path / "cache", encoder="sums")
+    (block,) = lore.load_feedback(tmp_path / "cache").blocks
+    rated = {(row["user_id"], row["prompt"], row["completion"]) for row in LABELLED}
+    assert (block.kind.name, len(block)) == ("rating", len(rated))
+
+
 def test_distinct_texts_are_encoded_once_and_with_their_prompt():
     seen = []
 

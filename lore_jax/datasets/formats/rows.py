@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,6 +27,7 @@ from lore_jax.data.feedback import Answers
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison
 from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
+from lore_jax.storage.cache.answers import answer_tensors
 from lore_jax.storage.safetensors import map_tensor, read_header
 
 _COLUMNS = ("user_id", "prompt", "chosen", "rejected", "prompt_id", "weight", "system")
@@ -117,6 +118,12 @@ class IndexPairs:
             user_ids=self.user_ids,
             head=head,
         )
+
+    def cache_columns(self) -> dict[str, Any]:
+        """What `CacheWriter.finish` takes of pairs, and of the answers that they were made of."""
+        names = ("chosen", "rejected", "user", "prompt", "pair_weight", "user_ids", "note")
+        answers = None if self.answers is None else answer_tensors(self.answers)
+        return {**{name: getattr(self, name) for name in names}, "answers": answers}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
