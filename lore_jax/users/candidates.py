@@ -125,3 +125,67 @@ def check_asked(asked: ArrayLike | None, users: int, c: int) -> Bool[np.ndarray,
         got = f"asked has dtype {mask.dtype} and shape {mask.shape}"
         raise ValueError(f"{got}: bool [{c}] or [{users}, {c}] is expected")
     return mask
+
+
+class AnsweredPairs:
+    """Which candidates users have answered; a pair is the same in either order.
+
+    Args:
+        candidates: rows of the table, `[c, 2]`, the same for everybody, or `[users, c, 2]`; -1 is
+            padding.
+        responses: the number of rows of the table.
+
+    Example:
+        >>> known = AnsweredPairs(np.array([[0, 1], [2, 1]]), responses=3)
+        >>> known.mask(np.array([7]), place=np.array([0]), answered=np.array([[1, 2]]))
+        array([[False,  True]])
+    """
+
+    def __init__(self, candidates: Int[np.ndarray, "*users c 2"], responses: int) -> None:
+        self._responses, self._keys = responses, None
+        keys = self._keys_of(candidates)
+        if keys.ndim == 2:
+            self._keys = keys
+        else:
+            self._distinct, self._which = np.unique(keys, return_inverse=True)
+
+    def _keys_of(self, pairs: Int[np.ndarray, "*n 2"]) -> Int[np.ndarray, "*n"]:
+        return pairs.min(-1).astype(np.int64) * self._responses + pairs.max(-1)
+
+    def mask(
+        self,
+        users: Int[np.ndarray, " users"],
+        place: Int[np.ndarray, " n"],
+        answered: Int[np.ndarray, "n 2"],
+    ) -> Bool[np.ndarray, "users c"]:
+        """The candidates among the answers of some users.
+
+        Args:
+            users: which users; one may occur twice.
+            place: whose of them each answer is, a position in `users`.
+            answered: both rows of each answer.
+
+        Returns:
+            True for what was answered.
+        """
+        keys = self._keys_of(answered)
+        if self._keys is not None:
+            # the user's place in front of the pair: one search for all users
+            places = np.arange(len(users))[:, None] * self._responses**2
+            own = self._keys[users]
+            return np.isin(np.where(own < 0, -1, own + places), keys + places[place, 0])
+        at = np.minimum(np.searchsorted(self._distinct, keys), len(self._distinct) - 1)
+        hit = self._distinct[at] == keys
+        mask = np.zeros((len(users), len(self._distinct)), bool)
+        mask[place[hit], at[hit]] = True
+        return mask[:, self._which]
+
+    def mask_of(
+        self, answers: Preferences, users: Int[np.ndarray, " users"]
+    ) -> Bool[np.ndarray, "users c"]:
+        """The candidates among these users' answers."""
+        first, end = np.searchsorted(answers.user, np.stack([users, users + 1]))
+        count = end - first
+        place = np.repeat(np.arange(len(users)), count)
+        at = np.arange(len(place)) + np.repeat(first - (np.cumsum(count) - count), count)
+        return self.mask(users, place, np.stack([answers.chosen[at], answers.rejected[at]], axis=1))

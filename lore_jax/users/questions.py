@@ -7,7 +7,7 @@ dealt to the cores. What an answer is worth is `users/criteria.py`, written for 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model, rewards
@@ -25,6 +25,7 @@ from lore_jax.parallel.devices import num_cores
 from lore_jax.solvers.likelihood import Likelihood
 from lore_jax.users.adapt import pad_answers, padded_length, project
 from lore_jax.users.candidates import (
+    AnsweredPairs,
     candidate_pairs,
     check_asked,
     check_pairs,
@@ -189,7 +190,9 @@ def _ask_in_chunks(
     is_mixture = model.prior.num_components > 1
     known_of = _known_of(model, posterior, table, answers if is_mixture else None)
     key = jax.random.key(0) if key is None else key
-    find = _AskedPairs(answers, rows, len(table))
+    answered = None
+    if answers is not None and answers.num_pairs:
+        answered = AnsweredPairs(rows, len(table))
     out = Picks(
         np.empty((users, count), np.int32),  # pyright: ignore[reportArgumentType]
         np.empty((users, count), np.float32),  # pyright: ignore[reportArgumentType]
@@ -199,7 +202,7 @@ def _ask_in_chunks(
     def work(start: int) -> None:
         # The last chunk repeats its last user: all chunks have one shape.
         chunk = np.minimum(np.arange(start, start + size), users - 1)
-        mask = find.mask(chunk)
+        mask = None if answered is None or answers is None else answered.mask_of(answers, chunk)
         if asked is not None:
             given = np.zeros((len(chunk), padded), bool)
             given[:, :c] = asked if asked.ndim == 1 else asked[chunk]
@@ -248,41 +251,6 @@ def _known_of(
         return _components(model.prior, model.likelihood, features, jnp.asarray(weight))
 
     return solve
-
-
-class _AskedPairs:
-    """Which candidates users have answered: pairs are compared without their order."""
-
-    def __init__(self, answers: Preferences | None, rows: np.ndarray, responses: int) -> None:
-        self.answers, self.rows, self.responses = answers, rows, responses
-        if answers is not None and answers.num_pairs:
-            self.first = np.searchsorted(answers.user, np.arange(answers.num_users + 1))
-            self.answered = self._keys(np.stack([answers.chosen, answers.rejected], axis=1))
-        if rows.ndim == 2:
-            self.order = np.argsort(keys := self._keys(rows), kind="stable")
-            self.keys = keys[self.order]
-
-    def _keys(self, pairs: np.ndarray) -> np.ndarray:
-        return pairs.min(-1).astype(np.int64) * self.responses + pairs.max(-1)
-
-    def mask(self, users: np.ndarray) -> Bool[np.ndarray, "users c"] | None:
-        """`[users, c]`, or None if nobody was asked anything."""
-        if self.answers is None or not self.answers.num_pairs:
-            return None
-        mask = np.zeros((len(users), self.rows.shape[-2]), bool)
-        for place, user in enumerate(users):
-            answered = self.answered[self.first[user] : self.first[user + 1]]
-            if self.rows.ndim == 3:
-                mask[place] = np.isin(self._keys(self.rows[user]), answered)
-                continue
-            begin, end = (np.searchsorted(self.keys, answered, side) for side in ("left", "right"))
-            for span in _spans(begin, end):
-                mask[place, self.order[span]] = True
-        return mask
-
-
-def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[slice]:
-    return (slice(a, b) for a, b in zip(begin, end, strict=True) if a < b)
 
 
 @jax.jit

@@ -24,7 +24,7 @@ from lore_jax.model.model import Model, response_keys, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Components, Posterior
 from lore_jax.users.answers import Answers, AnswerStore, added, check_answers
 from lore_jax.users.batches import BatchSolver
-from lore_jax.users.candidates import check_pairs, check_question, check_rows
+from lore_jax.users.candidates import AnsweredPairs, check_pairs, check_question, check_rows
 from lore_jax.users.criteria import Criterion, Picks
 from lore_jax.users.questions import (
     Questions,
@@ -108,7 +108,7 @@ class Session:
             self._goal = targets_of(criterion, targets, self._pairs, self._rewards)
             typical = typical_distance(self._rewards)
             self._candidates = question_features(self._table, self._pairs, typical)
-            self._keys, self._which = np.unique(self._pair_keys(self._pairs), return_inverse=True)
+            self._answered = AnsweredPairs(self._pairs, len(self._rewards))
         self._solver = BatchSolver(model, self._table, self.num_users, capacity, half_life)
         self.answers = AnswerStore(self.num_users)
         posterior, known = self._solver.solve(self.answers.take(np.zeros(1, int)))
@@ -343,20 +343,12 @@ class Session:
         most = 1 << (self.num_users - 1).bit_length()
         return max(1, min(most, _MARGINS_AT_A_TIME // len(self._pairs)))
 
-    def _pair_keys(self, pairs: np.ndarray) -> np.ndarray:
-        return pairs.min(-1).astype(np.int64) * len(self._rewards) + pairs.max(-1)
-
     def _ask(self, users: np.ndarray, left_out: np.ndarray) -> Picks:
         known = jax.tree.map(lambda leaf: leaf[users], self._known)
         answers = self.answers.take(users)
-        answered = np.stack([answers.chosen, answers.rejected], axis=-1)
-        live = np.arange(answered.shape[1]) < answers.count[:, None]
-        keys = self._pair_keys(answered)
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        user, slot = np.nonzero(live & (self._keys[place] == keys))
-        asked = np.zeros((len(users), len(self._keys)), bool)
-        asked[user, place[user, slot]] = True
-        asked = asked[:, self._which]
+        both = np.stack([answers.chosen, answers.rejected], axis=-1)
+        live = np.arange(both.shape[1]) < answers.count[:, None]
+        asked = self._answered.mask(users, np.nonzero(live)[0], both[live])
         asked[:, left_out] = True
         # A user's random questions differ from one answer to the next.
         draw = (users + self.num_users * answers.count.astype(np.int64)) % (1 << 31)

@@ -9,7 +9,13 @@ from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.prior import GaussianPrior
 from lore_jax.users.adapt import adapt
-from lore_jax.users.candidates import candidate_pairs, check_asked, check_pairs, check_rows
+from lore_jax.users.candidates import (
+    AnsweredPairs,
+    candidate_pairs,
+    check_asked,
+    check_pairs,
+    check_rows,
+)
 from lore_jax.users.questions import ask
 
 TABLE = np.random.default_rng(0).standard_normal((14, 3)).astype(np.float32)
@@ -36,3 +42,17 @@ def test_what_is_checked_comes_back():
         check_pairs("candidates", [[0, 4]], 5, 4)
     with pytest.raises(ValueError, match=r"bool \[3\] or \[2, 3\] is expected"):
         check_asked([1, 0, 1], 2, 3)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+def test_answered_pairs_are_found_by_brute_force(own):
+    rng = np.random.default_rng(0)
+    candidates = rng.integers(6, size=(4, 9, 2) if own else (9, 2))
+    candidates[..., -1, :] = -1  # padding
+    users, place = np.array([2, 0, 2]), rng.integers(3, size=20)
+    answered = rng.integers(6, size=(20, 2))
+    found = AnsweredPairs(candidates, 6).mask(users, place, answered)
+    for row, user in enumerate(users):
+        mine = [set(pair) for pair in answered[place == row].tolist()]
+        asked = candidates[user] if own else candidates
+        assert found[row].tolist() == [set(pair) in mine for pair in asked.tolist()]
