@@ -53,7 +53,7 @@ from lore_jax.reporting.tables import markdown
 from lore_jax.storage.files import write_file
 from lore_jax.users.criteria import Criterion, Targets
 from lore_jax.users.questionnaire import choices, draw_users
-from lore_jax.users.questions import as_components, ask_chunk, shared_features
+from lore_jax.users.questions import as_components, ask_chunk, question_features
 
 RULES = ("random", "information", "variance", "v_optimal", "pref", "questionnaire")
 _PREF_RIDGE = 0.02
@@ -124,7 +124,7 @@ def replay(data: Replay, rule: str, shots: int, *, seed: int) -> Curve:
     order = questionnaire_order(data, own) if rule == "questionnaire" else None
     size = 1 << (users - 1).bit_length()
     place = np.minimum(np.arange(size), users - 1)
-    features = shared_features(table, jnp.asarray(np.sort(own, axis=2)[place]), jnp.float32(0.0))
+    features = question_features(table, jnp.asarray(np.sort(own, axis=2)[place]), jnp.float32(0.0))
     goal = Targets(jnp.asarray(data.targets), table[:1])
     asked = np.zeros((users, most), bool)
     measured = [measure(model, session, data.test)]
