@@ -17,12 +17,12 @@ from lore_jax.embed.transformer.rope import Rope, read_rope
 
 _DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text")
 _DECODER_CLASSES = ("Model", "ForCausalLM", "ForSequenceClassification")
-_ENCODERS = ("bert", "roberta", "xlm-roberta")
+_ENCODERS = ("bert", "roberta", "xlm-roberta", "mpnet")
 _ENCODER_CLASSES = ("Model", "ForMaskedLM")
 _SUPPORTED = (
     "Llama, Mistral, Qwen2, Qwen3, Gemma2 (...Model, ...ForCausalLM, "
-    "...ForSequenceClassification), Gemma3 (text), Bert, Roberta, XLMRoberta (...Model, "
-    "...ForMaskedLM)"
+    "...ForSequenceClassification), Gemma3 (text), Bert, Roberta, XLMRoberta, MPNet "
+    "(...Model, ...ForMaskedLM)"
 )
 _ACTIVATIONS = {"gelu": "gelu", "silu": "silu", "relu": "relu"}
 _ACTIVATIONS |= dict.fromkeys(("gelu_pytorch_tanh", "gelu_new"), "gelu_tanh")
@@ -101,12 +101,14 @@ class Encoder(_Transformer):
     Attributes:
         positions: number of learned positions.
         first_position: the position of a text's first token (RoBERTa counts from `pad_id + 1`).
-        types: number of token types, of which only type 0 is used.
+        types: number of token types, of which only type 0 is used; 0: there are none (MPNet).
+        buckets: number of buckets of distances, each with a bias of every head (MPNet); 0: none.
     """
 
     positions: int
     first_position: int
     types: int
+    buckets: int = 0
 
     is_causal = False
     has_head = False
@@ -279,7 +281,8 @@ def _read_encoder(file: _ConfigFile) -> Encoder:
         norm_eps=config["layer_norm_eps"],
         positions=config["max_position_embeddings"],
         first_position=first_position,
-        types=config["type_vocab_size"],
+        types=0 if model_type == "mpnet" else config["type_vocab_size"],
+        buckets=config["relative_attention_num_buckets"] if model_type == "mpnet" else 0,
         max_length=config["max_position_embeddings"] - first_position,
     )
 

@@ -45,6 +45,7 @@ def packed_attention(
     scale: float,
     window: Int[jax.Array, ""] | None = None,
     softcap: float | None = None,
+    by_distance: Float[jax.Array, "distances heads"] | None = None,
 ) -> Float[jax.Array, "rows length heads head_dim"]:
     """Attention of every token to the tokens of its own text.
 
@@ -57,6 +58,8 @@ def packed_attention(
         scale: what the dot products are multiplied by.
         window: how many tokens back a token attends to, itself included; scalar. None: all.
         softcap: logits become `softcap * tanh(logits / softcap)`. None: they stay.
+        by_distance: what is added to a head's logit for a key so many tokens after the query, the
+            distance 0 in the middle; distances beyond its ends are taken as its ends. None: nothing.
     """
     length = query.shape[1]
     blocks = []
@@ -65,7 +68,14 @@ def packed_attention(
         keys = stop if causal else length
         mask = _visible(tokens, start, stop, keys, causal, window)
         parts = query[:, start:stop], key[:, :keys], value[:, :keys]
-        blocks.append(_attend(*parts, mask, scale, softcap))
+        bias = None
+        if by_distance is not None:
+            position = jnp.asarray(tokens.position)
+            distance = position[:, None, :keys] - position[:, start:stop, None]
+            middle = len(by_distance) // 2
+            bias = by_distance[jnp.clip(distance + middle, 0, len(by_distance) - 1)]
+            bias = jnp.moveaxis(bias, 3, 1)
+        blocks.append(_attend(*parts, mask, scale, softcap, bias))
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 
@@ -97,9 +107,10 @@ def _attend(
     mask: jax.Array,
     scale: float,
     softcap: float | None,
+    bias: jax.Array | None,
 ) -> jax.Array:
     if softcap is None:
-        return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
+        return jax.nn.dot_product_attention(query, key, value, bias, mask, scale=scale)
     # Gemma 2 caps its logits, which jax.nn.dot_product_attention does not do.
     rows, queries, heads, head_dim = query.shape
     grouped = query.reshape(rows, queries, key.shape[2], -1, head_dim)

@@ -1,5 +1,6 @@
 """Encoders against NumPy, and each family against PyTorch with transformers."""
 
+import dataclasses
 import json
 import math
 
@@ -29,6 +30,7 @@ ENCODERS = {
     "bert": ("Bert", {}),
     "roberta": ("Roberta", {"pad_token_id": 1, "type_vocab_size": 1}),
     "xlm-roberta": ("XLMRoberta", {"pad_token_id": 1, "type_vocab_size": 1}),
+    "mpnet": ("MPNet", {"pad_token_id": 1, "relative_attention_num_buckets": 8}),
 }
 
 
@@ -47,20 +49,30 @@ MODEL = Encoder(
     max_length=38,
     pad_id=0,
 )
+MPNET = dataclasses.replace(MODEL, name="MPNetModel", types=0, buckets=8)
 
 
-def numpy_bert(params, ids):
+def bucket(distance):
+    """Of 8 buckets, by the rule of the T5 paper: 4 before and 4 after, 2 of each exact."""
+    size = abs(distance)
+    far = 2 + int(math.log(max(size, 1) / 2) / math.log(128 / 2) * 2)
+    return (4 if distance > 0 else 0) + (size if size < 2 else min(far, 3))
+
+
+def numpy_encoder(model, params, ids):
     """The last hidden state of one text, float64, written out from the definition of the model."""
     single = {name: np.asarray(array, np.float64) for name, array in params.single.items()}
 
     def norm(x, weight, bias):
         centred = x - x.mean(-1, keepdims=True)
-        scale = np.sqrt((centred**2).mean(-1, keepdims=True) + MODEL.norm_eps)
+        scale = np.sqrt((centred**2).mean(-1, keepdims=True) + model.norm_eps)
         return centred / scale * weight + bias
 
     x = single["embedding"][ids] + single["positions"][2 + np.arange(len(ids))]
-    x = norm(x + single["types"][0], single["embedding_norm"], single["embedding_norm_bias"])
-    for number in range(MODEL.layers):
+    if model.types:
+        x = x + single["types"][0]
+    x = norm(x, single["embedding_norm"], single["embedding_norm_bias"])
+    for number in range(model.layers):
         layer = {name: np.asarray(a[number], np.float64) for name, a in params.layers.items()}
 
         def affine(x, name, layer=layer):
@@ -68,6 +80,10 @@ def numpy_bert(params, ids):
 
         heads = [affine(x, name).reshape(len(ids), 4, 4) for name in ("query", "key", "value")]
         logits = np.einsum("qhd,khd->hqk", *heads[:2]) / 2.0
+        if model.buckets:
+            steps = range(len(ids))
+            biases = [[single["distances"][bucket(k - q)] for k in steps] for q in steps]
+            logits += np.moveaxis(np.array(biases), 2, 0)
         shares = np.exp(logits - logits.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
         attended = np.einsum("hqk,khd->qhd", shares, heads[2]).reshape(len(ids), 16)
@@ -79,14 +95,15 @@ def numpy_bert(params, ids):
     return x
 
 
-def test_packed_texts_against_numpy():
+@pytest.mark.parametrize("model", [MODEL, MPNET], ids=["bert", "mpnet"])
+def test_packed_texts_against_numpy(model):
     rng = np.random.default_rng(0)
     params = Params(single={}, layers={})
-    for name, parameter in encoder_parameters(MODEL).items():
-        shape = (MODEL.layers, *parameter.shape) if parameter.is_layered else parameter.shape
+    for name, parameter in encoder_parameters(model).items():
+        shape = (model.layers, *parameter.shape) if parameter.is_layered else parameter.shape
         array = jnp.asarray(rng.normal(scale=0.4, size=shape), jnp.float32)
         (params.layers if parameter.is_layered else params.single)[name] = array
-    texts = [rng.integers(1, 50, size=length) for length in (9, 4, 13)]
+    texts = [rng.integers(1, 50, size=length) for length in (9, 4, 17)]
     tokens = PackedTokens(*np.zeros((4, 1, 32), np.int32))
     tokens.item[:] = -1
     spans, start = [], 0
@@ -96,9 +113,9 @@ def test_packed_texts_against_numpy():
         tokens.position[0, spans[-1]] = np.arange(len(ids))
         tokens.item[0, spans[-1]] = number
         start += len(ids)
-    hidden = np.asarray(encoder_hidden(params, PackedTokens(*map(jnp.asarray, tokens)), MODEL))
+    hidden = np.asarray(encoder_hidden(params, PackedTokens(*map(jnp.asarray, tokens)), model))
     for ids, span in zip(texts, spans, strict=True):
-        np.testing.assert_allclose(hidden[0, span], numpy_bert(params, ids), atol=2e-5)
+        np.testing.assert_allclose(hidden[0, span], numpy_encoder(model, params, ids), atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", ["mean", "cls"])
