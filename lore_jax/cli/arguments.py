@@ -30,7 +30,14 @@ FLAT = "flat"  # Annotated[Inner, FLAT]: the fields of the dataclass, without th
 Config = TypeVar("Config", bound="DataclassInstance")
 
 
-def parse(config: type[Config], arguments: Sequence[str], *, prog: str, note: str = "") -> Config:
+def parse(
+    config: type[Config],
+    arguments: Sequence[str],
+    *,
+    prog: str,
+    note: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> Config:
     """Makes a dataclass from command-line arguments.
 
     Args:
@@ -38,6 +45,7 @@ def parse(config: type[Config], arguments: Sequence[str], *, prog: str, note: st
         arguments: the words of the command line, without the program's name.
         prog: the program's name, in the help.
         note: what the help says after the docstring's first part.
+        defaults: of some fields, in place of those that the dataclass has.
 
     Returns:
         An instance of `config`.
@@ -56,14 +64,8 @@ def parse(config: type[Config], arguments: Sequence[str], *, prog: str, note: st
         Traceback (most recent call last):
         ValueError: there is no option --sed: is --seed meant?
     """
-    parser = _Parser(
-        prog=prog,
-        description=f"{_purpose(config)}\n\n{note}".strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,  # a field that is not given keeps its own default
-        allow_abbrev=False,
-    )
-    parser.add_fields(parser, config, arguments)
+    defaults = defaults or {}
+    parser = options_parser(config, arguments, prog=prog, note=note, defaults=defaults)
     parser.usage = " ".join([prog, *parser.required, "[OPTIONS]"])
     for word in arguments:
         name = word.split("=")[0]
@@ -73,12 +75,34 @@ def parse(config: type[Config], arguments: Sequence[str], *, prog: str, note: st
         path: tuple(value) if isinstance(value, list) else value
         for path, value in vars(parser.parse_args(arguments)).items()
     }
-    for path, cls, defaults in reversed(parser.dataclasses):
+    for path, cls, instance in reversed(parser.dataclasses):
         names = [field.name for field in dataclasses.fields(cls) if path + field.name in values]
         given = {name: values[path + name] for name in names}
-        instance = cls(**given) if defaults is None else dataclasses.replace(defaults, **given)
+        if not path:
+            given = {**defaults, **given}
+        instance = cls(**given) if instance is None else dataclasses.replace(instance, **given)
         values[path.removesuffix(".")] = instance
     return typing.cast(Config, values[""])
+
+
+def options_parser(
+    config: type[DataclassInstance],
+    arguments: Sequence[str],
+    *,
+    prog: str,
+    note: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> _Parser:
+    """The parser whose options are the fields of a dataclass; arguments as of `parse`."""
+    parser = _Parser(
+        prog=prog,
+        description=f"{_purpose(config)}\n\n{note}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # a field that is not given keeps its own default
+        allow_abbrev=False,
+    )
+    parser.add_fields(parser, config, arguments, given=defaults or {})
+    return parser
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -113,8 +137,19 @@ class _Parser(argparse.ArgumentParser):
         defaults: DataclassInstance | None = None,
         path: str = "",
         prefix: str = "",
+        given: Mapping[str, Any] | None = None,
     ) -> None:
-        """Adds the options of a dataclass; `words` say which of several dataclasses is meant."""
+        """Adds the options of a dataclass.
+
+        Args:
+            group: what they are added to.
+            config: the dataclass.
+            words: the command line, which says which of several dataclasses is meant.
+            defaults: an instance whose fields are the defaults; None: the dataclass' own.
+            path: of the dataclass, as `fit.method.`.
+            prefix: of the options' names.
+            given: defaults of some fields.
+        """
         self.dataclasses.append((path, config, defaults))
         hints, texts = typing.get_type_hints(config, include_extras=True), _attributes(config)
         for field in dataclasses.fields(config):
@@ -123,6 +158,7 @@ class _Parser(argparse.ArgumentParser):
             target, name = path + field.name, prefix + field.name
             inner_prefix = prefix if FLAT in marks else f"{name}."
             default = _default(field) if defaults is None else getattr(defaults, field.name)
+            default = (given or {}).get(field.name, default)
             for choices in (mark for mark in marks if isinstance(mark, Mapping)):
                 usual = next(name for name, kind in choices.items() if type(default) is kind)
                 self.add_field(group, target, name, Literal[tuple(choices)], usual, text)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from lore_jax.cli.arguments import FLAT, POSITIONAL
-from lore_jax.runs.config import RunConfig
+from lore_jax.runs.config import RunConfig, from_decisive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Config:
         out: the run's folder, new or empty.
         resume: go on with the run that is there (the same options), or begin if there is none.
         overwrite: remove the run that is there.
+        config: the `run.json` of a run to repeat: its options are the defaults of this one.
         run: what the run does.
         distributed: the same command runs on other hosts too (of a TPU slice, or under Slurm or
             MPI), and they fit together; the run's folder must be one that all of them see.
@@ -33,8 +35,24 @@ class Config:
     out: Path
     resume: bool = False
     overwrite: bool = False
+    config: Path | None = None
     run: Annotated[RunConfig, FLAT] = dataclasses.field(default_factory=RunConfig)
     distributed: bool = False
+
+
+def defaults(words: Sequence[str]) -> dict[str, object]:
+    """The options of the run that `--config` names, if it is given."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", nargs="?")
+    name = parser.parse_known_args(words)[0].config
+    if name is None:
+        return {}
+    from lore_jax.runs.folder import MANIFEST, read_run
+
+    where = Path(name)
+    if where.name != MANIFEST:
+        raise ValueError(f"--config is {where}: the {MANIFEST} of a run is expected")
+    return {"run": from_decisive(read_run(where.parent).manifest["config"], str(where))}
 
 
 def run(config: Config) -> dict[str, object]:
@@ -45,8 +63,14 @@ def run(config: Config) -> dict[str, object]:
         jax.distributed.initialize()  # before anything looks at the devices
     from lore_jax.runs.run import run_fit
 
-    options = {"resume": config.resume, "overwrite": config.overwrite}
-    report = run_fit(config.cache, config.out, config.run, **options, announce=_announce)
+    report = run_fit(
+        config.cache,
+        config.out,
+        config.run,
+        resume=config.resume,
+        overwrite=config.overwrite,
+        announce=_announce,
+    )
     split = report.run.manifest["split"]
     return {
         "run": str(report.run.path),

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from lore_jax.cli.arguments import parse, suggestion
 from lore_jax.parallel.compilation_cache import keep_compiled_programs
 
-_COMMANDS = {
+COMMANDS = {
     "demo": "fit, adapt and evaluate on synthetic users in seconds, to see what it looks like",
     "prepare": "comparisons (JSONL, Parquet, Polis) and embeddings you have -> a cache",
     "embed": "comparisons of texts (JSONL, Parquet) and a model's folder -> a cache",
@@ -32,8 +32,9 @@ _COMMANDS = {
     "merge": "LoRA adapters and users' weights -> an adapter of each user's own",
     "inspect": "what a cache, a run or a saved model holds, corrupt files included",
     "report": "a run's results as one page of HTML",
+    "completion": "a script that completes commands and options in bash, zsh or tcsh",
 }
-_COMMON = {
+COMMON = {
     "--json": "print one JSON object, for machines",
     "--debug": "show the traceback of an error",
 }
@@ -65,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    common = {name: name in arguments for name in _COMMON}
-    arguments = [argument for argument in arguments if argument not in _COMMON]
+    common = {name: name in arguments for name in COMMON}
+    arguments = [argument for argument in arguments if argument not in COMMON]
     with _warnings_in_one_line():
         try:
             return _run(arguments, as_json=common["--json"])
@@ -84,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], *, as_json: bool) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        options = {**_COMMON, "--version": "print the version"}
-        print(_HELP.format(commands=_rows(_COMMANDS), options=_rows(options)))
+        options = {**COMMON, "--version": "print the version"}
+        print(_HELP.format(commands=_rows(COMMANDS), options=_rows(options)))
         return 0
     if arguments[0] == "--version":
         from importlib.metadata import version
@@ -93,15 +94,18 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         print(version("lore-jax"))
         return 0
     name, *options = arguments
-    if name not in _COMMANDS:
-        hint = suggestion(name, _COMMANDS)
+    if name not in COMMANDS:
+        hint = suggestion(name, COMMANDS)
         raise ValueError(f"there is no command {name!r}{hint} See lore-jax --help")
     if "jax" not in sys.modules:  # else another program runs this command, and decides itself
         keep_compiled_programs()
     command = importlib.import_module(f"lore_jax.cli.{name}")
-    note = f"Every command takes {' and '.join(_COMMON)}."
+    note = f"Every command takes {' and '.join(COMMON)}."
     try:
-        config = parse(command.Config, options, prog=f"lore-jax {name}", note=note)
+        defaults = command.defaults(options) if hasattr(command, "defaults") else {}
+        config = parse(
+            command.Config, options, prog=f"lore-jax {name}", note=note, defaults=defaults
+        )
     except SystemExit:  # help was asked for, and printed
         return 0
     except ValueError as error:

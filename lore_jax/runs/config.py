@@ -1,12 +1,17 @@
-"""RunConfig: what a run does, and what it keeps for the test."""
+"""RunConfig: what a run does, and what it keeps for the test; as JSON, and back."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+import json
+import typing
+from collections.abc import Mapping as Dictionary
+from typing import Annotated, Any
+
+import jax
 
 from lore_jax.data.splits import Holdout
-from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.config import METHODS, FitConfig, method_name
 from lore_jax.parallel.devices import Mapping
 
 
@@ -67,3 +72,110 @@ class RunConfig:
 
 
 DECISIVE = ("split", "fit", "seed", "chunk")
+
+
+def decisive(config: RunConfig) -> dict[str, Any]:
+    """What decides the result of a run, as JSON; `run.json` keeps it.
+
+    Args:
+        config: what a run does.
+
+    Returns:
+        Dictionaries, lists, numbers and texts.
+
+    Example:
+        >>> decisive(RunConfig(seed=3))["seed"]
+        3
+    """
+    plain = {name: _plain(getattr(config, name)) for name in DECISIVE}
+    plain["fit"]["method"]["name"] = method_name(config.fit.method)
+    return json.loads(json.dumps(plain))
+
+
+def from_decisive(plain: Dictionary[str, Any], where: str) -> RunConfig:
+    """The configuration that `decisive` wrote down, so that a run can be repeated.
+
+    Args:
+        plain: what `decisive` gave.
+        where: where it comes from, for errors.
+
+    Returns:
+        The configuration; what does not decide the result has its default.
+
+    Raises:
+        ValueError: a field is missing or unknown, a value is none of its type, or the method is
+            none that this package has.
+
+    Example:
+        >>> from_decisive(decisive(RunConfig(seed=3)), "run.json") == RunConfig(seed=3)
+        True
+    """
+    return _instance(RunConfig, {"fit": {}, "split": {}, **plain}, where)
+
+
+def _plain(value: object) -> Any:
+    """Configurations as dictionaries; a pytree among them (a likelihood) is told by its name."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    if not jax.tree_util.all_leaves([value]):
+        return type(value).__name__
+    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+def _instance(cls: type, plain: object, where: str) -> Any:
+    """A dataclass from what `_plain` made of it."""
+    if not isinstance(plain, Dictionary):
+        raise ValueError(f"{where} has {plain!r}: the fields of {cls.__name__} are expected")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints, values = typing.get_type_hints(cls), dict(plain)
+    if unknown := sorted(values.keys() - fields.keys()):
+        raise ValueError(f"{where} has {unknown[0]!r}, which {cls.__name__} does not know")
+    defaults = cls()
+    for name, value in values.items():
+        default, hint = getattr(defaults, name), hints[name]
+        if name == "method":
+            values[name] = _method(value, where)
+        elif isinstance(default, FitConfig | SplitConfig):
+            values[name] = _instance(type(default), value, f"{where}: {name}")
+        elif dataclasses.is_dataclass(default):  # told by its name
+            if value != type(default).__name__:
+                raise ValueError(f"{where} has {name} {value!r}, which a file cannot bring back")
+            values[name] = default
+        elif not _fits(value, hint):
+            raise ValueError(f"{where} has {name} {value!r}: {_words(hint)} is expected")
+        elif isinstance(value, list):
+            values[name] = tuple(value)
+    return cls(**values)
+
+
+def _method(plain: object, where: str) -> Any:
+    if not isinstance(plain, Dictionary) or plain.get("name") not in METHODS:
+        name = plain.get("name") if isinstance(plain, Dictionary) else plain
+        raise ValueError(
+            f"{where} has the method {name!r}: one of {', '.join(METHODS)} is expected"
+        )
+    settings = {key: value for key, value in plain.items() if key != "name"}
+    return _instance(METHODS[plain["name"]], settings, f"{where}: method")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value from JSON is one of a type."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return value in parts
+    if typing.get_origin(hint) is tuple:
+        each = parts[:1] * len(value) if isinstance(value, list) and parts[-1] is ... else parts
+        return (
+            isinstance(value, list)
+            and len(value) == len(each)
+            and all(_fits(item, part) for item, part in zip(value, each, strict=True))
+        )
+    if parts:  # X | None
+        return any(_fits(value, part) for part in parts)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def _words(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

@@ -21,7 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -31,12 +31,11 @@ from tqdm import tqdm
 from lore_jax.data.four_way import FourWay, four_way
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.summary import summary
-from lore_jax.fitting.config import method_name
 from lore_jax.fitting.fit import JointFit, start
 from lore_jax.model.saved import load
 from lore_jax.parallel.devices import Devices, any_process, is_first_process
 from lore_jax.parallel.host_state import onto_devices, without_devices
-from lore_jax.runs.config import DECISIVE, RunConfig
+from lore_jax.runs.config import RunConfig, decisive
 from lore_jax.runs.folder import (
     CHECKPOINTS,
     MANIFEST,
@@ -50,6 +49,20 @@ from lore_jax.runs.folder import (
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
 from lore_jax.storage.files import locked, write_file
+
+
+class Metrics(TypedDict):
+    """What is kept of a step.
+
+    Attributes:
+        step: its number, from 0.
+        loss: training loss before it, in the method's unit.
+        grad_norm: norm of the gradient before it.
+    """
+
+    step: int
+    loss: float
+    grad_norm: float
 
 
 class RunReport(NamedTuple):
@@ -78,6 +91,7 @@ def run_fit(
     resume: bool = False,
     overwrite: bool = False,
     announce: Callable[[str], None] | None = None,
+    on_metrics: Callable[[Metrics], object] | None = None,
 ) -> RunReport:
     """Fits a cache and keeps everything in a folder.
 
@@ -88,6 +102,8 @@ def run_fit(
         resume: go on with the run that is there; begin if there is none.
         overwrite: remove the run that is there.
         announce: is given the lines that say what is kept for the test, before the fit begins.
+        on_metrics: is given what `metrics.jsonl` keeps of each step, soon after it: `wandb.log`,
+            say. What it raises ends the run, which can be resumed.
 
     Returns:
         A report. After SIGTERM `run.is_finished` is False; resuming does the rest.
@@ -136,7 +152,7 @@ def run_fit(
                 begin_run(path, cache, split, about)
             any_process(False)  # `run.json` is there for all
             run = read_run(path)
-        resumed_from, step, state = _advance(run, config, running, state, stop)
+        resumed_from, step, state = _advance(run, config, running, state, stop, on_metrics)
         if step == running.steps:
             predictor = running.finish(state)
             predictor.save(path / MODEL, encoder=run.manifest["data"]["encoder"])
@@ -145,7 +161,12 @@ def run_fit(
 
 
 def _advance(
-    run: RunFolder, config: RunConfig, running: JointFit, state: PyTree, stop: threading.Event
+    run: RunFolder,
+    config: RunConfig,
+    running: JointFit,
+    state: PyTree,
+    stop: threading.Event,
+    on_metrics: Callable[[Metrics], object] | None,
 ) -> tuple[int, int, PyTree]:
     """Goes on until the end or a signal; the step it began at, the step it is at, the state."""
     if not running.steps:
@@ -177,7 +198,11 @@ def _advance(
                         "rate"
                     )
                 if is_first_process():
-                    _append_metrics(metrics, step, loss, grad_norm)
+                    rows = _metrics(step, loss, grad_norm)
+                    _append_metrics(metrics, rows)
+                    if on_metrics is not None:
+                        for row in rows:
+                            on_metrics(row)
                 step += count
                 bar.update(count)
                 bar.set_postfix(loss=f"{loss[-1]:.4f}", refresh=False)
@@ -219,7 +244,7 @@ def _about(config: RunConfig, running: JointFit, devices: Devices) -> dict[str, 
     ]
     first = devices[0]
     return {
-        "config": _decisive(config),
+        "config": decisive(config),
         "steps": running.steps,
         "choice": running.choice,
         "validation": sweeps,
@@ -234,24 +259,8 @@ def _numbers(values: Float[np.ndarray, "..."]) -> list[object]:
     return numbers.tolist()
 
 
-def _decisive(config: RunConfig) -> dict[str, object]:
-    """What decides the result, as JSON."""
-    plain = {name: _plain(getattr(config, name)) for name in DECISIVE}
-    plain["fit"]["method"]["name"] = method_name(config.fit.method)
-    return json.loads(json.dumps(plain))
-
-
-def _plain(value: object) -> Any:
-    """Configurations as dictionaries; a pytree among them (a likelihood) is told by its name."""
-    if not dataclasses.is_dataclass(value):
-        return value
-    if not jax.tree_util.all_leaves([value]):
-        return type(value).__name__
-    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-
-
 def _refuse_other_config(run: RunFolder, config: RunConfig) -> None:
-    old, new = dict(_flat(run.manifest["config"])), dict(_flat(_decisive(config)))
+    old, new = dict(_flat(run.manifest["config"])), dict(_flat(decisive(config)))
     differing = [name for name in new if old.get(name) != new[name]]
     if differing:
         lines = ", ".join(f"{name} {new[name]} (it has {old.get(name)})" for name in differing)
@@ -280,13 +289,18 @@ def _is_whole(run: RunFolder) -> bool:
         return False
 
 
-def _append_metrics(
-    path: Path, step: int, loss: Float[np.ndarray, " steps"], grad_norm: Float[np.ndarray, " steps"]
-) -> None:
+def _metrics(
+    step: int, loss: Float[np.ndarray, " steps"], grad_norm: Float[np.ndarray, " steps"]
+) -> list[Metrics]:
+    """Of each step from `step` on."""
+    pairs = zip(loss.tolist(), grad_norm.tolist(), strict=True)
+    return [Metrics(step=step + i, loss=x, grad_norm=norm) for i, (x, norm) in enumerate(pairs)]
+
+
+def _append_metrics(path: Path, rows: list[Metrics]) -> None:
     with open(path, "a", encoding="ascii") as file:
-        for index, values in enumerate(zip(loss.tolist(), grad_norm.tolist(), strict=True)):
-            line = {"step": step + index, "loss": values[0], "grad_norm": values[1]}
-            file.write(json.dumps(line) + "\n")
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
 
 
 def _cut_metrics(path: Path, step: int) -> None:

@@ -5,6 +5,7 @@ machines.
 import html
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -89,6 +90,13 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     out = run(capsys, "fit", "cache", "--out", "run", "--devices", "1", *QUICK_OPTIONS)
     assert "step 25 of 25: loss" in out
     assert "rank 2" in out
+    # the same again, from its configuration; of what is said here too, the latter counts
+    run(capsys, "fit", "cache", "--out", "again", "--devices", "1", "--config", "run/run.json")
+    again, first = (read_run(name).manifest for name in ("again", "run"))
+    assert (again["config"], again["split"]) == (first["config"], first["split"])
+    shutil.rmtree("again")
+    options = ["--devices", "1", "--config", "run/run.json", "--steps", "3"]
+    assert "step 3 of 3" in run(capsys, "fit", "cache", "--out", "again", *options)
     report = run(capsys, "inspect", "run")
     assert "run: a run, finished" in report
     assert "25 of 25 steps, checkpoints of 20, 25" in report

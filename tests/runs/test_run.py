@@ -25,7 +25,6 @@ from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.model.saved import load
-from lore_jax.runs import run as runs
 from lore_jax.runs.config import SplitConfig
 from lore_jax.runs.folder import read_run
 from lore_jax.runs.run import run_fit
@@ -52,16 +51,9 @@ def assert_same_end(path, unbroken):
     assert (path / "metrics.jsonl").read_text() == (unbroken / "metrics.jsonl").read_text()
 
 
-def die_at(monkeypatch, step):
-    """The process gets SIGTERM while it makes this step."""
-    append = runs._append_metrics
-
-    def appended(path, first, loss, grad_norm):
-        append(path, first, loss, grad_norm)
-        if first <= step < first + len(loss):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(runs, "_append_metrics", appended)
+def die_at(step):
+    """The process gets SIGTERM when this step is made."""
+    return lambda row: os.kill(os.getpid(), signal.SIGTERM) if row["step"] == step else None
 
 
 def test_a_run_is_the_fit_of_its_training_part(cache, unbroken):
@@ -133,15 +125,11 @@ def test_a_checkpoint_holds_users_in_their_order_and_nothing_of_devices(unbroken
 
 
 @pytest.mark.parametrize("step", [0, 9, 10, 24])
-def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(
-    cache, unbroken, tmp_path, monkeypatch, step
-):
+def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(cache, unbroken, tmp_path, step):
     handler = signal.getsignal(signal.SIGTERM)
     config = dataclasses.replace(ONE_DEVICE, checkpoint_seconds=1e9)
-    with monkeypatch.context() as patch:
-        die_at(patch, step)
-        # nothing is there: it begins
-        report = run_fit(cache, tmp_path / "run", config, resume=True)
+    # nothing is there: it begins
+    report = run_fit(cache, tmp_path / "run", config, resume=True, on_metrics=die_at(step))
     assert signal.getsignal(signal.SIGTERM) == handler
     expected = min(25, 10 * (step // 10 + 1))
     assert (report.step, report.run.is_finished) == (expected, expected == 25)
@@ -153,7 +141,7 @@ def test_sigterm_writes_a_checkpoint_and_resuming_ends_the_same(
     assert not list(tmp_path.rglob("*.lock"))
 
 
-def test_the_population_model_resumes_too(cache, tmp_path, monkeypatch):
+def test_the_population_model_resumes_too(cache, tmp_path):
     method = PopulationConfig(
         steps=12,
         rank=2,
@@ -166,9 +154,7 @@ def test_the_population_model_resumes_too(cache, tmp_path, monkeypatch):
     )
     config = dataclasses.replace(ONE_DEVICE, fit=FitConfig(method), chunk=5)
     run_fit(cache, tmp_path / "unbroken", config)
-    with monkeypatch.context() as patch:
-        die_at(patch, 3)
-        assert run_fit(cache, tmp_path / "run", config).step == 5
+    assert run_fit(cache, tmp_path / "run", config, on_metrics=die_at(3)).step == 5
     run_fit(cache, tmp_path / "run", config, resume=True)
     assert_same_end(tmp_path / "run", tmp_path / "unbroken")
     assert load(tmp_path / "run" / "model")[0].item_effects is not None
@@ -186,15 +172,21 @@ def test_what_validation_chose_is_kept_and_not_chosen_again(cache, tmp_path, mon
 
     monkeypatch.setattr(sys.modules["lore_jax.fitting.fit"], "choose", choose)
     config = dataclasses.replace(ONE_DEVICE, fit=with_method(rank=None))
-    with monkeypatch.context() as patch:
-        die_at(patch, 3)
-        run_fit(cache, tmp_path / "run", config)
+    run_fit(cache, tmp_path / "run", config, on_metrics=die_at(3))
     manifest = read_run(tmp_path / "run").manifest
     assert manifest["choice"] == {"rank": 3}
     assert manifest["validation"][0]["loss"] == [[0.7, 0.8], [0.5, None]]
     assert run_fit(cache, tmp_path / "run", config, resume=True).run.is_finished
     assert asked == [None, 3]
     assert load(tmp_path / "run" / "model")[0].rank == 3
+
+
+def test_metrics_are_given_as_they_are_kept(cache, tmp_path):
+    seen = []
+    run_fit(cache, tmp_path / "run", ONE_DEVICE, on_metrics=seen.append)
+    kept = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert seen == [json.loads(line) for line in kept]
+    assert [row["step"] for row in seen] == list(range(25))
 
 
 KILLED = """
@@ -278,10 +270,9 @@ def test_a_finished_run_stays_and_a_corrupt_model_is_made_again(cache, unbroken,
 
 
 @pytest.mark.parametrize("devices", [1, 4])
-def test_resumed_on_other_devices(cache, unbroken, tmp_path, monkeypatch, devices):
-    with monkeypatch.context() as patch:
-        die_at(patch, 5)
-        run_fit(cache, tmp_path / "run", dataclasses.replace(QUICK, devices=8))
+def test_resumed_on_other_devices(cache, unbroken, tmp_path, devices):
+    config = dataclasses.replace(QUICK, devices=8)
+    run_fit(cache, tmp_path / "run", config, on_metrics=die_at(5))
     run_fit(cache, tmp_path / "run", dataclasses.replace(QUICK, devices=devices), resume=True)
     (model, users), (expected, expected_users) = (
         load(tmp_path / "run" / "model"),

@@ -59,7 +59,7 @@ def packed_attention(
         window: how many tokens back a token attends to, itself included; scalar. None: all.
         softcap: logits become `softcap * tanh(logits / softcap)`. None: they stay.
         by_distance: what is added to a head's logit for a key so many tokens after the query, the
-            distance 0 in the middle; distances beyond its ends are taken as its ends. None: nothing.
+            distance 0 in the middle; beyond its ends the ends count. None: nothing.
     """
     length = query.shape[1]
     blocks = []

@@ -11,7 +11,6 @@ from lore_jax.embed.transformer.architectures import Encoder
 from lore_jax.embed.transformer.attention import PackedTokens, packed_attention
 from lore_jax.embed.transformer.layers import Parameter, Params, activate, dense, layer_norm
 
-
 # MPNet: distances from here on share the last bucket, whatever the number of buckets.
 _FARTHEST = 128
 
