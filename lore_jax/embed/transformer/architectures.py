@@ -275,6 +275,10 @@ def _read_encoder(file: _ConfigFile) -> Encoder:
     if position_type != "absolute":
         raise ValueError(f"{where} has positions of type {position_type!r}: 'absolute' is expected")
     first_position = 0 if model_type == "bert" else config["pad_token_id"] + 1
+    buckets = config["relative_attention_num_buckets"] if model_type == "mpnet" else 0
+    if buckets % 4 or (model_type == "mpnet" and buckets < 4):
+        expected = "a multiple of 4 is expected"
+        raise ValueError(f"{where} has relative_attention_num_buckets = {buckets}: {expected}")
     return Encoder(
         **_read_common(file),
         activation=_activation(config.get("hidden_act", "gelu"), where),
@@ -282,7 +286,7 @@ def _read_encoder(file: _ConfigFile) -> Encoder:
         positions=config["max_position_embeddings"],
         first_position=first_position,
         types=0 if model_type == "mpnet" else config["type_vocab_size"],
-        buckets=config["relative_attention_num_buckets"] if model_type == "mpnet" else 0,
+        buckets=buckets,
         max_length=config["max_position_embeddings"] - first_position,
     )
 

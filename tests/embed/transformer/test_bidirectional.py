@@ -30,7 +30,7 @@ ENCODERS = {
     "bert": ("Bert", {}),
     "roberta": ("Roberta", {"pad_token_id": 1, "type_vocab_size": 1}),
     "xlm-roberta": ("XLMRoberta", {"pad_token_id": 1, "type_vocab_size": 1}),
-    "mpnet": ("MPNet", {"pad_token_id": 1, "relative_attention_num_buckets": 8}),
+    "mpnet": ("MPNet", {"pad_token_id": 1, "relative_attention_num_buckets": 32}),
 }
 
 
