@@ -241,6 +241,7 @@ def _cut(prompt: _Prompt, reply: str, renderer: Renderer, label: str) -> _Prompt
         if start is None:
             (ids,) = renderer.tokenizer.token_ids([reply], add_special_tokens=False)
             size = f"{len(ids)} tokens, with its prompt too many for {renderer.max_length}"
-            raise ValueError(f"{label}: the reply has {size}; a reply is never cut")
+            limit = "the limit (--max-length, where the model can read more)"
+            raise ValueError(f"{label}: the reply has {size}, {limit}; a reply is never cut")
         turns = tuple(turn._replace(content=turn.content[start:]) for turn in turns)
     return (*system, *turns)

@@ -124,8 +124,8 @@ def test_the_beginning_is_cut_between_characters(chat):
         (
             ASK,
             "word " * 120,
-            "row 1: the reply has 600 tokens, with its prompt too many for 512; "
-            "a reply is never cut",
+            "row 1: the reply has 600 tokens, with its prompt too many for 512, the limit "
+            r"\(--max-length, where the model can read more\); a reply is never cut",
         ),
     ],
 )
