@@ -60,7 +60,7 @@ def fit_feedback(
     feedback: Feedback,
     config: FitConfig = FitConfig(),
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     ties: Ties = "davidson",
     lapse: float = 0.0,
 ) -> FeedbackFit:
@@ -70,7 +70,7 @@ def fit_feedback(
         feedback: the answers of the seen users.
         config: what to fit: the population model, on one device. Its logit scale is 1, and users
             are one component, unless that is given otherwise, which is refused.
-        key: the one source of randomness.
+        key: the one source of randomness, or a seed.
         ties: which model ties follow, "davidson" or "rao-kupper".
         lapse: the share of answers at random.
 
@@ -100,6 +100,7 @@ def fit_feedback(
     pairs = strict_pairs(feedback)
     if pairs.num_pairs == 0:
         raise ValueError(f"{feedback!r}: none of them orders two responses, so nothing is learned")
+    key = jax.random.key(key) if isinstance(key, int) else key
     key_choice, key_init = jax.random.split(key)
     choice, _ = choose(pairs, dataclasses.replace(config, method=method), key=key_choice)
     method = dataclasses.replace(method, **choice)
