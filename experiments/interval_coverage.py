@@ -65,6 +65,7 @@ class Config:
         splits: numbers of splits.
         populations: how many data sets of each size.
         seed: seed of everything.
+        smoke: one small size, three populations.
     """
 
     out: Path
@@ -73,6 +74,7 @@ class Config:
     splits: tuple[int, ...] = (1, 2, 3, 10)
     populations: int = 300
     seed: int = 0
+    smoke: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,6 +290,8 @@ def measure(world: World, *, populations: int, **size: int) -> dict[str, float]:
 
 def run(config: Config, world: World = World()) -> dict[str, Any]:
     """Measures every size, writes `interval_coverage.json` and prints the table."""
+    if config.smoke:
+        config = Config(config.out, items=(100,), users=(50,), splits=(2,), populations=3)
     sizes = list(itertools.product(config.items, config.users, config.splits))
     measured = [
         measure(

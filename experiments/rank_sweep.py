@@ -25,6 +25,7 @@ import numpy as np
 
 import lore_jax as lore
 from experiments.common import command_line
+from experiments.common.options import cache_of
 from lore_jax.cli.arguments import POSITIONAL
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, draw_shots, hold_out_groups, split_users
@@ -47,8 +48,8 @@ class Config:
     """Accuracy on new prompts against the rank of the basis.
 
     Attributes:
-        cache: the embedded comparisons.
         out: where to write.
+        cache: the embedded comparisons (not with --smoke).
         ranks: the ranks; the largest decides the memory.
         splits: how many times users and prompts are split.
         shots: pairs of an unseen user.
@@ -56,10 +57,11 @@ class Config:
         steps: Adam steps of the paper's objective.
         scale: what raw embeddings are multiplied by for it.
         seed: seed of everything.
+        smoke: synthetic comparisons, two ranks and a few steps.
     """
 
-    cache: Annotated[Path, POSITIONAL]
     out: Path
+    cache: Annotated[Path | None, POSITIONAL] = None
     ranks: tuple[int, ...] = (1, 2, 3, 5, 8, 10, 15, 20)
     splits: int = 3
     shots: int = 20
@@ -67,6 +69,7 @@ class Config:
     steps: int = 1000
     scale: float = 1.0
     seed: int = 0
+    smoke: bool = False
 
 
 def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
@@ -92,7 +95,11 @@ def roles(prefs: Preferences, config: Config) -> dict[str, np.ndarray]:
 
 def run(config: Config) -> dict[str, np.ndarray]:
     """Accuracies of each family, `[ranks, splits, 2]`, in shares of 1."""
-    prefs = load_cache(config.cache)
+    cache = cache_of(config.cache, config.out, smoke=config.smoke)
+    config = dataclasses.replace(config, cache=cache)
+    if config.smoke:
+        config = dataclasses.replace(config, ranks=(1, 2), splits=1, shots=2, steps=5)
+    prefs = load_cache(cache)
     work, ranks = roles(prefs, config), sorted(rank for rank in config.ranks if rank <= prefs.dim)
     key = jax.random.key(config.seed)
 
@@ -107,6 +114,10 @@ def run(config: Config) -> dict[str, np.ndarray]:
         item_effects=0.0, item_effects_deviation=0.0, num_components=0, logit_scale=1.0
     )
     first = prefs.take_pairs(work["fit"][0] > 0).take_responses()
+    if config.smoke:
+        population = dataclasses.replace(
+            population, rank=2, ridge_population=3.0, ridge_deviation=3.0, steps=5
+        )
     fit = lore.FitConfig(population, group_by=config.group_by)
     chosen, _ = choose(first, fit, key=key)
     accuracy = {
@@ -137,7 +148,7 @@ def report(
     config.out.mkdir(parents=True, exist_ok=True)
     content = {
         "config": config,
-        "cache": read_manifest(config.cache)["encoder"],
+        "cache": read_manifest(cache_of(config.cache, config.out, smoke=False))["encoder"],
         "versions": {"jax": jax.__version__, "device": jax.devices()[0].device_kind},
         "ranks": ranks,
         "chosen": chosen,

@@ -70,6 +70,7 @@ class Config:
         alphas: PersonalLLM's concentrations.
         validated: the experiments' default instead of paper mode.
         seed: seed of everything.
+        smoke: one experiment on a hundredth of the data.
     """
 
     out: Path
@@ -79,6 +80,7 @@ class Config:
     alphas: tuple[float, ...] = (0.001, 0.01, 0.1)
     validated: bool = False
     seed: int = 0
+    smoke: bool = False
 
     def scaled(self, count: int, least: int) -> int:
         """A count at the size asked for."""
@@ -313,6 +315,10 @@ def accuracies(results: Results) -> str:
 
 def main(config: Config) -> None:
     """Every experiment in a process of its own, then one table."""
+    names = NAMES
+    if config.smoke:
+        config = dataclasses.replace(config, size=0.01, dim=16, alphas=(0.01,), smoke=False)
+        names = ("prism",)
     if config.only is not None:
         rehearse(dataclasses.replace(config, out=config.out / config.only))
         return
@@ -322,7 +328,7 @@ def main(config: Config) -> None:
     command += [str(word) for option in options.items() for word in option]
     command += ["--alphas", *map(str, config.alphas), *["--validated"] * config.validated]
     lines = [["", "minutes", "peak memory, GiB", "disk, GiB", "unseen users: accuracy, %"]]
-    for name in NAMES:
+    for name in names:
         subprocess.run([*command, "--only", name], check=True)
         cost = json.loads((config.out / name / "cost.json").read_text())
         costs = [f"{cost[key]:.1f}" for key in ("minutes", "peak GiB", "disk GiB")]

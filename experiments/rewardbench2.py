@@ -21,6 +21,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -30,8 +31,12 @@ from experiments.common.smoke_data import write_reward_bench
 from lore_jax.cli.models import load_model, refuse_other_encoder
 from lore_jax.datasets.reward_bench import HOME, RewardBench, read_reward_bench
 from lore_jax.evaluation.results import plain
+from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, apply_basis
+from lore_jax.model.prior import GaussianPrior
+from lore_jax.model.saved import save
 from lore_jax.reporting.tables import markdown
+from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.files import write_file
 
 
@@ -41,7 +46,7 @@ class Config:
 
     Attributes:
         out: where to write.
-        fitted: a run, or a saved model.
+        fitted: a run, or a saved model (with --smoke: none is a random one).
         data: the folder of the benchmark, or its name on the hub (not with --smoke).
         model: the folder of the reward model that embedded what was fitted; not needed where the
             cache is there already.
@@ -50,11 +55,31 @@ class Config:
     """
 
     out: Path
-    fitted: Path
+    fitted: Path | None = None
     data: str | None = None
     model: Path | None = None
     cache: Path | None = None
     smoke: bool = False
+
+
+def fitted_of(config: Config, head: np.ndarray | None) -> Path:
+    """What was fitted: as given, or for --smoke the head and a random column beside it.
+
+    Raises:
+        FileNotFoundError: it is not given.
+    """
+    if config.fitted is not None:
+        return config.fitted
+    if not config.smoke or head is None:
+        raise FileNotFoundError("--fitted is missing: a run or a saved model is expected")
+    random = np.random.default_rng(0).normal(size=len(head))
+    params = {"V": jnp.asarray(np.stack([head, random], axis=1), jnp.float32)}
+    prior = GaussianPrior(jnp.eye(2)[0], jnp.zeros((2, 0)))
+    model = Model(LinearBasis(2), params, jnp.ones(()), prior)
+    path = config.out / "fitted"
+    encoder = read_manifest(config.cache or config.out / "cache")["encoder"]
+    save(path, model, encoder=encoder, overwrite=True)
+    return path
 
 
 def scores(
@@ -95,13 +120,12 @@ def run(config: Config) -> dict[str, dict[str, float]]:
     )
     bench = read_reward_bench(data_of(options, write_reward_bench, HOME.name))
     prefs = embedded(bench.pairs, options)
-    loaded = load_model(config.fitted)
+    loaded = load_model(fitted_of(config, prefs.head))
     refuse_other_encoder(loaded, config.cache or config.out / "cache")
     model = loaded.model
     text, numbers = report(bench, scores(model, np.asarray(prefs.embeddings), prefs.head))
-    heading = (
-        f"# RewardBench 2\n\n{config.fitted}, rank {model.rank}, {type(model.prior).__name__}."
-    )
+    fitted, prior = config.fitted or config.out / "fitted", type(model.prior).__name__
+    heading = f"# RewardBench 2\n\n{fitted}, rank {model.rank}, {prior}."
     text = f"{heading}\n\n{text}"
     content = {
         "config": config,

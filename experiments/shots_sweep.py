@@ -23,7 +23,7 @@ import jax
 import lore_jax as lore
 from experiments.common import command_line
 from experiments.common.fits import applicable
-from experiments.common.options import Options, fits
+from experiments.common.options import Options, cache_of, fits
 from experiments.common.parts import Part, run_parts
 from experiments.common.scorers import projected
 from lore_jax.cli.arguments import POSITIONAL
@@ -52,8 +52,8 @@ class Config:
     """Accuracy of unseen users on new prompts against the number of their comparisons.
 
     Attributes:
-        cache: the embedded comparisons.
         out: where to write.
+        cache: the embedded comparisons (not with --smoke).
         shots: numbers of comparisons.
         draws: how many times they are drawn.
         splits: how many times users and prompts are split.
@@ -62,11 +62,11 @@ class Config:
         rank: columns of the basis in the paper's objective.
         scale: what raw embeddings are multiplied by for it.
         seed: seed of everything.
-        smoke: fits of a few steps.
+        smoke: synthetic comparisons, and fits of a few steps.
     """
 
-    cache: Annotated[Path, POSITIONAL]
     out: Path
+    cache: Annotated[Path | None, POSITIONAL] = None
     shots: tuple[int, ...] = (0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
     draws: int = 20
     splits: int = 3
@@ -120,14 +120,18 @@ def evaluate_part(prefs: Preferences, config: Config, split: int) -> Results:
 def settings_of(config: Config) -> dict[str, object]:
     """What changes a part's numbers."""
     paths_and_splits = ("cache", "out", "splits", "seed")
+    cache = cache_of(config.cache, config.out, smoke=False)
     values = dataclasses.asdict(config)
     settings = {name: value for name, value in values.items() if name not in paths_and_splits}
-    return {**settings, "encoder": read_manifest(config.cache)["encoder"]}
+    return {**settings, "encoder": read_manifest(cache)["encoder"]}
 
 
 def run(config: Config) -> Results:
     """Makes the splits that are missing, then the tables."""
-    prefs, settings = load_cache(config.cache), settings_of(config)
+    cache = cache_of(config.cache, config.out, smoke=config.smoke)
+    if config.cache is None:  # the synthetic ones are few
+        config = dataclasses.replace(config, cache=cache, shots=(0, 2), draws=2, splits=1)
+    prefs, settings = load_cache(cache), settings_of(config)
 
     def part(split: int) -> Part:
         entries = {"config": settings, "seed": config.seed + split}

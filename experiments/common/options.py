@@ -15,10 +15,12 @@ from experiments.common.fits import (
     population_model,
     ridge_bradley_terry,
 )
+from experiments.common.smoke_data import write_prism
 from experiments.common.tiny_model import write_reward_model
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy
 from lore_jax.datasets.formats.rows import TextPairs
+from lore_jax.datasets.prism import read_prism
 from lore_jax.evaluation import names
 from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache, read_texts
@@ -103,6 +105,21 @@ def data_of(options: Options, write: Callable[[Path], None], home: str) -> str:
     if not folder.exists():
         write(folder)
     return str(folder)
+
+
+def cache_of(cache: Path | None, out: Path, *, smoke: bool) -> Path:
+    """A cache of comparisons: as given, or synthetic ones, embedded for --smoke.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if cache is None and smoke:
+        folder = Path(data_of(Options(out=out, smoke=True), write_prism, ""))
+        embedded(read_prism(folder).pairs, Options(out=out, smoke=True))
+        return out / "cache"
+    if cache is None:
+        raise FileNotFoundError("CACHE is missing: the folder of an embedding cache is expected")
+    return cache
 
 
 def embedded(pairs: TextPairs, options: Options) -> Preferences:

@@ -192,8 +192,12 @@ class _Parser(argparse.ArgumentParser):
             settings["help"] += f" (default: {shown})".replace("%", "%%")
         if is_positional:
             settings["metavar"] = name.upper()
+            shown = f"{name.upper()} ..." if "nargs" in settings else name.upper()
+            if not required:
+                settings |= {"nargs": "?", "default": default}  # argparse suppresses none of these
+                shown = f"[{name.upper()}]"
             group.add_argument(target, **settings)
-            self.required.append(f"{name.upper()} ..." if "nargs" in settings else name.upper())
+            self.required.append(shown)
             return
         if default is True:
             name = re.sub(r"[^.]+$", r"no-\g<0>", name)

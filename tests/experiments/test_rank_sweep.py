@@ -13,7 +13,7 @@ def test_rank_sweep_runs_all_ranks_in_one_program(cache, tmp_path, monkeypatch):
     ridges |= {"item_effects": 0.0, "item_effects_deviation": 0.0}
     monkeypatch.setattr(rank_sweep, "choose", lambda *args, **kw: (ridges, ()))
     config = rank_sweep.Config(
-        cache, tmp_path / "ranks", ranks=(1, 2, 4), splits=2, shots=4, steps=10
+        tmp_path / "ranks", cache, ranks=(1, 2, 4), splits=2, shots=4, steps=10
     )
     accuracy = rank_sweep.run(config)
     assert {name: values.shape for name, values in accuracy.items()} == {

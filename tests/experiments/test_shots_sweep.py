@@ -13,7 +13,7 @@ def test_shots_sweep_gives_every_method_the_same_draws(cache, tmp_path, monkeypa
         lambda _, group_by: {name: all_fits[name] for name in ("reference head", "LoRe")},
     )
     config = shots_sweep.Config(
-        cache, tmp_path / "shots", shots=(0, 4), draws=2, splits=1, smoke=True, group_by="prompt"
+        tmp_path / "shots", cache, shots=(0, 4), draws=2, splits=1, smoke=True, group_by="prompt"
     )
     results = shots_sweep.run(config)
     assert {row["split"] for row in results["rows"]} == {0, 1}
