@@ -26,8 +26,9 @@ import ml_dtypes
 import numpy as np
 
 from lore_jax.steering.adapters import Adapter, read_adapter
-from lore_jax.steering.merge import MergeConfig, make_merger
+from lore_jax.steering.merge import make_merger
 from lore_jax.steering.merged_folder import write_merged
+from lore_jax.steering.mixing_weights import MergeConfig
 from lore_jax.storage.safetensors import write_tensors
 
 FULL = {"layers": 16, "hidden": 2048, "key_value": 512, "rank": 16, "users": 1000}

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 
 from lore_jax.steering.adapters import read_adapter
-from lore_jax.steering.merge import MergeConfig, make_merger, mixing_weights
+from lore_jax.steering.merge import make_merger
 from lore_jax.steering.merged_folder import write_merged
+from lore_jax.steering.mixing_weights import MergeConfig, mixing_weights
 
 adapters = [read_adapter(folder) for folder in sys.argv[2:]]
 declared = np.random.default_rng(0).normal(size=(3, len(adapters)))  # or a posterior's weights

@@ -28,7 +28,8 @@ import numpy as np
 import lore_jax as lore
 from experiments.abstention import LAND_BANK
 from experiments.common import command_line
-from lore_jax.data.feedback import Kind, answers, from_answers
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import answers, from_answers
 from lore_jax.data.feedback_splits import draw_answers, hold_out, strict_pairs
 from lore_jax.data.splits import split_users
 from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same at run time
     from lore_jax.cli.report import report as report
+    from lore_jax.data.answer_kinds import Kind as Kind
     from lore_jax.data.feedback import Feedback as Feedback
-    from lore_jax.data.feedback import Kind as Kind
     from lore_jax.data.feedback import answers as answers
     from lore_jax.data.feedback import from_answers as from_answers
     from lore_jax.data.feedback import rankings as rankings
@@ -94,7 +94,7 @@ _HOME = {
     "from_dataframe": "data.preferences",
     "from_texts": "embed.from_texts",
     "Feedback": "data.feedback",
-    "Kind": "data.feedback",
+    "Kind": "data.answer_kinds",
     "answers": "data.feedback",
     "rankings": "data.feedback",
     "from_answers": "data.feedback",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lore_jax as lore
-from lore_jax.data.feedback import Kind
+from lore_jax.data.answer_kinds import Kind
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.datasets.synthetic_feedback import synthetic_feedback
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from lore_jax.cli.arguments import FLAT, POSITIONAL
-from lore_jax.steering.merge import MergeConfig
+from lore_jax.steering.mixing_weights import MergeConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +41,9 @@ class Config:
 def run(config: Config) -> dict[str, object]:
     """Merges, and writes the folders."""
     from lore_jax.steering.adapters import read_adapter
-    from lore_jax.steering.merge import make_merger, mixing_weights
+    from lore_jax.steering.merge import make_merger
     from lore_jax.steering.merged_folder import write_merged
+    from lore_jax.steering.mixing_weights import mixing_weights
 
     if config.out.exists():
         raise FileExistsError(f"{config.out} is there already: choose another folder")

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from lore_jax.data.feedback import Answers, Feedback, Kind, answers, from_answers
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import Answers, Feedback, answers, from_answers
 from lore_jax.datasets.synthetic import Synthetic
 from lore_jax.model.answer_model import AnswerModel
 

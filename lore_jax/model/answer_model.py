@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.special import logit
 
-from lore_jax.data.feedback import Answers, Feedback, Kind
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import Answers, Feedback
 from lore_jax.solvers.lapse import Lapse
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.ordinal import cumulative_logit

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lore_jax.data.feedback import Answers, Feedback, Kind
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import Answers, Feedback
 from lore_jax.model.answer_model import AnswerModel, num_entries
 from lore_jax.model.model import Model, Rewards, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior

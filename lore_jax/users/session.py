@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Shaped
 
-from lore_jax.data.checks import check_user_ids
 from lore_jax.model.model import Model, response_keys, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Components, Posterior
 from lore_jax.users.answers import Answers, AnswerStore, added, check_answers
 from lore_jax.users.batches import BatchSolver
 from lore_jax.users.candidates import AnsweredPairs, check_pairs, check_question, check_rows
 from lore_jax.users.criteria import Criterion, Picks
+from lore_jax.users.named_users import NamedUsers, Who
 from lore_jax.users.questions import (
     Questions,
     ask_chunk,
@@ -37,9 +37,6 @@ from lore_jax.users.questions import (
 _FORMAT = 1
 _ROWS = ("user", "chosen", "rejected")
 _SAVED = ("format", "table", "users", *_ROWS, "time")
-
-# A user by name or number, several of them, or None for the only one.
-Who: TypeAlias = str | int | Sequence[str] | Sequence[int] | np.ndarray | None
 
 _MARGINS_AT_A_TIME = 1 << 18
 
@@ -90,10 +87,9 @@ class Session:
             raise ValueError(f"capacity is {capacity}: 1 or more is expected")
         if half_life is not None and not 0.0 < half_life < float("inf"):
             raise ValueError(f"half_life is {half_life}: a number above 0, or None, is expected")
-        self.names = _names(users)
+        self._users = NamedUsers(users)
         self.capacity, self.count, self.criterion = capacity, count, criterion
         self.half_life, self.model, self._embeddings = half_life, model, embeddings
-        self._index = {name: index for index, name in enumerate(self.names.tolist())}
         self._table = rewards(model, embeddings).table
         self._rewards = np.asarray(self._table)
         self._pairs = None
@@ -115,6 +111,11 @@ class Session:
         repeat = np.zeros(self.num_users, int)
         self._posterior = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], posterior)
         self._known = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], known)
+
+    @property
+    def names(self) -> Shaped[np.ndarray, " users"]:
+        """The users' names."""
+        return self._users.names
 
     @property
     def num_users(self) -> int:
@@ -163,7 +164,7 @@ class Session:
                 this session, has too many answers, or an answer is dated before an earlier one. The
                 session is as it was.
         """
-        who = self._users(user)
+        who = self._users.numbers(user)
         new = check_answers(who, chosen, rejected, time, len(self._rewards))
         users, answers = added(self.answers, new, self.capacity)
         return self._commit(users, answers)
@@ -183,7 +184,7 @@ class Session:
         """
         if last is not None and last < 1:
             raise ValueError(f"last is {last}: 1 or more, or None for all answers, is expected")
-        users = np.unique(self._users(user))
+        users = np.unique(self._users.numbers(user))
         return self._commit(users, self.answers.take(users).dropped(last))
 
     def score(self, rows: ArrayLike, user: Who = None) -> Float[np.ndarray, "*users c"]:
@@ -199,7 +200,7 @@ class Session:
         Raises:
             ValueError: a row is outside the table, or a user is not of this session.
         """
-        users = self._users(user)
+        users = self._users.numbers(user)
         at = check_rows("rows", rows, len(self._rewards))
         scores = np.asarray(self._posterior.weights)[users] @ self._rewards[at].T
         return scores[0] if user is None or isinstance(user, str | int | np.integer) else scores
@@ -218,7 +219,7 @@ class Session:
             ValueError: the session has no candidates, `without` names others, or a user is not of
                 it.
         """
-        users = self._users(user)
+        users = self._users.numbers(user)
         if self._pairs is None:
             raise ValueError("the session has no candidates: Session(..., candidates) takes them")
         left_out = np.zeros(0, int)
@@ -303,27 +304,6 @@ class Session:
         """Of the table, whose rows the answers name."""
         return hashlib.sha256(response_keys(self._embeddings).tobytes()).hexdigest()
 
-    def _users(self, user: Who) -> Int[np.ndarray, " n"]:
-        """Numbers of users by name or number."""
-        if user is None:
-            if self.num_users != 1:
-                raise ValueError(f"user is None, but the session has {self.num_users} users")
-            return np.zeros(1, int)
-        several = [user] if isinstance(user, str | int | np.integer) else user
-        if isinstance(several, np.ndarray) and np.issubdtype(several.dtype, np.integer):
-            numbers = several.astype(int)
-        else:
-            numbers = np.array(
-                [self._index.get(one, -1) if isinstance(one, str) else int(one) for one in several],
-                int,
-            )
-        bad = (numbers < 0) | (numbers >= self.num_users)
-        if numbers.ndim != 1 or not len(numbers) or bad.any():
-            first = np.asarray(several).ravel()[bad][:1].tolist() if bad.any() else several
-            text = repr(first[0]) if bad.any() else repr(first)
-            raise ValueError(f"user {text} is not one of the {self.num_users} of this session")
-        return numbers
-
     def _commit(self, users: np.ndarray, answers: Answers) -> Posterior:
         posterior, known = self._solver.solve(answers)  # before anything is changed
         self.answers.put(users, answers)
@@ -364,14 +344,3 @@ class Session:
             self.criterion,
             self.count,
         )
-
-
-def _names(users: int | Sequence[str]) -> np.ndarray:
-    if isinstance(users, int):
-        if users < 1:
-            raise ValueError(f"users is {users}: 1 or more is expected")
-        return np.arange(users).astype(str)
-    names = np.asarray(users)
-    if names.ndim != 1 or not len(names):
-        raise ValueError(f"users has shape {names.shape}: names, at least one, are expected")
-    return check_user_ids(names, None)

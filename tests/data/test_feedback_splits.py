@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from lore_jax.data.feedback import Kind, answers, from_answers, rankings
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import answers, from_answers, rankings
 from lore_jax.data.feedback_splits import draw_answers, hold_out, strict_pairs
 
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lore_jax.data.feedback import Kind
+from lore_jax.data.answer_kinds import Kind
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.datasets.synthetic_feedback import FIVE, STARS, TIES, TRUE_ANSWERS, synthetic_feedback
 from lore_jax.users.answering import AnswerPosterior, answer_probabilities, population_answers

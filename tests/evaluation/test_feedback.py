@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lore_jax.data.feedback import Kind
+from lore_jax.data.answer_kinds import Kind
 from lore_jax.evaluation.feedback import outcome_calibration, score_answers
 from lore_jax.users.answering import AnswerProbabilities
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import lore_jax as lore
-from lore_jax.data.feedback import Kind, answers, from_answers
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import answers, from_answers
 from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.datasets.synthetic_feedback import FIVE, STARS, TIES, TRUE_ANSWERS, synthetic_feedback

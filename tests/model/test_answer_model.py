@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from lore_jax.data.feedback import Kind, answers, from_answers
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import answers, from_answers
 from lore_jax.model.answer_model import begin_answers, cuts_of, num_entries
 from lore_jax.solvers.lapse import Lapse
 from lore_jax.solvers.ties import Davidson

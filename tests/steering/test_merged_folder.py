@@ -6,8 +6,9 @@ import pytest
 from lora_adapters import deltas, matrices, write_adapter
 
 from lore_jax.steering.adapters import read_adapter
-from lore_jax.steering.merge import MergeConfig, make_merger
+from lore_jax.steering.merge import make_merger
 from lore_jax.steering.merged_folder import write_merged
+from lore_jax.steering.mixing_weights import MergeConfig
 
 WEIGHTS = np.array([[0.25, 0.75], [1.0, 0.0]], np.float32)
 NAMES = ["polis/7", ".."]

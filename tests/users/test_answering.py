@@ -10,7 +10,8 @@ from scipy.special import log_expit
 from small_objects import small_objects
 
 import lore_jax as lore
-from lore_jax.data.feedback import Kind, answers, from_answers
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import answers, from_answers
 from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.model.answer_model import begin_answers
 from lore_jax.model.prior import SimplexPrior

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lore_jax.data.feedback import Answers, Kind, answers, from_answers
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import Answers, answers, from_answers
 from lore_jax.datasets.formats.messages import kind_of, parse_comparison
 from lore_jax.datasets.formats.ratings import (
     RESPONSE,

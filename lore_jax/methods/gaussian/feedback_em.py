@@ -27,7 +27,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
-from lore_jax.data.feedback import Kind
+from lore_jax.data.answer_kinds import Kind
 from lore_jax.methods.base import Info
 from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
 from lore_jax.methods.gaussian.expected_loss import expected_loss

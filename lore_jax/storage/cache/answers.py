@@ -10,7 +10,8 @@ from typing import cast
 import numpy as np
 from jaxtyping import Shaped
 
-from lore_jax.data.feedback import Answers, Feedback, Kind, KindName, answers, from_answers
+from lore_jax.data.answer_kinds import Kind, KindName
+from lore_jax.data.feedback import Answers, Feedback, answers, from_answers
 from lore_jax.storage.cache.manifest import ANSWERS, read_manifest
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.files import Verify

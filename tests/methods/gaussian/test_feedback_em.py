@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lore_jax.data.feedback import Kind
+from lore_jax.data.answer_kinds import Kind
 from lore_jax.methods.gaussian.expected_loss import expected_loss
 from lore_jax.methods.gaussian.feedback_em import AnswerBucket, answer_evidence, known_after
 from lore_jax.model.answer_model import AnswerModel

@@ -4,7 +4,8 @@ import numpy as np
 from small_cache import PAIRS, TABLE, write
 from small_objects import small_objects
 
-from lore_jax.data.feedback import Kind, from_answers, rankings
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import from_answers, rankings
 from lore_jax.storage.cache.answers import answer_tensors, load_feedback
 
 
