@@ -114,7 +114,7 @@ def run(config: Config) -> dict[str, object]:
 def _write(config: Config, out: Path, source: Source, user_ids: list[str], dtype: str) -> Path:
     from tqdm import tqdm
 
-    from lore_jax.datasets.formats.rows import load_vector
+    from lore_jax.datasets.formats.arrays import load_vector
     from lore_jax.storage.cache.writer import CacheWriter
 
     pairs, table, count = source.pairs, source.table, source.table.num_responses

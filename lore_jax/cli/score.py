@@ -58,7 +58,7 @@ def run(config: Config) -> dict[str, object]:
         refuse_other_encoder,
         user_numbers,
     )
-    from lore_jax.datasets.formats.rows import load_embeddings
+    from lore_jax.datasets.formats.arrays import load_embeddings
     from lore_jax.model.basis import input_width
     from lore_jax.steering.texts import conversation
     from lore_jax.storage.cache.reader import load_cache, read_texts

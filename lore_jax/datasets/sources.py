@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from lore_jax.datasets.formats.arrays import load_embeddings
 from lore_jax.datasets.formats.feedback import (
     HowToRead,
     holds_index_rows,
@@ -25,7 +26,7 @@ from lore_jax.datasets.formats.feedback import (
     read_text_feedback,
 )
 from lore_jax.datasets.formats.records import BadRows
-from lore_jax.datasets.formats.rows import IndexPairs, load_embeddings
+from lore_jax.datasets.formats.rows import IndexPairs
 from lore_jax.datasets.polis.pairs import polis_text_pairs
 from lore_jax.datasets.polis.votes import PolisEmbeddings, Votes, load_polis_embeddings, read_polis
 from lore_jax.storage.cache.manifest import read_manifest

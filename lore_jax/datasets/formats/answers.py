@@ -14,7 +14,6 @@ null or empty is not there. JSONL, Parquet and CSV (whose lists are JSON).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Hashable, Sequence
@@ -24,7 +23,8 @@ import numpy as np
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import Answers, answers, from_answers
-from lore_jax.datasets.formats.messages import kind_of, parse_comparison
+from lore_jax.datasets.formats.cells import as_integer, as_list, as_order, as_weight, as_whole
+from lore_jax.datasets.formats.messages import parse_comparison
 from lore_jax.datasets.formats.ratings import (
     RESPONSE,
     prompt_of,
@@ -130,7 +130,7 @@ class _Reader:
         """Takes one row."""
         if "user_id" not in row:
             raise ValueError(f"column 'user_id' is missing; found {', '.join(row)[:200]}")
-        name, weight = row_name("user_id", row["user_id"]), _weight(row.get("weight", 1.0))
+        name, weight = row_name("user_id", row["user_id"]), as_weight(row.get("weight", 1.0))
         known = set(row) & {"chosen", "responses", *RESPONSE}
         if len(known) != 1:
             found = " and ".join(sorted(known)) or ", ".join(row)[:200]
@@ -161,18 +161,18 @@ class _Reader:
             raise ValueError("chosen equals rejected")
         if "strength" not in row:
             return items, prompt, Kind("pair", 2, levels=2)
-        return items, prompt, float(_whole("strength", row["strength"], 0, _MOST_LEVELS // 2))
+        return items, prompt, float(as_whole("strength", row["strength"], 0, _MOST_LEVELS // 2))
 
     def _several(self, row: Row) -> tuple[list[int], Hashable, Kind]:
-        values = _list("responses", row["responses"])
+        values = as_list("responses", row["responses"])
         count = len(values)
         if count < 2:
             raise ValueError(f"responses holds {count}: 2 or more are expected")
         if "rank" in row:
-            order, places = _order(_list("rank", row["rank"]), count)
+            order, places = as_order(as_list("rank", row["rank"]), count)
             kind = Kind("ranking", count, places=min(places, count - 1))
         elif "choice" in row:
-            first = _whole("choice", row["choice"], 0, count - 1)
+            first = as_whole("choice", row["choice"], 0, count - 1)
             order = [first, *(i for i in range(count) if i != first)]
             kind = Kind("ranking", count, places=1)
         else:
@@ -180,7 +180,7 @@ class _Reader:
             if missing:
                 expected = "rank, choice, or best and worst are expected beside responses"
                 raise ValueError(f"column {missing[0]!r} is missing: {expected}")
-            best, worst = (_whole(name, row[name], 0, count - 1) for name in ("best", "worst"))
+            best, worst = (as_whole(name, row[name], 0, count - 1) for name in ("best", "worst"))
             if best == worst:
                 raise ValueError(f"best and worst are both {best}: they must differ")
             order = [best, *(i for i in range(count) if i not in (best, worst)), worst]
@@ -197,7 +197,7 @@ class _Reader:
     def _one(self, row: Row) -> tuple[list[int], Hashable, float]:
         column = next(name for name in RESPONSE if name in row)
         if "rank" in row:
-            value = float(_whole("rank", row["rank"], 1, 10**6))
+            value = float(as_whole("rank", row["rank"], 1, 10**6))
         else:
             columns = rating_columns(row)
             if columns is None:
@@ -215,7 +215,7 @@ class _Reader:
 
     def _index(self, column: str, value: object) -> int:
         assert self.num_responses is not None
-        return response_row(column, _integer(value), self.num_responses)
+        return response_row(column, as_integer(value), self.num_responses)
 
     def _text(self, column: str, value: object, prompt: Any) -> int:
         return self.table.row(prompt, reply_of(column, value))
@@ -314,57 +314,6 @@ def _key(row: Row) -> Hashable:
     return json.dumps(row.get("prompt"), sort_keys=True, default=str)
 
 
-def _list(column: str, value: object) -> list[object]:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise ValueError(f"{column} is no whole JSON list: {value[:40]!r}") from None
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return list(value)
-    raise ValueError(f"{column} is {kind_of(value)}: a list is expected")
-
-
-def _order(ranks: list[object], count: int) -> tuple[list[int], int]:
-    """Positions from the best on, those without a rank last; and how many have one."""
-    if len(ranks) != count:
-        raise ValueError(f"rank has {len(ranks)} entries for {count} responses: one each")
-    said = {i: _whole("rank", rank, 1, 10**6) for i, rank in enumerate(ranks) if rank is not None}
-    values = list(said.values())
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"rank holds {value} twice: ranks must differ")
-    if not said:
-        raise ValueError("rank holds no rank: one or more are expected")
-    return [*sorted(said, key=lambda i: said[i]), *(i for i in range(count) if i not in said)], len(
-        said
-    )
-
-
-def _whole(column: str, value: object, low: int, high: int) -> int:
-    value = _integer(value)
-    if type(value) is not int or not low <= value <= high:
-        got = repr(value) if isinstance(value, int | float | str) else kind_of(value)
-        raise ValueError(f"{column} is {got}: a whole number from {low} to {high} is expected")
-    return value
-
-
-def _integer(value: object) -> object:
-    """The value; as an integer where a table with empty cells has made a float or a text of it."""
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    is_whole = isinstance(value, float) and value.is_integer()
-    return int(value) if is_whole else value  # pyright: ignore[reportArgumentType]
-
-
-def _weight(value: object) -> float:
-    number = float(value) if isinstance(value, str | int | float) else -1.0
-    if isinstance(value, bool) or not 0 <= number < float("inf"):
-        raise ValueError(f"weight is {value!r}: a number, finite and 0 or more, is expected")
-    return number
-
-
 def answers_are_indices(row: Row) -> bool:
     """Whether a row of answers names rows of an array, and holds no texts.
 
@@ -374,7 +323,7 @@ def answers_are_indices(row: Row) -> bool:
     """
     row = _given(row)
     if "responses" in row:
-        values = _list("responses", row["responses"])
-        return bool(values) and type(_integer(values[0])) is int
+        values = as_list("responses", row["responses"])
+        return bool(values) and type(as_integer(values[0])) is int
     column = "chosen" if "chosen" in row else next((n for n in RESPONSE if n in row), None)
-    return column is not None and type(_integer(row[column])) is int
+    return column is not None and type(as_integer(row[column])) is int
