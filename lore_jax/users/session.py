@@ -26,6 +26,7 @@ from lore_jax.users.batches import BatchSolver
 from lore_jax.users.candidates import AnsweredPairs, check_pairs, check_question, check_rows
 from lore_jax.users.criteria import Criterion, Picks
 from lore_jax.users.named_users import NamedUsers, Who
+from lore_jax.users.new_replies import rewards_of_new
 from lore_jax.users.questions import (
     Questions,
     ask_chunk,
@@ -133,8 +134,9 @@ class Session:
         return self._known
 
     def warmup(self) -> None:
-        """Compiles all programs; nothing is compiled after it."""
+        """Compiles all programs."""
         self._solver.warmup()
+        rewards_of_new(self.model, np.zeros((1, self._embeddings.shape[1]), np.float32))
         if self._pairs is not None:
             for size in {1, self._ask_size(self.num_users)}:
                 users = np.arange(size) % self.num_users
@@ -191,18 +193,22 @@ class Session:
         """Rewards of responses, in logits; only differences within a prompt mean anything.
 
         Args:
-            rows: of the table, `[c]`.
+            rows: of the table, `[c]`; or embeddings `[c, dim]` of replies that it does not hold.
             user: whose; None: the only user's.
 
         Returns:
             Scores `[c]`, or `[users, c]` where several users are given.
 
         Raises:
-            ValueError: a row is outside the table, or a user is not of this session.
+            ValueError: a row is outside the table, an embedding is not finite or of another width,
+                or a user is not of this session.
         """
         users = self._users.numbers(user)
-        at = check_rows("rows", rows, len(self._rewards))
-        scores = np.asarray(self._posterior.weights)[users] @ self._rewards[at].T
+        if np.ndim(rows) == 2:
+            rewards_of = rewards_of_new(self.model, np.asarray(rows))
+        else:
+            rewards_of = self._rewards[check_rows("rows", rows, len(self._rewards))]
+        scores = np.asarray(self._posterior.weights)[users] @ rewards_of.T
         return scores[0] if user is None or isinstance(user, str | int | np.integer) else scores
 
     def ask(self, user: Who = None, *, without: ArrayLike | None = None) -> Questions:

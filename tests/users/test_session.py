@@ -83,6 +83,9 @@ def test_nothing_is_compiled_after_the_warmup():
         question = found.ask(i % 5)
         found.observe(question.first[0, 0], question.second[0, 0], 0)
         found.score(np.arange(1 + i % 8), 0)
+        np.testing.assert_allclose(
+            found.score(TABLE[: 1 + i % 8], 0), found.score(np.arange(1 + i % 8), 0), atol=1e-5
+        )
         found.ask([0, 1, 2])
     found.forget(0, last=1)
     found.observe([0, 1, 2], [3, 3, 3], [0, 1, 2])
