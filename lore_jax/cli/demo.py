@@ -148,6 +148,7 @@ def run(config: Config) -> Summary:
         digest=split.digest,
         dropped=split.dropped._asdict(),
         chosen={name: history.choice for name, (_, _, history) in fitted.items()},
+        given={"seen": split.train.pairs_per_user(), "unseen": split.shots.pairs_per_user()},
     )
     about = {"config": config, "seed": config.seed, "axes": axes, "method": GAUSSIAN}
     results = make_results(rows, [entry], name="demo", **about)

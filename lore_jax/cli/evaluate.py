@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from lore_jax.cli.models import LoadedModel
     from lore_jax.data.preferences import Preferences
+    from lore_jax.data.splits import Users
     from lore_jax.evaluation.evaluate import Condition
     from lore_jax.evaluation.schema import AxesEntry, Conclusion, SplitEntry
     from lore_jax.methods.base import Predictor
@@ -153,6 +154,7 @@ def _what_to_test(
             data=Path(manifest["data"]["cache"]).name,
             split=number,
             dropped=split["dropped"],
+            given={"seen": parts.train.pairs_per_user(), **_shots_given(parts)},
         )
         return conditions, BasisPredictor(loaded.model, loaded.users), entry
     refuse_other_encoder(loaded, config.test)
@@ -168,6 +170,10 @@ def _what_to_test(
         dropped={"pairs_of_unknown_users": other.pairs_of_unknown_users},
     )
     return other.conditions, BasisPredictor(loaded.model, other.users), entry
+
+
+def _shots_given(parts: Parts) -> dict[Users, np.ndarray]:
+    return {} if parts.shots is None else {"unseen": parts.shots.pairs_per_user()}
 
 
 def _names(prefs: Preferences | None) -> np.ndarray:

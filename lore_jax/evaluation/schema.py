@@ -77,6 +77,7 @@ class SplitEntry(TypedDict):
     users: dict[Users, Sequence[str | int]]  # original ids, in the order of the per-user values
     dropped: dict[str, int]  # what the split left out
     chosen: dict[str, dict[str, float]]  # names of methods to what was chosen on validation
+    given: NotRequired[dict[Users, Sequence[int]]]  # comparisons of each user that a model may use
 
 
 class EndEntry(TypedDict):

@@ -38,6 +38,9 @@ def test_from_texts_to_a_page(tmp_path):
     cache, run, page = (str(tmp_path / name) for name in ("cache", "run", "report.html"))
     lore.from_texts(tmp_path / "rows.csv", encode, cache=cache, encoder="letters")
     lore.run_fit(cache, run, dataclasses.replace(QUICK, devices=1))
-    assert "Personalising" in lore.report(run, page).read_text()
+    text = lore.report(run, page, title="Long & short").read_text()
+    assert "<h1>Long &amp; short</h1>" in text
+    assert "ersonalising" in text
+    assert "half of them gave" in text
     _, users = lore.load(run)
     assert users.num_users < 30  # the others were kept for the test

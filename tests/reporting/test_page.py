@@ -126,11 +126,22 @@ def test_the_page_says_what_the_results_say(full):
     assert "warning: column 3 of 4 adds nothing to rewards" in text
     assert "effective rank of the disagreement 1.3 of 4" in text
     assert read.tags.count("img") == 4  # accuracy, gain, reliability, users
-    assert read.tags.count("svg") == 2
+    assert read.tags.count("svg") == 3  # gains of users, and where they lie along two axes
     heights = [
         float(value) for name, value in read.attributes if name == "height" and value != "40"
     ]
     assert max(heights) == 40.0
+
+
+def test_a_title_of_ones_own(full):
+    read = Reader(page(full, title=ATTACK + "!"))
+    assert read.texts.count(ATTACK + "!") == 2  # the window's and the page's
+    with pytest.raises(ValueError, match="title is empty"):
+        page(full, title=" ")
+
+
+def test_the_same_results_give_the_same_bytes(full):
+    assert page(full) == page(full)
 
 
 def test_a_page_without_axes_and_of_several_splits(results):
