@@ -20,6 +20,7 @@ from lore_jax.data.splits import Holdout
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import names
 from lore_jax.evaluation.conclusion import conclusions_of
+from lore_jax.evaluation.different_picks import different_picks
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
 from lore_jax.evaluation.evaluate import conditions, evaluate
 from lore_jax.evaluation.names import (
@@ -140,7 +141,10 @@ def run(config: Config) -> Summary:
     model, users, _ = fitted[GAUSSIAN]
     groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
     prompt = prompts_of_responses(truth.prefs)
-    axes = {"": describe_axes(model, groups, truth.prefs.embeddings, prompt=prompt)}
+    responses = truth.prefs.embeddings
+    described = describe_axes(model, groups, responses, prompt=prompt)
+    picks = different_picks(model, users, responses, prompt=prompt)
+    axes = {"": {**described, "picks": picks}}
     entry = describe_split(
         {"seen": split.seen_users, "unseen": split.unseen_users},
         items=items,

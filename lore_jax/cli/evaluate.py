@@ -213,20 +213,25 @@ def _describe_users(
     import numpy as np
 
     from lore_jax.evaluation.diagnostics import diagnose
+    from lore_jax.evaluation.different_picks import different_picks
     from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses, with_texts
+    from lore_jax.evaluation.text_features import describe_features
     from lore_jax.storage.cache.reader import read_texts
     from lore_jax.users.adapt import adapt
 
     assert loaded.users is not None
-    groups, pairs = {"seen users": loaded.users}, [parts.train, *parts.tests.values()]
+    model, users, table = loaded.model, loaded.users, parts.train.embeddings
+    groups, pairs = {"seen users": users}, [parts.train, *parts.tests.values()]
     if parts.shots is not None:
-        groups["unseen users"] = adapt(loaded.model, parts.shots)
+        groups["unseen users"] = adapt(model, parts.shots)
         pairs.append(parts.shots)
     prompt = np.max([prompts_of_responses(prefs) for prefs in pairs], axis=0)
-    table = parts.train.embeddings
-    described = describe_axes(loaded.model, groups, table, prompt=prompt)
-    texts = read_texts(run.manifest["data"]["cache"] if cache is None else cache)
-    return {
-        **with_texts(described, texts),
-        "diagnostics": diagnose(loaded.model, loaded.users, table, prompt=prompt),
+    weights = np.concatenate([group.weights for group in groups.values()])
+    folder = run.manifest["data"]["cache"] if cache is None else cache
+    described: AxesEntry = {
+        **describe_axes(model, groups, table, prompt=prompt),
+        "picks": different_picks(model, users, table, prompt=prompt),
+        "features": describe_features(model, weights, table, read_texts(folder), prompt=prompt),
+        "diagnostics": diagnose(model, users, table, prompt=prompt),
     }
+    return with_texts(described, read_texts(folder))

@@ -113,6 +113,42 @@ class Diagnostics(TypedDict):
     warnings: list[str]
 
 
+class FeatureEntry(TypedDict):
+    """A feature of texts that a direction goes with, and its correlation within prompts."""
+
+    feature: str
+    correlation: float
+    low: float  # of the interval that holds for all correlations looked at, with 95 %
+    high: float
+
+
+class FeaturesEntry(TypedDict):
+    """What rewards go with in the texts; only what surely does is named, strongest first."""
+
+    responses: int  # that were compared
+    prompts: int  # that they answer
+    tried: int  # correlations looked at
+    axes: list[list[FeatureEntry]]  # of each axis: what its high side goes with
+    population: list[FeatureEntry]  # of what all share
+
+
+class PickEntry(TypedDict):
+    """A user and the reply with the highest reward for this user."""
+
+    user: str
+    response: int  # its row in the table
+    sure: float  # probability that the user prefers it to the other user's
+    prompt: NotRequired[str]
+    text: NotRequired[str]
+
+
+class DifferentPicks(TypedDict):
+    """Two users who would get different replies to one prompt."""
+
+    replies: int  # of the prompt, among which were chosen
+    picks: list[PickEntry]  # two
+
+
 class AxesEntry(TypedDict):
     """What results keep of the axes of disagreement, the strongest first."""
 
@@ -122,6 +158,9 @@ class AxesEntry(TypedDict):
     disagreement: float  # root mean square of what users add to the shared rewards, in logits
     shared: float  # root mean square of the average user's rewards, in logits
     diagnostics: NotRequired[Diagnostics]
+    names: NotRequired[dict[str, list[str]]]  # of the users in `groups`, where they have names
+    features: NotRequired[FeaturesEntry | None]  # what axes go with in the texts
+    picks: NotRequired[DifferentPicks | None]  # an example; None where nothing is sure
 
 
 class Conclusion(TypedDict):

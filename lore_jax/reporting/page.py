@@ -16,6 +16,7 @@ from lore_jax.reporting import tables
 from lore_jax.reporting.page_style import POLICY, STYLE
 from lore_jax.reporting.plain_words import conditions_told
 from lore_jax.reporting.sections.disagreement import disagreement
+from lore_jax.reporting.sections.example import example
 from lore_jax.reporting.sections.head import head
 from lore_jax.reporting.sections.methods import accuracy, calibration, curves
 from lore_jax.reporting.sections.people import how_much_they_said, who_gains
@@ -52,7 +53,7 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
     parts = [*head(results, main, told, title=title, note=note), *who_gains(results, told)]
     parts += how_much_they_said(results)
     for name, described in results.get("axes", {}).items():
-        parts += disagreement(name, described)
+        parts += [*example(described), *disagreement(name, described)]
     parts += [*curves(results), *accuracy(results, main, shots), *calibration(results, shots)]
     parts += provenance(results)
     return (

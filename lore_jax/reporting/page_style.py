@@ -59,6 +59,14 @@ img, .drawing { width: 100%; height: auto; display: block; }
 .better { fill: var(--blue); }
 .worse { fill: var(--orange); }
 .same { fill: var(--gray); }
+.group { stroke-width: 1.4; fill: var(--blue); fill-opacity: .65; }
+.group.second { fill: var(--paper); stroke: var(--orange); }
+.group.third { fill: var(--gray); }
+.cross { stroke: var(--ink); stroke-width: 2; }
+circle:hover { stroke: var(--ink); stroke-width: 2; }
+.features { font-size: .93rem; }
+.ends p.text { white-space: pre-line; margin: 0; }
+p.prompt { color: var(--soft); white-space: pre-line; }
 figcaption { color: var(--soft); font-size: .85rem; }
 details { margin: 14px 0; }
 summary { cursor: pointer; color: var(--blue); }

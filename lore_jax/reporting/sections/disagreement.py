@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Literal
 
 import numpy as np
 
 from lore_jax.evaluation.diagnostics import diagnostic_lines
-from lore_jax.evaluation.schema import AxesEntry, AxisEntry, EndEntry
-from lore_jax.reporting.figures import inline, users_figure
-from lore_jax.reporting.html import figure, histogram
+from lore_jax.evaluation.schema import AxesEntry, AxisEntry, EndEntry, FeatureEntry, FeaturesEntry
+from lore_jax.reporting.html import histogram
 from lore_jax.reporting.html import paragraph as p
+from lore_jax.reporting.sections.users_map import users_map
 
+_LONGER = {"length": ("longer texts", "shorter texts")}  # other features: more of them, or fewer
 _SIDES: dict[Literal["low", "high"], str] = {
     "low": "\u2190 Users on this side favour",
     "high": "Users on this side favour \u2192",
@@ -20,7 +22,15 @@ _SIDES: dict[Literal["low", "high"], str] = {
 
 
 def disagreement(data: str, described: AxesEntry) -> list[str]:
-    """The axes of disagreement with their ends, the map of users, and the diagnostics."""
+    """The axes of disagreement with their ends, the map of users, and the diagnostics.
+
+    Args:
+        data: name of the data set.
+        described: what results hold of it.
+
+    Returns:
+        A section.
+    """
     title = "What people disagree about" + (f": {data}" if data else "")
     out = [f"<section><h2>{escape(title)}</h2>"]
     axes = described["axes"]
@@ -38,15 +48,18 @@ def disagreement(data: str, described: AxesEntry) -> list[str]:
         out.append(p(explanation))
         prompts = {end.get("prompt") for axis in axes for side in _SIDES for end in axis[side]}
         users = [user for group in described["groups"].values() for user in group]
+        features = described.get("features")
         for k, axis in enumerate(axes):
             bars = histogram(np.array([user[k] for user in users]), described["population"][k])
-            out += _axis(k, axis, bars, name_prompts=len(prompts) > 1)
+            side = "The right side goes with"
+            goes_with = _goes_with(side, features["axes"][k]) if features else ""
+            out += _axis(k, axis, bars + goes_with, name_prompts=len(prompts) > 1)
+        if features:
+            shared = _goes_with("What all users share goes with", features["population"])
+            out += [shared, p(_how_features(features), "note")]
     out.append("<div class='figures'>")
     if axes:
-        middle = "Each point a user, the average user in the middle"
-        caption = f"{middle}. The cross: the population, where users start from."
-        image = figure(inline(users_figure(described)), caption)
-        out += ["<div><h3>Where users lie</h3>", image, "</div>"]
+        out += ["<div><h3>Where users lie</h3>", users_map(described), "</div>"]
     if "diagnostics" in described:
         out.append("<div><h3>How much of the fit is in use</h3><ul class='plain'>")
         for line in diagnostic_lines(described["diagnostics"]):
@@ -54,6 +67,28 @@ def disagreement(data: str, described: AxesEntry) -> list[str]:
             out.append(f"<li{style}>{escape(line)}</li>")
         out.append("</ul></div>")
     return [*out, "</div></section>"]
+
+
+def _goes_with(side: str, entries: Sequence[FeatureEntry]) -> str:
+    """What one side of a direction surely goes with, in one sentence."""
+    if not entries:
+        return p(f"{side}: none of the simple features of texts, for sure.", "features")
+    words = []
+    for entry in entries:
+        name = entry["feature"]
+        more, fewer = _LONGER.get(name, (f"more {name}", f"fewer {name}"))
+        r, low, high = (f"{entry[key]:.2f}" for key in ("correlation", "low", "high"))
+        words.append(f"{fewer if entry['high'] < 0 else more} (r {r}, {low} to {high})")
+    return p(f"{side} {', '.join(words)}.".replace("-", "\u2212"), "features")
+
+
+def _how_features(features: FeaturesEntry) -> str:
+    return (
+        f"r: correlation of rewards with features of the texts, within prompts, over "
+        f"{features['responses']:,} responses to {features['prompts']:,} prompts. "
+        f"{features['tried']} correlations were looked at; named are those whose interval leaves "
+        "out 0, with 95 % for all of them together. A correlation is no cause."
+    )
 
 
 def _axis(k: int, axis: AxisEntry, bars: str, *, name_prompts: bool) -> list[str]:
