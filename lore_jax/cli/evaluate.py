@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from lore_jax.cli.models import LoadedModel
     from lore_jax.data.preferences import Preferences
     from lore_jax.data.splits import Users
     from lore_jax.evaluation.evaluate import Condition
-    from lore_jax.evaluation.schema import AxesEntry, Conclusion, SplitEntry
+    from lore_jax.evaluation.schema import AxesEntry, Conclusion, CurveRow, SplitEntry
     from lore_jax.methods.base import Predictor
     from lore_jax.runs.folder import Parts, RunFolder
 
@@ -37,6 +39,8 @@ class Config:
         shots: numbers of shots of unseen users.
         baselines: also fit ridge Bradley-Terry on the run's training pairs, its ridge chosen on
             validation.
+        learning_curve: also fit a quarter and half of the users, with the settings of the run, for
+            what more users would bring; as much work as two more fits.
         seed: draws the shots and the users of the mismatched-user control.
         overwrite: replace existing results.
     """
@@ -47,6 +51,7 @@ class Config:
     out: Path | None = None
     shots: tuple[int, ...] = (0, 5, 10, 20, 40)
     baselines: bool = True
+    learning_curve: bool = False
     seed: int = 0
     overwrite: bool = False
 
@@ -82,6 +87,10 @@ def run(config: Config) -> Summary:
     refuse_existing(out, config.overwrite)
     if any(count < 0 for count in config.shots) or not config.shots:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
+    if config.learning_curve and config.test is not None:
+        raise ValueError("--learning-curve needs the unseen users of the run: --test has none")
+    if config.learning_curve and not any(config.shots):
+        raise ValueError(f"shots is {config.shots}: --learning-curve needs a number above 0")
     loaded, parts, fitted = load_model(config.run), run.load_parts(config.cache), run.manifest
     conditions, predictor, entry = _what_to_test(config, run, loaded, parts)
     name, seed = fitted["config"]["fit"]["method"]["name"], config.seed
@@ -103,6 +112,8 @@ def run(config: Config) -> Summary:
     conclusions = plain(conclusions_of(results, name))
     conclusion = next(iter(conclusions.values()), None)
     results["note"], results["conclusion"], results["conclusions"] = note, conclusion, conclusions
+    if config.learning_curve:
+        results["learning_curve"] = plain(_learning_curve(config, run, parts, conditions, entry))
     write_results(out, results)
     columns = four_way_columns(results, shots=nearest_shots(config.shots))
     averages = [
@@ -204,6 +215,37 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Predictor]:
     if train.head is not None:
         baselines[REFERENCE_HEAD] = BasisPredictor(reference_head(train.head))
     return baselines
+
+
+def _learning_curve(
+    config: Config,
+    run: RunFolder,
+    parts: Parts,
+    conditions: Sequence[Condition],
+    entry: SplitEntry,
+) -> list[CurveRow]:
+    """Fits of parts of the users with the run's own settings, tested on new items if there are."""
+    import jax
+
+    from lore_jax.evaluation.learning_curve import learning_curve
+    from lore_jax.evaluation.names import nearest_shots
+    from lore_jax.fitting.config import chosen_config
+
+    manifest, shots = run.manifest, nearest_shots(filter(None, config.shots))
+    unseen = [condition for condition in conditions if condition.users == "unseen"]
+    condition = max(unseen, key=lambda condition: condition.items == "new items")
+    return learning_curve(
+        parts.train,
+        chosen_config(manifest["config"]["fit"], manifest["choice"]),
+        condition,
+        method=manifest["config"]["fit"]["method"]["name"],
+        shots=shots,
+        group_by=entry["group_by"],
+        data=entry["data"],
+        split=entry["split"],
+        seed=config.seed,
+        key=jax.random.key(manifest["config"]["seed"]),
+    )
 
 
 def _describe_users(

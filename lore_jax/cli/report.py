@@ -24,6 +24,8 @@ class Config:
             intervals over all splits, the axes those of the first.
         out: the page, a new .html file.
         title: of the page; by default the names of the data sets.
+        learning_curve: show what more users would bring; a run that is evaluated first gets a
+            learning curve, results without one are refused.
         note: shown at the top; by default what the cache says about its pairs.
         overwrite: replace an existing page.
     """
@@ -31,6 +33,7 @@ class Config:
     runs: Annotated[tuple[Path, ...], POSITIONAL]
     out: Path
     title: str | None = None
+    learning_curve: bool = False
     note: str | None = None
     overwrite: bool = False
 
@@ -60,10 +63,13 @@ def run(config: Config) -> Summary:
     for path in config.runs:
         file = path / RESULTS if path.is_dir() else path
         if not file.is_file() and (path / MANIFEST).exists():
-            evaluate.run(evaluate.Config(path))
+            evaluate.run(evaluate.Config(path, learning_curve=config.learning_curve))
         if not file.is_file():
             raise FileNotFoundError(f"{file} is not there: a run, or its results, is expected")
         parts.append(read_results(file))
+        if config.learning_curve and "learning_curve" not in parts[-1]:
+            command = f"lore-jax evaluate {path} --learning-curve --overwrite"
+            raise ValueError(f"{file} has no learning curve: `{command}` makes one")
     results = join(parts)
     note = config.note if config.note is not None else results.get("note") or ""
     html = page(results, note=note, title=config.title)

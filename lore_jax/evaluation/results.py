@@ -200,7 +200,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Joins rows, splits and axes of several results; the rest is the first's, as are its axes.
+    """Joins rows, splits, axes and learning curves; the rest is the first's, as are its axes.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -214,7 +214,10 @@ def join(parts: Sequence[Results]) -> Results:
         raise ValueError(f"split {split} of {data!r} ({items}) is in two of the results")
     axes = {data: entry for part in reversed(parts) for data, entry in part.get("axes", {}).items()}
     rows = [row for part in parts for row in part["rows"]]
-    return {**parts[0], "splits": splits, "rows": rows, "axes": axes}
+    joined: Results = {**parts[0], "splits": splits, "rows": rows, "axes": axes}
+    if curve := [row for part in parts for row in part.get("learning_curve", [])]:
+        joined["learning_curve"] = curve
+    return joined
 
 
 def select(results: Results, where: Where) -> list[Row]:

@@ -66,6 +66,14 @@ class Row(Measures):
     median_shots: float  # what the median user with a test pair gave
 
 
+class CurveRow(Row):
+    """What a fit of some of the users scores on unseen ones: a point of a learning curve."""
+
+    fitted_users: int
+    parts: int  # into how many parts the users were divided, of which one was fitted
+    draw: int  # which of the parts
+
+
 class SplitEntry(TypedDict):
     """What results keep of a split."""
 
@@ -229,4 +237,5 @@ class Results(TypedDict):
     note: NotRequired[str | None]  # what must be said beside every number
     conclusion: NotRequired[Conclusion | None]  # the first one; None where no rows can tell
     conclusions: NotRequired[dict[str, Conclusion]]  # of each condition, data set or test
+    learning_curve: NotRequired[list[CurveRow]]  # of fits of a quarter and of half of the users
     paper: NotRequired[list[list[str | float]]]  # published: data, method, seen and unseen users

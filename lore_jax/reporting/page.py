@@ -19,6 +19,7 @@ from lore_jax.reporting.sections.disagreement import disagreement
 from lore_jax.reporting.sections.example import example
 from lore_jax.reporting.sections.head import head
 from lore_jax.reporting.sections.methods import accuracy, calibration, curves
+from lore_jax.reporting.sections.more_data import more_data
 from lore_jax.reporting.sections.people import how_much_they_said, who_gains
 from lore_jax.reporting.sections.provenance import provenance
 
@@ -54,6 +55,7 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
     parts += how_much_they_said(results)
     for name, described in results.get("axes", {}).items():
         parts += [*example(described), *disagreement(name, described)]
+    parts += more_data(results, main)
     parts += [*curves(results), *accuracy(results, main, shots), *calibration(results, shots)]
     parts += provenance(results)
     return (

@@ -62,6 +62,9 @@ img, .drawing { width: 100%; height: auto; display: block; }
 .group { stroke-width: 1.4; fill: var(--blue); fill-opacity: .65; }
 .group.second { fill: var(--paper); stroke: var(--orange); }
 .group.third { fill: var(--gray); }
+.curve { stroke: var(--blue); stroke-width: 2; fill: none; }
+.dashed { stroke-dasharray: 5 4; }
+.band { fill: var(--blue); fill-opacity: .15; }
 .cross { stroke: var(--ink); stroke-width: 2; }
 circle:hover { stroke: var(--ink); stroke-width: 2; }
 .features { font-size: .93rem; }

@@ -126,11 +126,16 @@ def text_width(words: str) -> float:
 
 
 def x_axis(
-    scale: Scale, y: float, label: str, *, show: Callable[[float], str] = "{:g}".format
+    scale: Scale,
+    y: float,
+    label: str,
+    *,
+    ticks: Sequence[float] | None = None,
+    show: Callable[[float], str] = "{:g}".format,
 ) -> list[str]:
-    """A horizontal axis below a drawing, with ticks and what it is about; 36 units high."""
+    """A horizontal axis below a drawing, with ticks and what it is about; 38 units high."""
     parts = [line(scale.start, y, scale.end, y, "axisline")]
-    for value in scale.ticks():
+    for value in scale.ticks() if ticks is None else ticks:
         x = scale(value)
         parts += [line(x, y, x, y + 4, "axisline"), text(x, y + 16, show(value))]
     return [*parts, text((scale.start + scale.end) / 2, y + 33, label, style="label name")]

@@ -1,9 +1,10 @@
 """Features of texts: what is counted, and correlations against SciPy, a regression and chance."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from small_objects import small_objects
+from synthetic_results import preferences
 
 from lore_jax.evaluation.disagreement import axes, prompts_of_responses
 from lore_jax.evaluation.text_features import (
@@ -12,6 +13,9 @@ from lore_jax.evaluation.text_features import (
     describe_features,
     feature_table,
 )
+from lore_jax.model.basis import LinearBasis
+from lore_jax.model.model import Model
+from lore_jax.model.prior import GaussianPrior
 
 NAMES = list(FEATURES)
 
@@ -93,9 +97,10 @@ def test_too_few_responses_or_features_that_do_not_vary():
 
 
 def test_the_directions_are_the_axes_and_the_population():
-    made = small_objects()
-    model, prefs = made["model"], made["prefs"]
-    weights = np.asarray(made["posterior"].weights)
+    prefs = preferences(0, users=20, pairs=20)
+    prior = GaussianPrior(jnp.ones(3), jnp.eye(3))
+    model = Model(LinearBasis(3), {"V": jnp.eye(3)}, jnp.float32(1.0), prior)
+    weights = np.random.default_rng(0).normal(size=(20, 3))
     prompt = prompts_of_responses(prefs)
     loadings = axes(model, weights, prefs.embeddings, prompt=prompt).loadings
     long = np.nan_to_num(loadings[:, 0])
