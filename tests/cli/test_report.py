@@ -1,13 +1,17 @@
-"""From one's own texts to an answer, in Python: four lines."""
+"""From one's own texts to an answer, in Python: four lines; and a page with a learning curve."""
 
 import csv
 import dataclasses
 import json
 
 import numpy as np
-from small_run import QUICK
+from small_run import QUICK, write_small_cache
 
 import lore_jax as lore
+from lore_jax.cli.main import main
+from lore_jax.fitting.config import FitConfig
+from lore_jax.methods.reference import ReferenceConfig
+from lore_jax.runs.config import RunConfig
 
 WORDS = ["short", "long", "plain", "florid", "blunt", "kind"]
 
@@ -44,3 +48,15 @@ def test_from_texts_to_a_page(tmp_path):
     assert "half of them gave" in text
     _, users = lore.load(run)
     assert users.num_users < 30  # the others were kept for the test
+
+
+def test_a_learning_curve_on_the_page(tmp_path, capsys):
+    cache, run, page = (str(tmp_path / name) for name in ("cache", "run", "report.html"))
+    config = RunConfig(fit=FitConfig(ReferenceConfig()), split=QUICK.split, devices=1)
+    lore.run_fit(write_small_cache(cache), run, config)
+    assert main(["evaluate", run, "--learning-curve", "--no-baselines", "--shots", "0", "5"]) == 0
+    assert main(["report", run, "--learning-curve", "--out", page]) == 0
+    capsys.readouterr()
+    # One head for everybody: other users change nothing.
+    expected = "Twice as many people in the fit (30 rather than 15) would bring about 0 points"
+    assert expected in (tmp_path / "report.html").read_text()
