@@ -28,7 +28,8 @@ class Config:
 
     Beside it stand ridge Bradley-Terry, the reference head, and two controls: the weights of a
     mismatched user, and of the user who was asked about the most similar responses. Writes
-    results.json into the run (or to --out) and says whether personalising helps.
+    results.json into the run (or to --out) and says whether personalising helps. Beside the run's
+    model, the same is written as a model card (README.md).
 
     Attributes:
         run: a finished run.
@@ -41,6 +42,7 @@ class Config:
             validation.
         learning_curve: also fit a quarter and half of the users, with the settings of the run, for
             what more users would bring; as much work as two more fits.
+        license: named on the model card, for instance mit.
         seed: draws the shots and the users of the mismatched-user control.
         overwrite: replace existing results.
     """
@@ -52,6 +54,7 @@ class Config:
     shots: tuple[int, ...] = (0, 5, 10, 20, 40)
     baselines: bool = True
     learning_curve: bool = False
+    license: str | None = None
     seed: int = 0
     overwrite: bool = False
 
@@ -77,16 +80,19 @@ def run(config: Config) -> Summary:
     from lore_jax.evaluation.evaluate import evaluate
     from lore_jax.evaluation.names import nearest_shots
     from lore_jax.evaluation.results import make_results, plain, write_results
+    from lore_jax.model.saved import CARD
+    from lore_jax.reporting.model_card import check_license, model_card
     from lore_jax.reporting.tables import four_way_columns, method_lines, table
-    from lore_jax.runs.folder import RESULTS, read_run
+    from lore_jax.runs.folder import MODEL, RESULTS, read_run
     from lore_jax.storage.cache.manifest import read_manifest
-    from lore_jax.storage.files import refuse_existing
+    from lore_jax.storage.files import refuse_existing, write_file
 
     run = read_run(config.run)
     out = config.run / RESULTS if config.out is None else config.out
     refuse_existing(out, config.overwrite)
     if any(count < 0 for count in config.shots) or not config.shots:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
+    check_license(config.license)
     if config.learning_curve and config.test is not None:
         raise ValueError("--learning-curve needs the unseen users of the run: --test has none")
     if config.learning_curve and not any(config.shots):
@@ -114,7 +120,12 @@ def run(config: Config) -> Summary:
     results["note"], results["conclusion"], results["conclusions"] = note, conclusion, conclusions
     if config.learning_curve:
         results["learning_curve"] = plain(_learning_curve(config, run, parts, conditions, entry))
+    card = model_card(results, license=config.license)
     write_results(out, results)
+    path = config.run / MODEL / CARD
+    # Other pairs tell less of the model; and what somebody wrote is kept.
+    if config.test is None and config.out is None and (config.overwrite or not path.exists()):
+        write_file(path, [card.encode()])
     columns = four_way_columns(results, shots=nearest_shots(config.shots))
     averages = [
         {name: value for name, value in row.items() if not isinstance(value, dict)}

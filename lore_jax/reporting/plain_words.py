@@ -105,6 +105,20 @@ def short_answer(conclusion: Conclusion) -> str:
     return conclusion["statement"].partition(":")[0]
 
 
+def shorten(text: str, most: int) -> str:
+    """A text in one line, cut behind a word.
+
+    Example:
+        >>> shorten("one two  three", 9)
+        'one two\u2026'
+    """
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    # Words of some scripts are not divided.
+    return (text[: most + 1].rpartition(" ")[0] or text[:most]) + "\u2026"
+
+
 def _about(results: Results, where: Where) -> str:
     """What the choices are about: "on new prompts", "among known responses"."""
     group_by = results["splits"][0]["group_by"]

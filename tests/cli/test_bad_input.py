@@ -585,6 +585,10 @@ CASES = {
         lambda here: ["evaluate", here.copy("run"), "--shots", "0", "--learning-curve"],
         r"shots is \(0,\): --learning-curve needs a number above 0",
     ),
+    "strange license": (
+        lambda here: ["evaluate", here.copy("run"), "--license", "all rights reserved"],
+        "license is 'all rights reserved': an identifier like 'mit' is expected",
+    ),
     "results are there": (
         lambda here: ["evaluate", here.copy("run"), "--out", here.write("results.json", "")],
         "results.json is there already",

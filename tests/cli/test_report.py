@@ -54,7 +54,9 @@ def test_a_learning_curve_on_the_page(tmp_path, capsys):
     cache, run, page = (str(tmp_path / name) for name in ("cache", "run", "report.html"))
     config = RunConfig(fit=FitConfig(ReferenceConfig()), split=QUICK.split, devices=1)
     lore.run_fit(write_small_cache(cache), run, config)
-    assert main(["evaluate", run, "--learning-curve", "--no-baselines", "--shots", "0", "5"]) == 0
+    options = ["--learning-curve", "--no-baselines", "--shots", "0", "5", "--license", "mit"]
+    assert main(["evaluate", run, *options]) == 0
+    assert 'license: "mit"' in (tmp_path / "run" / "model" / "README.md").read_text()
     assert main(["report", run, "--learning-curve", "--out", page]) == 0
     capsys.readouterr()
     # One head for everybody: other users change nothing.

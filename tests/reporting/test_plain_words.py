@@ -7,7 +7,13 @@ from synthetic_results import toy_results
 
 from lore_jax.evaluation.conclusion import average, conclude
 from lore_jax.evaluation.results import Where
-from lore_jax.reporting.plain_words import conditions_told, meaning, prediction, short_answer
+from lore_jax.reporting.plain_words import (
+    conditions_told,
+    meaning,
+    prediction,
+    short_answer,
+    shorten,
+)
 
 UNSEEN = Where("unseen", "new items", "m", control=None, shots=20)
 
@@ -62,3 +68,9 @@ def test_the_meaning_follows_the_conclusion(gain, helps):
 def test_yes_with_an_open_size():
     conclusion = {**conclude(toy_results(0.1, 1), UNSEEN), "over_population": [0.02, -0.01, 0.05]}
     assert "by how much is open: 2.0 more right answers in 100 (-1.0 to 5)." in meaning(conclusion)
+
+
+def test_texts_are_cut_behind_a_word():
+    assert shorten("a b", 9) == "a b"
+    assert shorten("one two  three", 9) == "one two\u2026"
+    assert shorten("onetwothree", 4) == "onet\u2026"

@@ -6,6 +6,7 @@ import numpy as np
 
 from lore_jax.evaluation.schema import AxesEntry
 from lore_jax.reporting import svg
+from lore_jax.reporting.plain_words import shorten
 
 _STYLES = ("group first", "group second", "group third")
 _LEFT, _RIGHT, _TOP = 44.0, 412.0, 30.0
@@ -83,17 +84,3 @@ def _hover(described: AxesEntry, group: str, user: int) -> str:
     if not ends or "text" not in ends[0]:
         return f"{who}\n{places}"
     return f"{who}\n{places}\nfavours: {shorten(ends[0]['text'], _LONGEST)}"
-
-
-def shorten(text: str, most: int) -> str:
-    """A text in one line, cut behind a word.
-
-    Example:
-        >>> shorten("one two  three", 9)
-        'one two\u2026'
-    """
-    text = " ".join(text.split())
-    if len(text) <= most:
-        return text
-    # Words of some scripts are not divided.
-    return (text[: most + 1].rpartition(" ")[0] or text[:most]) + "\u2026"

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lore_jax.reporting.sections.users_map import shorten, users_map
+from lore_jax.reporting.sections.users_map import users_map
 
 
 def described(axes, seed=0):
@@ -56,9 +56,3 @@ def test_pointing_at_a_user_says_who_and_what():
     assert "&lt;p0&gt;" not in users_map(old)
     empty = {**made, "groups": {"seen users": []}}
     assert users(users_map(empty))[1] == []
-
-
-def test_texts_are_cut_behind_a_word():
-    assert shorten("a b", 9) == "a b"
-    assert shorten("one two  three", 9) == "one two\u2026"
-    assert shorten("onetwothree", 4) == "onet\u2026"
