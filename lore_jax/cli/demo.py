@@ -40,7 +40,9 @@ from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.model import reference_head
 from lore_jax.reporting.figures import save_figures
+from lore_jax.reporting.page import page
 from lore_jax.reporting.tables import four_way_columns, table
+from lore_jax.storage.files import write_file
 from lore_jax.users.adapt import adapt
 
 _SHOTS = (0, 5, names.SHOTS)
@@ -60,7 +62,7 @@ class Config:
     """Simulates users who disagree, fits, adapts to new users, and says whether that helps.
 
     Attributes:
-        out: folder for the results (JSON) and the figures.
+        out: folder for the results (JSON), the figures and the page.
         users: how many users; 30 % of them take no part in the fit.
         pairs: comparisons of each user; 30 % of the prompts are new in the test.
         dim: the length of an embedding.
@@ -92,10 +94,11 @@ class Summary(TypedDict):
     conclusions: dict[str, Conclusion]
     results: str
     figures: list[str]
+    report: str
 
 
 def run(config: Config) -> Summary:
-    """Simulates, splits, fits, adapts and evaluates; writes one JSON and its figures.
+    """Simulates, splits, fits, adapts and evaluates; writes one JSON, its figures and a page.
 
     Raises:
         ValueError: a number in `config` is not possible; the message names it.
@@ -163,6 +166,8 @@ def run(config: Config) -> Summary:
     write_results(path, results)
     note = "Simulated users: everything about them is known."
     figures = save_figures(results, config.out, note=note)
+    html = page(results, note=note, title="Simulated users")
+    write_file(config.out / "report.html", [html.encode()])
     return {
         "users": {"seen": split.train.num_users, "unseen": split.shots.num_users},
         "pairs": split.train.num_pairs,
@@ -171,6 +176,7 @@ def run(config: Config) -> Summary:
         "conclusions": conclusions,
         "results": str(path),
         "figures": [str(path) for path in figures],
+        "report": str(config.out / "report.html"),
     }
 
 
@@ -191,4 +197,5 @@ def lines(result: Summary) -> list[str]:
         "",
         f"Saved {result['results']}",
         *(f"Saved {path}" for path in result["figures"]),
+        f"Saved {result['report']}, a page to read",
     ]

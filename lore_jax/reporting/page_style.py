@@ -10,7 +10,7 @@ STYLE = """
   :root { --paper: #14181d; --ink: #e6e9ee; --soft: #a3adba; --line: #343b45; --blue: #56b4e9;
     --deep: #7cc7f2; --pale: #39708f; --orange: #f0893c; --gray: #8b94a0; --shade: #262c34;
     --main: #1c2a36; --warn: #ffb27d; }
-  img { filter: invert(.9) hue-rotate(180deg); }
+  img { filter: invert(1) hue-rotate(180deg); mix-blend-mode: lighten; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);

@@ -11,7 +11,7 @@ import numpy as np
 from lore_jax.evaluation.conclusion import conclusions_of, conclusive
 from lore_jax.evaluation.results import Where, select
 from lore_jax.evaluation.schema import Conclusion, Results, Row
-from lore_jax.reporting.html import card
+from lore_jax.reporting.html import card, details
 from lore_jax.reporting.html import paragraph as p
 from lore_jax.reporting.plain_words import meaning, prediction, short_answer
 
@@ -46,8 +46,13 @@ def head(results: Results, main: str, told: Sequence[Where], *, title: str, note
         out.append(f"<div class='sides'>{sentences}</div>")
     if first is not None:
         out.append(p(meaning(first)))
-    for label, conclusion in conclusions.items():
-        out.append(p(f"{label}", "who") + p(f"{conclusion['statement']}.", "statement"))
+    stated = [
+        p(label, "who") + p(f"{conclusion['statement']}.", "statement")
+        for label, conclusion in conclusions.items()
+    ]
+    out += stated[:1]
+    if len(stated) > 1:
+        out += details(f"The other conclusions ({len(stated) - 1})", *stated[1:])
     if note:
         out.append(p(note, "note"))
     cards = [] if first is None else _cards(results, questions[0], first)

@@ -71,7 +71,9 @@ def gains_drawing(gains: Sequence[UserGain], who: str) -> str:
         An `<svg>` element.
     """
     values = np.array([100.0 * user.gain for user in gains])
-    low, high = min(values.min(), -1.0), max(values.max(), 1.0)
+    # On both sides of the line there is room for a word, and for a pile.
+    room = 0.25 * max(float(np.abs(values).max()), 1.0)
+    low, high = min(float(values.min()), -room), max(float(values.max()), room)
     # A pile stands at every multiple of the width, so that nothing gained is a pile of its own.
     width = (high - low) / _COLUMNS
     pile = np.rint(values / width).astype(int)

@@ -8,6 +8,7 @@ import pytest
 
 from lore_jax.evaluation.results import Where
 from lore_jax.evaluation.user_gains import UserGain, user_gains
+from lore_jax.reporting import svg
 from lore_jax.reporting.sections.people import (
     gains_drawing,
     given_drawing,
@@ -30,6 +31,12 @@ def test_each_user_is_one_dot_that_says_who_and_how_much():
     places = [float(dot.attrib["cx"]) for dot in drawn]
     # Twice as far to the right as to the left, up to half a column.
     assert (places[2] - places[1]) / (places[1] - places[0]) == pytest.approx(2.0, abs=0.15)
+
+
+def test_words_beside_the_line_fit_where_nobody_loses():
+    root = ElementTree.fromstring(gains_drawing([UserGain("ann", 0.2, 0.9)], "New users"))
+    worse = next(text for text in root.findall("text") if text.text.endswith("worse"))
+    assert float(worse.attrib["x"]) > svg.text_width(worse.text)
 
 
 @pytest.mark.parametrize("count", [1, 40, 1500])
