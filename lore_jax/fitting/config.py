@@ -85,8 +85,8 @@ def chosen_config(described: Mapping[str, Any], choice: Mapping[str, float]) -> 
 
     Example:
         >>> described = {"method": {"name": "bradley-terry", "ridge": None}, "folds": 4}
-        >>> chosen_config(described, {"ridge": 3.0}).method
-        BradleyTerryConfig(ridge=3.0)
+        >>> chosen_config(described, {"ridge": 3.0}).method.ridge
+        3.0
     """
     settings = dict(described["method"])
     name, likelihood = settings.pop("name"), settings.pop("likelihood", None)

@@ -15,7 +15,7 @@ from lore_jax.reporting.html import paragraph as p
 
 _WHO: dict[Users, str] = {"unseen": "New users", "seen": "Known users"}
 _MARGIN = 16.0  # left and right of a drawing
-_HEIGHT = 150.0  # of the highest pile of dots, at most
+_HEIGHT = 140.0  # of the highest pile of dots, at most
 _COLUMNS = 45  # piles of dots
 _MOST_DOTS = 1500
 
@@ -77,22 +77,25 @@ def gains_drawing(gains: Sequence[UserGain], who: str) -> str:
     # A pile stands at every multiple of the width, so that nothing gained is a pile of its own.
     width = (high - low) / _COLUMNS
     pile = np.rint(values / width).astype(int)
-    radius = min(5.0, (svg.WIDTH - 2 * _MARGIN) / _COLUMNS / 2.0)
-    highest = int(np.unique(pile, return_counts=True)[1].max())
-    step = min(2.0 * radius, _HEIGHT / highest)
-    base = 22.0 + step * (highest - 1) + 2.0 * radius
-    x = svg.Scale(low - width, high + width, _MARGIN, svg.WIDTH - _MARGIN)
+    places, counts = np.unique(pile, return_counts=True)
+    gap = int(np.diff(places).min(initial=_COLUMNS // 9))
+    beside, radius = _fitting(int(counts.max()), gap * (svg.WIDTH - 2 * _MARGIN) / _COLUMNS)
+    base = 22.0 + 2.0 * radius * -(-int(counts.max()) // beside)
+    margin = width * max(1.0, gap / 2.0)
+    x = svg.Scale(low - margin, high + margin, _MARGIN, svg.WIDTH - _MARGIN)
     parts = [svg.line(x(0.0), 16.0, x(0.0), base, "zero")]
     parts.append(svg.text(x(0.0) - 6, 12.0, "\u2190 worse", "end"))
     parts.append(svg.text(x(0.0) + 6, 12.0, "better \u2192", "start"))
-    on_pile: dict[int, int] = {}
+    size, on_pile = dict(zip(places.tolist(), counts.tolist(), strict=True)), dict[int, int]()
     for user, value, column in zip(gains, values.tolist(), pile.tolist(), strict=True):
         below = on_pile[column] = on_pile.get(column, -1) + 1
+        in_row = min(beside, size[column] - below // beside * beside)  # the last row is centred
+        left = x(column * width) + 2.0 * radius * (below % beside - (in_row - 1) / 2.0)
         style = "better" if value > 0 else "worse" if value < 0 else "same"
         accuracies = f"{100 * user.before:.0f} % without, {100 * user.after:.0f} % with"
         hover = f"{user.name}: {svg.signed(round(value))} points ({accuracies})"
-        y = base - radius - step * below - 1.0
-        parts.append(svg.dot(x(column * width), y, radius - 0.4, style, hover))
+        y = base - radius - 2.0 * radius * (below // beside) - 1.0
+        parts.append(svg.dot(left, y, 0.9 * radius, style, hover))
     parts += svg.x_axis(x, base, "points gained", show=svg.signed)
     description = (
         f"{(values > 0).sum()} users gain, {(values < 0).sum()} lose; the median user gains "
@@ -100,6 +103,16 @@ def gains_drawing(gains: Sequence[UserGain], who: str) -> str:
         f"{values.max():.0f}."
     )
     return svg.drawing(f"{who}: points gained by each", description, base + 38.0, parts)
+
+
+def _fitting(highest: int, wide: float) -> tuple[int, float]:
+    """How many dots of a pile stand side by side, so that dots are largest; and their radius."""
+
+    def radius(beside: int) -> float:
+        return min(5.0, 0.4 * wide / beside, _HEIGHT / (2.0 * -(-highest // beside)))
+
+    beside = max(range(1, 30), key=radius)
+    return beside, radius(beside)
 
 
 def how_much_they_said(results: Results) -> list[str]:
@@ -144,7 +157,10 @@ def given_drawing(given: Sequence[int], who: str) -> str:
         An `<svg>` element.
     """
     median = float(np.median(given))
-    x = svg.Scale(min(given), max(given) + 1.0, _MARGIN, svg.WIDTH - _MARGIN)
+    least, most = min(given), max(given)
+    if most - least < 4:  # a few wide bars would look like much
+        least, most = least - 2, most + 2
+    x = svg.Scale(least, most + 1.0, _MARGIN, svg.WIDTH - _MARGIN)
     base, top = 78.0, 18.0
     bars = svg.bars(given, x, base - top)
     middle = x(median + 0.5)
@@ -153,7 +169,9 @@ def given_drawing(given: Sequence[int], who: str) -> str:
     at = float(np.clip(middle, reach, svg.WIDTH - reach))
     parts = [f"<g transform='translate(0 {svg.number(top)})'>{''.join(bars)}</g>"]
     parts += [svg.line(middle, top - 2, middle, base, "zero"), svg.text(at, 12.0, label)]
-    parts += svg.x_axis(x, base, "comparisons of a user")
+    middles = svg.Scale(x.low - 0.5, x.high - 0.5, x.start, x.end)  # a number is below its bar
+    whole = [tick for tick in middles.ticks() if tick >= 0.0 and tick.is_integer()]
+    parts += svg.x_axis(middles, base, "comparisons of a user", ticks=whole)
     description = (
         f"{len(given)} users; the median gave {median:g}, from {min(given)} to {max(given)}."
     )
