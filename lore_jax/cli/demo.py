@@ -20,6 +20,7 @@ from lore_jax.data.splits import Holdout
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import names
 from lore_jax.evaluation.conclusion import conclusions_of
+from lore_jax.evaluation.different_picks import different_picks
 from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses
 from lore_jax.evaluation.evaluate import conditions, evaluate
 from lore_jax.evaluation.names import (
@@ -39,7 +40,9 @@ from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.model import reference_head
 from lore_jax.reporting.figures import save_figures
+from lore_jax.reporting.page import page
 from lore_jax.reporting.tables import four_way_columns, table
+from lore_jax.storage.files import write_file
 from lore_jax.users.adapt import adapt
 
 _SHOTS = (0, 5, names.SHOTS)
@@ -59,7 +62,7 @@ class Config:
     """Simulates users who disagree, fits, adapts to new users, and says whether that helps.
 
     Attributes:
-        out: folder for the results (JSON) and the figures.
+        out: folder for the results (JSON), the figures and the page.
         users: how many users; 30 % of them take no part in the fit.
         pairs: comparisons of each user; 30 % of the prompts are new in the test.
         dim: the length of an embedding.
@@ -91,10 +94,11 @@ class Summary(TypedDict):
     conclusions: dict[str, Conclusion]
     results: str
     figures: list[str]
+    report: str
 
 
 def run(config: Config) -> Summary:
-    """Simulates, splits, fits, adapts and evaluates; writes one JSON and its figures.
+    """Simulates, splits, fits, adapts and evaluates; writes one JSON, its figures and a page.
 
     Raises:
         ValueError: a number in `config` is not possible; the message names it.
@@ -140,7 +144,10 @@ def run(config: Config) -> Summary:
     model, users, _ = fitted[GAUSSIAN]
     groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
     prompt = prompts_of_responses(truth.prefs)
-    axes = {"": describe_axes(model, groups, truth.prefs.embeddings, prompt=prompt)}
+    responses = truth.prefs.embeddings
+    described = describe_axes(model, groups, responses, prompt=prompt)
+    picks = different_picks(model, users, responses, prompt=prompt)
+    axes = {"": {**described, "picks": picks}}
     entry = describe_split(
         {"seen": split.seen_users, "unseen": split.unseen_users},
         items=items,
@@ -148,6 +155,7 @@ def run(config: Config) -> Summary:
         digest=split.digest,
         dropped=split.dropped._asdict(),
         chosen={name: history.choice for name, (_, _, history) in fitted.items()},
+        given={"seen": split.train.pairs_per_user(), "unseen": split.shots.pairs_per_user()},
     )
     about = {"config": config, "seed": config.seed, "axes": axes, "method": GAUSSIAN}
     results = make_results(rows, [entry], name="demo", **about)
@@ -158,6 +166,8 @@ def run(config: Config) -> Summary:
     write_results(path, results)
     note = "Simulated users: everything about them is known."
     figures = save_figures(results, config.out, note=note)
+    html = page(results, note=note, title="Simulated users")
+    write_file(config.out / "report.html", [html.encode()])
     return {
         "users": {"seen": split.train.num_users, "unseen": split.shots.num_users},
         "pairs": split.train.num_pairs,
@@ -166,6 +176,7 @@ def run(config: Config) -> Summary:
         "conclusions": conclusions,
         "results": str(path),
         "figures": [str(path) for path in figures],
+        "report": str(config.out / "report.html"),
     }
 
 
@@ -186,4 +197,5 @@ def lines(result: Summary) -> list[str]:
         "",
         f"Saved {result['results']}",
         *(f"Saved {path}" for path in result["figures"]),
+        f"Saved {result['report']}, a page to read",
     ]

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from lore_jax.cli.models import LoadedModel
     from lore_jax.data.preferences import Preferences
+    from lore_jax.data.splits import Users
     from lore_jax.evaluation.evaluate import Condition
-    from lore_jax.evaluation.schema import AxesEntry, Conclusion, SplitEntry
+    from lore_jax.evaluation.schema import AxesEntry, Conclusion, CurveRow, SplitEntry
     from lore_jax.methods.base import Predictor
     from lore_jax.runs.folder import Parts, RunFolder
 
@@ -25,7 +28,8 @@ class Config:
 
     Beside it stand ridge Bradley-Terry, the reference head, and two controls: the weights of a
     mismatched user, and of the user who was asked about the most similar responses. Writes
-    results.json into the run (or to --out) and says whether personalising helps.
+    results.json into the run (or to --out) and says whether personalising helps. Beside the run's
+    model, the same is written as a model card (README.md).
 
     Attributes:
         run: a finished run.
@@ -36,6 +40,9 @@ class Config:
         shots: numbers of shots of unseen users.
         baselines: also fit ridge Bradley-Terry on the run's training pairs, its ridge chosen on
             validation.
+        learning_curve: also fit a quarter and half of the users, with the settings of the run, for
+            what more users would bring; as much work as two more fits.
+        license: named on the model card, for instance mit.
         seed: draws the shots and the users of the mismatched-user control.
         overwrite: replace existing results.
     """
@@ -46,6 +53,8 @@ class Config:
     out: Path | None = None
     shots: tuple[int, ...] = (0, 5, 10, 20, 40)
     baselines: bool = True
+    learning_curve: bool = False
+    license: str | None = None
     seed: int = 0
     overwrite: bool = False
 
@@ -71,16 +80,23 @@ def run(config: Config) -> Summary:
     from lore_jax.evaluation.evaluate import evaluate
     from lore_jax.evaluation.names import nearest_shots
     from lore_jax.evaluation.results import make_results, plain, write_results
+    from lore_jax.model.saved import CARD
+    from lore_jax.reporting.model_card import check_license, model_card
     from lore_jax.reporting.tables import four_way_columns, method_lines, table
-    from lore_jax.runs.folder import RESULTS, read_run
+    from lore_jax.runs.folder import MODEL, RESULTS, read_run
     from lore_jax.storage.cache.manifest import read_manifest
-    from lore_jax.storage.files import refuse_existing
+    from lore_jax.storage.files import refuse_existing, write_file
 
     run = read_run(config.run)
     out = config.run / RESULTS if config.out is None else config.out
     refuse_existing(out, config.overwrite)
     if any(count < 0 for count in config.shots) or not config.shots:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
+    check_license(config.license)
+    if config.learning_curve and config.test is not None:
+        raise ValueError("--learning-curve needs the unseen users of the run: --test has none")
+    if config.learning_curve and not any(config.shots):
+        raise ValueError(f"shots is {config.shots}: --learning-curve needs a number above 0")
     loaded, parts, fitted = load_model(config.run), run.load_parts(config.cache), run.manifest
     conditions, predictor, entry = _what_to_test(config, run, loaded, parts)
     name, seed = fitted["config"]["fit"]["method"]["name"], config.seed
@@ -102,7 +118,14 @@ def run(config: Config) -> Summary:
     conclusions = plain(conclusions_of(results, name))
     conclusion = next(iter(conclusions.values()), None)
     results["note"], results["conclusion"], results["conclusions"] = note, conclusion, conclusions
+    if config.learning_curve:
+        results["learning_curve"] = plain(_learning_curve(config, run, parts, conditions, entry))
+    card = model_card(results, license=config.license)
     write_results(out, results)
+    path = config.run / MODEL / CARD
+    # Other pairs tell less of the model; and what somebody wrote is kept.
+    if config.test is None and config.out is None and (config.overwrite or not path.exists()):
+        write_file(path, [card.encode()])
     columns = four_way_columns(results, shots=nearest_shots(config.shots))
     averages = [
         {name: value for name, value in row.items() if not isinstance(value, dict)}
@@ -153,6 +176,7 @@ def _what_to_test(
             data=Path(manifest["data"]["cache"]).name,
             split=number,
             dropped=split["dropped"],
+            given={"seen": parts.train.pairs_per_user(), **_shots_given(parts)},
         )
         return conditions, BasisPredictor(loaded.model, loaded.users), entry
     refuse_other_encoder(loaded, config.test)
@@ -168,6 +192,10 @@ def _what_to_test(
         dropped={"pairs_of_unknown_users": other.pairs_of_unknown_users},
     )
     return other.conditions, BasisPredictor(loaded.model, other.users), entry
+
+
+def _shots_given(parts: Parts) -> dict[Users, np.ndarray]:
+    return {} if parts.shots is None else {"unseen": parts.shots.pairs_per_user()}
 
 
 def _names(prefs: Preferences | None) -> np.ndarray:
@@ -200,6 +228,37 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Predictor]:
     return baselines
 
 
+def _learning_curve(
+    config: Config,
+    run: RunFolder,
+    parts: Parts,
+    conditions: Sequence[Condition],
+    entry: SplitEntry,
+) -> list[CurveRow]:
+    """Fits of parts of the users with the run's own settings, tested on new items if there are."""
+    import jax
+
+    from lore_jax.evaluation.learning_curve import learning_curve
+    from lore_jax.evaluation.names import nearest_shots
+    from lore_jax.fitting.config import chosen_config
+
+    manifest, shots = run.manifest, nearest_shots(filter(None, config.shots))
+    unseen = [condition for condition in conditions if condition.users == "unseen"]
+    condition = max(unseen, key=lambda condition: condition.items == "new items")
+    return learning_curve(
+        parts.train,
+        chosen_config(manifest["config"]["fit"], manifest["choice"]),
+        condition,
+        method=manifest["config"]["fit"]["method"]["name"],
+        shots=shots,
+        group_by=entry["group_by"],
+        data=entry["data"],
+        split=entry["split"],
+        seed=config.seed,
+        key=jax.random.key(manifest["config"]["seed"]),
+    )
+
+
 def _describe_users(
     run: RunFolder, loaded: LoadedModel, parts: Parts, cache: Path | None
 ) -> AxesEntry:
@@ -207,20 +266,25 @@ def _describe_users(
     import numpy as np
 
     from lore_jax.evaluation.diagnostics import diagnose
+    from lore_jax.evaluation.different_picks import different_picks
     from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses, with_texts
+    from lore_jax.evaluation.text_features import describe_features
     from lore_jax.storage.cache.reader import read_texts
     from lore_jax.users.adapt import adapt
 
     assert loaded.users is not None
-    groups, pairs = {"seen users": loaded.users}, [parts.train, *parts.tests.values()]
+    model, users, table = loaded.model, loaded.users, parts.train.embeddings
+    groups, pairs = {"seen users": users}, [parts.train, *parts.tests.values()]
     if parts.shots is not None:
-        groups["unseen users"] = adapt(loaded.model, parts.shots)
+        groups["unseen users"] = adapt(model, parts.shots)
         pairs.append(parts.shots)
     prompt = np.max([prompts_of_responses(prefs) for prefs in pairs], axis=0)
-    table = parts.train.embeddings
-    described = describe_axes(loaded.model, groups, table, prompt=prompt)
-    texts = read_texts(run.manifest["data"]["cache"] if cache is None else cache)
-    return {
-        **with_texts(described, texts),
-        "diagnostics": diagnose(loaded.model, loaded.users, table, prompt=prompt),
+    weights = np.concatenate([group.weights for group in groups.values()])
+    folder = run.manifest["data"]["cache"] if cache is None else cache
+    described: AxesEntry = {
+        **describe_axes(model, groups, table, prompt=prompt),
+        "picks": different_picks(model, users, table, prompt=prompt),
+        "features": describe_features(model, weights, table, read_texts(folder), prompt=prompt),
+        "diagnostics": diagnose(model, users, table, prompt=prompt),
     }
+    return with_texts(described, read_texts(folder))

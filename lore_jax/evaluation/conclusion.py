@@ -18,7 +18,7 @@ reward is not right for all, users asked alike have weights that are as good as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -29,7 +29,7 @@ from lore_jax.evaluation.names import DONOR, MISMATCHED_USER, nearest_shots
 from lore_jax.evaluation.results import Where, per_user, select, users_of
 from lore_jax.evaluation.schema import Conclusion, Influences, Metric, Results, Row
 
-_Key = tuple[str, int]  # data set, split
+SplitKey = tuple[str, int]  # data set, split
 _USERS: Final[tuple[Users, Users]] = ("unseen", "seen")
 _ITEMS: Final[tuple[Holdout, Holdout]] = ("new items", "known items")
 
@@ -53,17 +53,7 @@ def average(results: Results, where: Where, *, metric: Metric = "accuracy") -> E
         >>> average(results, where).interval()  # doctest: +SKIP
         Interval(mean=0.741, low=0.732, high=0.75)
     """
-    rows = _rows_by_split(results, where)
-    tested = {
-        key: Sample(
-            users_of(results, row),
-            per_user(row, metric),
-            _sums(row["per_item"], metric),
-            _sums(row["per_cell"], metric),
-        )
-        for key, row in rows.items()
-    }
-    return _over_data_sets(tested)
+    return combination(results, [(1.0, rows_by_split(results, where))], metric=metric)
 
 
 def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accuracy") -> Estimate:
@@ -88,11 +78,47 @@ def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accura
         >>> difference(results, where, baseline).interval()  # doctest: +SKIP
         Interval(mean=0.024, low=0.016, high=0.033)
     """
-    rows_a, rows_b = _rows_by_split(results, a), _rows_by_split(results, b)
+    rows_a, rows_b = rows_by_split(results, a), rows_by_split(results, b)
     if rows_a.keys() != rows_b.keys():
         about = f"{a} is about {sorted(rows_a)}, {b} about {sorted(rows_b)}"
         raise ValueError(f"{about}: the same splits are expected")
-    return _paired(results, rows_a, rows_b, metric)
+    return combination(results, [(1.0, rows_a), (-1.0, rows_b)], metric=metric)
+
+
+def combination(
+    results: Results,
+    terms: Sequence[tuple[float, Mapping[SplitKey, Row]]],
+    *,
+    metric: Metric = "accuracy",
+) -> Estimate:
+    """Sum of weights times rows, user by user: a mean, a difference, or any other combination.
+
+    Args:
+        results: from `make_results` or `read_results`.
+        terms: weights, and rows by split; the splits of the first are those that count.
+        metric: "accuracy", "log_loss" or "brier".
+
+    Returns:
+        The `Estimate`: splits of a data set together, then the mean over data sets.
+
+    Raises:
+        ValueError: rows of a split are of different test pairs.
+
+    Example:
+        >>> own = rows_by_split(results, where)  # doctest: +SKIP
+        >>> combination(results, [(0.5, own), (0.5, other)]).mean  # doctest: +SKIP
+        0.71
+    """
+    tested: dict[SplitKey, Sample] = {}
+    for key, first in terms[0][1].items():
+        rows = [(weight, of_term[key]) for weight, of_term in terms]
+        values = sum(weight * per_user(row, metric) for weight, row in rows)
+        items, cells = (
+            _sum_of([(weight, row[name]) for weight, row in rows], metric)
+            for name in ("per_item", "per_cell")
+        )
+        tested[key] = Sample(users_of(results, first), np.asarray(values), items, cells)
+    return _over_data_sets(tested)
 
 
 def conclude(results: Results, where: Where) -> Conclusion:
@@ -128,14 +154,14 @@ def conclude(results: Results, where: Where) -> Conclusion:
     }
     passed = {name: interval.low > 0 for name, interval in saved.items()}
     gain = gains["population"]
-    rows, before = _rows_by_split(results, personal), _rows_by_split(results, population)
+    rows, before = rows_by_split(results, personal), rows_by_split(results, population)
     # What would have shown is told by the splits in which any answer is predicted otherwise. Where
     # none is, the pairing tells no noise, and accuracy's own is an upper bound of it.
     differing = {key: row for key, row in rows.items() if not _same(row, before[key], "accuracy")}
     same = all(_same(row, before[key], "log_loss") for key, row in rows.items())
     noise = average(results, population)
     if differing:
-        noise = _paired(results, differing, before, "accuracy")
+        noise = combination(results, [(1.0, differing), (-1.0, before)])
     helps = all(passed.values()) and gain.mean > 0
     conclusion: Conclusion = {
         "helps": bool(helps),
@@ -237,25 +263,13 @@ def _same(a: Row, b: Row, metric: Metric) -> bool:
     return same_users and np.array_equal(cells, others)
 
 
-def _paired(
-    results: Results, rows_a: Mapping[_Key, Row], rows_b: Mapping[_Key, Row], metric: Metric
-) -> Estimate:
-    """The difference over the splits of `rows_a`."""
-    tested = {
-        key: Sample(
-            users_of(results, row),
-            per_user(row, metric) - per_user(rows_b[key], metric),
-            _minus(row["per_item"], rows_b[key]["per_item"], metric),
-            _minus(row["per_cell"], rows_b[key]["per_cell"], metric),
-        )
-        for key, row in rows_a.items()
-    }
-    return _over_data_sets(tested)
+def rows_by_split(results: Results, where: Where) -> dict[SplitKey, Row]:
+    """The one row of each split of each data set.
 
-
-def _rows_by_split(results: Results, where: Where) -> dict[_Key, Row]:
-    """The one row of each split of each data set."""
-    rows: dict[_Key, Row] = {}
+    Raises:
+        ValueError: no row matches, or several of one split do.
+    """
+    rows: dict[SplitKey, Row] = {}
     for row in select(results, where):
         key = row["data"], row["split"]
         if key in rows:
@@ -266,19 +280,15 @@ def _rows_by_split(results: Results, where: Where) -> dict[_Key, Row]:
     return rows
 
 
-def _sums(influences: Influences, metric: Metric) -> Sums:
-    value = np.asarray(influences[metric], np.float64)
-    return Sums(np.asarray(influences["bucket"], np.int64), value)
-
-
-def _minus(a: Influences, b: Influences, metric: Metric) -> Sums:
-    first, second = _sums(a, metric), _sums(b, metric)
-    if not np.array_equal(first.bucket, second.bucket):
+def _sum_of(terms: Sequence[tuple[float, Influences]], metric: Metric) -> Sums:
+    bucket = np.asarray(terms[0][1]["bucket"], np.int64)
+    if not all(np.array_equal(bucket, influences["bucket"]) for _, influences in terms):
         raise ValueError("the rows to compare are of different test pairs: the same are expected")
-    return Sums(first.bucket, first.value - second.value)
+    values = [weight * np.asarray(influences[metric], np.float64) for weight, influences in terms]
+    return Sums(bucket, np.sum(values, axis=0))
 
 
-def _over_data_sets(tested: Mapping[_Key, Sample]) -> Estimate:
+def _over_data_sets(tested: Mapping[SplitKey, Sample]) -> Estimate:
     """Splits of a data set together, then the mean over data sets."""
     names = dict.fromkeys(data for data, _ in tested)
     return combine(

@@ -30,7 +30,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.evaluation.schema import AxesEntry, EndEntry
+from lore_jax.evaluation.schema import AxesEntry, EndEntry, PickEntry
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
 
@@ -218,15 +218,19 @@ def describe_axes(
 
     cuts = np.cumsum([users.num_users for users in groups.values()])[:-1]
     scores: dict[str, list[list[float]]] = {}
-    for name, rows in zip(groups, np.split(result.scores, cuts), strict=True):
+    names: dict[str, list[str]] = {}
+    for (name, users), rows in zip(groups.items(), np.split(result.scores, cuts), strict=True):
         evenly = np.linspace(0, len(rows) - 1, min(len(rows), _DRAWN_USERS)).astype(int)
         scores[name] = rows[evenly].tolist()
+        if users.user_ids is not None:
+            names[name] = [str(user) for user in users.user_ids[evenly]]
     return {
         "axes": [
             {"share": float(share), "high": end(loading, 1.0), "low": end(loading, -1.0)}
             for share, loading in zip(result.share, result.loadings.T, strict=True)
         ],
         "groups": scores,
+        "names": names,
         "population": result.population.tolist(),
         "disagreement": float(np.sqrt(result.spectrum.sum())),
         "shared": result.shared,
@@ -237,11 +241,13 @@ def with_texts(described: AxesEntry, texts: Iterable[tuple[Prompt, str]]) -> Axe
     """What `describe_axes` returns, each end with its `prompt` and `text`, cut at 500 characters.
 
     Args:
-        described: from `describe_axes`.
+        described: from `describe_axes`, with `picks` or without.
         texts: (prompt, reply) of each response in the table's order, from `read_texts`, or none.
     """
     described = copy.deepcopy(described)
+    ends: list[EndEntry | PickEntry]
     ends = [end for axis in described["axes"] for end in (*axis["high"], *axis["low"])]
+    ends += (described.get("picks") or {"picks": []})["picks"]
     rows = {end["response"] for end in ends}
     known = {row: pair for row, pair in enumerate(texts) if row in rows}
     for end in ends:

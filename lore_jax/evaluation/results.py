@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.evaluation.names import Control
@@ -115,6 +115,7 @@ def describe_split(
     split: int = 0,
     dropped: Mapping[str, int] | None = None,
     chosen: Mapping[str, Mapping[str, float | int]] | None = None,
+    given: Mapping[Users, Int[np.ndarray, " _users"]] | None = None,
 ) -> SplitEntry:
     """What results keep of a split.
 
@@ -127,6 +128,8 @@ def describe_split(
         split: number of the split.
         dropped: how much the split left out of what.
         chosen: what was chosen on validation for each method.
+        given: comparisons of each user that a model may use, `pairs_per_user()` of the fit's pairs
+            and of the shots.
 
     Returns:
         An entry for `make_results`.
@@ -138,7 +141,8 @@ def describe_split(
     """
     about = {"data": data, "split": split, "items": items, "group_by": group_by, "digest": digest}
     content = {"users": users, "dropped": dropped or {}, "chosen": chosen or {}}
-    return cast(SplitEntry, plain({**about, **content}))
+    known = {} if given is None else {"given": given}
+    return cast(SplitEntry, plain({**about, **content, **known}))
 
 
 def plain(value: object) -> Any:
@@ -196,7 +200,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Joins rows, splits and axes of several results; the rest is the first's, as are its axes.
+    """Joins rows, splits, axes and learning curves; the rest is the first's, as are its axes.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -210,7 +214,10 @@ def join(parts: Sequence[Results]) -> Results:
         raise ValueError(f"split {split} of {data!r} ({items}) is in two of the results")
     axes = {data: entry for part in reversed(parts) for data, entry in part.get("axes", {}).items()}
     rows = [row for part in parts for row in part["rows"]]
-    return {**parts[0], "splits": splits, "rows": rows, "axes": axes}
+    joined: Results = {**parts[0], "splits": splits, "rows": rows, "axes": axes}
+    if curve := [row for part in parts for row in part.get("learning_curve", [])]:
+        joined["learning_curve"] = curve
+    return joined
 
 
 def select(results: Results, where: Where) -> list[Row]:

@@ -66,6 +66,14 @@ class Row(Measures):
     median_shots: float  # what the median user with a test pair gave
 
 
+class CurveRow(Row):
+    """What a fit of some of the users scores on unseen ones: a point of a learning curve."""
+
+    fitted_users: int
+    parts: int  # into how many parts the users were divided, of which one was fitted
+    draw: int  # which of the parts
+
+
 class SplitEntry(TypedDict):
     """What results keep of a split."""
 
@@ -77,6 +85,7 @@ class SplitEntry(TypedDict):
     users: dict[Users, Sequence[str | int]]  # original ids, in the order of the per-user values
     dropped: dict[str, int]  # what the split left out
     chosen: dict[str, dict[str, float]]  # names of methods to what was chosen on validation
+    given: NotRequired[dict[Users, Sequence[int]]]  # comparisons of each user that a model may use
 
 
 class EndEntry(TypedDict):
@@ -112,6 +121,42 @@ class Diagnostics(TypedDict):
     warnings: list[str]
 
 
+class FeatureEntry(TypedDict):
+    """A feature of texts that a direction goes with, and its correlation within prompts."""
+
+    feature: str
+    correlation: float
+    low: float  # of the interval that holds for all correlations looked at, with 95 %
+    high: float
+
+
+class FeaturesEntry(TypedDict):
+    """What rewards go with in the texts; only what surely does is named, strongest first."""
+
+    responses: int  # that were compared
+    prompts: int  # that they answer
+    tried: int  # correlations looked at
+    axes: list[list[FeatureEntry]]  # of each axis: what its high side goes with
+    population: list[FeatureEntry]  # of what all share
+
+
+class PickEntry(TypedDict):
+    """A user and the reply with the highest reward for this user."""
+
+    user: str
+    response: int  # its row in the table
+    sure: float  # probability that the user prefers it to the other user's
+    prompt: NotRequired[str]
+    text: NotRequired[str]
+
+
+class DifferentPicks(TypedDict):
+    """Two users who would get different replies to one prompt."""
+
+    replies: int  # of the prompt, among which were chosen
+    picks: list[PickEntry]  # two
+
+
 class AxesEntry(TypedDict):
     """What results keep of the axes of disagreement, the strongest first."""
 
@@ -121,6 +166,9 @@ class AxesEntry(TypedDict):
     disagreement: float  # root mean square of what users add to the shared rewards, in logits
     shared: float  # root mean square of the average user's rewards, in logits
     diagnostics: NotRequired[Diagnostics]
+    names: NotRequired[dict[str, list[str]]]  # of the users in `groups`, where they have names
+    features: NotRequired[FeaturesEntry | None]  # what axes go with in the texts
+    picks: NotRequired[DifferentPicks | None]  # an example; None where nothing is sure
 
 
 class Conclusion(TypedDict):
@@ -189,4 +237,5 @@ class Results(TypedDict):
     note: NotRequired[str | None]  # what must be said beside every number
     conclusion: NotRequired[Conclusion | None]  # the first one; None where no rows can tell
     conclusions: NotRequired[dict[str, Conclusion]]  # of each condition, data set or test
+    learning_curve: NotRequired[list[CurveRow]]  # of fits of a quarter and of half of the users
     paper: NotRequired[list[list[str | float]]]  # published: data, method, seen and unseen users

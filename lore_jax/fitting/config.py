@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from lore_jax.data.preferences import Preferences, num_judged
 from lore_jax.data.splits import GroupBy, Holdout
@@ -67,6 +68,35 @@ def method_name(method: AnyMethod) -> str:
     """The name of a method in `METHODS`; of one that is not there, its class's."""
     names = [name for name, known in METHODS.items() if type(method) is known]
     return names[0] if names else type(method).__name__
+
+
+def chosen_config(described: Mapping[str, Any], choice: Mapping[str, float]) -> FitConfig:
+    """The configuration of a fit as its run describes it, with what was chosen put in.
+
+    Args:
+        described: `config["fit"]` of a run's manifest.
+        choice: `choice` of it.
+
+    Returns:
+        A configuration with nothing left to choose.
+
+    Raises:
+        ValueError: the method or its likelihood is not one of the library's.
+
+    Example:
+        >>> described = {"method": {"name": "bradley-terry", "ridge": None}, "folds": 4}
+        >>> chosen_config(described, {"ridge": 3.0}).method.ridge
+        3.0
+    """
+    settings = dict(described["method"])
+    name, likelihood = settings.pop("name"), settings.pop("likelihood", None)
+    if name not in METHODS or likelihood not in (None, "Logistic"):
+        unknown = name if name not in METHODS else likelihood
+        raise ValueError(f"the run's configuration names {unknown}, which is not the library's")
+    lists = {key: tuple(value) for key, value in settings.items() if isinstance(value, list)}
+    method = METHODS[name](**{**settings, **lists, **choice})
+    rest = {key: value for key, value in described.items() if key != "method"}
+    return FitConfig(method, **rest)
 
 
 def default_repeats(prefs: Preferences) -> int:

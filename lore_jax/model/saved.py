@@ -28,6 +28,7 @@ from lore_jax.solvers.mixture import Mixture
 from lore_jax.storage.checkpoint.store import CheckpointStore, Restored
 
 FORMAT_VERSION = 3
+CARD = "README.md"  # beside the arrays: what `lore-jax evaluate` found of this model
 _PARTS = ("basis", "prior", "item_effects", "likelihood", "basis_posterior")
 _CLASSES: dict[str, type] = {}
 Class = TypeVar("Class", bound=type)
@@ -66,8 +67,8 @@ def save(
         users: what is known of its users, from `fit` or `adapt`.
         encoder: what makes the embeddings it takes, as in a cache's manifest; kept for
             `saved_encoder`.
-        overwrite: replace a model that is there: the old one is removed when the new one is on the
-            disk.
+        overwrite: replace a model that is there: the old one, and its card, are removed when the
+            new one is on the disk.
 
     Raises:
         ValueError: the basis, prior or likelihood is neither the library's nor `storable`.
@@ -95,9 +96,8 @@ def save(
         )
     with CheckpointStore(path, keep=1) as store:
         steps = store.steps()
-        unexpected = sorted(
-            entry.name for entry in store.path.iterdir() if entry.name not in map(str, steps)
-        )
+        expected = {CARD, *map(str, steps)}
+        unexpected = sorted({entry.name for entry in store.path.iterdir()} - expected)
         if unexpected:
             raise FileExistsError(
                 f"{store.path} holds {unexpected[0]!r}, which is no part of a saved model"
@@ -108,6 +108,8 @@ def save(
                 "folder"
             )
         store.save(max(steps, default=-1) + 1, jax.tree.map(_array, state), extra)
+        if jax.process_index() == 0:
+            (store.path / CARD).unlink(missing_ok=True)  # it was about another model
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:

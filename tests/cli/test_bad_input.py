@@ -88,6 +88,7 @@ def good(tmp_path_factory):
     return folder
 
 
+RESULTS = json.dumps({"format": 3, "rows": [{}], "splits": []})
 EYE = np.eye(4, dtype=np.float32)
 GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
 NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
@@ -573,6 +574,21 @@ CASES = {
         lambda here: ["evaluate", here.copy("run"), "--shots", "-3"],
         r"shots is \(-3,\)|--shots",
     ),
+    "learning curve on other pairs": (
+        lambda here: [
+            *("evaluate", here.copy("run"), "--test", here.copy("other cache")),
+            *("--learning-curve", "--out", "results.json"),
+        ],
+        "--learning-curve needs the unseen users of the run: --test has none",
+    ),
+    "learning curve without shots": (
+        lambda here: ["evaluate", here.copy("run"), "--shots", "0", "--learning-curve"],
+        r"shots is \(0,\): --learning-curve needs a number above 0",
+    ),
+    "strange license": (
+        lambda here: ["evaluate", here.copy("run"), "--license", "all rights reserved"],
+        "license is 'all rights reserved': an identifier like 'mit' is expected",
+    ),
     "results are there": (
         lambda here: ["evaluate", here.copy("run"), "--out", here.write("results.json", "")],
         "results.json is there already",
@@ -592,6 +608,20 @@ CASES = {
     "report of something else": (
         lambda here: ["report", here.write("results.json", "[]"), "--out", "page.html"],
         "results.json holds no results of an evaluation",
+    ),
+    "report without its learning curve": (
+        lambda here: [
+            *("report", here.write("results.json", RESULTS)),
+            *("--out", "page.html", "--learning-curve"),
+        ],
+        "results.json has no learning curve: `lore-jax evaluate",
+    ),
+    "report without a title": (
+        lambda here: [
+            *("report", here.write("results.json", RESULTS)),
+            *("--out", "page.html", "--title", ""),
+        ],
+        "title is empty: some words are expected",
     ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],

@@ -9,7 +9,7 @@ from lore_jax.evaluation.results import Where, read_results, select
 SMALL = {"users": 40, "pairs": 24, "dim": 8, "rank": 1, "ridge": 3.0}
 
 
-def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
+def test_the_demo_leaves_one_json_its_figures_and_a_page(tmp_path):
     summary = run(Config(out=tmp_path / "demo", **SMALL))
     results = read_results(summary["results"])
     assert {row["method"] for row in results["rows"]} == {
@@ -28,6 +28,7 @@ def test_the_demo_leaves_one_json_and_its_figures(tmp_path):
         for items in ("known", "new")
     }
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+        "report.html",
         "results.json",
         "users.png",
         *figures,
@@ -71,6 +72,7 @@ def test_the_command_prints_table_conclusion_and_files(tmp_path, capsys):
     for label, conclusion in summary["conclusions"].items():
         assert f"{label}: {conclusion['statement']}." in text
     assert f"Saved {out}/results.json" in text
+    assert f"Saved {out}/report.html" in text
 
 
 def test_impossible_numbers_are_refused(tmp_path, capsys):

@@ -143,6 +143,9 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     assert row["accuracy"] == pytest.approx(method_row["accuracy"], abs=1e-6)
     summary = json.loads(run(capsys, "evaluate", "run", "--no-baselines", "--overwrite", "--json"))
     assert summary["conclusion"]["splits"] == 1
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: lore_jax\n")
+    assert summary["conclusion"]["statement"] in card
     assert "evaluated: results.json" in run(capsys, "inspect", "run")
     run(capsys, "report", "run", "--out", "page.html", "--note", "Made-up people.")
     page = (tmp_path / "page.html").read_text()

@@ -1,13 +1,17 @@
-"""From one's own texts to an answer, in Python: four lines."""
+"""From one's own texts to an answer, in Python: four lines; and a page with a learning curve."""
 
 import csv
 import dataclasses
 import json
 
 import numpy as np
-from small_run import QUICK
+from small_run import QUICK, write_small_cache
 
 import lore_jax as lore
+from lore_jax.cli.main import main
+from lore_jax.fitting.config import FitConfig
+from lore_jax.methods.reference import ReferenceConfig
+from lore_jax.runs.config import RunConfig
 
 WORDS = ["short", "long", "plain", "florid", "blunt", "kind"]
 
@@ -38,6 +42,23 @@ def test_from_texts_to_a_page(tmp_path):
     cache, run, page = (str(tmp_path / name) for name in ("cache", "run", "report.html"))
     lore.from_texts(tmp_path / "rows.csv", encode, cache=cache, encoder="letters")
     lore.run_fit(cache, run, dataclasses.replace(QUICK, devices=1))
-    assert "Personalising" in lore.report(run, page).read_text()
+    text = lore.report(run, page, title="Long & short").read_text()
+    assert "<h1>Long &amp; short</h1>" in text
+    assert "ersonalising" in text
+    assert "half of them gave" in text
     _, users = lore.load(run)
     assert users.num_users < 30  # the others were kept for the test
+
+
+def test_a_learning_curve_on_the_page(tmp_path, capsys):
+    cache, run, page = (str(tmp_path / name) for name in ("cache", "run", "report.html"))
+    config = RunConfig(fit=FitConfig(ReferenceConfig()), split=QUICK.split, devices=1)
+    lore.run_fit(write_small_cache(cache), run, config)
+    options = ["--learning-curve", "--no-baselines", "--shots", "0", "5", "--license", "mit"]
+    assert main(["evaluate", run, *options]) == 0
+    assert 'license: "mit"' in (tmp_path / "run" / "model" / "README.md").read_text()
+    assert main(["report", run, "--learning-curve", "--out", page]) == 0
+    capsys.readouterr()
+    # One head for everybody: other users change nothing.
+    expected = "Twice as many people in the fit (30 rather than 15) would bring about 0 points"
+    assert expected in (tmp_path / "report.html").read_text()

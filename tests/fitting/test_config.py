@@ -1,6 +1,7 @@
 """The presets and the table of methods."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -11,6 +12,7 @@ from lore_jax.fitting.config import (
     PAPER_MINIBATCH,
     RIDGE_BRADLEY_TERRY,
     FitConfig,
+    chosen_config,
     method_name,
 )
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
@@ -61,3 +63,28 @@ def test_a_method_of_ones_own_is_known_by_its_class():
 
     assert method_name(Mine()) == "Mine"
     assert method_name(Derived()) == "Derived"  # not the one it is made from
+
+
+@pytest.mark.parametrize(
+    "method", [PopulationConfig(rank=3), SimplexConfig(rank=5), BradleyTerryConfig(), LATER_VARIANT]
+)
+def test_a_configuration_comes_back_from_what_a_run_says_of_it(method):
+    config = FitConfig(method, group_by="response", repeats=2)
+    described = dataclasses.asdict(config)
+    described["method"]["name"] = method_name(method)
+    if "likelihood" in described["method"]:
+        described["method"]["likelihood"] = "Logistic"
+    described = json.loads(json.dumps(described))
+    assert chosen_config(described, {}) == config
+    fields = [field.name for field in dataclasses.fields(method)]
+    name = next(field for field in fields if "ridge" in field or field == "temperature")
+    assert getattr(chosen_config(described, {name: 7.0}).method, name) == 7.0
+
+
+def test_what_is_not_the_librarys_is_refused():
+    described = {"method": {"name": "my own"}}
+    with pytest.raises(ValueError, match="names my own, which is not the library's"):
+        chosen_config(described, {})
+    described = {"method": {"name": "gaussian", "likelihood": "Robust"}}
+    with pytest.raises(ValueError, match="names Robust"):
+        chosen_config(described, {})

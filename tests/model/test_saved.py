@@ -18,7 +18,7 @@ from lore_jax.model.basis import LinearBasis, MLPBasis
 from lore_jax.model.model import Model, bradley_terry_model, reference_head, response_keys, rewards
 from lore_jax.model.posterior import Posterior
 from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, SimplexPrior
-from lore_jax.model.saved import FORMAT_VERSION, load, save, saved_encoder, storable
+from lore_jax.model.saved import CARD, FORMAT_VERSION, load, save, saved_encoder, storable
 from lore_jax.solvers.likelihood import Logistic
 from lore_jax.solvers.mixture import one_component
 from lore_jax.storage.checkpoint.store import CheckpointStore
@@ -103,7 +103,15 @@ def test_overwriting_is_explicit(tmp_path):
     with pytest.raises(FileExistsError, match="holds a model already"):
         save(tmp_path / "model", new)
     assert load(tmp_path / "model")[0].basis == old.basis
+    # A model card beside the arrays is tolerated, and goes with the model that it is about.
+    card = tmp_path / "model" / CARD
+    card.write_text("# A model\n")
+    assert load(tmp_path / "model")[0].basis == old.basis
+    with pytest.raises(FileExistsError, match="holds a model already"):
+        save(tmp_path / "model", new)
+    assert card.exists()
     save(tmp_path / "model", new, overwrite=True)
+    assert not card.exists()
     assert load(tmp_path / "model")[0].basis == new.basis
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
     (tmp_path / "thesis").mkdir()

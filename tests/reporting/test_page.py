@@ -74,7 +74,20 @@ def full(results):
         "disagreement": 0.5,
         "shared": 1.0,
     }
-    made["axes"] = {ATTACK: {**of, "diagnostics": diagnostics}}
+    picks = [{"user": ATTACK, "response": 3, "sure": 0.99, "text": ATTACK, "prompt": ATTACK}] * 2
+    feature = {"feature": "length", "correlation": 0.5, "low": 0.25, "high": 0.7}
+    more = {
+        "names": {ATTACK: [ATTACK] * 9},
+        "picks": {"replies": 4, "picks": picks},
+        "features": {
+            "responses": 320,
+            "prompts": 80,
+            "tried": 21,
+            "axes": [[feature], []],
+            "population": [{**feature, "correlation": -0.5, "low": -0.7, "high": -0.25}],
+        },
+    }
+    made["axes"] = {ATTACK: {**of, **more, "diagnostics": diagnostics}}
     for entry in [*made["splits"], *made["rows"]]:
         entry["data"] = ATTACK
     made["config"] = {ATTACK: {"inner": ATTACK}}
@@ -123,14 +136,30 @@ def test_the_page_says_what_the_results_say(full):
     assert "Axis 1 60 % of the disagreement" in text
     assert "Trees. 0.42" in text
     assert "response in row 7 0.10" in text
+    assert "The right side goes with longer texts (r 0.50, 0.25 to 0.70)." in text
+    assert "The right side goes with: none of the simple features of texts, for sure." in text
+    assert "goes with shorter texts (r \u22120.50, \u22120.70 to \u22120.25)." in text
+    assert "21 correlations were looked at" in text
+    assert "The same question, two people" in text
     assert "warning: column 3 of 4 adds nothing to rewards" in text
     assert "effective rank of the disagreement 1.3 of 4" in text
-    assert read.tags.count("img") == 4  # accuracy, gain, reliability, users
-    assert read.tags.count("svg") == 2
+    assert read.tags.count("img") == 3  # accuracy, gain, reliability
+    assert read.tags.count("svg") == 4  # gains of users; where they lie, along two axes and on both
     heights = [
         float(value) for name, value in read.attributes if name == "height" and value != "40"
     ]
     assert max(heights) == 40.0
+
+
+def test_a_title_of_ones_own(full):
+    read = Reader(page(full, title=ATTACK + "!"))
+    assert read.texts.count(ATTACK + "!") == 2  # the window's and the page's
+    with pytest.raises(ValueError, match="title is empty"):
+        page(full, title=" ")
+
+
+def test_the_same_results_give_the_same_bytes(full):
+    assert page(full) == page(full)
 
 
 def test_a_page_without_axes_and_of_several_splits(results):
