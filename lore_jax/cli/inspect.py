@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, cast
 
@@ -104,6 +105,13 @@ def _describe_checkpoints(path: Path) -> Report:
     }
     if "parts" not in extra:
         return {**report, "extra": extra}
+    from lore_jax.model.saved import SavedFields
+    from lore_jax.storage.json_fields import check_fields
+
+    try:
+        check_fields(extra, SavedFields, str(path))
+    except ValueError as error:
+        return {**report, "extra": {}, "corrupt": [*report["corrupt"], str(error)]}
     user_ids = extra.pop("user_ids", None)
     return cast(Report, {**report, **extra, "kind": "model", "named_users": len(user_ids or [])})
 
@@ -204,12 +212,14 @@ def _cache_lines(report: Report) -> list[str]:
 
 def _model_lines(report: Report) -> list[str]:
     arrays, basis, prior = report["arrays"], report["parts"]["basis"], report["parts"]["prior"]
-    about = f"{basis['name']} of rank {basis['rank']}, {prior['name']}"
+    about = f"{basis['name']} of rank {basis.get('rank')}, {prior['name']}"
     text = [f"{report['path']}: a saved model", f"  {about}, temperature {report['temperature']:g}"]
     text += [f"  {name} {array}" for name, array in arrays.items() if name.startswith("params/")]
     if "users/weights" in arrays:
-        count = int(arrays["users/weights"].split("[")[1].split(",")[0])
-        text.append(f"  {count:,} users, {'with' if report['named_users'] else 'without'} names")
+        count = re.sub(r".*\[(\d*).*", r"\1", arrays["users/weights"])
+        text.append(
+            f"  {int(count or 0):,} users, {'with' if report['named_users'] else 'without'} names"
+        )
     return text
 
 

@@ -82,7 +82,11 @@ class TextTokenizer:
             return_token_type_ids=False,
             verbose=False,
         )
-        return [np.array(ids, np.int32) for ids in encoded["input_ids"]]
+        try:
+            return [np.array(ids, np.int32) for ids in encoded["input_ids"]]
+        except OverflowError:
+            largest = max(map(max, encoded["input_ids"]))
+            raise ValueError(f"the tokenizer gives token {largest}, beyond all models") from None
 
     def token_starts(self, text: str) -> list[int]:
         """The character of the text at which each of its tokens begins."""
@@ -134,8 +138,13 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
     except Exception as error:  # the tokenizers library raises bare Exceptions for corrupt files
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"the tokenizer in {folder} cannot be loaded: {first_line}") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, TypeError | AttributeError | LookupError | OverflowError):
+            reason = "a field of its JSON files is missing or of another type than it should be"
+        raise ValueError(f"the tokenizer in {folder} cannot be loaded: {reason}") from None
+    if type(limit := tokenizer.model_max_length) not in (int, float):
+        got = f"model_max_length is {limit!r}"[:60]
+        raise ValueError(f"{folder / 'tokenizer_config.json'}: {got}: a number is expected")
     added = tokenizer.added_tokens_decoder.items()
     special = {number: token.content for number, token in added if token.special}
     template = tokenizer.get_chat_template() if tokenizer.chat_template else None

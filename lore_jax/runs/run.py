@@ -31,7 +31,7 @@ from tqdm import tqdm
 from lore_jax.data.four_way import FourWay, four_way
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.summary import summary
-from lore_jax.fitting.config import method_name
+from lore_jax.fitting.config import AnyMethod, method_name
 from lore_jax.fitting.fit import JointFit, start
 from lore_jax.model.saved import load
 from lore_jax.parallel.devices import Devices, any_process, is_first_process
@@ -119,7 +119,7 @@ def run_fit(
             if _is_whole(run):
                 steps = run.manifest["steps"]
                 return RunReport(run, steps, steps, steps, _last_loss(path))
-            method = dataclasses.replace(config.fit.method, **run.manifest["choice"])
+            method = _with_choice(config.fit.method, run)
             fit_config = dataclasses.replace(config.fit, method=method)
         else:
             prefs = load_cache(cache)
@@ -258,6 +258,15 @@ def _refuse_other_config(run: RunFolder, config: RunConfig) -> None:
         raise ValueError(
             f"{run.path} is a run of another configuration, and cannot go on with {lines}"
         )
+
+
+def _with_choice(method: AnyMethod, run: RunFolder) -> AnyMethod:
+    """The method with what the run has chosen on validation."""
+    known, choice = {field.name for field in dataclasses.fields(method)}, run.manifest["choice"]
+    if unknown := sorted(choice.keys() - known):
+        name = type(method).__name__
+        raise ValueError(f"{run.path / MANIFEST}: choice.{unknown[0]} is no setting of {name}")
+    return dataclasses.replace(method, **choice)
 
 
 def _flat(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

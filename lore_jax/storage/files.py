@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
+from lore_jax.storage.json_fields import Count, check_fields
+
 Verify = Literal["full", "quick"]
 
 _LIST = "files.json"
@@ -30,8 +32,14 @@ class FileEntry(TypedDict):
     """Name, size and sha256 of a file, as a manifest keeps them."""
 
     name: str
-    bytes: int
+    bytes: Count
     sha256: str
+
+
+class _FileList(TypedDict):
+    """What `files.json` holds."""
+
+    files: list[FileEntry]
 
 
 def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
@@ -165,7 +173,9 @@ def write_file_list(folder: Path) -> None:
 def check_file_list(folder: Path) -> None:
     """Raises ValueError if a file of a folder disagrees with its `files.json`, if it has one."""
     if (folder / _LIST).exists():
-        for entry in read_checked(folder / _LIST)["files"]:
+        content = read_checked(folder / _LIST)
+        check_fields(content, _FileList, str(folder / _LIST))
+        for entry in content["files"]:
             if line := find_corruption(folder, entry):
                 raise ValueError(line)
 

@@ -107,6 +107,12 @@ def polis(here, comments="comment-id,moderated,comment-body\n0,1,Trees.\n", vote
     return ["prepare", "talk", *GIVEN]
 
 
+def embed(here, config):
+    """With a model whose config.json holds this."""
+    here.write("model/config.json", json.dumps(config))
+    return ["embed", here.rows(GOOD), "--model", "model", "--out", "out"]
+
+
 # name: (what to run, made in a `Here`; what the one line must hold, a regular expression)
 CASES = {
     # The command line itself.
@@ -462,6 +468,14 @@ CASES = {
         lambda here: ["evaluate", here.rewrite("run", "run.json", format_version=7)],
         "format version 7, this lore_jax reads 2: update lore_jax",
     ),
+    "a field of a run is null": (
+        lambda here: ["evaluate", here.rewrite("run", "run.json", steps=None)],
+        "run.json: steps is null: a whole number of 0 or more is expected",
+    ),
+    "a field of a cache is a text": (
+        lambda here: ["fit", here.rewrite("cache", "manifest.json", pairs="x"), "--out", "out"],
+        "manifest.json: pairs is 'x': a whole number of 0 or more is expected",
+    ),
     # adapt
     "another encoder": (
         lambda here: ["adapt", here.copy("run"), here.copy("other encoder"), "--out", "out"],
@@ -605,6 +619,18 @@ CASES = {
     "no model's folder": (
         lambda here: ["embed", here.rows(GOOD), "--model", "nothing", "--out", "out"],
         "nothing.*(missing|not|No)",
+    ),
+    "model's configuration is a list": (
+        lambda here: embed(here, []),
+        "model/config.json is an empty list: an object is expected",
+    ),
+    "a thousand million layers": (
+        lambda here: embed(here, {"num_hidden_layers": 10**9}),
+        "num_hidden_layers is 1000000000: a whole number of 1 to 10,000 is expected",
+    ),
+    "more digits than a number has": (
+        lambda here: embed(here, {"rope_theta": 10**400}),
+        "rope_theta is a number beyond 64 bits: a number is expected",
     ),
     # inspect
     "inspect nothing": (lambda here: ["inspect", "nothing"], "nothing does not exist"),

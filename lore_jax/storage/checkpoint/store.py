@@ -34,12 +34,14 @@ from lore_jax.storage.checkpoint.manifest import (
     FORMAT_VERSION,
     CheckpointManifest,
     Leaf,
+    declared,
     differences,
     digest_of,
     leaves_by_name,
     make_manifest,
 )
 from lore_jax.storage.files import check_file_list, json_sha256, locked, write_file_list
+from lore_jax.storage.json_fields import Versioned, check_fields
 
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a step until it is whole
 _SHOWN = 5  # differences named in a message
@@ -249,16 +251,18 @@ class CheckpointStore:
             content = {name: value for name, value in manifest.items() if name != "sha256"}
             if manifest["sha256"] != json_sha256(content):
                 raise ValueError("its content does not agree with its sha256")
+            check_fields(manifest, Versioned, str(folder / "manifest"))
         if (version := manifest["format_version"]) > FORMAT_VERSION:
             reads = f"this lore_jax reads {FORMAT_VERSION}: update lore_jax"
             raise ValueError(f"{self.path} step {step} has format version {version}, {reads}")
+        with _as_corruption(folder / "manifest"):
+            check_fields(manifest, CheckpointManifest, str(folder / "manifest"))
         return cast(CheckpointManifest, manifest)
 
     def _read_arrays(self, step: int, manifest: CheckpointManifest, target: object) -> object:
         entries = manifest["arrays"]
-        stored: dict[str, Leaf] = {}
-        for name, entry in entries.items():
-            stored[name] = jax.ShapeDtypeStruct(tuple(entry["shape"]), entry["dtype"])
+        with _as_corruption(self.path / str(step) / "manifest"):
+            stored: Mapping[str, Leaf] = declared(manifest)
         wanted = stored if target is None else leaves_by_name(target)
         if lines := differences(wanted, stored):
             more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
