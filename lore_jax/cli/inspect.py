@@ -117,7 +117,9 @@ def _describe_checkpoints(path: Path) -> Report:
 
 
 def _describe_run(path: Path) -> Report:
+    from lore_jax.evaluation.results import read_results
     from lore_jax.runs.folder import CHECKPOINTS, METRICS, MODEL, RESULTS, read_run
+    from lore_jax.runs.metrics import find_log_corruption
     from lore_jax.storage.files import find_corruption
 
     report: Report = {"kind": "run", "path": str(path), "corrupt": []}
@@ -131,11 +133,19 @@ def _describe_run(path: Path) -> Report:
     report["num_steps"] = manifest["steps"]
     report["steps_taken"] = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
     report["finished"], report["evaluated"] = run.is_finished, (path / RESULTS).exists()
+    if report["evaluated"]:
+        try:
+            read_results(path / RESULTS)
+        except ValueError as error:
+            report["corrupt"].append(str(error))
     if manifest["split"] and (line := find_corruption(path, manifest["split"]["file"])):
         report["corrupt"].append(line)
     for name, folder in (("checkpoints", CHECKPOINTS), ("model", MODEL)):
         if (path / folder).is_dir():
             described = _describe_checkpoints(path / folder)
+            extra = described.get("extra", {})
+            if folder == CHECKPOINTS and (line := find_log_corruption(metrics, extra)):
+                report["corrupt"].append(line)
             report[name] = described["steps"]
             report["corrupt"] += described["corrupt"]
     if run.is_finished and not report["corrupt"]:

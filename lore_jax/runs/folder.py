@@ -2,10 +2,10 @@
 
     run.json           the `RunManifest`, with its own sha256
     split.safetensors  who is seen and unseen, and which pairs of the cache are in which part
-    metrics.jsonl      loss and gradient norm of every step
+    metrics.jsonl      loss and gradient norm of every step; checkpoints keep its digest
     checkpoints/       the state of the fit; what a killed run goes on from
     model/             the fitted model and its users; there once the fit is finished
-    results.json       what `evaluate` found
+    results.json       what `evaluate` found, with its own sha256
 
 `run.json` is written after the split: a folder without it holds nothing that matters.
 """

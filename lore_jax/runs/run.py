@@ -47,9 +47,17 @@ from lore_jax.runs.folder import (
     read_run,
     refuse_folder,
 )
+from lore_jax.runs.metrics import (
+    LOG,
+    append_metrics,
+    cut_metrics,
+    find_log_corruption,
+    last_loss,
+    log_digest,
+)
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
-from lore_jax.storage.files import locked, write_file
+from lore_jax.storage.files import locked
 
 
 class RunReport(NamedTuple):
@@ -118,7 +126,7 @@ def run_fit(
             train = run.load_parts(cache).train
             if _is_whole(run):
                 steps = run.manifest["steps"]
-                return RunReport(run, steps, steps, steps, _last_loss(path))
+                return RunReport(run, steps, steps, steps, _loss_of_whole(run))
             method = _with_choice(config.fit.method, run)
             fit_config = dataclasses.replace(config.fit, method=method)
         else:
@@ -141,7 +149,7 @@ def run_fit(
             predictor = running.finish(state)
             predictor.save(path / MODEL, encoder=run.manifest["data"]["encoder"])
         any_process(False)  # what the first process wrote is there for all
-        return RunReport(run, resumed_from, step, running.steps, _last_loss(path))
+        return RunReport(run, resumed_from, step, running.steps, last_loss(path / METRICS))
 
 
 def _advance(
@@ -152,9 +160,9 @@ def _advance(
         return 0, 0, state
     metrics = run.path / METRICS
     with CheckpointStore(run.path / CHECKPOINTS) as store:
-        step = 0
+        step, extra = 0, {}
         try:
-            step, kept, _ = store.restore(without_devices(state, running.layout))
+            step, kept, extra = store.restore(without_devices(state, running.layout))
             state = onto_devices(kept, state, running.layout)
         except FileNotFoundError:
             pass
@@ -162,7 +170,7 @@ def _advance(
             warnings.warn(f"starting again from step 0: {error}", RuntimeWarning, stacklevel=3)
         first, saved = step, time.monotonic()
         if is_first_process():
-            _cut_metrics(metrics, step)
+            cut_metrics(metrics, step, extra)
         quiet = None if is_first_process() else True
         name, total = run.path.name, running.steps
         with tqdm(total=total, initial=step, desc=name, unit="step", disable=quiet) as bar:
@@ -177,14 +185,16 @@ def _advance(
                         "rate"
                     )
                 if is_first_process():
-                    _append_metrics(metrics, step, loss, grad_norm)
+                    append_metrics(metrics, step, loss, grad_norm)
                 step += count
                 bar.update(count)
                 bar.set_postfix(loss=f"{loss[-1]:.4f}", refresh=False)
                 due = step == total or time.monotonic() - saved >= config.checkpoint_seconds
                 stopping, due = any_process(stop.is_set(), due)
                 if due or stopping:
-                    store.save(step, without_devices(state, running.layout))
+                    # The first process writes what a checkpoint keeps beside its arrays.
+                    extra = {LOG: log_digest(metrics)} if is_first_process() else {}
+                    store.save(step, without_devices(state, running.layout), extra)
                     saved = time.monotonic()
     return first, step, state
 
@@ -289,24 +299,14 @@ def _is_whole(run: RunFolder) -> bool:
         return False
 
 
-def _append_metrics(
-    path: Path, step: int, loss: Float[np.ndarray, " steps"], grad_norm: Float[np.ndarray, " steps"]
-) -> None:
-    with open(path, "a", encoding="ascii") as file:
-        for index, values in enumerate(zip(loss.tolist(), grad_norm.tolist(), strict=True)):
-            line = {"step": step + index, "loss": values[0], "grad_norm": values[1]}
-            file.write(json.dumps(line) + "\n")
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    """Removes what a killed process wrote after its last checkpoint; it will be written again."""
-    if path.exists():
-        write_file(path, path.read_bytes().splitlines(keepends=True)[:step])
-
-
-def _last_loss(path: Path) -> float | None:
-    lines = (path / METRICS).read_text().splitlines() if (path / METRICS).exists() else []
-    return json.loads(lines[-1])["loss"] if lines else None
+def _loss_of_whole(run: RunFolder) -> float | None:
+    """The last loss of a finished run; ValueError if its log is not what was written."""
+    log = run.path / METRICS
+    if (run.path / CHECKPOINTS).is_dir():
+        with CheckpointStore(run.path / CHECKPOINTS, read_only=True) as store:
+            if log.exists() and (line := find_log_corruption(log, store.newest_extra())):
+                raise ValueError(line)
+    return last_loss(log)
 
 
 @contextlib.contextmanager

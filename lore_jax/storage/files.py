@@ -101,29 +101,36 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def canonical_json(value: object) -> bytes:
-    """The one spelling of a JSON value here: sorted keys, ASCII, no NaN. Else ValueError."""
+def canonical_json(value: object, *, compact: bool = False) -> bytes:
+    """The one spelling of a JSON value here: sorted keys, ASCII, no NaN. Else ValueError.
+
+    Compact, for long files: keys in their own order, nothing between them.
+    """
     try:
+        if compact:
+            return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
         return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()
     except TypeError as error:
         raise ValueError(f"only what JSON can hold is expected: {error}") from error
 
 
-def json_sha256(value: object) -> str:
+def json_sha256(value: object, *, compact: bool = False) -> str:
     """The sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()
+    return hashlib.sha256(canonical_json(value, compact=compact)).hexdigest()
 
 
-def with_checksum(content: Mapping[str, object]) -> bytes:
+def with_checksum(content: Mapping[str, object], *, compact: bool = False) -> bytes:
     """`content` as canonical JSON with one more key, `sha256`: the digest of `content`."""
-    return canonical_json({**content, "sha256": json_sha256(content)})
+    digest = json_sha256(content, compact=compact)
+    return canonical_json({**content, "sha256": digest}, compact=compact)
 
 
-def read_checked(path: Path) -> dict[str, Any]:
+def read_checked(path: Path, *, compact: bool = False) -> dict[str, Any]:
     """Reads what `with_checksum` made; every changed bit of the file is found.
 
     Args:
         path: a file written from `with_checksum`.
+        compact: in which spelling.
 
     Returns:
         The content, without its digest.
@@ -137,7 +144,7 @@ def read_checked(path: Path) -> dict[str, Any]:
         content = json.loads(data)
         del content["sha256"]
         # The digest alone would miss a changed blank or another spelling of a number.
-        intact = with_checksum(content) == data
+        intact = with_checksum(content, compact=compact) == data
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:

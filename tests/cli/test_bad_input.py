@@ -107,6 +107,13 @@ def polis(here, comments="comment-id,moderated,comment-body\n0,1,Trees.\n", vote
     return ["prepare", "talk", *GIVEN]
 
 
+def changed_results(here):
+    """Results of which one number was changed by hand."""
+    content = {"format": 4, "rows": [], "splits": [], "axes": {}, "seed": 1}
+    changed = with_checksum(content, compact=True).replace(b'"seed":1', b'"seed":2')
+    return here.write("results.json", changed)
+
+
 def embed(here, config):
     """With a model whose config.json holds this."""
     here.write("model/config.json", json.dumps(config))
@@ -606,6 +613,10 @@ CASES = {
     "report of something else": (
         lambda here: ["report", here.write("results.json", "[]"), "--out", "page.html"],
         "results.json holds no results of an evaluation",
+    ),
+    "report of changed results": (
+        lambda here: ["report", changed_results(here), "--out", "page.html"],
+        "results.json is corrupt: its content does not agree with the sha256 it carries",
     ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],

@@ -54,14 +54,14 @@ def assert_same_end(path, unbroken):
 
 def die_at(monkeypatch, step):
     """The process gets SIGTERM while it makes this step."""
-    append = runs._append_metrics
+    append = runs.append_metrics
 
     def appended(path, first, loss, grad_norm):
         append(path, first, loss, grad_norm)
         if first <= step < first + len(loss):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(runs, "_append_metrics", appended)
+    monkeypatch.setattr(runs, "append_metrics", appended)
 
 
 def test_a_run_is_the_fit_of_its_training_part(cache, unbroken):

@@ -227,6 +227,13 @@ class CheckpointStore:
                     text = f"step {newest} is corrupt, going back to step {steps[-2]}: {error}"
                     warnings.warn(text, RuntimeWarning, stacklevel=2)
 
+    def newest_extra(self) -> dict[str, Any]:
+        """What the newest step with an intact manifest keeps beside its arrays; or nothing."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(_CorruptionError):
+                return self._read_manifest(step)["extra"]
+        return {}
+
     def describe(self) -> list[StepReport]:
         """Says what is there, a `StepReport` (a dict) a step, the newest last; corrupt ones too."""
         return [self._describe(step) for step in self.steps()]
