@@ -7,9 +7,12 @@ when the file is read.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -19,6 +22,7 @@ from lore_jax.storage.json_fields import Count, check_fields
 Verify = Literal["full", "quick"]
 
 _LIST = "files.json"
+_TEMPORARY = re.compile(r"\..+\.tmp-(?:[0-9a-f]{8}-)?(?P<process>\d+)")
 
 
 class FileRecord(NamedTuple):
@@ -59,9 +63,10 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
         >>> write_file(Path("notes.txt"), [b"two ", b"chunks"]).bytes  # doctest: +SKIP
         10
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp-{_host()}-{os.getpid()}")
     digest, size = hashlib.sha256(), 0
     try:
+        _remove_leftovers(path.parent)
         with open(temporary, "wb") as file:
             for chunk in chunks:
                 digest.update(chunk)
@@ -76,6 +81,38 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
     finally:
         temporary.unlink(missing_ok=True)
     return FileRecord(size, digest.hexdigest())
+
+
+@functools.cache
+def _host() -> str:
+    """Eight digits for this machine: a process is known by its number on one machine only."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `write_file` gives its temporary files such a name, or once did."""
+    return bool(_TEMPORARY.fullmatch(name))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes of this machine left of `write_file` in a folder."""
+    for entry in folder.glob(f".*.tmp-{_host()}-*"):
+        match = _TEMPORARY.fullmatch(entry.name)
+        if match and not _is_alive(int(match["process"])):
+            with contextlib.suppress(OSError):
+                entry.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # where asking by a signal would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

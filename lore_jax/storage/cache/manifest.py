@@ -12,7 +12,14 @@ import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
-from lore_jax.storage.files import FileEntry, Verify, find_corruption, json_sha256, read_checked
+from lore_jax.storage.files import (
+    FileEntry,
+    Verify,
+    find_corruption,
+    is_temporary,
+    json_sha256,
+    read_checked,
+)
 from lore_jax.storage.json_fields import Count, Versioned, check_fields
 from lore_jax.storage.safetensors import read_header
 
@@ -28,7 +35,6 @@ DTYPES = {
 }
 
 _SHARD = re.compile(r"embeddings-\d{5,}\.safetensors")
-_LEFTOVER = re.compile(r"\..+\.tmp-\d+")  # of a process killed while it wrote a file
 
 
 StoredType = Literal["float16", "bfloat16", "float32"]
@@ -101,7 +107,7 @@ def shard_name(number: int) -> str:
 def is_part_of_cache(name: str) -> bool:
     """Whether a file of this name may stand in a cache's folder."""
     known = (MANIFEST, PROGRESS, PAIRS, USERS, HEAD, TEXTS, EXTRA, ANSWERS)
-    return name in known or bool(_SHARD.fullmatch(name) or _LEFTOVER.fullmatch(name))
+    return name in known or bool(_SHARD.fullmatch(name)) or is_temporary(name)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> CacheManifest:
