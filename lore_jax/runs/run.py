@@ -60,6 +60,10 @@ from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
 from lore_jax.storage.files import locked
 
 
+class StoppedEarlyError(Exception):
+    """SIGTERM came before a run began: nothing is kept, and the same call begins again."""
+
+
 class RunReport(NamedTuple):
     """How a run, or a part of it, went.
 
@@ -104,6 +108,7 @@ def run_fit(
         FileExistsError: the folder holds a run and neither `resume` nor `overwrite` is asked for,
             or something else.
         BlockingIOError: another process is writing this run.
+        StoppedEarlyError: SIGTERM came while settings were still being chosen.
         ValueError: the configuration does not fit the cache, or, when resuming, is not that of the
             run; nothing is written. Or the loss is not finite any more; the last checkpoint stays.
         OSError: the disk refused; the run can be resumed.
@@ -138,6 +143,7 @@ def run_fit(
             train, fit_config = prefs if split is None else split.train, config.fit
         key = jax.random.key(config.seed)
         running, state = start(train, fit_config, key=key, devices=devices, mapping=config.mapping)
+        stop.waits = True
         if not goes_on:
             about = _about(config, running, devices)
             if is_first_process():
@@ -153,7 +159,7 @@ def run_fit(
 
 
 def _advance(
-    run: RunFolder, config: RunConfig, running: JointFit, state: PyTree, stop: threading.Event
+    run: RunFolder, config: RunConfig, running: JointFit, state: PyTree, stop: _Stop
 ) -> tuple[int, int, PyTree]:
     """Goes on until the end or a signal; the step it began at, the step it is at, the state."""
     if not running.steps:
@@ -327,14 +333,26 @@ def _one_writer(path: Path) -> Iterator[None]:
         raise
 
 
+class _Stop(threading.Event):
+    """Set by SIGTERM; `waits` once the fit looks at it between chunks and keeps what is done."""
+
+    waits = False
+
+    def hear(self, *_: object) -> None:
+        self.set()
+        # Processes that fit together stop together, where all of them look.
+        if not self.waits and jax.process_count() == 1:
+            raise StoppedEarlyError("SIGTERM came before the fit began: nothing is kept")
+
+
 @contextlib.contextmanager
-def _hear_sigterm() -> Iterator[threading.Event]:
-    """Sets the event at SIGTERM instead of dying; signals are the main thread's alone."""
-    stop = threading.Event()
+def _hear_sigterm() -> Iterator[_Stop]:
+    """Stops the run at SIGTERM instead of dying; signals are the main thread's alone."""
+    stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    before = signal.signal(signal.SIGTERM, stop.hear)
     try:
         yield stop
     finally:
