@@ -81,6 +81,8 @@ def run(config: Config) -> Summary:
     refuse_existing(out, config.overwrite)
     if any(count < 0 for count in config.shots) or not config.shots:
         raise ValueError(f"shots is {config.shots}: numbers of 0 or more are expected")
+    if config.seed < 0:
+        raise ValueError(f"seed is {config.seed}: 0 or more is expected")
     loaded, parts, fitted = load_model(config.run), run.load_parts(config.cache), run.manifest
     conditions, predictor, entry = _what_to_test(config, run, loaded, parts)
     name, seed = fitted["config"]["fit"]["method"]["name"], config.seed

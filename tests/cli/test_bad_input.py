@@ -426,6 +426,22 @@ CASES = {
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--folds", "1"],
         "count is 1: 2 folds",
     ),
+    "a seed of more than 64 bits": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--seed", str(2**70)],
+        "argument --seed: 1180591620717411303.* is a number beyond 64 bits",
+    ),
+    "a negative seed": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--seed", "-1"],
+        "seed is -1: 0 or more is expected",
+    ),
+    "a rank of more than 64 bits": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--rank", str(10**30)],
+        "argument --rank: 1000.* is a number beyond 64 bits",
+    ),
+    "folds drawn for ever": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--repeats", "1000000000"],
+        "repeats is 1000000000: 1 to 1,000 is expected",
+    ),
     "no devices": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--devices", "99"],
         "devices is 99: 1 to",
