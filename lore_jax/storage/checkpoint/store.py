@@ -19,10 +19,11 @@ import contextlib
 import errno
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 import jax
 import numpy as np
@@ -42,6 +43,9 @@ from lore_jax.storage.checkpoint.manifest import (
 )
 from lore_jax.storage.files import check_file_list, json_sha256, locked, write_file_list
 from lore_jax.storage.json_fields import Versioned, check_fields
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a step until it is whole
 _SHOWN = 5  # differences named in a message
@@ -164,7 +168,8 @@ class CheckpointStore:
         arrays = {name: leaf for name, leaf in leaves.items() if leaf.size}
         items = {"arrays": ocp.args.StandardSave(arrays), "manifest": ocp.args.JsonSave(manifest)}
         try:
-            saved = self._manager.save(step, args=ocp.args.Composite(**items))
+            with _without_orbax_tracebacks():
+                saved = self._manager.save(step, args=ocp.args.Composite(**items))
         except Exception as error:
             for leftover in self.path.glob(f"{step}{_TEMPORARY}*"):
                 leftover.rmtree(missing_ok=True)
@@ -325,6 +330,28 @@ def _without_orbax_chatter() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_error)
+
+
+@contextlib.contextmanager
+def _without_orbax_tracebacks() -> Iterator[None]:
+    """An error of saving is raised; Orbax' threads print it too, once each, with tracebacks."""
+    logger, before = logging.getLogger("absl"), sys.unraisablehook
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return "_SignalingThread" not in record.getMessage()
+
+    def unraisable(unraised: UnraisableHookArgs) -> None:
+        # Writes that end after the first that failed find their event loop gone.
+        if "Event loop is closed" not in str(unraised.exc_value):
+            before(unraised)
+
+    logger.addFilter(is_ours)
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_ours)
+        sys.unraisablehook = before
 
 
 def _restore_target(leaf: Leaf) -> np.ndarray | jax.ShapeDtypeStruct:
