@@ -349,9 +349,9 @@ def _without_orbax_tracebacks() -> Iterator[None]:
     sys.unraisablehook = unraisable
     try:
         yield
+        sys.unraisablehook = before  # after an error it stays: those writes end at any time
     finally:
         logger.removeFilter(is_ours)
-        sys.unraisablehook = before
 
 
 def _restore_target(leaf: Leaf) -> np.ndarray | jax.ShapeDtypeStruct:
