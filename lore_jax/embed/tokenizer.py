@@ -7,9 +7,11 @@ import dataclasses
 import datetime
 import hashlib
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,9 @@ class TextTokenizer:
         except jinja2.TemplateError as error:
             problem = "the model's chat template refuses the conversation"
             raise ValueError(f"{problem}: {error}") from None
+        except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError) as error:
+            reason = f"{type(error).__name__}, {error}"
+            raise ValueError(f"the model's chat template fails: {reason}") from None
 
     def token_ids(
         self, texts: Sequence[str], *, add_special_tokens: bool
@@ -94,6 +99,31 @@ class TextTokenizer:
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         return [start for start, _ in encoded["offset_mapping"]]
+
+
+@contextlib.contextmanager
+def few_steps(most: int = 1_000_000) -> Iterator[None]:
+    """Ends what takes more than so many lines of Python: a template is a program of others.
+
+    The sandbox that renders templates limits one loop, not loops within loops.
+
+    Raises:
+        ValueError: it takes more.
+    """
+    steps, before = 0, sys.gettrace()
+
+    def count(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps > most:
+            raise ValueError(f"the model's chat template does not end within {most:,} steps")
+        return count
+
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 @contextlib.contextmanager
