@@ -91,6 +91,7 @@ def good(tmp_path_factory):
 EYE = np.eye(4, dtype=np.float32)
 GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
 NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
+NAN_ROWS = np.where(np.arange(48).reshape(4, 12) == 25, np.nan, np.ones(12)).astype(np.float32)
 RESUME = ["--method", "reference", "--split.items", "new items", "--devices", "1", "--resume"]
 
 
@@ -585,6 +586,10 @@ CASES = {
     "candidates of another dim": (
         lambda here: ["score", here.copy("run"), here.array(EYE), "--out", "s.jsonl"],
         "table.npy has dim 4, run was fitted on dim 12",
+    ),
+    "NaN in a candidate": (
+        lambda here: ["score", here.copy("run"), here.array(NAN_ROWS), "--out", "s.jsonl"],
+        "candidate 2, row 2 of the embeddings, has a reward that is not finite",
     ),
     # evaluate
     "no run": (
