@@ -232,7 +232,8 @@ def _settings(hint: object, default: object = None) -> dict[str, Any] | None:
         metavar = f"{{{','.join(map(str, parts))}}}"
         return {"type": type(parts[0]), "choices": parts, "metavar": metavar}
     if hint in (int, float, str, Path):
-        return {"type": hint, "metavar": typing.cast("type", hint).__name__.upper()}
+        read = _whole_number if hint is int else hint
+        return {"type": read, "metavar": typing.cast("type", hint).__name__.upper()}
     settings = _settings(parts[0]) if parts else None
     if settings is not None and typing.get_origin(hint) is tuple:
         settings["nargs"] = "+" if default is dataclasses.MISSING else "*"
@@ -241,6 +242,17 @@ def _settings(hint: object, default: object = None) -> dict[str, Any] | None:
         if "choices" in settings:
             settings["choices"] = (*settings["choices"], None)
     return settings
+
+
+def _whole_number(text: str) -> int:
+    """What `int` reads, of a size that arrays and seeds can have."""
+    value = int(text)
+    if abs(value) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:20]}... is a number beyond 64 bits")
+    return value
+
+
+_whole_number.__name__ = "int"  # which argparse puts into errors
 
 
 def _or_none(convert: Callable[[str], object]) -> Callable[[str], object]:

@@ -97,6 +97,8 @@ def run(config: Config) -> Summary:
         raise ValueError("--learning-curve needs the unseen users of the run: --test has none")
     if config.learning_curve and not any(config.shots):
         raise ValueError(f"shots is {config.shots}: --learning-curve needs a number above 0")
+    if config.seed < 0:
+        raise ValueError(f"seed is {config.seed}: 0 or more is expected")
     loaded, parts, fitted = load_model(config.run), run.load_parts(config.cache), run.manifest
     conditions, predictor, entry = _what_to_test(config, run, loaded, parts)
     name, seed = fitted["config"]["fit"]["method"]["name"], config.seed

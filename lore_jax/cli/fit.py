@@ -18,7 +18,7 @@ class Config:
     """Fits the basis and the seen users' weights; what is not given is chosen on validation folds.
 
     The run keeps config, split, checkpoints, metrics and the model. SIGTERM writes a checkpoint and
-    ends with status 0.
+    ends with status 0; while settings are being chosen it ends at once, and nothing is kept.
 
     Attributes:
         cache: the cache to fit.
@@ -61,16 +61,20 @@ def run(config: Config) -> dict[str, object]:
         import jax
 
         jax.distributed.initialize()  # before anything looks at the devices
-    from lore_jax.runs.run import run_fit
+    from lore_jax.runs.run import StoppedEarlyError, run_fit
 
-    report = run_fit(
-        config.cache,
-        config.out,
-        config.run,
-        resume=config.resume,
-        overwrite=config.overwrite,
-        announce=_announce,
-    )
+    try:
+        report = run_fit(
+            config.cache,
+            config.out,
+            config.run,
+            resume=config.resume,
+            overwrite=config.overwrite,
+            announce=_announce,
+        )
+    except StoppedEarlyError:
+        nothing = {"resumed_from": 0, "step": 0, "steps": None, "loss": None}
+        return {"run": str(config.out), "finished": False, **nothing, "choice": {}, "split": None}
     split = report.run.manifest["split"]
     return {
         "run": str(report.run.path),
@@ -95,6 +99,9 @@ def _announce(line: str) -> None:
 
 def lines(result: Mapping[str, Any]) -> list[str]:
     """The result for people."""
+    if result["steps"] is None:
+        advice = "the same command begins again"
+        return [f"{result['run']}", f"  stopped before the fit began, nothing is kept: {advice}"]
     text = [f"{result['run']}", "  fitted everything; nothing was kept for evaluate"]
     if result["split"] is not None:
         sizes = result["split"]["parts"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, cast
 
@@ -104,12 +105,21 @@ def _describe_checkpoints(path: Path) -> Report:
     }
     if "parts" not in extra:
         return {**report, "extra": extra}
+    from lore_jax.model.saved import SavedFields
+    from lore_jax.storage.json_fields import check_fields
+
+    try:
+        check_fields(extra, SavedFields, str(path))
+    except ValueError as error:
+        return {**report, "extra": {}, "corrupt": [*report["corrupt"], str(error)]}
     user_ids = extra.pop("user_ids", None)
     return cast(Report, {**report, **extra, "kind": "model", "named_users": len(user_ids or [])})
 
 
 def _describe_run(path: Path) -> Report:
+    from lore_jax.evaluation.results import read_results
     from lore_jax.runs.folder import CHECKPOINTS, METRICS, MODEL, RESULTS, read_run
+    from lore_jax.runs.metrics import find_log_corruption
     from lore_jax.storage.files import find_corruption
 
     report: Report = {"kind": "run", "path": str(path), "corrupt": []}
@@ -123,11 +133,19 @@ def _describe_run(path: Path) -> Report:
     report["num_steps"] = manifest["steps"]
     report["steps_taken"] = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
     report["finished"], report["evaluated"] = run.is_finished, (path / RESULTS).exists()
+    if report["evaluated"]:
+        try:
+            read_results(path / RESULTS)
+        except ValueError as error:
+            report["corrupt"].append(str(error))
     if manifest["split"] and (line := find_corruption(path, manifest["split"]["file"])):
         report["corrupt"].append(line)
     for name, folder in (("checkpoints", CHECKPOINTS), ("model", MODEL)):
         if (path / folder).is_dir():
             described = _describe_checkpoints(path / folder)
+            extra = described.get("extra", {})
+            if folder == CHECKPOINTS and (line := find_log_corruption(metrics, extra)):
+                report["corrupt"].append(line)
             report[name] = described["steps"]
             report["corrupt"] += described["corrupt"]
     if run.is_finished and not report["corrupt"]:
@@ -204,12 +222,14 @@ def _cache_lines(report: Report) -> list[str]:
 
 def _model_lines(report: Report) -> list[str]:
     arrays, basis, prior = report["arrays"], report["parts"]["basis"], report["parts"]["prior"]
-    about = f"{basis['name']} of rank {basis['rank']}, {prior['name']}"
+    about = f"{basis['name']} of rank {basis.get('rank')}, {prior['name']}"
     text = [f"{report['path']}: a saved model", f"  {about}, temperature {report['temperature']:g}"]
     text += [f"  {name} {array}" for name, array in arrays.items() if name.startswith("params/")]
     if "users/weights" in arrays:
-        count = int(arrays["users/weights"].split("[")[1].split(",")[0])
-        text.append(f"  {count:,} users, {'with' if report['named_users'] else 'without'} names")
+        count = re.sub(r".*\[(\d*).*", r"\1", arrays["users/weights"])
+        text.append(
+            f"  {int(count or 0):,} users, {'with' if report['named_users'] else 'without'} names"
+        )
     return text
 
 

@@ -79,6 +79,8 @@ def run(config: Config) -> dict[str, object]:
     bad = BadRows(skip=config.skip_bad)
     how = HowToRead(bad, config.seed, config.max_pairs, config.scale)
     if config.list_responses is not None:
+        if is_polis:
+            raise ValueError(f"{first} has no texts to list: a file of comparisons is expected")
         return _list_responses(first, config.list_responses, how, config.overwrite)
     if config.out is None:
         raise ValueError("--out is missing: the folder of the cache to make")
@@ -163,7 +165,7 @@ def _list_responses(source: Path, path: Path, how: HowToRead, overwrite: bool) -
     from lore_jax.datasets.formats.feedback import holds_index_rows, read_text_feedback
     from lore_jax.storage.files import refuse_existing, write_file
 
-    if source.is_dir() or holds_index_rows(source, how):
+    if holds_index_rows(source, how):
         expected = "a file of comparisons of texts is expected"
         raise ValueError(f"{source} has no texts to list: {expected}")
     refuse_existing(path, overwrite)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Required, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,40 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lore_jax.embed.transformer.architectures import Architecture, read_json
+from lore_jax.storage.json_fields import Between, check_fields
 
 _Mode = Literal["mean", "first", "last", "last_non_pad"]
 _MODULES = ("Transformer", "Pooling", "Normalize")
 _PROMPTS = "config_sentence_transformers.json"
 _MODES: dict[str, _Mode] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
 _MODES |= {"mean_tokens": "mean", "cls_token": "first"}
+
+
+class _Module(TypedDict, total=False):
+    """A line of modules.json."""
+
+    type: Required[str]
+    path: str
+
+
+class _PoolingFields(TypedDict, total=False):
+    """What is read of the pooling's config.json, beside its `pooling_mode_...`."""
+
+    pooling_mode: str | None
+    include_prompt: bool
+
+
+class _Limits(TypedDict, total=False):
+    """What is read of sentence_bert_config.json."""
+
+    max_seq_length: Annotated[int, Between(1, 10**8)] | None
+
+
+class _Prompts(TypedDict, total=False):
+    """What is read of config_sentence_transformers.json."""
+
+    prompts: dict[str, str] | None
+    default_prompt_name: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +90,8 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
             problem = "does not say how to pool tokens: a modules.json is expected"
             raise ValueError(f"{folder} {problem}")
         return Pooling("last_non_pad" if model.has_head else "last")
-    modules = {
-        str(module["type"]).rsplit(".", 1)[-1]: module.get("path", "")
-        for module in read_json(modules_file)
-    }
+    listed = _read(modules_file, list[_Module])
+    modules = {module["type"].rsplit(".", 1)[-1]: module.get("path", "") for module in listed}
     if unknown := sorted(set(modules) - set(_MODULES)):
         supported = ", ".join(_MODULES)
         raise ValueError(f"{modules_file} has a module {unknown[0]!r}: supported are {supported}")
@@ -73,10 +99,13 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
         expected = "mean, first or last token is expected"
         raise ValueError(f"{modules_file} has no Pooling module: {expected}")
     pooling_file = folder / modules["Pooling"] / "config.json"
-    pooling = read_json(pooling_file)
+    pooling = _read(pooling_file, _PoolingFields)
     limits, prompts = (
-        read_json(file) if file.is_file() else {}
-        for file in (folder / "sentence_bert_config.json", folder / _PROMPTS)
+        _read(file, fields) if file.is_file() else {}
+        for file, fields in (
+            (folder / "sentence_bert_config.json", _Limits),
+            (folder / _PROMPTS, _Prompts),
+        )
     )
     prefix = (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name"), "")
     if prefix and not pooling.get("include_prompt", True):
@@ -84,6 +113,12 @@ def read_pooling(folder: Path, model: Architecture) -> Pooling:
         raise ValueError(f"{pooling_file} {problem}: that is not supported")
     mode, limit = _mode(pooling, pooling_file), limits.get("max_seq_length")
     return Pooling(mode, "Normalize" in modules, limit, prefix)
+
+
+def _read(file: Path, expected: Any) -> Any:
+    content = read_json(file)
+    check_fields(content, expected, str(file))
+    return content
 
 
 def _mode(pooling: Mapping[str, object], file: Path) -> _Mode:

@@ -18,7 +18,7 @@ from jaxtyping import Int
 from tqdm import tqdm
 
 from lore_jax.datasets.formats.messages import Message, check_prompt, check_reply
-from lore_jax.embed.tokenizer import TextTokenizer
+from lore_jax.embed.tokenizer import TextTokenizer, few_steps
 
 _BETWEEN_TURNS = "\n\n"  # for models without a chat template
 _PLACEHOLDER = "A reply."
@@ -92,7 +92,9 @@ def make_renderer(
     if tokenizer.chat_template is None:
         problem = "its tokenizer has no chat template to write conversations with"
         raise ValueError(f"the model is a chat model, but {problem}")
-    (ids,) = renderer.token_ids([renderer.text([Message("user", "A prompt.")], _PLACEHOLDER)])
+    with few_steps():
+        text = renderer.text([Message("user", "A prompt.")], _PLACEHOLDER)
+    (ids,) = renderer.token_ids([text])
     for first, second in zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True):
         if first == second and first in tokenizer.special_tokens:
             token = tokenizer.special_tokens[first]

@@ -7,9 +7,11 @@ import dataclasses
 import datetime
 import hashlib
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,9 @@ class TextTokenizer:
         except jinja2.TemplateError as error:
             problem = "the model's chat template refuses the conversation"
             raise ValueError(f"{problem}: {error}") from None
+        except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError) as error:
+            reason = f"{type(error).__name__}, {error}"
+            raise ValueError(f"the model's chat template fails: {reason}") from None
 
     def token_ids(
         self, texts: Sequence[str], *, add_special_tokens: bool
@@ -82,7 +87,11 @@ class TextTokenizer:
             return_token_type_ids=False,
             verbose=False,
         )
-        return [np.array(ids, np.int32) for ids in encoded["input_ids"]]
+        try:
+            return [np.array(ids, np.int32) for ids in encoded["input_ids"]]
+        except OverflowError:
+            largest = max(map(max, encoded["input_ids"]))
+            raise ValueError(f"the tokenizer gives token {largest}, beyond all models") from None
 
     def token_starts(self, text: str) -> list[int]:
         """The character of the text at which each of its tokens begins."""
@@ -90,6 +99,31 @@ class TextTokenizer:
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         return [start for start, _ in encoded["offset_mapping"]]
+
+
+@contextlib.contextmanager
+def few_steps(most: int = 1_000_000) -> Iterator[None]:
+    """Ends what takes more than so many lines of Python: a template is a program of others.
+
+    The sandbox that renders templates limits one loop, not loops within loops.
+
+    Raises:
+        ValueError: it takes more.
+    """
+    steps, before = 0, sys.gettrace()
+
+    def count(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps > most:
+            raise ValueError(f"the model's chat template does not end within {most:,} steps")
+        return count
+
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 @contextlib.contextmanager
@@ -134,8 +168,13 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
     except Exception as error:  # the tokenizers library raises bare Exceptions for corrupt files
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"the tokenizer in {folder} cannot be loaded: {first_line}") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, TypeError | AttributeError | LookupError | OverflowError):
+            reason = "a field of its JSON files is missing or of another type than it should be"
+        raise ValueError(f"the tokenizer in {folder} cannot be loaded: {reason}") from None
+    if type(limit := tokenizer.model_max_length) not in (int, float):
+        got = f"model_max_length is {limit!r}"[:60]
+        raise ValueError(f"{folder / 'tokenizer_config.json'}: {got}: a number is expected")
     added = tokenizer.added_tokens_decoder.items()
     special = {number: token.content for number, token in added if token.special}
     template = tokenizer.get_chat_template() if tokenizer.chat_template else None

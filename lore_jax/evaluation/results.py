@@ -15,7 +15,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import jax
 import numpy as np
@@ -24,11 +24,21 @@ from jaxtyping import Float, Int, Shaped
 from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.evaluation.names import Control
 from lore_jax.evaluation.schema import AxesEntry, Machine, Metric, Results, Row, SplitEntry
-from lore_jax.storage.files import write_file
+from lore_jax.storage.files import read_checked, with_checksum, write_file
+from lore_jax.storage.json_fields import check_fields
 
-_FORMAT = 3
+_FORMAT = 4
+_WITHOUT_CHECKSUM = 3  # the same content
 _DIGITS = 6  # of stored numbers: a millionth of a point, and half the size
 _PACKAGES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+class _ResultsFields(TypedDict):
+    """What every format of `Results` has."""
+
+    rows: list[dict[str, Any]]
+    splits: list[dict[str, Any]]
+    axes: NotRequired[dict[str, dict[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,12 +176,12 @@ def plain(value: object) -> Any:
 
 
 def write_results(path: str | os.PathLike[str], results: Results) -> None:
-    """Writes results as JSON, whole or not at all.
+    """Writes results as JSON with a checksum, whole or not at all.
 
     Raises:
         OSError: the disk refused.
     """
-    write_file(Path(path), [json.dumps(results, allow_nan=False, separators=(",", ":")).encode()])
+    write_file(Path(path), [with_checksum({**results, "format": _FORMAT}, compact=True)])
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:
@@ -179,7 +189,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not such a file, or of another format version.
+        ValueError: it is not such a file, corrupt, or of another format version.
 
     Example:
         >>> read_results("run/results.json")["seed"]  # doctest: +SKIP
@@ -187,15 +197,18 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     """
     try:
         results = json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(results, dict) or "rows" not in results or "format" not in results:
         raise ValueError(f"{path} holds no results of an evaluation")
-    if results["format"] != _FORMAT:
+    if results["format"] == _FORMAT or "sha256" in results:
+        results = read_checked(Path(path), compact=True)
+    if results["format"] not in (_FORMAT, _WITHOUT_CHECKSUM):
         raise ValueError(
             f"{path} holds results of format {results['format']!r}, format {_FORMAT} is expected: "
             "evaluate again with this version"
         )
+    check_fields(results, _ResultsFields, str(path))
     return cast(Results, results)
 
 

@@ -25,6 +25,9 @@ METHODS: dict[str, type] = {
 }
 
 
+_MOST_REPEATS = 1000  # of draws of folds, each of which takes memory
+
+
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
     """What to fit. What the method leaves None is chosen on validation folds of the pairs given.
@@ -47,6 +50,11 @@ class FitConfig:
     group_by: GroupBy | None = None
     folds: int = 4
     repeats: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.repeats is not None and not 1 <= self.repeats <= _MOST_REPEATS:
+            expected = f"1 to {_MOST_REPEATS:,} is expected"
+            raise ValueError(f"repeats is {self.repeats}: {expected}")
 
 
 # The paper's objective, initialisation and optimiser, to the letter; and as published later for

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from lore_jax.data.long_rows import set_aside_long_rows
 from lore_jax.data.preferences import Preferences
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.selection import choose
@@ -208,6 +209,7 @@ def start(
         >>> running, state = start(prefs, FitConfig(PopulationConfig()), key=jax.random.key(0))
         >>> state, info = running.advance(state, 0, 50)  # doctest: +SKIP
     """
+    prefs = set_aside_long_rows(prefs)
     if prefs.num_pairs == 0 or not prefs.pair_weight.any():
         raise ValueError("there are no pairs with any weight: a fit needs at least one")
     devices = tuple(devices) if devices else tuple(jax.local_devices()[:1])

@@ -11,14 +11,14 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from lore_jax.model.basis import LinearBasis, MLPBasis
+from lore_jax.model.basis import LinearBasis, MLPBasis, input_width
 from lore_jax.model.basis_posterior import BasisPosterior
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior
@@ -26,12 +26,41 @@ from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, Simpl
 from lore_jax.solvers.likelihood import Logistic
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.storage.checkpoint.store import CheckpointStore, Restored
+from lore_jax.storage.json_fields import Count, Versioned, check_fields
 
 FORMAT_VERSION = 3
 CARD = "README.md"  # beside the arrays: what `lore-jax evaluate` found of this model
 _PARTS = ("basis", "prior", "item_effects", "likelihood", "basis_posterior")
 _CLASSES: dict[str, type] = {}
+# What fields of parts hold, by their annotation; those of other types are not checked.
+_KINDS = {"int": int, "float": float, "bool": bool, "str": str, "Sequence[int]": list[int]}
 Class = TypeVar("Class", bound=type)
+
+
+class PartEntry(TypedDict):
+    """A part of a model: its class, beside whatever fields it has."""
+
+    name: str
+
+
+class PartEntries(TypedDict):
+    """The parts that every model has, and those that some have."""
+
+    basis: PartEntry
+    prior: PartEntry
+    item_effects: NotRequired[PartEntry]
+    likelihood: NotRequired[PartEntry]
+    basis_posterior: NotRequired[PartEntry]
+
+
+class SavedFields(TypedDict):
+    """What is kept beside the arrays of a model, its users' names among it if they have any."""
+
+    format_version: Count
+    parts: PartEntries
+    temperature: float
+    encoder: dict[str, Any] | None
+    user_ids: NotRequired[list[str] | None]
 
 
 def storable(cls: Class) -> Class:
@@ -132,20 +161,12 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
     """
     _, arrays, extra = _restore(path)
     tree = unflatten_dict(arrays, sep="/")
-    described = extra["parts"]
-    parts = {name: _rebuild(of, tree.get(name, {})) for name, of in described.items()}
-    params = jax.tree.map(jnp.asarray, tree["params"])
-    model = Model(
-        params=params,
-        input_scale=jnp.asarray(tree["input_scale"]),
-        temperature=extra["temperature"],
-        **parts,
-    )
-    if "users" not in tree:
-        return model, None
-    user_ids = extra["user_ids"]
-    names = None if user_ids is None else np.array(user_ids, dtype=str)
-    return model, Posterior(**tree["users"], user_ids=names)
+    try:
+        model = _rebuild_model(tree, extra)
+        users = _rebuild_users(tree["users"], extra) if "users" in tree else None
+    except ValueError as error:
+        raise ValueError(f"{path} holds no whole model: {error}") from error
+    return model, users
 
 
 def saved_encoder(path: str | os.PathLike[str]) -> dict[str, object] | None:
@@ -163,15 +184,19 @@ def _restore(path: str | os.PathLike[str]) -> Restored:
     path = in_run if in_run.is_dir() else path
     with CheckpointStore(path, read_only=True) as store:
         restored = store.restore()
-    extra = restored.extra
+    extra = {"format_version": 1, **restored.extra}
     if "parts" not in extra and "basis" not in extra:
-        raise ValueError(f"{store.path} holds {', '.join(extra) or 'arrays'}, but no model")
-    if (version := extra.get("format_version", 1)) != FORMAT_VERSION:
+        raise ValueError(
+            f"{store.path} holds {', '.join(restored.extra) or 'arrays'}, but no model"
+        )
+    check_fields(extra, Versioned, str(store.path))
+    if (version := extra["format_version"]) != FORMAT_VERSION:
         advice = "update lore_jax" if version > FORMAT_VERSION else "fit and save it again"
         raise ValueError(
             f"{store.path} holds a model of format version {version}, this lore_jax reads "
             f"{FORMAT_VERSION}: {advice}"
         )
+    check_fields(extra, SavedFields, str(store.path))
     return restored
 
 
@@ -214,20 +239,69 @@ def _describe(what: str, part: object) -> dict[str, object]:
     return described
 
 
-def _rebuild(described: dict[str, object], arrays: Mapping[str, object]) -> Any:
+def _rebuild_model(tree: Mapping[str, Any], extra: Mapping[str, Any]) -> Model:
+    """The model; ValueError if its arrays are not those that its parts take."""
+    described = extra["parts"]
+    if unknown := sorted(described.keys() - set(_PARTS)):
+        raise ValueError(f"{unknown[0]!r} is no part of a model")
+    parts = {name: _rebuild(name, of, tree.get(name, {})) for name, of in described.items()}
+    if lacking := [name for name in ("params", "input_scale") if name not in tree]:
+        raise ValueError(f"it has no {lacking[0]}")
+    params = jax.tree.map(jnp.asarray, tree["params"])
+    scale, temperature = jnp.asarray(tree["input_scale"]), extra["temperature"]
+    model = Model(params=params, input_scale=scale, temperature=temperature, **parts)
+    try:
+        row = jax.ShapeDtypeStruct((1, input_width(params)), jnp.float32)
+        made = jax.eval_shape(
+            lambda rows: model.basis.apply({"params": params}, rows, scale), row
+        ).shape
+    except Exception as error:  # Flax has types of its own for each way not to fit
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"its arrays are not those of its basis: {line[:200]}") from error
+    if made != (1, model.rank):
+        raise ValueError(f"its basis makes {made[-1]} rewards, its prior has rank {model.rank}")
+    return model
+
+
+def _rebuild_users(arrays: Mapping[str, Any], extra: Mapping[str, Any]) -> Posterior:
+    """The users' posterior; ValueError if an array is missing or of another length."""
+    named = {"covariance": None, **arrays}
+    if named.keys() != set(POSTERIOR_ARRAYS):
+        odd = sorted(named.keys() ^ set(POSTERIOR_ARRAYS))
+        raise ValueError(f"users/{odd[0]} is missing, or no part of a posterior")
+    names = extra.get("user_ids")
+    lengths = {name: len(array) for name, array in arrays.items()}
+    lengths |= {} if names is None else {"names": len(names)}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"its users are {', '.join(f'{n} {name}' for name, n in lengths.items())}")
+    return Posterior(**named, user_ids=None if names is None else np.array(names, dtype=str))
+
+
+def _rebuild(what: str, described: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
     """The part that `_describe` and `_arrays` came from."""
-    fields = dict(described)
-    name = str(fields.pop("name"))
-    if name not in _CLASSES:
+    name = described.get("name")
+    if not isinstance(name, str) or name not in _CLASSES:
         known = " or ".join(sorted(_CLASSES))
-        raise ValueError(f"a {name} was saved: {known} is expected; see storable")
+        raise ValueError(f"{what}: a {name} was saved: {known} is expected; see storable")
+    cls = _CLASSES[name]
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    missing = dataclasses.MISSING
+    needed = {
+        field.name
+        for field in known.values()
+        if field.default is missing and field.default_factory is missing
+    }
+    fields = {field: value for field, value in described.items() if field != "name"}
     for field, value in fields.items():
         if isinstance(value, dict):
-            inside = arrays.get(field, {})
-            fields[field] = _rebuild(value, inside)  # pyright: ignore[reportArgumentType]
-        elif isinstance(value, list):
+            fields[field] = _rebuild(f"{what}.{field}", value, arrays.get(field, {}))
+            continue
+        kind = _KINDS.get(str(known[field].type)) if field in known else None
+        if kind is not None:
+            check_fields(value, kind, f"{what}.{field}")
+        if isinstance(value, list):
             fields[field] = tuple(value)
-    for field, value in arrays.items():
-        if field not in fields:
-            fields[field] = jnp.asarray(value)
-    return _CLASSES[name](**fields)
+    fields |= {field: jnp.asarray(value) for field, value in arrays.items() if field not in fields}
+    if odd := sorted(fields.keys() - known.keys()) or sorted(needed - fields.keys()):
+        raise ValueError(f"{what}.{odd[0]} is missing, or no field of {name}")
+    return cls(**fields)

@@ -65,9 +65,9 @@ class RunConfig:
     mapping: Mapping = "jit"
 
     def __post_init__(self) -> None:
-        for name, least in (("chunk", 1), ("checkpoint_seconds", 0), ("devices", 1)):
+        for name, least in (("seed", 0), ("chunk", 1), ("checkpoint_seconds", 0), ("devices", 1)):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not value >= least:
                 raise ValueError(f"{name} is {value}: {least} or more is expected")
 
 

@@ -2,10 +2,10 @@
 
     run.json           the `RunManifest`, with its own sha256
     split.safetensors  who is seen and unseen, and which pairs of the cache are in which part
-    metrics.jsonl      loss and gradient norm of every step
+    metrics.jsonl      loss and gradient norm of every step; checkpoints keep its digest
     checkpoints/       the state of the fit; what a killed run goes on from
     model/             the fitted model and its users; there once the fit is finished
-    results.json       what `evaluate` found
+    results.json       what `evaluate` found, with its own sha256
 
 `run.json` is written after the split: a folder without it holds nothing that matters.
 """
@@ -37,6 +37,7 @@ from lore_jax.storage.files import (
     with_checksum,
     write_file,
 )
+from lore_jax.storage.json_fields import Count, Versioned, check_fields
 from lore_jax.storage.safetensors import map_tensor, write_tensors
 
 FORMAT_VERSION = 2
@@ -54,11 +55,11 @@ class RunData(TypedDict):
     manifest_sha256: str
     fingerprint: str
     encoder: dict[str, object]
-    dim: int
+    dim: Count
     dtype: str
-    responses: int
-    pairs: int
-    users: int
+    responses: Count
+    pairs: Count
+    users: Count
     note: str | None
 
 
@@ -67,20 +68,45 @@ class SplitManifest(TypedDict):
 
     digest: str
     summary: NotRequired[list[str]]  # younger than the format
-    parts: dict[str, int]
-    dropped: dict[str, int]
+    parts: dict[str, Count]
+    dropped: dict[str, Count]
     file: FileEntry
+
+
+# The parts of a split that are in every run.
+_NEEDED_PARTS = TypedDict(
+    "_NEEDED_PARTS",
+    {"train": Count, "shots": Count, "users/seen": Count, "users/unseen": Count},
+)
+
+
+class _MethodEntry(TypedDict):
+    name: str
+
+
+class _FitEntry(TypedDict):
+    method: _MethodEntry
+    holdout: Holdout
+    folds: Count
+    group_by: GroupBy | None
+
+
+class _ConfigEntry(TypedDict):
+    """What is read of `RunManifest.config`."""
+
+    seed: Count
+    fit: _FitEntry
 
 
 class RunManifest(TypedDict):
     """What `run.json` says; `config` holds what decides the result, `choice` what was chosen."""
 
-    format_version: int
+    format_version: Count
     data: RunData
     split: SplitManifest | None
     config: dict[str, Any]
     group_by: GroupBy | None
-    steps: int
+    steps: Count
     choice: dict[str, float]
     validation: list[dict[str, object]]
     devices: dict[str, object]
@@ -159,13 +185,19 @@ def read_run(path: str | os.PathLike[str]) -> RunFolder:
     folder = Path(path)
     if not (folder / MANIFEST).is_file():
         raise FileNotFoundError(f"{folder} is not a run: it has no {MANIFEST}")
-    manifest = read_checked(folder / MANIFEST)
+    manifest, file = read_checked(folder / MANIFEST), str(folder / MANIFEST)
+    check_fields(manifest, Versioned, file)
     if (number := manifest["format_version"]) != FORMAT_VERSION:
         advice = "update lore_jax" if number > FORMAT_VERSION else "fit it again"
         raise ValueError(
             f"{folder / MANIFEST} has format version {number}, this lore_jax reads "
             f"{FORMAT_VERSION}: {advice}"
         )
+    check_fields(manifest, RunManifest, file)
+    check_fields(manifest["config"], _ConfigEntry, f"{file}: config")
+    if manifest["split"] is not None:
+        check_fields(manifest["split"]["parts"], _NEEDED_PARTS, f"{file}: split.parts")
+        check_fields(manifest["group_by"], GroupBy, f"{file}: group_by")
     return RunFolder(folder, cast(RunManifest, manifest))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import threading
@@ -21,7 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -31,6 +30,7 @@ from tqdm import tqdm
 from lore_jax.data.four_way import FourWay, four_way
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.summary import summary
+from lore_jax.fitting.config import AnyMethod
 from lore_jax.fitting.fit import JointFit, start
 from lore_jax.model.saved import load
 from lore_jax.parallel.devices import Devices, any_process, is_first_process
@@ -46,23 +46,23 @@ from lore_jax.runs.folder import (
     read_run,
     refuse_folder,
 )
+from lore_jax.runs.metrics import (
+    LOG,
+    Metrics,
+    append_metrics,
+    cut_metrics,
+    find_log_corruption,
+    last_loss,
+    log_digest,
+    metrics_rows,
+)
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
-from lore_jax.storage.files import locked, write_file
+from lore_jax.storage.files import locked
 
 
-class Metrics(TypedDict):
-    """What is kept of a step.
-
-    Attributes:
-        step: its number, from 0.
-        loss: training loss before it, in the method's unit.
-        grad_norm: norm of the gradient before it.
-    """
-
-    step: int
-    loss: float
-    grad_norm: float
+class StoppedEarlyError(Exception):
+    """SIGTERM came before a run began: nothing is kept, and the same call begins again."""
 
 
 class RunReport(NamedTuple):
@@ -112,6 +112,7 @@ def run_fit(
         FileExistsError: the folder holds a run and neither `resume` nor `overwrite` is asked for,
             or something else.
         BlockingIOError: another process is writing this run.
+        StoppedEarlyError: SIGTERM came while settings were still being chosen.
         ValueError: the configuration does not fit the cache, or, when resuming, is not that of the
             run; nothing is written. Or the loss is not finite any more; the last checkpoint stays.
         OSError: the disk refused; the run can be resumed.
@@ -134,8 +135,8 @@ def run_fit(
             train = run.load_parts(cache).train
             if _is_whole(run):
                 steps = run.manifest["steps"]
-                return RunReport(run, steps, steps, steps, _last_loss(path))
-            method = dataclasses.replace(config.fit.method, **run.manifest["choice"])
+                return RunReport(run, steps, steps, steps, _loss_of_whole(run))
+            method = _with_choice(config.fit.method, run)
             fit_config = dataclasses.replace(config.fit, method=method)
         else:
             prefs = load_cache(cache)
@@ -146,6 +147,7 @@ def run_fit(
             train, fit_config = prefs if split is None else split.train, config.fit
         key = jax.random.key(config.seed)
         running, state = start(train, fit_config, key=key, devices=devices, mapping=config.mapping)
+        stop.waits = True
         if not goes_on:
             about = _about(config, running, devices)
             if is_first_process():
@@ -157,7 +159,7 @@ def run_fit(
             predictor = running.finish(state)
             predictor.save(path / MODEL, encoder=run.manifest["data"]["encoder"])
         any_process(False)  # what the first process wrote is there for all
-        return RunReport(run, resumed_from, step, running.steps, _last_loss(path))
+        return RunReport(run, resumed_from, step, running.steps, last_loss(path / METRICS))
 
 
 def _advance(
@@ -165,7 +167,7 @@ def _advance(
     config: RunConfig,
     running: JointFit,
     state: PyTree,
-    stop: threading.Event,
+    stop: _Stop,
     on_metrics: Callable[[Metrics], object] | None,
 ) -> tuple[int, int, PyTree]:
     """Goes on until the end or a signal; the step it began at, the step it is at, the state."""
@@ -173,9 +175,9 @@ def _advance(
         return 0, 0, state
     metrics = run.path / METRICS
     with CheckpointStore(run.path / CHECKPOINTS) as store:
-        step = 0
+        step, extra = 0, {}
         try:
-            step, kept, _ = store.restore(without_devices(state, running.layout))
+            step, kept, extra = store.restore(without_devices(state, running.layout))
             state = onto_devices(kept, state, running.layout)
         except FileNotFoundError:
             pass
@@ -183,7 +185,7 @@ def _advance(
             warnings.warn(f"starting again from step 0: {error}", RuntimeWarning, stacklevel=3)
         first, saved = step, time.monotonic()
         if is_first_process():
-            _cut_metrics(metrics, step)
+            cut_metrics(metrics, step, extra)
         quiet = None if is_first_process() else True
         name, total = run.path.name, running.steps
         with tqdm(total=total, initial=step, desc=name, unit="step", disable=quiet) as bar:
@@ -198,8 +200,8 @@ def _advance(
                         "rate"
                     )
                 if is_first_process():
-                    rows = _metrics(step, loss, grad_norm)
-                    _append_metrics(metrics, rows)
+                    rows = metrics_rows(step, loss, grad_norm)
+                    append_metrics(metrics, rows)
                     if on_metrics is not None:
                         for row in rows:
                             on_metrics(row)
@@ -209,7 +211,9 @@ def _advance(
                 due = step == total or time.monotonic() - saved >= config.checkpoint_seconds
                 stopping, due = any_process(stop.is_set(), due)
                 if due or stopping:
-                    store.save(step, without_devices(state, running.layout))
+                    # The first process writes what a checkpoint keeps beside its arrays.
+                    extra = {LOG: log_digest(metrics)} if is_first_process() else {}
+                    store.save(step, without_devices(state, running.layout), extra)
                     saved = time.monotonic()
     return first, step, state
 
@@ -269,6 +273,15 @@ def _refuse_other_config(run: RunFolder, config: RunConfig) -> None:
         )
 
 
+def _with_choice(method: AnyMethod, run: RunFolder) -> AnyMethod:
+    """The method with what the run has chosen on validation."""
+    known, choice = {field.name for field in dataclasses.fields(method)}, run.manifest["choice"]
+    if unknown := sorted(choice.keys() - known):
+        name = type(method).__name__
+        raise ValueError(f"{run.path / MANIFEST}: choice.{unknown[0]} is no setting of {name}")
+    return dataclasses.replace(method, **choice)
+
+
 def _flat(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in tree.items():
         if isinstance(value, dict):
@@ -289,29 +302,14 @@ def _is_whole(run: RunFolder) -> bool:
         return False
 
 
-def _metrics(
-    step: int, loss: Float[np.ndarray, " steps"], grad_norm: Float[np.ndarray, " steps"]
-) -> list[Metrics]:
-    """Of each step from `step` on."""
-    pairs = zip(loss.tolist(), grad_norm.tolist(), strict=True)
-    return [Metrics(step=step + i, loss=x, grad_norm=norm) for i, (x, norm) in enumerate(pairs)]
-
-
-def _append_metrics(path: Path, rows: list[Metrics]) -> None:
-    with open(path, "a", encoding="ascii") as file:
-        for row in rows:
-            file.write(json.dumps(row) + "\n")
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    """Removes what a killed process wrote after its last checkpoint; it will be written again."""
-    if path.exists():
-        write_file(path, path.read_bytes().splitlines(keepends=True)[:step])
-
-
-def _last_loss(path: Path) -> float | None:
-    lines = (path / METRICS).read_text().splitlines() if (path / METRICS).exists() else []
-    return json.loads(lines[-1])["loss"] if lines else None
+def _loss_of_whole(run: RunFolder) -> float | None:
+    """The last loss of a finished run; ValueError if its log is not what was written."""
+    log = run.path / METRICS
+    if (run.path / CHECKPOINTS).is_dir():
+        with CheckpointStore(run.path / CHECKPOINTS, read_only=True) as store:
+            if log.exists() and (line := find_log_corruption(log, store.newest_extra())):
+                raise ValueError(line)
+    return last_loss(log)
 
 
 @contextlib.contextmanager
@@ -332,14 +330,26 @@ def _one_writer(path: Path) -> Iterator[None]:
         raise
 
 
+class _Stop(threading.Event):
+    """Set by SIGTERM; `waits` once the fit looks at it between chunks and keeps what is done."""
+
+    waits = False
+
+    def hear(self, *_: object) -> None:
+        self.set()
+        # Processes that fit together stop together, where all of them look.
+        if not self.waits and jax.process_count() == 1:
+            raise StoppedEarlyError("SIGTERM came before the fit began: nothing is kept")
+
+
 @contextlib.contextmanager
-def _hear_sigterm() -> Iterator[threading.Event]:
-    """Sets the event at SIGTERM instead of dying; signals are the main thread's alone."""
-    stop = threading.Event()
+def _hear_sigterm() -> Iterator[_Stop]:
+    """Stops the run at SIGTERM instead of dying; signals are the main thread's alone."""
+    stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    before = signal.signal(signal.SIGTERM, stop.hear)
     try:
         yield stop
     finally:

@@ -7,16 +7,22 @@ when the file is read.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
+from lore_jax.storage.json_fields import Count, check_fields
+
 Verify = Literal["full", "quick"]
 
 _LIST = "files.json"
+_TEMPORARY = re.compile(r"\..+\.tmp-(?:[0-9a-f]{8}-)?(?P<process>\d+)")
 
 
 class FileRecord(NamedTuple):
@@ -30,8 +36,14 @@ class FileEntry(TypedDict):
     """Name, size and sha256 of a file, as a manifest keeps them."""
 
     name: str
-    bytes: int
+    bytes: Count
     sha256: str
+
+
+class _FileList(TypedDict):
+    """What `files.json` holds."""
+
+    files: list[FileEntry]
 
 
 def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
@@ -51,9 +63,10 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
         >>> write_file(Path("notes.txt"), [b"two ", b"chunks"]).bytes  # doctest: +SKIP
         10
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp-{_host()}-{os.getpid()}")
     digest, size = hashlib.sha256(), 0
     try:
+        _remove_leftovers(path.parent)
         with open(temporary, "wb") as file:
             for chunk in chunks:
                 digest.update(chunk)
@@ -68,6 +81,38 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
     finally:
         temporary.unlink(missing_ok=True)
     return FileRecord(size, digest.hexdigest())
+
+
+@functools.cache
+def _host() -> str:
+    """Eight digits for this machine: a process is known by its number on one machine only."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `write_file` gives its temporary files such a name, or once did."""
+    return bool(_TEMPORARY.fullmatch(name))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes of this machine left of `write_file` in a folder."""
+    for entry in folder.glob(f".*.tmp-{_host()}-*"):
+        match = _TEMPORARY.fullmatch(entry.name)
+        if match and not _is_alive(int(match["process"])):
+            with contextlib.suppress(OSError):
+                entry.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # where asking by a signal would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -93,29 +138,36 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def canonical_json(value: object) -> bytes:
-    """The one spelling of a JSON value here: sorted keys, ASCII, no NaN. Else ValueError."""
+def canonical_json(value: object, *, compact: bool = False) -> bytes:
+    """The one spelling of a JSON value here: sorted keys, ASCII, no NaN. Else ValueError.
+
+    Compact, for long files: keys in their own order, nothing between them.
+    """
     try:
+        if compact:
+            return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
         return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()
     except TypeError as error:
         raise ValueError(f"only what JSON can hold is expected: {error}") from error
 
 
-def json_sha256(value: object) -> str:
+def json_sha256(value: object, *, compact: bool = False) -> str:
     """The sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()
+    return hashlib.sha256(canonical_json(value, compact=compact)).hexdigest()
 
 
-def with_checksum(content: Mapping[str, object]) -> bytes:
+def with_checksum(content: Mapping[str, object], *, compact: bool = False) -> bytes:
     """`content` as canonical JSON with one more key, `sha256`: the digest of `content`."""
-    return canonical_json({**content, "sha256": json_sha256(content)})
+    digest = json_sha256(content, compact=compact)
+    return canonical_json({**content, "sha256": digest}, compact=compact)
 
 
-def read_checked(path: Path) -> dict[str, Any]:
+def read_checked(path: Path, *, compact: bool = False) -> dict[str, Any]:
     """Reads what `with_checksum` made; every changed bit of the file is found.
 
     Args:
         path: a file written from `with_checksum`.
+        compact: in which spelling.
 
     Returns:
         The content, without its digest.
@@ -129,7 +181,7 @@ def read_checked(path: Path) -> dict[str, Any]:
         content = json.loads(data)
         del content["sha256"]
         # The digest alone would miss a changed blank or another spelling of a number.
-        intact = with_checksum(content) == data
+        intact = with_checksum(content, compact=compact) == data
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
@@ -165,7 +217,9 @@ def write_file_list(folder: Path) -> None:
 def check_file_list(folder: Path) -> None:
     """Raises ValueError if a file of a folder disagrees with its `files.json`, if it has one."""
     if (folder / _LIST).exists():
-        for entry in read_checked(folder / _LIST)["files"]:
+        content = read_checked(folder / _LIST)
+        check_fields(content, _FileList, str(folder / _LIST))
+        for entry in content["files"]:
             if line := find_corruption(folder, entry):
                 raise ValueError(line)
 

@@ -92,6 +92,7 @@ RESULTS = json.dumps({"format": 3, "rows": [{}], "splits": []})
 EYE = np.eye(4, dtype=np.float32)
 GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
 NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
+NAN_ROWS = np.where(np.arange(48).reshape(4, 12) == 25, np.nan, np.ones(12)).astype(np.float32)
 RESUME = ["--method", "reference", "--split.items", "new items", "--devices", "1", "--resume"]
 
 
@@ -106,6 +107,19 @@ def polis(here, comments="comment-id,moderated,comment-body\n0,1,Trees.\n", vote
         here.write("talk/votes.csv", "timestamp,comment-id,voter-id,vote\n" + votes)
     here.array(EYE[:1])
     return ["prepare", "talk", *GIVEN]
+
+
+def changed_results(here):
+    """Results of which one number was changed by hand."""
+    content = {"format": 4, "rows": [], "splits": [], "axes": {}, "seed": 1}
+    changed = with_checksum(content, compact=True).replace(b'"seed":1', b'"seed":2')
+    return here.write("results.json", changed)
+
+
+def embed(here, config):
+    """With a model whose config.json holds this."""
+    here.write("model/config.json", json.dumps(config))
+    return ["embed", here.rows(GOOD), "--model", "model", "--out", "out"]
 
 
 # name: (what to run, made in a `Here`; what the one line must hold, a regular expression)
@@ -414,6 +428,22 @@ CASES = {
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--folds", "1"],
         "count is 1: 2 folds",
     ),
+    "a seed of more than 64 bits": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--seed", str(2**70)],
+        "argument --seed: 1180591620717411303.* is a number beyond 64 bits",
+    ),
+    "a negative seed": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--seed", "-1"],
+        "seed is -1: 0 or more is expected",
+    ),
+    "a rank of more than 64 bits": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--rank", str(10**30)],
+        "argument --rank: 1000.* is a number beyond 64 bits",
+    ),
+    "folds drawn for ever": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--repeats", "1000000000"],
+        "repeats is 1000000000: 1 to 1,000 is expected",
+    ),
     "no devices": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--devices", "99"],
         "devices is 99: 1 to",
@@ -462,6 +492,14 @@ CASES = {
     "newer run": (
         lambda here: ["evaluate", here.rewrite("run", "run.json", format_version=7)],
         "format version 7, this lore_jax reads 2: update lore_jax",
+    ),
+    "a field of a run is null": (
+        lambda here: ["evaluate", here.rewrite("run", "run.json", steps=None)],
+        "run.json: steps is null: a whole number of 0 or more is expected",
+    ),
+    "a field of a cache is a text": (
+        lambda here: ["fit", here.rewrite("cache", "manifest.json", pairs="x"), "--out", "out"],
+        "manifest.json: pairs is 'x': a whole number of 0 or more is expected",
     ),
     # adapt
     "another encoder": (
@@ -550,6 +588,10 @@ CASES = {
         lambda here: ["score", here.copy("run"), here.array(EYE), "--out", "s.jsonl"],
         "table.npy has dim 4, run was fitted on dim 12",
     ),
+    "NaN in a candidate": (
+        lambda here: ["score", here.copy("run"), here.array(NAN_ROWS), "--out", "s.jsonl"],
+        "candidate 2, row 2 of the embeddings, has a reward that is not finite",
+    ),
     # evaluate
     "no run": (
         lambda here: ["evaluate", here.copy("cache")],
@@ -623,6 +665,10 @@ CASES = {
         ],
         "title is empty: some words are expected",
     ),
+    "report of changed results": (
+        lambda here: ["report", changed_results(here), "--out", "page.html"],
+        "results.json is corrupt: its content does not agree with the sha256 it carries",
+    ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],
         "--out is page: the name of an .html file",
@@ -635,6 +681,18 @@ CASES = {
     "no model's folder": (
         lambda here: ["embed", here.rows(GOOD), "--model", "nothing", "--out", "out"],
         "nothing.*(missing|not|No)",
+    ),
+    "model's configuration is a list": (
+        lambda here: embed(here, []),
+        "model/config.json is an empty list: an object is expected",
+    ),
+    "a thousand million layers": (
+        lambda here: embed(here, {"num_hidden_layers": 10**9}),
+        "num_hidden_layers is 1000000000: a whole number of 1 to 10,000 is expected",
+    ),
+    "more digits than a number has": (
+        lambda here: embed(here, {"rope_theta": 10**400}),
+        "rope_theta is a number beyond 64 bits: a number is expected",
     ),
     # inspect
     "inspect nothing": (lambda here: ["inspect", "nothing"], "nothing does not exist"),

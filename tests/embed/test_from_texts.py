@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import lore_jax as lore
+from lore_jax.cli.main import main
 from lore_jax.datasets.formats.records import data_files
 
+SIDES = ("chosen", "rejected")
 ROWS = [
     {
         "user_id": f"user {user}",
@@ -25,7 +27,7 @@ PLAIN = [
 LABELLED = [
     {"user_id": row["user_id"], "prompt": row["prompt"], "completion": row[side], "label": label}
     for row in PLAIN
-    for side, label in (("chosen", True), ("rejected", False))
+    for side, label in zip(SIDES, (True, False), strict=True)
 ]
 
 
@@ -97,6 +99,24 @@ def arrow(rows):
     return pytest.importorskip("pyarrow").Table.from_pylist(rows)
 
 
+WHOLE = [
+    {"user_id": row["user_id"], **{side: row["prompt"] + row[side] for side in SIDES}}
+    for row in ROWS
+]
+BOTH = [{**row, "prompt": full["prompt"]} for row, full in zip(WHOLE, ROWS, strict=True)]
+
+
+def polars(rows):
+    return pytest.importorskip("polars").DataFrame(rows)
+
+
+def dataset(rows):
+    library = pytest.importorskip("datasets")
+    if not hasattr(library, "Dataset"):  # the folder of tests of that name
+        pytest.skip("datasets is not installed")
+    return library.Dataset.from_list(rows)
+
+
 SHAPES = {
     "list": lambda folder: ROWS,
     "generator": lambda folder: iter(ROWS),
@@ -109,6 +129,17 @@ SHAPES = {
     "CSV of JSON": write_json_cells,
     "Parquet": write_parquet,
     "save_to_disk": write_saved_folder,
+    "Polars": lambda folder: polars(PLAIN),
+    "Dataset": lambda folder: dataset(ROWS),
+    # TRL's forms beside an explicit prompt, conversational (`ROWS`) or plain (`PLAIN`).
+    "implicit prompt": lambda folder: WHOLE,
+    "prompt given and repeated": lambda folder: BOTH,
+}
+# What says how good each reply is; pairs are made of it.
+JUDGED = {
+    "TRL's KTO": lambda good: {"label": good},
+    "votes": lambda good: {"vote": "up" if good else "down"},
+    "ratings": lambda good: {"rating": 5 if good else 2},
 }
 
 
@@ -117,15 +148,40 @@ def test_every_shape_gives_the_same(shape, tmp_path):
     assert same(lore.from_texts(SHAPES[shape](tmp_path), encode))
 
 
-def test_polars_and_datasets_are_read_where_they_are_installed():
-    polars = pytest.importorskip("polars")
-    assert same(lore.from_texts(polars.DataFrame(PLAIN), encode))
+def judged(name):
+    """`LABELLED`, spelt in another way."""
+    rows = [{key: value for key, value in row.items() if key != "label"} for row in LABELLED]
+    labels = [JUDGED[name](row["label"]) for row in LABELLED]
+    return [{**row, **label} for row, label in zip(rows, labels, strict=True)]
 
 
-def test_labelled_replies_become_pairs():
-    prefs = lore.from_texts(LABELLED, encode)
+def as_said(prefs):
+    """Who prefers which embedding to which, in no order."""
+    sides = (np.asarray(prefs.embeddings)[rows].tolist() for rows in (prefs.chosen, prefs.rejected))
+    pairs = zip(prefs.user, *sides, strict=True)
+    return {(str(prefs.user_ids[user]), tuple(one), tuple(two)) for user, one, two in pairs}
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_judged_replies_become_pairs(name):
+    prefs = lore.from_texts(judged(name), encode)
     assert prefs.num_pairs == len(PLAIN)
     assert sorted(prefs.user_ids) == sorted(EXPECTED.user_ids)
+    assert as_said(prefs) == as_said(EXPECTED)
+
+
+@pytest.mark.parametrize(
+    "shape", ["JSONL", "CSV of pandas", "CSV of JSON", "Parquet", "save_to_disk"]
+)
+def test_files_and_embeddings_of_ones_own_give_the_same(shape, tmp_path, capsys):
+    source, listed = str(SHAPES[shape](tmp_path)), tmp_path / "responses.jsonl"
+    assert main(["prepare", source, "--list-responses", str(listed)]) == 0
+    rows = [json.loads(line) for line in listed.read_text().splitlines()]
+    texts = ["\n\n".join([row["prompt"][0]["content"], row["reply"]]) for row in rows]
+    np.save(tmp_path / "table.npy", encode(texts))
+    given = ["--embeddings", str(tmp_path / "table.npy"), "--encoder", "sums"]
+    assert main(["prepare", source, *given, "--out", str(tmp_path / "cache")]) == 0
+    assert same(lore.load_cache(tmp_path / "cache"))
 
 
 def test_a_cache_keeps_ratings_as_they_were_said(tmp_path):

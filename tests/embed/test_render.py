@@ -1,5 +1,7 @@
 """Rendering: both sides written alike, conversations cut from the left, leaks refused."""
 
+import dataclasses
+
 import pytest
 
 from experiments.common.tiny_model import TEMPLATE, write_tokenizer
@@ -169,3 +171,21 @@ def test_a_chat_model_needs_a_template(tmp_path):
     write_tokenizer(tmp_path, None)
     with pytest.raises(ValueError, match="its tokenizer has no chat template"):
         make_renderer(load_tokenizer(tmp_path), is_chat=True, prefix="", max_length=512)
+
+
+ENDLESS = {
+    "one loop": ("{% for i in range(10**9) %}x{% endfor %}", "fails: OverflowError, Range too big"),
+    "loops in a loop": (
+        "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
+        "does not end within 1,000,000 steps",
+    ),
+    "a macro of itself": ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_chat_template_that_does_not_end_is_refused(chat, name):
+    template, message = ENDLESS[name]
+    tokenizer = dataclasses.replace(chat().tokenizer, chat_template=template)
+    with pytest.raises(ValueError, match=f"the model's chat template .*{message}"):
+        make_renderer(tokenizer, is_chat=True, prefix="", max_length=100)

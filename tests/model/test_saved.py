@@ -144,7 +144,8 @@ def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds kind, but no model"):
         load(tmp_path / "state")
     with CheckpointStore(tmp_path / "later") as store:
-        extra = {"format_version": FORMAT_VERSION, "parts": {"basis": {"name": "Later"}}}
+        about = {"format_version": FORMAT_VERSION, "temperature": 1.0, "encoder": None}
+        extra = {**about, "parts": {name: {"name": "Later"} for name in ("basis", "prior")}}
         store.save(0, {"a": np.ones(2)}, extra)
     with pytest.raises(
         ValueError, match=r"a Later was saved: .*LinearBasis or .* is expected; see storable"

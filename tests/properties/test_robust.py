@@ -268,3 +268,22 @@ def test_the_fewer_pairs_the_nearer_to_the_population():
         assert shots >= 1
     unknown = np.trace(users.covariance, axis1=1, axis2=2)
     assert unknown[0] > unknown[1:4].mean() > unknown[4:].mean()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_bad_row_changes_nothing_for_the_others(method):
+    """As if its pairs had not been given; to the bit, where their rows are the same."""
+    prefs = labels_at_random()
+    bad = int(prefs.chosen[0])
+    table_with, weight = np.array(prefs.embeddings), np.ones(prefs.num_pairs)
+    weight[(prefs.chosen == bad) | (prefs.rejected == bad)] = 0
+    table_with[bad] = 0
+    pairs = prefs.chosen, prefs.rejected, prefs.user
+    without = from_arrays(table_with, *pairs, pair_weight=weight)
+    table_with = table()
+    table_with[bad] *= 1e6
+    config, key = FitConfig(METHODS[method]), jax.random.key(0)
+    with pytest.warns(RuntimeWarning, match=f"embeddings row {bad} has norm"):
+        _, users, _ = fit(from_arrays(table_with, *pairs), config, key=key)
+    _, expected, _ = fit(without, config, key=key)
+    np.testing.assert_array_equal(users.weights, expected.weights)

@@ -22,6 +22,12 @@ FIELDS = [
 ]
 
 
+def about(path):
+    """What the `run.json` of a run says of its fit."""
+    names = ("config", "choice", "steps", "validation", "devices")
+    return {name: read_run(path).manifest[name] for name in names}
+
+
 def assert_same(part, expected):
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(part, name), getattr(expected, name))
@@ -41,17 +47,17 @@ def test_the_split_is_kept_as_it_was(cache, unbroken):
     assert not set(parts.train.prompt) & set(parts.tests["seen", "new items"].prompt)
 
 
-def test_without_a_split_everything_was_fitted(cache, tmp_path):
-    run = begin_run(tmp_path / "run", cache, None, {"steps": 3})
+def test_without_a_split_everything_was_fitted(cache, unbroken, tmp_path):
+    run = begin_run(tmp_path / "run", cache, None, about(unbroken))
     parts = run.load_parts()
     assert (parts.shots, parts.tests) == (None, {})
     assert_same(parts.train, load_cache(cache))
-    assert run.manifest["steps"] == 3
+    assert run.manifest["steps"] == 25
     assert not run.is_finished
 
 
 def test_beginning_again_removes_what_stood_there(cache, copy):
-    run = begin_run(copy, cache, None, {})
+    run = begin_run(copy, cache, None, about(copy))
     assert [path.name for path in copy.iterdir()] == ["run.json"]
     assert run.manifest == read_run(copy).manifest
     assert run.manifest["data"]["dim"] == 12

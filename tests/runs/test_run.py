@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from small_run import QUICK, write_small_cache
 
+from lore_jax.cli.main import main
 from lore_jax.data.four_way import four_way
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import fit
@@ -25,6 +26,7 @@ from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.model.saved import load
+from lore_jax.runs import run as runs
 from lore_jax.runs.config import SplitConfig
 from lore_jax.runs.folder import read_run
 from lore_jax.runs.run import run_fit
@@ -380,3 +382,16 @@ def test_a_fit_that_diverges_says_so_and_keeps_its_checkpoint(cache, tmp_path):
     with pytest.raises(ValueError, match=message):
         run_fit(cache, tmp_path / "run", dataclasses.replace(ONE_DEVICE, fit=fit_config))
     assert not read_run(tmp_path / "run").is_finished
+
+
+def test_sigterm_before_the_fit_begins_ends_it_at_once(cache, tmp_path, monkeypatch, capsys):
+    def chosen_for_hours(*args, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it goes on")
+
+    monkeypatch.setattr(runs, "start", chosen_for_hours)
+    handler = signal.getsignal(signal.SIGTERM)
+    assert main(["fit", str(cache), "--out", str(tmp_path / "run")]) == 0
+    assert "stopped before the fit began, nothing is kept" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == handler

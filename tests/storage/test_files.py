@@ -180,3 +180,22 @@ def test_a_file_is_replaced_only_where_that_is_asked_for(tmp_path):
     refuse_existing(file, overwrite=True)
     with pytest.raises(FileExistsError, match=r"page.html is there already: overwrite it expl"):
         refuse_existing(file, overwrite=False)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_to_write_there(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    host = files._host()
+    left = tmp_path / f".page.html.tmp-{host}-{dead.pid}"
+    others = [
+        tmp_path / f".page.html.tmp-{host}-{os.getppid()}",  # it lives
+        tmp_path / f".page.html.tmp-{'0' * 8}-{dead.pid}",  # of another machine
+        tmp_path / f".page.html.tmp-{host}-notes",
+    ]
+    for path in (left, *others):
+        path.write_text("half")
+    write_file(tmp_path / "results.json", [b"{}"])
+    assert not left.exists()
+    assert all(path.exists() for path in others)
+    assert files.is_temporary(left.name)
+    assert not files.is_temporary("page.html")

@@ -11,9 +11,10 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 from lore_jax.embed.transformer.rope import Rope, read_rope
+from lore_jax.storage.json_fields import Between, check_fields
 
 _DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text")
 _DECODER_CLASSES = ("Model", "ForCausalLM", "ForSequenceClassification")
@@ -117,6 +118,63 @@ class Encoder(_Transformer):
 Architecture = Decoder | Encoder
 
 
+# The largest published models have a few hundred layers and some 10^5 tokens and columns. What is
+# beyond these bounds is no model, and is refused before memory is taken for it.
+_Layers = Annotated[int, Between(1, 10_000)]
+_Size = Annotated[int, Between(1, 10**8)]
+_Number = Annotated[int, Between(0, 2**31 - 1)]
+
+
+class _RopeFields(TypedDict, total=False):
+    """Of rotary positions, in `rope_parameters` or `rope_scaling`."""
+
+    rope_type: str
+    type: str
+    rope_theta: float
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: _Size
+    partial_rotary_factor: float
+    sliding_attention: "_RopeFields"
+    full_attention: "_RopeFields"
+
+
+class _Fields(TypedDict, total=False):
+    """The fields of a config.json that are read, where they are there."""
+
+    architectures: list[str] | None
+    model_type: str | None
+    num_hidden_layers: _Layers
+    num_attention_heads: _Size
+    num_key_value_heads: _Size | None
+    hidden_size: _Size
+    head_dim: _Size | None
+    vocab_size: _Size
+    intermediate_size: _Size
+    type_vocab_size: _Size
+    max_position_embeddings: _Size
+    pad_token_id: Annotated[int, Between(-1, 2**31 - 1)] | None
+    id2label: dict[str, Any]
+    num_labels: _Number
+    hidden_act: str
+    hidden_activation: str | None
+    rms_norm_eps: float
+    layer_norm_eps: float
+    position_embedding_type: str
+    query_pre_attn_scalar: float
+    attn_logit_softcapping: float | None
+    sliding_window: _Number | None
+    sliding_window_pattern: _Layers
+    max_window_layers: _Number
+    use_sliding_window: bool | None
+    layer_types: list[str] | None
+    rope_theta: float
+    rope_local_base_freq: float
+    rope_parameters: _RopeFields | None
+    rope_scaling: _RopeFields | None
+
+
 def read_architecture(folder: Path) -> Architecture:
     """Reads the `config.json` of a model's folder.
 
@@ -142,6 +200,7 @@ def read_architecture(folder: Path) -> Architecture:
         expected = "a Hugging Face model folder is expected"
         raise FileNotFoundError(f"{folder} has no config.json: {expected}")
     config = read_json(where)
+    check_fields(config, _Fields, str(where))
     name = (config.get("architectures") or ["nothing"])[0]
     model_type = config.get("model_type")
     file = _ConfigFile(config, model_type, name, str(where))
@@ -163,7 +222,7 @@ def read_json(path: Path) -> Any:
     """What a JSON file of a model's folder holds."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
 
 

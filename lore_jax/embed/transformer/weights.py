@@ -28,6 +28,7 @@ from lore_jax.embed.transformer.causal import decoder_parameters
 from lore_jax.embed.transformer.layers import Parameter, Params
 from lore_jax.embed.transformer.placement import Placement
 from lore_jax.storage.files import json_sha256, sha256_of
+from lore_jax.storage.json_fields import check_fields
 from lore_jax.storage.safetensors import Tensor, read_header
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -105,11 +106,14 @@ def find_tensors(folder: Path) -> dict[str, StoredTensor]:
     index = folder / _INDEX
     if index.is_file():
         try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (ValueError, KeyError, TypeError):
+            content = json.loads(index.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict) or "weight_map" not in content:
             expected = "a JSON object with a weight_map is expected"
-            raise ValueError(f"{index} is corrupt: {expected}") from None
-        files = sorted(set(weight_map.values()))
+            raise ValueError(f"{index} is corrupt: {expected}")
+        check_fields(content["weight_map"], dict[str, str], f"{index}: weight_map")
+        files = sorted(set(content["weight_map"].values()))
     elif (folder / _SINGLE).is_file():
         files = [_SINGLE]
     else:

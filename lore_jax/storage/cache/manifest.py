@@ -6,13 +6,21 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
-from lore_jax.storage.files import FileEntry, Verify, find_corruption, json_sha256, read_checked
+from lore_jax.storage.files import (
+    FileEntry,
+    Verify,
+    find_corruption,
+    is_temporary,
+    json_sha256,
+    read_checked,
+)
+from lore_jax.storage.json_fields import Count, Versioned, check_fields
 from lore_jax.storage.safetensors import read_header
 
 FORMAT_VERSION = 2
@@ -27,29 +35,48 @@ DTYPES = {
 }
 
 _SHARD = re.compile(r"embeddings-\d{5,}\.safetensors")
-_LEFTOVER = re.compile(r"\..+\.tmp-\d+")  # of a process killed while it wrote a file
+
+
+StoredType = Literal["float16", "bfloat16", "float32"]
 
 
 class ShardEntry(FileEntry):
     """Name, size, sha256 and number of rows of a shard."""
 
-    rows: int
+    rows: Count
 
 
 class CacheManifest(TypedDict):
     """What `manifest.json` says of a finished cache; `responses`, `pairs`, `users` are counts."""
 
-    format_version: int
+    format_version: Count
     encoder: dict[str, Any]  # what made the embeddings, any JSON object
     inputs: str | None  # a digest of what the rows were made from
-    dim: int
-    dtype: str
-    responses: int
-    pairs: int
-    users: int
+    dim: Count
+    dtype: StoredType
+    responses: Count
+    pairs: Count
+    users: Count
     note: str | None  # must be said beside every number from these pairs
     shards: list[ShardEntry]
     files: list[FileEntry]
+
+
+class Job(TypedDict):
+    """What a write makes; another one with an equal job may resume it."""
+
+    encoder: dict[str, Any]
+    inputs: str | None
+    dim: Count
+    dtype: StoredType
+    rows_per_shard: Count
+
+
+class Progress(TypedDict):
+    """What `progress.json` says of an interrupted write: its job, and the shards that are done."""
+
+    job: Job
+    shards: list[ShardEntry]
 
 
 class CacheReport(TypedDict, total=False):
@@ -80,7 +107,7 @@ def shard_name(number: int) -> str:
 def is_part_of_cache(name: str) -> bool:
     """Whether a file of this name may stand in a cache's folder."""
     known = (MANIFEST, PROGRESS, PAIRS, USERS, HEAD, TEXTS, EXTRA, ANSWERS)
-    return name in known or bool(_SHARD.fullmatch(name) or _LEFTOVER.fullmatch(name))
+    return name in known or bool(_SHARD.fullmatch(name)) or is_temporary(name)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> CacheManifest:
@@ -104,11 +131,16 @@ def read_manifest(path: str | os.PathLike[str]) -> CacheManifest:
         hint = resume if partial.exists() else ""
         raise FileNotFoundError(f"{folder} is not a cache: it has no {MANIFEST}{hint}")
     content = read_checked(file)
+    check_fields(content, Versioned, str(file))
     if (version := content["format_version"]) != FORMAT_VERSION:
         again = "make the cache again with lore-jax prepare or embed"
         advice = again if version < FORMAT_VERSION else "update lore_jax"
         versions = f"format version {version}, this lore_jax reads {FORMAT_VERSION}"
         raise ValueError(f"{file} has {versions}: {advice}")
+    check_fields(content, CacheManifest, str(file))
+    if (rows := sum(shard["rows"] for shard in content["shards"])) != content["responses"]:
+        expected = f"{content['responses']} responses are expected"
+        raise ValueError(f"{file}: the shards have {rows} rows, {expected}")
     return cast(CacheManifest, content)
 
 
@@ -173,7 +205,7 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
     report = CacheReport(path=str(folder), finished=finished, files=files, unexpected_files=[])
     try:
         content = read_manifest(folder) if finished else _read_progress(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         report["corrupt"] = [str(error), *_corrupt_headers(folder, files)]
         return report
     entries = [*content["shards"], *content.get("files", [])]
@@ -188,9 +220,21 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
     return report
 
 
+def read_progress(folder: Path) -> Progress:
+    """What an interrupted write left in `progress.json`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is corrupt.
+    """
+    progress = read_checked(folder / PROGRESS)
+    check_fields(progress, Progress, str(folder / PROGRESS))
+    return cast(Progress, progress)
+
+
 def _read_progress(folder: Path) -> dict[str, Any]:
     """What an interrupted write says, under the names of the manifest."""
-    progress = read_checked(folder / PROGRESS)
+    progress = read_progress(folder)
     rows = sum(shard["rows"] for shard in progress["shards"])
     return {**progress["job"], "shards": progress["shards"], "responses": rows}
 

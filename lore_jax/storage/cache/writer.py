@@ -23,7 +23,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,11 @@ from lore_jax.storage.cache.manifest import (
     TEXTS,
     USERS,
     CacheManifest,
+    Job,
     ShardEntry,
+    StoredType,
     is_part_of_cache,
+    read_progress,
     shard_name,
 )
 from lore_jax.storage.files import (
@@ -53,7 +56,6 @@ from lore_jax.storage.files import (
     canonical_json,
     find_corruption,
     locked,
-    read_checked,
     sync_folder,
     with_checksum,
     write_file,
@@ -63,16 +65,6 @@ from lore_jax.storage.safetensors import write_tensors
 
 # The rows of a shard are held in memory while it fills, and are lost if the process dies.
 SHARD_BYTES = 256 * 2**20
-
-
-class _Job(TypedDict):
-    """What a write makes; another one with an equal job may resume it."""
-
-    encoder: dict[str, object]
-    inputs: str | None
-    dim: int
-    dtype: str
-    rows_per_shard: int
 
 
 class CacheWriter:
@@ -127,11 +119,11 @@ class CacheWriter:
             self.path.with_name(self.path.name + suffix) for suffix in (".partial", ".old", ".lock")
         )
         self._dtype = DTYPES[dtype_name]
-        self._job = _Job(
+        self._job = Job(
             encoder=json.loads(canonical_json(dict(encoder or {}))),
             inputs=inputs,
             dim=int(dim),
-            dtype=dtype_name,
+            dtype=cast(StoredType, dtype_name),
             rows_per_shard=max(1, int(shard_bytes) // (int(dim) * self._dtype.itemsize)),
         )
         self._overwrite = overwrite
@@ -176,7 +168,7 @@ class CacheWriter:
 
     def _start_or_resume(self) -> None:
         if (self._partial / PROGRESS).exists():
-            progress = read_checked(self._partial / PROGRESS)
+            progress = read_progress(self._partial)
             job, shards = progress["job"], progress["shards"]
             differing = [name for name, value in self._job.items() if job.get(name) != value]
             if job["inputs"] is not None and not differing:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from lore_jax.storage.files import canonical_json, json_sha256
+from lore_jax.storage.json_fields import Count
 
 FORMAT_VERSION = 1
 Leaf = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
@@ -20,7 +21,7 @@ Leaf = jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct
 class ArrayEntry(TypedDict):
     """What a manifest keeps of a leaf (an array)."""
 
-    shape: list[int]
+    shape: list[Count]
     dtype: str
     sha256: str
 
@@ -28,7 +29,7 @@ class ArrayEntry(TypedDict):
 class CheckpointManifest(TypedDict):
     """What the manifest of a step says."""
 
-    format_version: int
+    format_version: Count
     arrays: dict[str, ArrayEntry]
     extra: dict[str, Any]  # what the caller keeps beside the arrays, any JSON object
     sha256: str  # of the canonical JSON of the rest
@@ -70,6 +71,21 @@ def digest_of(leaf: Leaf) -> str:
         leaf = multihost_utils.process_allgather(leaf, tiled=True)
     data = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
     return hashlib.sha256(data.data if data.size else b"").hexdigest()
+
+
+def declared(manifest: CheckpointManifest) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and type of each array, as a manifest says.
+
+    Raises:
+        ValueError: there is no such type.
+    """
+    arrays = {}
+    for name, entry in manifest["arrays"].items():
+        try:
+            arrays[name] = jax.ShapeDtypeStruct(tuple(entry["shape"]), entry["dtype"])
+        except TypeError:
+            raise ValueError(f"{name} has type {entry['dtype']!r}, which is none") from None
+    return arrays
 
 
 def differences(wanted: Mapping[str, Leaf], stored: Mapping[str, Leaf]) -> list[str]:

@@ -19,10 +19,11 @@ import contextlib
 import errno
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 import jax
 import numpy as np
@@ -34,12 +35,17 @@ from lore_jax.storage.checkpoint.manifest import (
     FORMAT_VERSION,
     CheckpointManifest,
     Leaf,
+    declared,
     differences,
     digest_of,
     leaves_by_name,
     make_manifest,
 )
 from lore_jax.storage.files import check_file_list, json_sha256, locked, write_file_list
+from lore_jax.storage.json_fields import Versioned, check_fields
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a step until it is whole
 _SHOWN = 5  # differences named in a message
@@ -162,7 +168,8 @@ class CheckpointStore:
         arrays = {name: leaf for name, leaf in leaves.items() if leaf.size}
         items = {"arrays": ocp.args.StandardSave(arrays), "manifest": ocp.args.JsonSave(manifest)}
         try:
-            saved = self._manager.save(step, args=ocp.args.Composite(**items))
+            with _without_orbax_tracebacks():
+                saved = self._manager.save(step, args=ocp.args.Composite(**items))
         except Exception as error:
             for leftover in self.path.glob(f"{step}{_TEMPORARY}*"):
                 leftover.rmtree(missing_ok=True)
@@ -225,6 +232,13 @@ class CheckpointStore:
                     text = f"step {newest} is corrupt, going back to step {steps[-2]}: {error}"
                     warnings.warn(text, RuntimeWarning, stacklevel=2)
 
+    def newest_extra(self) -> dict[str, Any]:
+        """What the newest step with an intact manifest keeps beside its arrays; or nothing."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(_CorruptionError):
+                return self._read_manifest(step)["extra"]
+        return {}
+
     def describe(self) -> list[StepReport]:
         """Says what is there, a `StepReport` (a dict) a step, the newest last; corrupt ones too."""
         return [self._describe(step) for step in self.steps()]
@@ -249,16 +263,18 @@ class CheckpointStore:
             content = {name: value for name, value in manifest.items() if name != "sha256"}
             if manifest["sha256"] != json_sha256(content):
                 raise ValueError("its content does not agree with its sha256")
+            check_fields(manifest, Versioned, str(folder / "manifest"))
         if (version := manifest["format_version"]) > FORMAT_VERSION:
             reads = f"this lore_jax reads {FORMAT_VERSION}: update lore_jax"
             raise ValueError(f"{self.path} step {step} has format version {version}, {reads}")
+        with _as_corruption(folder / "manifest"):
+            check_fields(manifest, CheckpointManifest, str(folder / "manifest"))
         return cast(CheckpointManifest, manifest)
 
     def _read_arrays(self, step: int, manifest: CheckpointManifest, target: object) -> object:
         entries = manifest["arrays"]
-        stored: dict[str, Leaf] = {}
-        for name, entry in entries.items():
-            stored[name] = jax.ShapeDtypeStruct(tuple(entry["shape"]), entry["dtype"])
+        with _as_corruption(self.path / str(step) / "manifest"):
+            stored: Mapping[str, Leaf] = declared(manifest)
         wanted = stored if target is None else leaves_by_name(target)
         if lines := differences(wanted, stored):
             more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
@@ -314,6 +330,28 @@ def _without_orbax_chatter() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_error)
+
+
+@contextlib.contextmanager
+def _without_orbax_tracebacks() -> Iterator[None]:
+    """An error of saving is raised; Orbax' threads print it too, once each, with tracebacks."""
+    logger, before = logging.getLogger("absl"), sys.unraisablehook
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return "_SignalingThread" not in record.getMessage()
+
+    def unraisable(unraised: UnraisableHookArgs) -> None:
+        # Writes that end after the first that failed find their event loop gone.
+        if "Event loop is closed" not in str(unraised.exc_value):
+            before(unraised)
+
+    logger.addFilter(is_ours)
+    sys.unraisablehook = unraisable
+    try:
+        yield
+        sys.unraisablehook = before  # after an error it stays: those writes end at any time
+    finally:
+        logger.removeFilter(is_ours)
 
 
 def _restore_target(leaf: Leaf) -> np.ndarray | jax.ShapeDtypeStruct:
