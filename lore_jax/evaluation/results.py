@@ -196,7 +196,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Joins rows, splits and axes of several results; the rest is the first's, as are its axes.
+    """Joins rows, splits, axes and fits of several results; the rest is the first's, as its axes.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -210,7 +210,15 @@ def join(parts: Sequence[Results]) -> Results:
         raise ValueError(f"split {split} of {data!r} ({items}) is in two of the results")
     axes = {data: entry for part in reversed(parts) for data, entry in part.get("axes", {}).items()}
     rows = [row for part in parts for row in part["rows"]]
-    return {**parts[0], "splits": splits, "rows": rows, "axes": axes}
+    joined: Results = {**parts[0], "splits": splits, "rows": rows, "axes": axes}
+    if any("fits" in part for part in parts):
+        joined["fits"] = [entry for part in parts for entry in part.get("fits", [])]
+        fewer: dict[str, list[Row]] = {}
+        for part in parts:
+            for share, some in part.get("fewer_users", {}).items():
+                fewer.setdefault(share, []).extend(some)
+        joined["fewer_users"] = fewer
+    return joined
 
 
 def select(results: Results, where: Where) -> list[Row]:

@@ -27,6 +27,8 @@ from lore_jax.evaluation.schema import (
     SplitEntry,
 )
 from lore_jax.reporting import tables
+from lore_jax.reporting.comparison_section import comparison_section
+from lore_jax.reporting.comparison_tables import is_comparison
 from lore_jax.reporting.figures import Panel, inline, reliability_figure, shots_figure, users_figure
 from lore_jax.reporting.html import card, details, facts, figure, flat, histogram, html_table
 from lore_jax.reporting.html import paragraph as p
@@ -68,8 +70,11 @@ def page(results: Results, *, note: str = "") -> str:
     title = ", ".join(data)
     shots = names.nearest_shots({row["shots"] for row in results["rows"] if row["shots"]})
     main = _main_method(results)
-    parts = [*_head(results, main, title, note), *_accuracy(results, main, shots)]
-    parts += [*_curves(results), *_calibration(results, shots)]
+    # Curves of many methods are in the comparison's own figures: the others are about one method.
+    methods = [main] if is_comparison(results) else None
+    parts = [*_head(results, main, title, note), *comparison_section(results)]
+    parts += _accuracy(results, main, shots)
+    parts += [*_curves(results, methods), *_calibration(results, shots, methods)]
     for name, described in results.get("axes", {}).items():
         parts += _disagreement(name, described)
     parts += _provenance(results)
@@ -156,7 +161,7 @@ def _accuracy(results: Results, main: str, shots: int) -> list[str]:
     return [*out, "</section>"]
 
 
-def _curves(results: Results) -> list[str]:
+def _curves(results: Results, methods: Sequence[str] | None) -> list[str]:
     out = []
     for items in _ITEMS:
         columns = tables.shots_columns(results, items=items)
@@ -165,18 +170,19 @@ def _curves(results: Results) -> list[str]:
         title = f"New users after some shots: {tables.items_label(items, results)}"
         out.append(f"<section><h2>{title}</h2><div class='figures'>")
         for panel, label in _PANELS.items():
-            uri = inline(shots_figure(results, items=items, panels=[panel]))
+            uri = inline(shots_figure(results, items=items, methods=methods, panels=[panel]))
             out.append(figure(uri, f"{label}; band: 95 % interval."))
         cells = tables.table_cells(results, tables.method_lines(results), columns)
         out += ["</div>", *details("The same as a table", html_table(cells)), "</section>"]
     return out
 
 
-def _calibration(results: Results, shots: int) -> list[str]:
+def _calibration(results: Results, shots: int, methods: Sequence[str] | None) -> list[str]:
     figures = []
     for items in _ITEMS:
         if select(results, Where("unseen", items)):
-            uri = inline(reliability_figure(results, items=items, shots=shots))
+            drawn = reliability_figure(results, items=items, shots=shots, methods=methods)
+            uri = inline(drawn)
             figures.append(figure(uri, f"Unseen users, {tables.items_label(items, results)}."))
     if not figures:
         return []

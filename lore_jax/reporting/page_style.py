@@ -38,6 +38,8 @@ tr.main th, tr.main td { font-weight: 650; background: #f0f6fa; }
 .figures { display: grid;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); gap: 20px; }
 figure { margin: 0; max-width: 540px; }
+.wide { display: grid; gap: 20px; }
+.wide figure { max-width: 860px; }
 img { width: 100%; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: .85rem; }
 details { margin: 14px 0; }
