@@ -58,7 +58,8 @@ class ComparisonConfig:
         if not self.shots or any(count < 0 for count in self.shots):
             raise ValueError(f"shots is {self.shots}: numbers of 0 or more are expected")
         if any(not 0 < share < 1 for share in self.user_shares):
-            raise ValueError(f"user_shares is {self.user_shares}: shares between 0 and 1 expected")
+            got = f"user_shares is {self.user_shares}"
+            raise ValueError(f"{got}: numbers between 0 and 1 are expected")
         if not self.budget > 0:
             raise ValueError(f"budget is {self.budget}: a number of seconds above 0 is expected")
 

@@ -1,7 +1,7 @@
 """Figures of a comparison of methods: differences to the population model, and curves.
 
-Sixteen methods need more than eight colours: lines of the second eight are dashed. The population
-model is black, thick and drawn last.
+There are more methods than colours: lines after the first seven are dashed, then dotted. The
+population model is black, thick and drawn last.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from lore_jax.reporting.comparison_tables import (
     difference_intervals,
     fewer_users,
     is_comparison,
+    items_of,
     ranked,
     reported_shots,
-    tests_of,
 )
 from lore_jax.reporting.figures import COLOURS, MARKERS, freeze_layout, legend_outside, tidy
 from lore_jax.reporting.tables import items_label, shots_columns
 
 _HUES = [hue for hue in COLOURS if hue != "#000000"]  # black is the population model's
+_DASHES = ("-", "--", ":")
 _SCALES: dict[Metric, tuple[float, str]] = {
     "accuracy": (100.0, "accuracy, points (right is better)"),
     "log_loss": (1.0, "log loss, nats (left is better)"),
@@ -58,7 +59,7 @@ def save_comparison_figures(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for items in tests_of(results) if is_comparison(results) else []:
+    for items in items_of(results) if is_comparison(results) else []:
         for name, figure in comparison_figures(results, items).items():
             if note:
                 freeze_layout(figure)
@@ -164,8 +165,8 @@ def _line(
         x,
         y,
         color=_HUES[i % len(_HUES)],
-        linestyle="--" if i >= len(_HUES) else "-",
-        marker=MARKERS[(i + i // len(_HUES)) % len(MARKERS)],
+        linestyle=_DASHES[i // len(_HUES) % len(_DASHES)],
+        marker=MARKERS[i % len(MARKERS)],
         linewidth=1.3,
         markersize=5,
         label=method,

@@ -9,9 +9,9 @@ from lore_jax.reporting.comparison_tables import (
     comparison_cells,
     difference_cells,
     is_comparison,
+    items_of,
     reported_shots,
     shots_cells,
-    tests_of,
     users_cells,
 )
 from lore_jax.reporting.figures import inline
@@ -40,7 +40,7 @@ def comparison_section(results: Results) -> list[str]:
         >>> comparison_section(read_results("run/results.json"))  # doctest: +SKIP
     """
     out = []
-    for items in tests_of(results) if is_comparison(results) else []:
+    for items in items_of(results) if is_comparison(results) else []:
         shots, asked = reported_shots(results), items_label(items, results)
         out += [
             f"<section><h2>Every method: unseen users, {asked}, {shots} shots</h2>",

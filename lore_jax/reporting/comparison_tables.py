@@ -28,7 +28,7 @@ def is_comparison(results: Results) -> bool:
     return bool(results.get("fits"))
 
 
-def tests_of(results: Results) -> list[Holdout]:
+def items_of(results: Results) -> list[Holdout]:
     """The tests of a comparison, new items first."""
     tests = {entry["items"] for entry in _fits(results)}
     return [items for items in ("new items", "known items") if items in tests]
@@ -183,7 +183,7 @@ def comparison_markdown(results: Results) -> str:
     """All tables of a comparison, in Markdown."""
     shots = reported_shots(results)
     paragraphs = []
-    for items in tests_of(results):
+    for items in items_of(results):
         title = f"Unseen users, {items_label(items, results)}, {shots} shots"
         paragraphs += [f"## {title}", markdown(comparison_cells(results, items))]
         # A table of one column says no more than the first one.
