@@ -159,6 +159,7 @@ def compare(
         The `Comparison`.
 
     Example:
+        >>> from lore_jax.fitting.roster import entries
         >>> compared = compared_split(split, "new items", prefs.user_ids)
         >>> config = ComparisonConfig((0, 5), user_shares=(), smoke=True)
         >>> compare(entries(["bradley-terry"]), compared, config, seed=0).fits[0]["parameters"]
