@@ -21,8 +21,8 @@ def num_parameters(predictor: Predictor) -> int:
     The users of the fit do not count, nor does how well a number is known.
 
     Args:
-        predictor: a basis (its columns, the prior, the effects of responses), or any other
-            predictor: the floating-point numbers that it holds.
+        predictor: a basis (its columns, the prior, the effects of responses), a network (its
+            `params`), or any other predictor: the floating-point numbers that it holds.
 
     Returns:
         The number.
@@ -32,7 +32,7 @@ def num_parameters(predictor: Predictor) -> int:
         >>> num_parameters(BasisPredictor(model)) == model.rank * 8 + model.rank * model.rank
         True
     """
-    held: object = vars(predictor)
+    held: object = getattr(predictor, "params", vars(predictor))
     if isinstance(predictor, BasisPredictor):
         effects = predictor.model.item_effects
         held = predictor.model.params, predictor.model.prior, effects and effects.values

@@ -18,6 +18,10 @@ from lore_jax.methods.base import AnyMethod
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
+from lore_jax.methods.rivals.ensemble import EnsembleConfig
+from lore_jax.methods.rivals.full_rank import FullRankConfig
+from lore_jax.methods.rivals.pref import PReFConfig
+from lore_jax.methods.rivals.principal_directions import PrincipalDirectionsConfig
 from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.model.model import rms_row_norm
 
@@ -136,6 +140,31 @@ ROSTER: dict[str, Entry] = {
         "Bose et al. 2025, arXiv 2504.14439, for PRISM",
         _lore_later,
         _short(_lore_later),
+    ),
+    "ensemble": Entry(
+        "linear heads on bootstraps over users, the same for everybody",
+        "Zhang et al. 2024, arXiv 2401.16635",
+        lambda prefs: EnsembleConfig(),
+        lambda prefs: EnsembleConfig(ridge=10.0, num_heads=2),
+    ),
+    "full-rank": Entry(
+        "a direction of everybody's own beside the shared one, without a basis",
+        "after Tan et al. 2024, arXiv 2402.04401 (OPPU)",
+        lambda prefs: FullRankConfig(),
+        lambda prefs: FullRankConfig(ridge=10.0, tau=1.0),
+    ),
+    "drm": Entry(
+        "weights on the principal directions of differences",
+        "Luo et al. 2025, arXiv 2502.13131 (DRM)",
+        lambda prefs: PrincipalDirectionsConfig(),
+        lambda prefs: PrincipalDirectionsConfig(rank=2, spread=1.0),
+    ),
+    "pref": Entry(
+        "answers as a users x pairs matrix, factorised",
+        "Shenfeld et al. 2025, arXiv 2503.06358 (PReF)",
+        lambda prefs: PReFConfig(),
+        lambda prefs: PReFConfig(rank=2, beta=10.0, steps=5),
+        needs="pairs that several users judged",
     ),
     POPULATION_MODEL: Entry(
         "a basis, and Gaussian weights around a learned population",

@@ -30,22 +30,25 @@ def test_repeated_users_against_a_loop(users):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Network:
-    params: dict
+class Heads:
+    heads: dict
     table: object
     users: object
     rows: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    params: dict
+    learning_rate: np.ndarray
+
+
 def test_numbers_that_all_users_share():
     small = small_objects()
-    network = Network(
-        {"a": jnp.ones((3, 4)), "b": {"c": np.ones(5, np.float32)}},
-        small["prefs"],
-        small["posterior"],
-        np.zeros(7, int),
-    )
-    assert num_parameters(network) == 12 + 5
+    numbers = {"a": jnp.ones((3, 4)), "b": {"c": np.ones(5, np.float32)}}
+    heads = Heads(numbers, small["prefs"], small["posterior"], np.zeros(7, int))
+    assert num_parameters(heads) == 12 + 5
+    assert num_parameters(Network(numbers, np.ones(()))) == 12 + 5
     model = dataclasses.replace(
         small["model"], prior=GaussianPrior(jnp.zeros(3), jnp.zeros((3, 2))), item_effects=None
     )
