@@ -57,12 +57,13 @@ def comparison_section(results: Results) -> list[str]:
         for name, drawn in comparison_figures(results, items).items():
             out.append(figure(inline(drawn), _CAPTIONS[name]))
         out.append("</div>")
-        for title, cells in (
-            ("Paired differences as a table", difference_cells(results, items)),
-            ("Accuracy after some shots as a table", shots_cells(results, items)),
-            ("Accuracy by the number of users in the fit as a table", users_cells(results, items)),
+        for title, cells, least in (
+            ("Paired differences as a table", difference_cells, 2),
+            ("Accuracy after some shots as a table", shots_cells, 3),
+            ("Accuracy by the number of users in the fit as a table", users_cells, 3),
         ):
-            if len(cells) > 1:
-                out += details(title, html_table(cells, GAUSSIAN))
+            head, *lines = cells(results, items)
+            if lines and len(head) >= least:
+                out += details(title, html_table([head, *lines], GAUSSIAN))
         out.append("</section>")
     return out

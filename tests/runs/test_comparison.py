@@ -57,6 +57,23 @@ def test_resumed_it_is_the_same_as_unbroken(tmp_path):
         run_comparison(tmp_path / "run", parts(shots=(0, 10)), seed=0)
 
 
+def test_a_comparison_of_which_nothing_ran_says_why(tmp_path):
+    part = comparison_part(
+        {"no": METHODS["no"]},
+        small_split,
+        ComparisonConfig(),
+        data="small",
+        items="new items",
+        number=0,
+        seed=0,
+    )
+    results = run_comparison(tmp_path, [part], seed=0)
+    assert (results["rows"], len(results["fits"])) == ([], 3)
+    lines = (tmp_path / "tables.md").read_text().splitlines()
+    assert [line for line in lines if "cannot run" in line] == lines[-1:]
+    assert not list((tmp_path / "figures").iterdir())
+
+
 def test_other_folders_are_refused(tmp_path):
     refuse_other_folder(tmp_path / "new")
     (tmp_path / "empty").mkdir()
