@@ -71,3 +71,13 @@ def taste_along_axes(*, users=60, responses=60, dim=12, strong=3, seed=0, **size
     weights = rng.normal(size=(users, strong)) + 0.5
     rewards = 1.5 * weights @ rotation[:strong] @ table.T
     return population(table.astype(np.float32), rewards, seed=seed, **sizes)
+
+
+def mixed_rewards(*, users=90, responses=60, dim=8, seed=0, **sizes):
+    """Each user has one of two rewards, nearly opposite."""
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(responses, dim)) / np.sqrt(dim)
+    common, other = 2.0 * rng.normal(size=(2, dim))
+    sides = np.where(np.arange(users) % 2, 1.0, -1.0)
+    rewards = (0.5 * common + 2.0 * sides[:, None] * other) @ table.T
+    return population(table.astype(np.float32), rewards, seed=seed, **sizes)
