@@ -20,6 +20,7 @@ from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.methods.rivals.ensemble import EnsembleConfig
 from lore_jax.methods.rivals.full_rank import FullRankConfig
+from lore_jax.methods.rivals.meta_learned import MetaLearnedConfig
 from lore_jax.methods.rivals.pref import PReFConfig
 from lore_jax.methods.rivals.principal_directions import PrincipalDirectionsConfig
 from lore_jax.methods.simplex.method import SimplexConfig
@@ -165,6 +166,12 @@ ROSTER: dict[str, Entry] = {
         lambda prefs: PReFConfig(),
         lambda prefs: PReFConfig(rank=2, beta=10.0, steps=5),
         needs="pairs that several users judged",
+    ),
+    "mrm": Entry(
+        "shared rewards and a start of the weights, meta-learned for a few gradient steps",
+        "Meta Reward Modeling 2026 (MRM)",
+        lambda prefs: MetaLearnedConfig(),
+        lambda prefs: MetaLearnedConfig(rank=2, temperature=10.0, steps=5),
     ),
     POPULATION_MODEL: Entry(
         "a basis, and Gaussian weights around a learned population",
