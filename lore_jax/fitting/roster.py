@@ -20,6 +20,7 @@ from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.methods.rivals.ensemble import EnsembleConfig
 from lore_jax.methods.rivals.full_rank import FullRankConfig
+from lore_jax.methods.rivals.matrix_factorisation import MatrixFactorisationConfig
 from lore_jax.methods.rivals.meta_learned import MetaLearnedConfig
 from lore_jax.methods.rivals.pref import PReFConfig
 from lore_jax.methods.rivals.principal_directions import PrincipalDirectionsConfig
@@ -172,6 +173,16 @@ ROSTER: dict[str, Entry] = {
         "Meta Reward Modeling 2026 (MRM)",
         lambda prefs: MetaLearnedConfig(),
         lambda prefs: MetaLearnedConfig(rank=2, temperature=10.0, steps=5),
+    ),
+    "matrix-factorisation": Entry(
+        "effects and factors of responses, without their text",
+        "Koren, Bell and Volinsky 2009",
+        lambda prefs: MatrixFactorisationConfig(),
+        lambda prefs: MatrixFactorisationConfig(
+            rank=2, ridge_effects=1.0, ridge_factors=10.0, steps=5
+        ),
+        needs="items that other users judged",
+        known_items_only=True,
     ),
     POPULATION_MODEL: Entry(
         "a basis, and Gaussian weights around a learned population",
