@@ -43,6 +43,7 @@ from lore_jax.evaluation.comparison import ComparedSplit, ComparisonConfig, comp
 from lore_jax.evaluation.evaluate import Condition
 from lore_jax.evaluation.schema import FitEntry, Results
 from lore_jax.fitting.roster import ROSTER, entries
+from lore_jax.parallel.compilation_cache import keep_compiled_programs
 from lore_jax.reporting.comparison_tables import comparison_markdown
 from lore_jax.runs.comparison import comparison_part, run_comparison
 from lore_jax.runs.parts import Part
@@ -84,6 +85,7 @@ class Config:
 
 def run(config: Config) -> dict[str, Results]:
     """Makes the parts that are missing and reports on all of them."""
+    keep_compiled_programs()
     groups: dict[str, list[Part]] = {}
     if config.data is not None and not config.smoke:
         groups["polis"] = _polis_parts(config, config.data)

@@ -22,6 +22,7 @@ from lore_jax.methods.rivals.ensemble import EnsembleConfig
 from lore_jax.methods.rivals.full_rank import FullRankConfig
 from lore_jax.methods.rivals.matrix_factorisation import MatrixFactorisationConfig
 from lore_jax.methods.rivals.meta_learned import MetaLearnedConfig
+from lore_jax.methods.rivals.nearest_users import NearestUsersConfig
 from lore_jax.methods.rivals.pref import PReFConfig
 from lore_jax.methods.rivals.principal_directions import PrincipalDirectionsConfig
 from lore_jax.methods.simplex.method import SimplexConfig
@@ -181,6 +182,14 @@ ROSTER: dict[str, Entry] = {
         lambda prefs: MatrixFactorisationConfig(
             rank=2, ridge_effects=1.0, ridge_factors=10.0, steps=5
         ),
+        needs="items that other users judged",
+        known_items_only=True,
+    ),
+    "nearest-users": Entry(
+        "votes of the users who agreed so far",
+        "Herlocker et al. 1999",
+        lambda prefs: NearestUsersConfig(),
+        lambda prefs: NearestUsersConfig(kappa=3.0),
         needs="items that other users judged",
         known_items_only=True,
     ),
