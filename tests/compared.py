@@ -101,6 +101,14 @@ class Refusing(BradleyTerryConfig):
         raise ValueError("pairs that several users judged are needed, and there are none")
 
 
+@dataclasses.dataclass(frozen=True)
+class TooLarge(BradleyTerryConfig):
+    """It asks for more memory than there is."""
+
+    def input_scale(self, prefs):
+        raise MemoryError("Unable to allocate 9 TiB\nfor an array")
+
+
 def without_seconds(results):
     """Results without what a clock has measured."""
     clocks = ("seconds", "compile_seconds", "adapt_one_ms", "adapt_thousand_ms")

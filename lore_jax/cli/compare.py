@@ -89,7 +89,8 @@ def run(config: Config) -> dict[str, object]:
             seed=config.seed + number,
         )
 
-    for items in config.items:  # before anything is written
+    tests = dict.fromkeys(config.items)
+    for items in tests:  # before anything is written
         for line in summary(cut(items, 0)):
             _announce(f"{items}: {line}")
     names = ("unseen_users", "test", "group_by")
@@ -113,7 +114,7 @@ def run(config: Config) -> dict[str, object]:
             announce=_announce_fit,
         )
         for number in range(config.splits)
-        for items in config.items
+        for items in tests
     ]
     smoke = "FITS OF A FEW STEPS, NOTHING CHOSEN." if config.compare.smoke else ""
     note = " ".join(filter(None, [smoke, manifest["note"]]))

@@ -3,8 +3,9 @@
 A method is given the training pairs over a table of the responses in them, so that neither a test
 pair nor the embedding of a response that only tests have reaches it. All have the same key, which
 draws the same folds: a method whose fits take no steps has them drawn more often where responses
-are few, as everywhere (`FitConfig.repeats`). A method that cannot run says why in its entry, and
-one whose numbers are not finite any more has diverged: neither has rows, and the others go on.
+are few, as everywhere (`FitConfig.repeats`). A method that cannot run, for lack of what it needs or
+of memory, says why in its entry, and one whose numbers are not finite any more has diverged:
+neither has rows, and the others go on.
 
 Seconds are set beside a budget, and nothing is stopped by it. A rule by the clock would let the
 machine and what else runs on it choose the settings, and a run that is repeated would differ.
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Shaped
 
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
@@ -87,13 +89,15 @@ class ComparedSplit(NamedTuple):
     conditions: Sequence[Condition]
     holdout: Holdout
     group_by: GroupBy
-    names: Mapping[Users, np.ndarray]
+    names: Mapping[Users, Shaped[np.ndarray, " _users"]]
     digest: str
     dropped: Mapping[str, int]
     folds_by: GroupBy | None = None
 
 
-def compared_split(split: FourWay, holdout: Holdout, user_ids: np.ndarray | None) -> ComparedSplit:
+def compared_split(
+    split: FourWay, holdout: Holdout, user_ids: Shaped[np.ndarray, " users"] | None
+) -> ComparedSplit:
     """A 2 x 2 hold-out with one kind of test, as methods are compared on it.
 
     Args:
@@ -108,7 +112,10 @@ def compared_split(split: FourWay, holdout: Holdout, user_ids: np.ndarray | None
         >>> compared_split(split, "new items", prefs.user_ids).group_by
         'prompt'
     """
-    users: dict[Users, np.ndarray] = {"seen": split.seen_users, "unseen": split.unseen_users}
+    users: dict[Users, Shaped[np.ndarray, " _users"]] = {
+        "seen": split.seen_users,
+        "unseen": split.unseen_users,
+    }
     if user_ids is not None:
         users = {side: user_ids[index] for side, index in users.items()}
     dropped = split.dropped._asdict()
@@ -168,7 +175,7 @@ def compare(
     about: dict[str, Any] = {"data": data, "number": number, "seed": seed}
     result = Comparison([], [], {str(share): [] for share in config.user_shares}, {})
     order = np.random.default_rng(seed).permutation(split.train.num_users)
-    for share in (1.0, *config.user_shares):
+    for share in dict.fromkeys((1.0, *config.user_shares)):
         users = max(round(share * len(order)), min(_LEAST_USERS, len(order)))
         seen = np.sort(order[:users])
         train = _on_device(split.train.take_users(seen).take_responses())
@@ -236,8 +243,9 @@ def _attempt(
             )
     except DivergedError as error:
         return {**fit, "note": f"diverged: {error}"}, [], None
-    except ValueError as error:
-        return {**fit, "note": f"cannot run: {error}"}, [], None
+    except (ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return {**fit, "note": f"cannot run: {reason}"}, [], None
     return fit, rows, history.choice
 
 
@@ -254,7 +262,7 @@ def _rows(
     return evaluate(
         {name: predictor},
         compared.conditions if whole else [_unseen(compared)],
-        shots=config.shots if whole else (config.reported_shots,),
+        shots=tuple(dict.fromkeys(config.shots)) if whole else (config.reported_shots,),
         group_by=compared.group_by,
         with_controls=whole and name == POPULATION_MODEL,
         **options,

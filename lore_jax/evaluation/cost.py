@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import draw_shots
@@ -71,7 +72,7 @@ def adapt_milliseconds(
     return milliseconds(work)
 
 
-def repeat_users(prefs: Preferences, users: np.ndarray) -> Preferences:
+def repeat_users(prefs: Preferences, users: Int[np.ndarray, " users"]) -> Preferences:
     """The pairs of `users`, who may be repeated, numbered from 0 in the order given.
 
     Example:

@@ -12,6 +12,7 @@ from compared import (
     Spying,
     SpyingBradleyTerry,
     SpyingSimplex,
+    TooLarge,
     entry,
     fold_marks,
     small_split,
@@ -49,6 +50,7 @@ def compared():
         "diverging": entry(Diverging()),
         "diverging, given": entry(Diverging(ridge=3.0)),
         "items": entry(BradleyTerryConfig(), needs="known items", known_items_only=True),
+        "too large": entry(TooLarge()),
         "two": entry(SIMPLEX),
     }
     fits = []
@@ -107,6 +109,7 @@ def test_methods_that_fail_say_why_and_the_others_run(compared):
         "diverging": "diverged: no setting of ridge has a finite loss on all folds",
         "diverging, given": notes["diverging, given"],
         "items": "cannot run: it needs known items, and the test is of new items",
+        "too large": "cannot run: Unable to allocate 9 TiB",
         "two": None,
     }
     assert notes["diverging, given"].startswith("diverged: margins of ")
