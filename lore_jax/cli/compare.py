@@ -29,7 +29,7 @@ class Config:
     Attributes:
         cache: the cache.
         out: folder for results.json, tables.md, figures and the parts they are made of.
-        methods: which methods of the roster; None: all.
+        methods: which methods, by name (a name that is not there lists them); None: all.
         splits: how many times users and items are split.
         items: which tests, each with fits of its own: items new to everybody, or items that other
             users judged in the fit.
