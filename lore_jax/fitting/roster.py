@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout
@@ -20,11 +21,15 @@ from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.methods.rivals.ensemble import EnsembleConfig
 from lore_jax.methods.rivals.full_rank import FullRankConfig
+from lore_jax.methods.rivals.ideal_points import IdealPointsConfig
+from lore_jax.methods.rivals.in_context import InContextConfig
 from lore_jax.methods.rivals.matrix_factorisation import MatrixFactorisationConfig
 from lore_jax.methods.rivals.meta_learned import MetaLearnedConfig
 from lore_jax.methods.rivals.nearest_users import NearestUsersConfig
 from lore_jax.methods.rivals.pref import PReFConfig
 from lore_jax.methods.rivals.principal_directions import PrincipalDirectionsConfig
+from lore_jax.methods.rivals.user_embeddings import UserEmbeddingsConfig
+from lore_jax.methods.rivals.variational import VariationalConfig
 from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.model.model import rms_row_norm
 
@@ -118,6 +123,13 @@ _QUICK_POPULATION = PopulationConfig(
     logit_scale=1.0,
 )
 
+_QUICK_NETWORK: dict[str, Any] = {
+    "steps": 4,
+    "stop_after": 4,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.1,
+}
+
 ROSTER: dict[str, Entry] = {
     "reference-head": Entry(
         "the reward model's own score, nothing learned",
@@ -174,6 +186,31 @@ ROSTER: dict[str, Entry] = {
         "Meta Reward Modeling 2026 (MRM)",
         lambda prefs: MetaLearnedConfig(),
         lambda prefs: MetaLearnedConfig(rank=2, temperature=10.0, steps=5),
+    ),
+    "p-rlhf": Entry(
+        "a network that reads a response and a vector of the user's own",
+        "Li et al. 2024, arXiv 2402.05133 (P-RLHF, individual users)",
+        lambda prefs: UserEmbeddingsConfig(),
+        lambda prefs: UserEmbeddingsConfig(**_QUICK_NETWORK, spread=1.0),
+    ),
+    "pal": Entry(
+        "ideal points that are mixtures of prototypes, in the space of a network",
+        "Chen et al. 2024, arXiv 2406.08469 (PAL-A)",
+        lambda prefs: IdealPointsConfig(),
+        lambda prefs: IdealPointsConfig(**_QUICK_NETWORK, spread=1.0),
+    ),
+    "vpl": Entry(
+        "an encoder of the user's pairs, and a network given what it found",
+        "Poddar et al. 2024, arXiv 2408.10075 (VPL)",
+        lambda prefs: VariationalConfig(),
+        lambda prefs: VariationalConfig(**_QUICK_NETWORK, kl_weight=1.0),
+    ),
+    "gpo": Entry(
+        "a transformer that reads the user's pairs",
+        "Zhao et al. 2023, arXiv 2310.11523 (GPO); Singh et al. 2025, arXiv 2502.19312 (FSPO)",
+        lambda prefs: InContextConfig(),
+        lambda prefs: InContextConfig(**_QUICK_NETWORK),
+        needs=f"{InContextConfig.least_users} users or more",
     ),
     "matrix-factorisation": Entry(
         "effects and factors of responses, without their text",
