@@ -27,7 +27,6 @@ import numpy as np
 
 import lore_jax as lore
 from experiments.common import command_line
-from experiments.common.parts import Part, run_parts
 from experiments.polis import PolisProtocol, data_folder, polis_protocol
 from lore_jax.data.splits import Holdout, split_users
 from lore_jax.datasets.polis.pairs import polis_preferences
@@ -37,6 +36,7 @@ from lore_jax.evaluation.intervals import Sample, estimate
 from lore_jax.evaluation.results import make_results, plain
 from lore_jax.evaluation.schema import Results
 from lore_jax.reporting.tables import markdown
+from lore_jax.runs.parts import Part, run_parts
 from lore_jax.storage.files import write_file
 from lore_jax.users.predict import Margins
 

@@ -34,7 +34,6 @@ import numpy as np
 import lore_jax as lore
 from experiments.common import command_line
 from experiments.common.fits import population_model
-from experiments.common.parts import Part, run_parts
 from experiments.polis import data_folder, polis_protocol
 from lore_jax.data.splits import split_users
 from lore_jax.datasets.polis.pairs import polis_preferences
@@ -44,6 +43,7 @@ from lore_jax.evaluation.intervals import Sample, combine, estimate
 from lore_jax.evaluation.results import make_results, plain
 from lore_jax.evaluation.schema import Results
 from lore_jax.reporting.tables import markdown
+from lore_jax.runs.parts import Part, run_parts
 from lore_jax.steering.best_of_n import Picks
 from lore_jax.storage.files import write_file
 

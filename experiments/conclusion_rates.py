@@ -48,7 +48,6 @@ import lore_jax as lore
 from experiments.common import command_line
 from experiments.common import populations as simulated
 from experiments.common.fits import population_model
-from experiments.common.parts import Part, run_parts
 from experiments.common.populations import Items, Kind, Sizes, Tastes
 from lore_jax.data.four_way import split_digest
 from lore_jax.evaluation.conclusion import conclude
@@ -59,6 +58,7 @@ from lore_jax.evaluation.results import Where, describe_split, make_results, pla
 from lore_jax.evaluation.schema import Results, Row, SplitEntry
 from lore_jax.methods.base import BasisPredictor
 from lore_jax.reporting.tables import markdown
+from lore_jax.runs.parts import Part, run_parts
 from lore_jax.storage.files import write_file
 
 _JUDGED = 70  # prompts of each user: every split finds enough known and new ones among them

@@ -28,13 +28,13 @@ import numpy as np
 import lore_jax as lore
 from experiments.common import command_line
 from experiments.common.fits import paper_objective, population_model
-from experiments.common.parts import Part, run_parts
 from lore_jax.data.four_way import FourWay
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import metrics
 from lore_jax.evaluation.intervals import Interval, Sample, combine, estimate
 from lore_jax.evaluation.results import make_results, plain
 from lore_jax.evaluation.schema import Results
+from lore_jax.runs.parts import Part, run_parts
 from lore_jax.storage.files import write_file
 
 SHOTS = (0, 5, 10, 20)

@@ -48,7 +48,6 @@ from experiments.common.fits import (
     population_model,
     ridge_bradley_terry,
 )
-from experiments.common.parts import Part, run_parts
 from experiments.common.protocol import permuted_users
 from lore_jax.data.four_way import split_digest
 from lore_jax.data.splits import Holdout, split_users
@@ -86,6 +85,7 @@ from lore_jax.reporting.tables import (
     show,
     table,
 )
+from lore_jax.runs.parts import Part, run_parts
 from lore_jax.storage.files import write_file
 from lore_jax.storage.safetensors import write_tensors
 

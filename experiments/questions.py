@@ -40,7 +40,6 @@ import numpy as np
 import lore_jax as lore
 from experiments.common import command_line
 from experiments.common.fits import population_model
-from experiments.common.parts import drop_programs_if_many
 from experiments.polis import data_folder
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.data.splits import Holdout, split_users
@@ -50,6 +49,7 @@ from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.prior import GaussianPrior
 from lore_jax.reporting.tables import markdown
+from lore_jax.runs.parts import drop_programs_if_many
 from lore_jax.storage.files import write_file
 from lore_jax.users.criteria import Criterion, Targets
 from lore_jax.users.questionnaire import choices, draw_users

@@ -24,7 +24,6 @@ import lore_jax as lore
 from experiments.common import command_line
 from experiments.common.fits import applicable
 from experiments.common.options import Options, cache_of, fits
-from experiments.common.parts import Part, run_parts
 from experiments.common.scorers import projected
 from lore_jax.cli.arguments import POSITIONAL
 from lore_jax.data.preferences import Preferences
@@ -42,6 +41,7 @@ from lore_jax.evaluation.results import (
 from lore_jax.evaluation.schema import Results
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import shots_columns, table
+from lore_jax.runs.parts import Part, run_parts
 from lore_jax.storage.cache.manifest import read_manifest
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.files import write_file

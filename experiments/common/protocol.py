@@ -2,7 +2,7 @@
 
 An experiment says how its data set is read, split and fitted. The steps are read -> embed -> split
 -> fit -> adapt -> evaluate -> report; what follows the split is here, once. Each (task, split) is
-one file in OUT/parts (`experiments.common.parts`). OUT/results.json holds everything,
+one file in OUT/parts (`lore_jax.runs.parts`). OUT/results.json holds everything,
 OUT/tables.md the tables with the paper's numbers beside ours, OUT/figures what is drawn from the
 JSON.
 """
@@ -20,7 +20,6 @@ from jaxtyping import Bool
 import lore_jax as lore
 from experiments.common.fits import applicable
 from experiments.common.options import Options, settings_of
-from experiments.common.parts import Part, run_parts
 from experiments.common.scorers import as_published, projected
 from lore_jax.data.four_way import split_digest
 from lore_jax.data.preferences import Preferences
@@ -45,6 +44,7 @@ from lore_jax.methods.base import Predictor
 from lore_jax.model.model import Model
 from lore_jax.reporting.figures import save_figures
 from lore_jax.reporting.tables import markdown, measures, method_lines, shots_columns, show, table
+from lore_jax.runs.parts import Part, run_parts
 from lore_jax.storage.files import write_file
 
 _ALL = 2**31 - 1  # shots that nobody has: all of them

@@ -26,6 +26,7 @@ COMMANDS = {
     "fit": "a cache -> a run: the basis, the seen users' weights, checkpoints; resumable",
     "adapt": "a run and a cache of new users' comparisons -> their weights",
     "evaluate": "how well a run predicts the choices held out from it, beside the controls",
+    "compare": "every method of the field on the same splits of a cache, in one table",
     "ask": "asks you, one pair of responses after the other, and says what a run learns of you",
     "score": "a run, users and candidate responses -> scores, or each user's best",
     "relabel": "pairs of replies -> ordered and weighted for a user, for personal DPO",

@@ -60,6 +60,7 @@ def evaluate(
     data: str = "",
     split: int = 0,
     control: Control | None = None,
+    with_controls: bool = True,
     seed: int,
 ) -> list[Row]:
     """Scores methods on conditions: unseen users after shots, seen users after none and all pairs.
@@ -74,6 +75,7 @@ def evaluate(
         control: the control that the caller has applied to fit and conditions (`PERMUTED_USERS`);
             None: rows of the mismatched-user and of the donor control are added (for two users or
             more).
+        with_controls: whether they are.
         seed: draws the shots and the mismatched users.
 
     Returns:
@@ -102,7 +104,7 @@ def evaluate(
         buckets = buckets_of(asked, group_by, split=split)
         # With whose weights each user is scored: the user's own; as a control, another's.
         weights_of: dict[Control | None, np.ndarray] = {control: np.arange(asked.num_users)}
-        if control is None and asked.num_users > 1:
+        if with_controls and control is None and asked.num_users > 1:
             weights_of[MISMATCHED_USER] = derangement(asked.num_users, seed=seed)
             weights_of[DONOR] = donors(given, mismatched=weights_of[MISMATCHED_USER])
         for name, predictor in methods.items():

@@ -213,7 +213,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def join(parts: Sequence[Results]) -> Results:
-    """Joins rows, splits, axes and learning curves; the rest is the first's, as are its axes.
+    """Joins rows, splits, axes, learning curves and fits; the rest is the first's, as its axes.
 
     Raises:
         ValueError: there are none, or two of them are about the same split of the same data set.
@@ -230,6 +230,13 @@ def join(parts: Sequence[Results]) -> Results:
     joined: Results = {**parts[0], "splits": splits, "rows": rows, "axes": axes}
     if curve := [row for part in parts for row in part.get("learning_curve", [])]:
         joined["learning_curve"] = curve
+    if any("fits" in part for part in parts):
+        joined["fits"] = [entry for part in parts for entry in part.get("fits", [])]
+        fewer: dict[str, list[Row]] = {}
+        for part in parts:
+            for share, some in part.get("fewer_users", {}).items():
+                fewer.setdefault(share, []).extend(some)
+        joined["fewer_users"] = fewer
     return joined
 
 

@@ -88,6 +88,23 @@ class SplitEntry(TypedDict):
     given: NotRequired[dict[Users, Sequence[int]]]  # comparisons of each user that a model may use
 
 
+class FitEntry(TypedDict):
+    """What a method of a comparison cost on one split, or why it has no rows."""
+
+    data: str  # name of the data set
+    split: int
+    items: Holdout  # which test the fit was made for
+    method: str
+    user_share: float  # of the seen users, who were fitted; 1: all of them
+    users: int  # in the fit
+    note: str | None  # "cannot run: ...", "diverged: ..."; None: it ran
+    parameters: int | None  # numbers that all users share
+    seconds: float | None  # to choose on validation folds and to fit, compilation apart
+    compile_seconds: float | None
+    adapt_one_ms: float | None  # to adapt one user to the shots and to predict a pair
+    adapt_thousand_ms: float | None  # the same of 1,000 users in one call
+
+
 class EndEntry(TypedDict):
     """A response at one end of an axis: its row in the table, its loading in logits, its texts."""
 
@@ -239,3 +256,6 @@ class Results(TypedDict):
     conclusions: NotRequired[dict[str, Conclusion]]  # of each condition, data set or test
     learning_curve: NotRequired[list[CurveRow]]  # of fits of a quarter and of half of the users
     paper: NotRequired[list[list[str | float]]]  # published: data, method, seen and unseen users
+    fits: NotRequired[list[FitEntry]]  # of a comparison of methods
+    fewer_users: NotRequired[dict[str, list[Row]]]  # by share of the seen users who were fitted
+    budget: NotRequired[float]  # seconds that a fit of a comparison should take at most

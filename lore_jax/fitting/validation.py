@@ -44,6 +44,10 @@ _EXTENSIONS = 4  # of a grid: a ridge 81 times its largest is as good as none to
 _TIE = 1e-6  # nats: settings whose losses are closer than that are equal
 
 
+class DivergedError(ValueError):
+    """A fit whose numbers are not finite any more: there is nothing to choose, or to predict by."""
+
+
 class SweepTable(NamedTuple):
     """What validation found in one stage.
 
@@ -166,6 +170,9 @@ def sweep(
 
     Returns:
         The table.
+
+    Raises:
+        DivergedError: no setting has a finite loss.
     """
     prefs, data, layout, devices, _ = placed
     count, variants = len(roles["test"]), stage.method.variants()
@@ -219,7 +226,9 @@ def sweep(
         compared += further
         # [settings and variants, folds]
         loss, accuracy = np.stack(race.found).transpose(2, 0, 3, 1).reshape(2, -1, count)
-        average = loss.mean(axis=1)  # NaN for those that were stopped
+        average = loss.mean(axis=1)  # NaN for those that were stopped, or diverged
+        if not np.isfinite(average).any():
+            raise DivergedError(f"no setting of {stage.name} has a finite loss on all folds")
         best = int(np.flatnonzero(average <= np.nanmin(average) + _TIE)[0])
         further = stage.beyond(compared[best // len(variants)], compared)
         if not further:

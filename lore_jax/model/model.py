@@ -106,7 +106,7 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
         )
     if model.item_effects is None:
         return _rewards(model, embeddings, None)
-    row = _find(np.asarray(model.item_effects.keys), response_keys(embeddings))
+    row = find_responses(np.asarray(model.item_effects.keys), response_keys(embeddings))
     return _rewards(model, embeddings, row)
 
 
@@ -152,7 +152,7 @@ def response_keys(embeddings: Any) -> np.ndarray:
     return np.frombuffer(bytes(keys), np.uint32).reshape(-1, 2)
 
 
-def _find(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def find_responses(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Row of each wanted key among the known ones, -1 where there is none, int32 `[wanted]`."""
     known_keys, wanted_keys = (
         np.ascontiguousarray(keys).view(np.uint64)[:, 0] for keys in (known, wanted)

@@ -1,4 +1,4 @@
-"""Figures, drawn from the JSON of an evaluation alone; the only file that imports matplotlib."""
+"""Figures, drawn from the JSON of an evaluation alone."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from lore_jax.evaluation.schema import AxesEntry, ConfidenceCounts, Results, Row
 from lore_jax.reporting.tables import is_personal, items_label
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; lines differ in markers too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
-_MARKERS = "osD^vPX*"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+MARKERS = "osD^vPX*"
 _PANEL = (5.2, 4.6)  # inches of a panel with its legend below: readable on a telephone too
 _DRAWN_BINS = 10  # of a reliability diagram; the error is measured with more
 _DRAWN_DENSITY = 25  # bins of the confidences below it
@@ -83,7 +83,7 @@ def save_figures(
             figures[f"users-{data}" if data else "users"] = users_figure(described, data)
     for name, figure in figures.items():
         if note:  # below the figure: the picture grows by as much
-            _freeze_layout(figure)
+            freeze_layout(figure)
             figure.text(0.01, -0.01, note, fontsize=8, color="#555555", va="top")
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.1)
     return [folder / f"{name}.png" for name in figures]
@@ -136,7 +136,7 @@ def shots_figure(
                 given, gains = _gains(results, where, shots)
                 _band(right, given, gains, style, shade=shade)
     for panel in axes.values():
-        _tidy(panel)
+        tidy(panel)
         panel.set_xticks(sorted(ticks))
         panel.set_xlabel("shots (comparisons by the unseen user)")
     if left is not None:
@@ -146,7 +146,7 @@ def shots_figure(
     if both:
         title = f"Unseen users, {items_label(items, results)}"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    _legend(figure, next(iter(axes.values())), "right center" if both else "lower center")
+    legend_outside(figure, next(iter(axes.values())), "right center" if both else "lower center")
     return figure
 
 
@@ -221,15 +221,15 @@ def reliability_figure(
     title = f"Unseen users, {items_label(items, results)}, {shots} shots"
     above.set_title(title, loc="left", fontsize=11)
     unit = "expected calibration error (ECE) and its bias, in points"
-    _legend(figure, above, "lower center", unit)
+    legend_outside(figure, above, "lower center", unit)
     below.set_xlabel("confidence, %")
     below.set_ylabel("pairs, %")
     for axes in (above, below):
-        _tidy(axes)
+        tidy(axes)
     return figure
 
 
-def _legend(figure: Figure, axes: Axes, side: str, title: str | None = None) -> None:
+def legend_outside(figure: Figure, axes: Axes, side: str, title: str | None = None) -> None:
     """A legend of what these axes hold, outside of them."""
     style = {"loc": f"outside {side}", "frameon": False, "fontsize": 9, "title_fontsize": 9}
     figure.legend(*axes.get_legend_handles_labels(), title=title, **style)
@@ -278,7 +278,7 @@ def users_figure(described: AxesEntry, data: str = "") -> Figure:
     """
     figure = Figure(figsize=(_PANEL[0], 5.2), layout="constrained")
     axes = figure.subplots()
-    _tidy(axes)
+    tidy(axes)
     shares = [100.0 * axis["share"] for axis in described["axes"]]
     groups = {
         name: np.array(scores, np.float64).reshape(-1, len(shares))
@@ -296,7 +296,7 @@ def users_figure(described: AxesEntry, data: str = "") -> Figure:
     else:
         for i, (name, scores) in enumerate(groups.items()):
             x, y = scores[:, :2].T
-            colour, marker, label = _colour(i), _MARKERS[i % len(_MARKERS)], labels[name]
+            colour, marker, label = _colour(i), MARKERS[i % len(MARKERS)], labels[name]
             axes.scatter(x, y, size, colour, marker=marker, alpha=0.65, linewidths=0, label=label)
         x, y = described["population"][:2]
         axes.scatter(x, y, 140, "black", marker="+", linewidths=1.6, label="population", zorder=3)
@@ -315,7 +315,7 @@ def inline(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _freeze_layout(figure: Figure) -> None:
+def freeze_layout(figure: Figure) -> None:
     """Ends the layout: legends keep their place when text is added below the figure."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -326,15 +326,16 @@ def _freeze_layout(figure: Figure) -> None:
         legend.set_bbox_to_anchor((box.x0, box.y0), figure.transFigure)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """A light grid, and no frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
 def _colour(i: int) -> str:
-    return _COLOURS[i % len(_COLOURS)]
+    return COLOURS[i % len(COLOURS)]
 
 
 def _marker(i: int) -> _Style:
-    return {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)], "markersize": 5}
+    return {"color": _colour(i), "marker": MARKERS[i % len(MARKERS)], "markersize": 5}

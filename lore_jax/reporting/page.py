@@ -13,6 +13,8 @@ from lore_jax.evaluation import names
 from lore_jax.evaluation.results import methods_of
 from lore_jax.evaluation.schema import Results
 from lore_jax.reporting import tables
+from lore_jax.reporting.comparison_section import comparison_section
+from lore_jax.reporting.comparison_tables import is_comparison
 from lore_jax.reporting.page_style import POLICY, STYLE
 from lore_jax.reporting.plain_words import conditions_told
 from lore_jax.reporting.sections.disagreement import disagreement
@@ -53,10 +55,14 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
     told = conditions_told(results, main)
     parts = [*head(results, main, told, title=title, note=note), *who_gains(results, told)]
     parts += how_much_they_said(results)
+    # Curves of many methods are in the comparison's own figures: the others are about one method.
+    methods = [main] if is_comparison(results) else None
+    parts += comparison_section(results)
     for name, described in results.get("axes", {}).items():
         parts += [*example(described), *disagreement(name, described)]
     parts += more_data(results, main)
-    parts += [*curves(results), *accuracy(results, main, shots), *calibration(results, shots)]
+    parts += [*curves(results, methods), *accuracy(results, main, shots)]
+    parts += calibration(results, shots, methods)
     parts += provenance(results)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -49,6 +49,8 @@ tr.main th, tr.main td { font-weight: 650; background: var(--main); }
 .figures { display: grid;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); gap: 20px; }
 figure { margin: 0; max-width: 540px; }
+.wide { display: grid; gap: 20px; }
+.wide figure { max-width: 860px; }
 img, .drawing { width: 100%; height: auto; display: block; }
 .label { fill: var(--soft); font-size: 13px; }
 .label.name { fill: var(--ink); }

@@ -701,6 +701,39 @@ CASES = {
         lambda here: ["inspect", here.write("thesis/a.tex", "").split("/")[0]],
         "thesis is neither a cache, nor a run, nor a saved model",
     ),
+    # comparisons
+    "comparing with an unknown method": (
+        lambda here: ["compare", here.copy("cache"), "--out", "out", "--methods", "gausian"],
+        "there is no method 'gausian': is gaussian meant",
+    ),
+    "comparing no methods": (
+        lambda here: ["compare", here.copy("cache"), "--out", "out", "--methods"],
+        "no method is given: some of reference-head, ",
+    ),
+    "comparing no splits": (
+        lambda here: ["compare", here.copy("cache"), "--out", "out", "--splits", "0"],
+        "splits is 0: 1 or more is expected",
+    ),
+    "comparing no items": (
+        lambda here: ["compare", here.copy("cache"), "--out", "out", "--items"],
+        "no items are given: 'new items', 'known items' or both",
+    ),
+    "comparing on what is no cache": (
+        lambda here: ["compare", here.write("x/a.txt", "").split("/")[0], "--out", "out"],
+        "x is not a cache: it has no manifest.json",
+    ),
+    "comparing into a file": (
+        lambda here: ["compare", here.copy("cache"), "--out", here.write("out", "")],
+        "out is a file: a folder, new or of a comparison, is expected",
+    ),
+    "comparing into another folder": (
+        lambda here: ["compare", here.copy("cache"), "--out", here.copy("run")],
+        "run holds 'model', which is no part of a comparison: choose another folder",
+    ),
+    "comparing after negative shots": (
+        lambda here: ["compare", here.copy("cache"), "--out", "out", "--shots", "-1"],
+        r"compare: shots is \(-1,\): numbers of 0 or more are expected",
+    ),
 }
 
 

@@ -148,6 +148,17 @@ def test_one_user_has_no_mismatched_user():
     assert all(row["control"] is None for row in rows)
 
 
+def test_controls_can_be_left_out():
+    condition = Condition("unseen", "new items", preferences(0), preferences(1))
+    all_rows, own = (
+        evaluate({"m": Scored(by_shots)}, [condition], shots=(0, 3), with_controls=on, seed=5)
+        for on in (True, False)
+    )
+    kept = [row for row in all_rows if row["control"] is None]
+    assert [row["shots"] for row in own] == [0, 3]
+    assert [row["log_loss"] for row in own] == [row["log_loss"] for row in kept]
+
+
 def test_the_influences_are_of_the_groups_that_the_split_keeps_apart():
     condition = Condition("unseen", "new items", preferences(0), preferences(1))
     test = condition.test

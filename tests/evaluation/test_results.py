@@ -50,6 +50,19 @@ def test_results_survive_json_and_joining(tmp_path):
         read_results(tmp_path / "bad.json")
 
 
+def test_fits_of_a_comparison_are_joined():
+    def part(split, **more):
+        entry = split_entry(split=split)
+        return make_results([], [entry], name="t", config={}, seed=0, **more)
+
+    first = part(0, fits=[{"method": "a"}], fewer_users={"0.5": [{"shots": 1}], "0.25": []})
+    second = part(1, fits=[{"method": "b"}], fewer_users={"0.5": [{"shots": 2}]})
+    joined = join([first, second])
+    assert [fit["method"] for fit in joined["fits"]] == ["a", "b"]
+    assert joined["fewer_users"] == {"0.5": [{"shots": 1}, {"shots": 2}], "0.25": []}
+    assert "fits" not in join([part(0), part(1)])
+
+
 def test_plain_numbers():
     assert plain(
         {

@@ -4,11 +4,13 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
+from compared import Diverging
 from joint_fit import problem
 
 import lore_jax as lore
 from lore_jax.fitting.config import FitConfig
-from lore_jax.fitting.validation import fold_roles, place_for_sweeps, sweep
+from lore_jax.fitting.validation import DivergedError, fold_roles, place_for_sweeps, sweep
 from lore_jax.methods.base import Stage
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
@@ -131,3 +133,12 @@ def test_a_fold_fits_and_adapts_on_what_it_does_not_predict():
             for pairs in (fit > 0, held_out > 0)
         )
         assert not train & tested
+
+
+def test_a_stage_of_which_every_setting_diverges_is_refused():
+    prefs, key = problem(users=30), jax.random.key(0)
+    roles = fold_roles(prefs, 2, holdout="new items", group_by="response", seed=0)
+    stage = Stage("ridge", Diverging(), ({"ridge": 3.0}, {"ridge": 1.0}), open_ended=("ridge",))
+    placed = place_for_sweeps(prefs, Diverging())
+    with pytest.raises(DivergedError, match="no setting of ridge has a finite loss on all folds"):
+        sweep(placed, stage, stage.choices({}), roles, key=key)

@@ -61,3 +61,48 @@ def results():
         axes={"here": axes, "no disagreement": {"groups": {}, "axes": []}},
     )
     return json.loads(json.dumps(results))
+
+
+@pytest.fixture(scope="module")
+def comparison(results):
+    """The same as a comparison: "personal" as the population model, one method that ran on one of
+    the splits only, and one that could not run.
+    """
+    names = {"personal": "gaussian", RIDGE_BT: "bradley-terry"}
+    made = json.loads(json.dumps(results))
+    rows = [row for row in made["rows"] if row["control"] is None]
+    for row in rows:
+        row["method"] = names[row["method"]]
+    once = [
+        {**row, "method": "once"}
+        for row in rows
+        if row["split"] == 1 and row["method"] == "bradley-terry"
+    ]
+    fit = {
+        "data": "",
+        "items": "new items",
+        "user_share": 1.0,
+        "users": 40,
+        "note": None,
+        "parameters": 1234,
+        "compile_seconds": 2.0,
+        "adapt_one_ms": 1.234,
+        "adapt_thousand_ms": 123.4,
+    }
+    failed = {"parameters": None, "seconds": None, "note": "diverged: margins are not finite"}
+    fits = [
+        {**fit, "split": split, "method": method, "seconds": 20.0 + 30.0 * split}
+        for split in range(2)
+        for method in ("gaussian", "bradley-terry", "once")
+    ]
+    fits[2] |= failed
+    refused = {**failed, "note": "cannot run: there is no <head>"}
+    fits += [{**fit, **refused, "split": split, "method": "refusing"} for split in range(2)]
+    fits += [{**entry, "user_share": 0.5, "users": 20} for entry in fits]
+    fewer = [row for row in rows if row["shots"] == 8]
+    return made | {
+        "rows": rows + once,
+        "fits": fits,
+        "fewer_users": {"0.5": fewer},
+        "budget": 30.0,
+    }

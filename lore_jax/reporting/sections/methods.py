@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lore_jax.data.splits import Holdout
 from lore_jax.evaluation import names
 from lore_jax.evaluation.results import Where, select
@@ -51,7 +53,7 @@ def accuracy(results: Results, main: str, shots: int) -> list[str]:
     return [*out, "</section>"]
 
 
-def curves(results: Results) -> list[str]:
+def curves(results: Results, methods: Sequence[str] | None = None) -> list[str]:
     """Accuracy of unseen users against shots, as figures and as a table."""
     out = []
     for items in _ITEMS:
@@ -61,19 +63,20 @@ def curves(results: Results) -> list[str]:
         title = f"New users after some shots: {tables.items_label(items, results)}"
         out.append(f"<section><h2>{title}</h2><div class='figures'>")
         for panel, label in _PANELS.items():
-            uri = inline(shots_figure(results, items=items, panels=[panel]))
+            uri = inline(shots_figure(results, items=items, methods=methods, panels=[panel]))
             out.append(figure(uri, f"{label}; band: 95 % interval."))
         cells = tables.table_cells(results, tables.method_lines(results), columns)
         out += ["</div>", *details("The same as a table", html_table(cells)), "</section>"]
     return out
 
 
-def calibration(results: Results, shots: int) -> list[str]:
+def calibration(results: Results, shots: int, methods: Sequence[str] | None = None) -> list[str]:
     """Confidence against accuracy of unseen users, as figures."""
     figures = []
     for items in _ITEMS:
         if select(results, Where("unseen", items)):
-            uri = inline(reliability_figure(results, items=items, shots=shots))
+            drawn = reliability_figure(results, items=items, shots=shots, methods=methods)
+            uri = inline(drawn)
             figures.append(figure(uri, f"Unseen users, {tables.items_label(items, results)}."))
     if not figures:
         return []

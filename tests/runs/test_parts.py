@@ -10,11 +10,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments.common import parts
-from experiments.common.parts import Part, drop_programs_if_many, run_parts
 from lore_jax.evaluation.results import make_results
+from lore_jax.runs import parts
+from lore_jax.runs.parts import Part, drop_programs_if_many, run_parts
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def test_a_part_of_other_settings_is_refused(tmp_path, settings, differing):
 MANY_SHAPES = """
 import json, pathlib, sys
 import jax, jax.numpy as jnp
-from experiments.common import parts
+from lore_jax.runs import parts
 from lore_jax.evaluation.results import make_results
 
 solve = jax.jit(lambda x: jnp.tanh(x) @ x.T)

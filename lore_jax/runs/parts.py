@@ -1,7 +1,7 @@
 """The resumable loop over parts (data sets, splits, seeds): one file a part, made once.
 
 A part's compiled programs are of no use to the next part, whose data have other shapes, and stay
-in memory all the same: some 7,000 memory maps for a part of `experiments.polis`. Linux allows a
+in memory all the same: some 7,000 memory maps for a split of a Polis conversation. Linux allows a
 process `vm.max_map_count` of them, 65,530 by default, and a compiler that gets no more ends the
 process. So programs are dropped before a part begins, as soon as a third of the limit is in use.
 """

@@ -1,0 +1,1 @@
+"""The field's other methods for personal rewards, each behind the same contract."""

@@ -1,0 +1,177 @@
+"""Predictions by a network for users who are known by their shots, whoever they are.
+
+The table goes through the network's first layer once; then users are solved and their pairs
+predicted some at a time, so that what is formed never grows with the number of users.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any, NoReturn, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lore_jax.data.preferences import Preferences
+from lore_jax.methods.rivals.draws import Pairs
+from lore_jax.model.basis import Params
+from lore_jax.parallel.buckets import lay_out
+from lore_jax.users.predict import Margins
+
+_USERS_AT_A_TIME = 64
+_LEAST_SLOTS = 32  # of shots: few lengths share few programs, which take seconds to compile
+
+
+class UserNetwork(Protocol):
+    """A network that knows a user by shots; hashable, all numbers that are chosen in `hyper`."""
+
+    def rows(
+        self, params: Params, embeddings: Float[Array, "responses dim"], input_scale: Any
+    ) -> Float[Array, "responses width"]:
+        """What the network reads of each response: all that touches embeddings."""
+        ...
+
+    def user_margins(
+        self,
+        params: Params,
+        rows: Float[Array, "responses width"],
+        shots: Pairs,
+        targets: Pairs,
+        hyper: dict[str, Array],
+    ) -> tuple[Float[Array, " targets"], Float[Array, " targets"]]:
+        """Mean and variance of one user's margins of the targets, whose weights are not read."""
+        ...
+
+
+def margins_of_users(
+    network: UserNetwork,
+    params: Params,
+    rows: Float[Array, "responses width"],
+    shots: Pairs,
+    targets: Pairs,
+    hyper: dict[str, Array],
+) -> tuple[Float[Array, "users targets"], Float[Array, "users targets"]]:
+    """`user_margins` of many users, who stand in front of shots and targets."""
+
+    def one(user: tuple[Pairs, Pairs]) -> tuple[Array, Array]:
+        return network.user_margins(params, rows, *user, hyper)
+
+    # Parts of one size, or the last one would be compiled apart.
+    count = shots.chosen.shape[0]
+    parts = max(1, -(-count // _USERS_AT_A_TIME))
+    size = -(-count // parts)
+
+    def split(leaf: Array) -> Array:
+        padded = jnp.pad(leaf, ((0, parts * size - count), (0, 0)))
+        return padded.reshape(parts, size, -1)
+
+    found = jax.lax.map(jax.vmap(one), jax.tree.map(split, (shots, targets)))
+    mean, variance = (values.reshape(parts * size, -1)[:count] for values in found)
+    return mean, variance
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkPredictor:
+    """A trained network.
+
+    Attributes:
+        network: what it computes, without what was chosen.
+        params: its parameters.
+        hyper: what was chosen.
+        input_scale: what the network divides embeddings by.
+        dim: the length of the embeddings it takes.
+    """
+
+    network: UserNetwork
+    params: Params
+    hyper: dict[str, Float[np.ndarray, ""]]
+    input_scale: Float[np.ndarray, ""]
+    dim: int
+
+    def adapted(self, shots: Preferences, test: Preferences) -> Margins:
+        """Margins given the shots; of a user without any, the network's for the generic user."""
+        if shots.num_users != test.num_users:
+            raise ValueError(
+                f"the shots are of {shots.num_users} users, the test pairs of {test.num_users}: "
+                "the same users are expected"
+            )
+        for prefs in (shots, test):
+            if prefs.dim != self.dim:
+                raise ValueError(
+                    f"the table has dim {prefs.dim}: {self.dim} is expected, as in the fit"
+                )
+        rows, behind = self._rows(test), 0
+        if shots.embeddings is not test.embeddings:
+            rows, behind = jnp.concatenate([rows, self._rows(shots)]), test.num_responses
+        mean, variance = np.zeros((2, test.num_pairs), np.float32)
+        buckets, layout = lay_out(test)
+        for number, (bucket, (ids,)) in enumerate(zip(buckets, layout.ids, strict=True)):
+            columns = (bucket.chosen, bucket.rejected, bucket.pair_weight)
+            targets = Pairs(*(np.asarray(column)[0].T for column in columns))
+            given = _padded(shots, ids, behind)
+            found = _margins(self.network, self.params, rows, given, targets, self.hyper)
+            (pairs,) = layout.pairs(number)
+            is_pair = pairs >= 0
+            for out, values in zip((mean, variance), found, strict=True):
+                out[pairs[is_pair]] = np.asarray(values).T[is_pair]
+        return Margins(mean, variance)
+
+    def fitted(self, shots: Preferences, test: Preferences) -> Margins:
+        """The same from a user's training pairs: the network is frozen, the user found again."""
+        return self.adapted(shots, test)
+
+    def save(
+        self, path: str | os.PathLike[str], *, encoder: Mapping[str, object] | None = None
+    ) -> NoReturn:
+        """Refuses.
+
+        Raises:
+            ValueError: always; nothing is written.
+        """
+        raise ValueError(
+            f"a {type(self.network).__name__} cannot be saved in {os.fspath(path)}: only models "
+            "with a basis can; fit it again from its configuration"
+        )
+
+    def _rows(self, prefs: Preferences) -> Array:
+        return _rows(self.network, self.params, jnp.asarray(prefs.embeddings), self.input_scale)
+
+
+def _padded(shots: Preferences, users: Int[np.ndarray, " users"], behind: int) -> Pairs:
+    """The shots of some users, padded to a power of four; rows counted from `behind`."""
+    bounds = np.searchsorted(shots.user, np.stack([users, users + 1]))
+    count = np.where(users >= 0, bounds[1] - bounds[0], 0)
+    slots = _LEAST_SLOTS
+    while slots < count.max(initial=0):
+        slots *= 4
+    ahead = np.arange(slots)[None]
+    is_shot = ahead < count[:, None]
+    pairs = np.where(is_shot, bounds[0][:, None] + ahead, -1)
+    # A last pair that is nobody's, for the padding.
+    chosen, rejected = (
+        np.append(side, np.int32(0))[pairs] + np.int32(behind)
+        for side in (shots.chosen, shots.rejected)
+    )
+    return Pairs(chosen, rejected, np.append(shots.pair_weight, np.float32(0.0))[pairs])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _rows(network: UserNetwork, params: Params, embeddings: Array, input_scale: Array) -> Array:
+    return network.rows(params, embeddings, input_scale)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _margins(
+    network: UserNetwork,
+    params: Params,
+    rows: Array,
+    shots: Pairs,
+    targets: Pairs,
+    hyper: dict[str, Array],
+) -> tuple[Array, Array]:
+    return margins_of_users(network, params, rows, shots, targets, hyper)
