@@ -6,18 +6,9 @@ v_0 is ridge Bradley-Terry, its ridge chosen first; tau by validation. What is l
 says nothing of another: there is no basis. It is what fine-tuning a model for each user (OPPU) is
 on frozen embeddings.
 
-A user's mode is found in dual form. With K = tau^2 x_i . x_j over the user's s pairs, d_u = tau^2
-sum_j a_j x_j, and the margins are o + K a with o = v_0 . x. At the mode a = -c loss'(z). Newton's
-step on that, with W = c loss''(z) and r = -c loss'(z) - a, is
-
-    a <- a + r - W^1/2 B^-1 W^1/2 K r,      B = I + W^1/2 K W^1/2   [s, s],
-
-whose cost does not depend on the dim. The margin's variance given the shots is k_tt - k_t' W^1/2
-B^-1 W^1/2 k_t, k_t being the kernel between a test pair and the shots. Kernels are gathered from
-the inner products of the responses, so no difference of embeddings is formed.
+A user is found in dual form, at a cost that does not depend on the dim (`solvers/dual.py`).
 
 Reference:
-    Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", algorithms 3.1 and 3.2;
     Tan et al. 2024, arXiv 2402.04401 (OPPU).
 """
 
@@ -31,7 +22,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences, num_judged
@@ -43,125 +33,15 @@ from lore_jax.methods.shared_direction import Direction, SharedDirection
 from lore_jax.model.model import rms_row_norm
 from lore_jax.parallel.buckets import FitData, Layout, features
 from lore_jax.parallel.devices import first_shard
-from lore_jax.solvers.likelihood import LOGISTIC, step_length
+from lore_jax.solvers.dual import dual_mode, own_margins, pair_kernel
+from lore_jax.solvers.likelihood import LOGISTIC
 from lore_jax.users.predict import Margins
 
 TAUS = (0.3, 1.0, 3.0)
 MOST_RESPONSES = 8192  # of a fit: their inner products take n^2 numbers
 
-_TOLERANCE = 1e-3  # logits: the largest change of a margin in the last step
-_MOST_STEPS = 30
-_CG_STEPS = 30
-_CG_TOLERANCE = 1e-2  # an inexact step costs another one
 _USERS_AT_A_TIME = 16
 _ROWS_AT_A_TIME = 4096  # of a table of inner products
-
-
-class DualMode(NamedTuple):
-    """A user's mode.
-
-    Attributes:
-        dual: a, one coefficient a shot.
-        precision: `W^1/2 B^-1 W^1/2`, the inverse of `K + W^-1`.
-    """
-
-    dual: Float[Array, " shots"]
-    precision: Float[Array, "shots shots"]
-
-
-def dual_mode(
-    kernel: Float[Array, "shots shots"],
-    offset: Float[Array, " shots"],
-    pair_weight: Float[Array, " shots"],
-) -> DualMode:
-    """The mode of a Gaussian process at one user's pairs, by damped Newton steps.
-
-    Args:
-        kernel: K, prior covariance of the margins.
-        offset: o, the population's margins in logits.
-        pair_weight: c, 0 for padding.
-
-    Returns:
-        The `DualMode`; margins at the mode are `offset + kernel @ dual`.
-
-    Example:
-        >>> mode = dual_mode(jnp.eye(1), jnp.zeros(1), jnp.ones(1))
-        >>> bool(jnp.isclose(mode.dual[0], jax.nn.sigmoid(-mode.dual[0]), atol=1e-3))
-        True
-    """
-
-    def root_of(margin: Array) -> Array:
-        return jnp.sqrt(pair_weight * LOGISTIC.curvature(margin))
-
-    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        dual, _, steps = state
-        own = kernel @ dual
-        root = root_of(offset + own)
-        residual = -pair_weight * LOGISTIC.slope(offset + own) - dual
-        solved, _ = cg(
-            lambda x: x + root * (kernel @ (root * x)),
-            root * (kernel @ residual),
-            tol=_CG_TOLERANCE,
-            maxiter=_CG_STEPS,
-        )
-        towards = residual - root * solved
-        move = jnp.max(jnp.abs(kernel @ towards) * (pair_weight > 0), initial=1e-6)
-        length = step_length(LOGISTIC, move, jnp.ones_like(move))
-        return dual + length * towards, move, steps + 1
-
-    def not_done(state: tuple[Array, Array, Array]) -> Array:
-        return (state[1] > _TOLERANCE) & (state[2] < _MOST_STEPS)  # a NaN ends it and stays
-
-    start = jnp.zeros_like(offset), jnp.asarray(jnp.inf, offset.dtype), jnp.zeros((), jnp.int32)
-    dual = jax.lax.while_loop(not_done, step, start)[0]
-    root = root_of(offset + kernel @ dual)
-    inner = inverse(jnp.eye(len(offset)) + root[:, None] * kernel * root[None])
-    return DualMode(dual, root[:, None] * inner * root[None])
-
-
-def inverse(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """The inverse of the identity plus a positive semi-definite matrix, by n sweeps.
-
-    Every pivot is 1 or more, so none is searched for. (LAPACK, batched over users inside a loop,
-    was seen to hang on two cores.)
-
-    Example:
-        >>> float(inverse(2.0 * jnp.eye(2))[0, 0])
-        0.5
-
-    Reference:
-        Goodnight 1979, "A tutorial on the SWEEP operator".
-    """
-
-    def sweep(k: Array, matrix: Array) -> Array:
-        pivot, row, column = matrix[k, k], matrix[k], matrix[:, k]
-        rest = matrix - column[:, None] * (row / pivot)[None]
-        swept = rest.at[k].set(row / pivot).at[:, k].set(-column / pivot)
-        return swept.at[k, k].set(1.0 / pivot)
-
-    return jax.lax.fori_loop(0, len(matrix), sweep, matrix)
-
-
-def pair_kernel(
-    products: Float[Array, "n n"], left: tuple[Array, Array], right: tuple[Array, Array]
-) -> Float[Array, "lefts rights"]:
-    """`x_i . x_j` of pairs, given as rows (chosen, rejected), from responses' inner products."""
-    sides = [[products[row[:, None], column[None, :]] for column in right] for row in left]
-    return sides[0][0] - sides[0][1] - sides[1][0] + sides[1][1]
-
-
-def own_margins(
-    mode: DualMode, across: Float[Array, "tests shots"], prior: Float[Array, " tests"]
-) -> tuple[Float[Array, " tests"], Float[Array, " tests"]]:
-    """What the shots say of a user's own part of test margins: mean and variance.
-
-    Args:
-        mode: from the shots.
-        across: kernel between test pairs and shots.
-        prior: prior variance of each test margin.
-    """
-    explained = jnp.sum((across @ mode.precision) * across, axis=1)
-    return across @ mode.dual, jnp.maximum(prior - explained, 0.0)
 
 
 @flax.struct.dataclass

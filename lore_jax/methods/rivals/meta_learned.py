@@ -41,20 +41,18 @@ from lore_jax.methods.base import (
     predicted,
 )
 from lore_jax.methods.checks import check_positive, check_rank, possible_ranks
+from lore_jax.methods.rivals.inner_steps import InnerStepsPrior, inner_steps, mixed
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, rms_row_norm
-from lore_jax.model.posterior import Posterior
-from lore_jax.model.prior import SimplexPrior
 from lore_jax.parallel.buckets import FitData, Layout, features
 from lore_jax.parallel.devices import first_shard, total
-from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
+from lore_jax.solvers.likelihood import LOGISTIC
 from lore_jax.users.adapt import adapt
 
 RANKS = (2, 4, 8)
 TEMPERATURES = (10.0, 0.5)  # the first weighs users nearly alike
 STEPS = (50, 100, 150)
 
-_INNER_STEPS = 2
 _START_SCALE = 0.3  # standard deviation of a reward at the start, in logits
 _START_RATE = 3.0
 _SUPPORT = (0.2, 0.8)  # the least and the most of a user's pairs
@@ -74,78 +72,6 @@ class Meta:
     rewards: Float[Array, "*stops dim k"]
     start: Float[Array, "*stops k"]
     log_rate: Float[Array, "*stops"]
-
-
-def inner_steps(
-    start: Float[Array, " k"],
-    rate: Float[Array, ""],
-    features: Float[Array, "k shots *users"],
-    pair_weight: Float[Array, "shots *users"],
-) -> Float[Array, "k *users"]:
-    """A user's logits: a few gradient steps from the start; users in trailing axes.
-
-    Args:
-        start: w_0.
-        rate: of the steps.
-        features: differences of the rewards.
-        pair_weight: 0 for padding.
-
-    Returns:
-        The logits; the start itself without pairs.
-
-    Example:
-        >>> inner_steps(jnp.zeros(2), jnp.ones(()), jnp.array([[1.0], [-1.0]]), jnp.ones(1)) > 0
-        Array([ True, False], dtype=bool)
-    """
-    users = features.shape[2:]
-    count = jnp.maximum(jnp.sum(pair_weight, axis=0), 1e-6)
-
-    def loss(logits: Array) -> Array:
-        losses = pair_weight * LOGISTIC.loss(mixed(logits, features))
-        return jnp.sum(jnp.sum(losses, axis=0) / count)
-
-    logits = jnp.broadcast_to(start.reshape(-1, *[1] * len(users)), (len(start), *users))
-    for _ in range(_INNER_STEPS):
-        logits = logits - rate * jax.grad(loss)(logits)
-    return logits
-
-
-def mixed(
-    logits: Float[Array, "k *users"], features: Float[Array, "k shots *users"]
-) -> Float[Array, "shots *users"]:
-    """`softmax(w) . f` of every pair."""
-    weights = jax.nn.softmax(logits, axis=0)
-    zero = jnp.zeros_like(features, shape=features.shape[1:])
-    return sum((features[a] * weights[a][None] for a in range(len(features))), zero)
-
-
-@flax.struct.dataclass
-class InnerStepsPrior(SimplexPrior):
-    """Weights are where the inner steps lead.
-
-    Attributes:
-        start: w_0, `[k]`.
-        rate: of the inner steps.
-    """
-
-    start: Float[Array, " k"]
-    rate: Float[Array, ""]
-
-    def solve(
-        self,
-        along: Float[Array, "columns shots *users"],
-        pair_weight: Float[Array, "shots *users"],
-        start: Float[Array, "rank *users"] | None = None,
-        likelihood: Likelihood = LOGISTIC,
-    ) -> Posterior:
-        """The softmax after the inner steps, without covariance; all users' solves are whole."""
-        if start is not None:
-            raise ValueError("inner steps begin at the meta-learned start: start must be None")
-        logits = inner_steps(self.start, self.rate, along, pair_weight)
-        shots = jnp.sum(pair_weight > 0, axis=0, dtype=jnp.int32)
-        nothing = jnp.zeros(shots.shape)
-        steps = jnp.full(shots.shape, _INNER_STEPS, jnp.int32)
-        return Posterior(jax.nn.softmax(logits, axis=0), None, shots, nothing == 0, steps, nothing)
 
 
 @flax.struct.dataclass

@@ -9,7 +9,7 @@ from joint_fit import differences, problem
 
 import lore_jax as lore
 from lore_jax.data.preferences import from_arrays
-from lore_jax.methods.rivals import meta_learned
+from lore_jax.methods.rivals import inner_steps
 from lore_jax.methods.rivals.meta_learned import (
     Meta,
     MetaHyper,
@@ -29,7 +29,7 @@ def softmax(x):
 def user_logits(start, rate, f, weight):
     """The inner steps of one user; `f [pairs, k]`."""
     logits = start.copy()
-    for _ in range(meta_learned._INNER_STEPS):
+    for _ in range(inner_steps.INNER_STEPS):
         mix = softmax(logits)
         pull = -weight / (1.0 + np.exp(f @ mix)) / max(weight.sum(), 1e-6)
         towards = f.T @ pull  # of the loss with respect to the mix
@@ -134,6 +134,3 @@ def test_what_is_refused():
     prefs = from_arrays(np.eye(3, dtype=np.float32), [0, 1], [1, 2], [0, 1])
     with pytest.raises(ValueError, match="no user has two pairs"):
         MetaLearnedConfig().stages(prefs)
-    prior = meta_learned.InnerStepsPrior(jnp.ones(1), jnp.zeros(1), jnp.ones(()))
-    with pytest.raises(ValueError, match="start must be None"):
-        prior.solve(jnp.ones((1, 2)), jnp.ones(2), jnp.ones(1))
