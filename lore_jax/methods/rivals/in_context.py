@@ -106,6 +106,7 @@ class InContextConfig(NetworkConfig):
         "weight_decay": (0.1,),
     }
 
+    steps: int = 200
     users_a_step: int = 32
     least_users: int = 20
     width: int = 32

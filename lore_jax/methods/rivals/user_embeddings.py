@@ -49,7 +49,7 @@ class UserEmbeddingsConfig(VectorNetworkConfig):
     """
 
     GRID: ClassVar[Mapping[str, tuple[float, ...]]] = {
-        "learning_rate": (3e-4, 1e-3),
+        "learning_rate": (3e-4, 1e-3, 3e-3),
         "weight_decay": (1.0,),
         "spread": (1.0, 3.0),
     }
