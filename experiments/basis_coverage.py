@@ -33,8 +33,8 @@ import lore_jax as lore
 from experiments.common import command_line
 from experiments.common.fits import population_model
 from lore_jax.datasets.synthetic import Synthetic, SyntheticConfig, synthetic
+from lore_jax.parallel.compiled_programs import drop_programs_if_many
 from lore_jax.reporting.tables import markdown
-from lore_jax.runs.parts import drop_programs_if_many
 from lore_jax.storage.files import write_file
 from lore_jax.users.predict import Margins
 

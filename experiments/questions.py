@@ -48,8 +48,8 @@ from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.prior import GaussianPrior
+from lore_jax.parallel.compiled_programs import drop_programs_if_many
 from lore_jax.reporting.tables import markdown
-from lore_jax.runs.parts import drop_programs_if_many
 from lore_jax.storage.files import write_file
 from lore_jax.users.criteria import Criterion, Targets
 from lore_jax.users.questionnaire import choices, draw_users

@@ -46,6 +46,6 @@ def polis_data():
 def few_programs():
     """Every compiled program takes memory maps, of which a process may have so many."""
     yield
-    from lore_jax.runs.parts import drop_programs_if_many
+    from lore_jax.parallel.compiled_programs import drop_programs_if_many
 
     drop_programs_if_many(0.5)

@@ -3,9 +3,10 @@
 - *simplex*: users' weights are Dirichlet on a few columns, most on one (LoRe).
 - *gaussian*: weights are Gaussian around a population (the population model).
 - *mixture*: users fall into four groups and differ little within them (clusters of users).
-- *ideal points*: `r_u(e) = -|A e - a_u|^2`, users like what is near their own point (PAL).
-- *non-linear*: `r_u(e) = w_u . h(e)`, h a random network with two layers that everybody shares, w_u
-  Gaussian around a population.
+- *ideal points*: `r_u(e) = -|x - a_u|^2`, users like what is near their own point (PAL). x are
+  three coordinates of e that have half of its variance.
+- *non-linear*: `r_u(e) = w_u . h(x)`, h a random network with a hidden layer that everybody shares,
+  w_u Gaussian around a population.
 - *alike*: everybody has the same linear reward; whoever finds a difference finds noise.
 
 Prompts have three responses, so that some twenty users judge each pair. Margins have a root mean
@@ -28,7 +29,7 @@ POPULATIONS: tuple[Population, ...] = get_args(Population)
 
 _REPLIES = 3
 _NOISE = 0.4  # margins have a root mean square of 1 / noise logits
-_POINTS = 3  # dimensions in which users have ideal points
+_PLACES = 3  # coordinates of a response that matter where rewards are not linear
 _HIDDEN, _OUTPUTS = 24, 4  # widths of the network that people share
 
 
@@ -83,28 +84,39 @@ def draw_population(kind: Population, sizes: Sizes, *, seed: int) -> Preferences
     if kind in linear:
         return synthetic(linear[kind], seed=seed).prefs
     rng = np.random.default_rng(seed)
-    table = rng.normal(size=(sizes.prompts * _REPLIES, sizes.dim)) / np.sqrt(sizes.dim)
-    draw = {"ideal points": _ideal_points, "non-linear": _non_linear}[kind]
-    return _answers(table.astype(np.float32), draw(table, sizes.users, rng), sizes, rng)
+    places = rng.normal(size=(sizes.prompts * _REPLIES, _PLACES))
+    rewards = {"ideal points": _ideal_points, "non-linear": _non_linear}[kind]
+    table = _embedded(places, sizes.dim, rng)
+    return _answers(table, rewards(places, sizes.users, rng), sizes, rng)
+
+
+def _embedded(
+    places: Float[np.ndarray, "responses places"], dim: int, rng: np.random.Generator
+) -> Float[np.ndarray, "responses dim"]:
+    """Rows of norm 1 or so: half of their variance is the places, the rest is of no matter."""
+    rest = dim - _PLACES
+    noise = rng.normal(size=(len(places), rest)) * np.sqrt(_PLACES / rest)
+    rotation = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    return (np.hstack([places, noise]) @ rotation / np.sqrt(2 * _PLACES)).astype(np.float32)
 
 
 def _ideal_points(
-    table: Float[np.ndarray, "responses dim"], users: int, rng: np.random.Generator
+    places: Float[np.ndarray, "responses places"], users: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "users responses"]:
-    """How far responses are from each user's point, in a few coordinates of unit variance."""
-    places = table @ rng.normal(size=(table.shape[1], _POINTS))
-    points = rng.normal(size=(users, _POINTS))
+    """How far responses are from each user's point."""
+    points = rng.normal(size=(users, _PLACES))
     return -((places[None] - points[:, None]) ** 2).sum(axis=2)
 
 
 def _non_linear(
-    table: Float[np.ndarray, "responses dim"], users: int, rng: np.random.Generator
+    places: Float[np.ndarray, "responses places"], users: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "users responses"]:
     """Weights on the outputs of a random network; half of what moves a user is personal."""
-    hidden = np.tanh(2.0 * table @ rng.normal(size=(table.shape[1], _HIDDEN)))
+    hidden = np.tanh(places @ rng.normal(size=(_PLACES, _HIDDEN)) + rng.normal(size=_HIDDEN))
     outputs = hidden @ rng.normal(size=(_HIDDEN, _OUTPUTS))
+    outputs -= outputs.mean(axis=0)
     weights = rng.normal(size=_OUTPUTS) + rng.normal(size=(users, _OUTPUTS))
-    return weights @ (outputs - outputs.mean(axis=0)).T
+    return weights @ (outputs / outputs.std(axis=0)).T
 
 
 def _answers(

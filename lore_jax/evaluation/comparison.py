@@ -34,6 +34,7 @@ from lore_jax.fitting.fit import fit_predictor
 from lore_jax.fitting.roster import POPULATION_MODEL, Entry
 from lore_jax.fitting.validation import DivergedError
 from lore_jax.methods.base import Choice, Predictor
+from lore_jax.parallel.compiled_programs import drop_programs_if_many
 from lore_jax.users.predict import Margins
 
 _LEAST_USERS = 2  # of a fit to fewer users
@@ -180,6 +181,7 @@ def compare(
         seen = np.sort(order[:users])
         train = _on_device(split.train.take_users(seen).take_responses())
         for name, entry in methods.items():
+            drop_programs_if_many()  # another method's are of no use
             fit, rows, choice = _attempt(name, entry, train, split, config, share=share, **about)
             result.fits.append(fit)
             if announce is not None:

@@ -7,12 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 
 from lore_jax.evaluation.results import make_results
-from lore_jax.runs import parts
-from lore_jax.runs.parts import Part, drop_programs_if_many, run_parts
+from lore_jax.parallel import compiled_programs
+from lore_jax.runs.parts import Part, run_parts
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,33 +73,34 @@ def test_a_part_of_other_settings_is_refused(tmp_path, settings, differing):
 MANY_SHAPES = """
 import json, pathlib, sys
 import jax, jax.numpy as jnp
+from lore_jax.parallel import compiled_programs
 from lore_jax.runs import parts
 from lore_jax.evaluation.results import make_results
 
 solve = jax.jit(lambda x: jnp.tanh(x) @ x.T)
 folder = pathlib.Path(sys.argv[1])
 solve(jnp.ones((3, 3)))
-parts._MAX_MAPS = folder / "limit"
-parts._MAX_MAPS.write_text(str(3 * (parts.num_maps() + 60)))
+compiled_programs._MAX_MAPS = folder / "limit"
+compiled_programs._MAX_MAPS.write_text(str(3 * (compiled_programs.num_maps() + 60)))
 counts = []
 
 def part(size):
     def make():
-        counts.append(parts.num_maps())
+        counts.append(compiled_programs.num_maps())
         for more in range(3):
             solve(jnp.ones((size + more, 3)))
         return make_results([], [], name="test", config=None, seed=size)
     return parts.Part(str(size), {"seed": size}, make)
 
 parts.run_parts(folder / "parts", [part(size) for size in range(10, 60, 5)], description="")
-compiled = parts.num_maps()
-not_yet = parts.drop_programs_if_many(share=1.0)
-dropped = parts.drop_programs_if_many(share=0.0)
-print(json.dumps([counts, compiled, not_yet, dropped, parts.num_maps()]))
+compiled = compiled_programs.num_maps()
+not_yet = compiled_programs.drop_programs_if_many(share=1.0)
+dropped = compiled_programs.drop_programs_if_many(share=0.0)
+print(json.dumps([counts, compiled, not_yet, dropped, compiled_programs.num_maps()]))
 """
 
 
-@pytest.mark.skipif(not parts._MAX_MAPS.exists(), reason="the system counts no maps")
+@pytest.mark.skipif(not compiled_programs._MAX_MAPS.exists(), reason="the system counts no maps")
 def test_programs_are_dropped_before_the_maps_run_out(tmp_path):
     command = [sys.executable, "-c", MANY_SHAPES, str(tmp_path)]
     result = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
@@ -112,9 +112,3 @@ def test_programs_are_dropped_before_the_maps_run_out(tmp_path):
     assert len(drops) < len(counts) / 2  # but not before every part
     assert (not_yet, dropped) == (False, True)
     assert left < compiled - 20
-
-
-def test_a_system_without_counts_drops_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "_MAX_MAPS", tmp_path / "missing")
-    monkeypatch.setattr(jax, "clear_caches", lambda: pytest.fail("dropped"))
-    assert not drop_programs_if_many(share=0.0)

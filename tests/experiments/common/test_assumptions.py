@@ -36,15 +36,23 @@ def test_people_differ_but_where_they_are_alike():
 
 
 def test_ideal_points_are_distances():
-    rng = np.random.default_rng(0)
-    table = rng.normal(size=(9, 4))
-    rewards = assumptions._ideal_points(table, 5, np.random.default_rng(1))
-    rng = np.random.default_rng(1)
-    matrix, points = rng.normal(size=(4, 3)), rng.normal(size=(5, 3))
+    places = np.random.default_rng(0).normal(size=(9, 3))
+    rewards = assumptions._ideal_points(places, 5, np.random.default_rng(1))
+    points = np.random.default_rng(1).normal(size=(5, 3))
     for user in range(5):
         for response in range(9):
-            expected = -(np.linalg.norm(table[response] @ matrix - points[user]) ** 2)
+            expected = -(np.linalg.norm(places[response] - points[user]) ** 2)
             np.testing.assert_allclose(rewards[user, response], expected)
+
+
+def test_places_are_half_of_an_embedding():
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(4000, 3))
+    table = assumptions._embedded(places, 8, rng)
+    np.testing.assert_allclose(np.mean(np.sum(table**2, axis=1)), 1.0, rtol=0.05)
+    solved, left, *_ = np.linalg.lstsq(table, places, rcond=None)
+    assert left.max() < 1e-6  # linear in the embedding
+    np.testing.assert_allclose(np.mean((table @ solved) ** 2), 1.0, rtol=0.05)
 
 
 def test_margins_have_their_size(monkeypatch):
