@@ -47,8 +47,19 @@ def choose_section(size: Sizes, *, smoke: bool) -> Iterator[Row]:
         prefs, test = comparisons(shape, distinct=False)
         prefs = dataclasses.replace(prefs, embeddings=jnp.asarray(prefs.embeddings))
         named = f"{users:,} users x {pairs}, {prefs.num_responses:,} responses, dim {dim}"
+        # To see that it runs, one number is left open.
+        few = lore.PopulationConfig(
+            steps=5,
+            rank=2,
+            ridge_population=1.0,
+            item_effects=0.0,
+            item_effects_deviation=0.0,
+            num_components=0,
+            logit_scale=1.0,
+        )
+        population = lore.FitConfig(few, folds=2) if smoke else lore.FitConfig()
         for family, open_config in (
-            ("population model", lore.FitConfig()),
+            ("population model", population),
             ("ridge BT", RIDGE_BRADLEY_TERRY),
         ):
             compilations.reset()

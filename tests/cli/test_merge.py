@@ -10,7 +10,9 @@ from command_line import run
 from lora_adapters import deltas, matrices, write_adapter
 
 import lore_jax as lore
+from lore_jax.model.basis import LinearBasis
 from lore_jax.model.posterior import Posterior
+from lore_jax.model.prior import GaussianPrior
 from lore_jax.steering.adapters import read_adapter
 
 WEIGHTS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], np.float32)
@@ -24,7 +26,8 @@ def folder(tmp_path, monkeypatch):
     names = np.array(["ann", "bob", "eve"])
     nothing = [np.zeros(3, np.int32) for _ in range(4)]
     users = Posterior(WEIGHTS, np.zeros((3, 2, 2), np.float32), *nothing, user_ids=names)
-    model = lore.reference_head(np.ones(3)).replace(params={"V": jnp.ones((3, 2))})
+    prior = GaussianPrior(jnp.ones(2), jnp.zeros((2, 0)))
+    model = lore.Model(LinearBasis(2), {"V": jnp.ones((3, 2))}, jnp.ones(()), prior)
     lore.save("users", model, users)
     rows = [
         {"user_id": "ann", "weights": [0.25, 0.75]},
