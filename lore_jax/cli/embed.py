@@ -30,7 +30,8 @@ class Config:
         names: user names.
         max_pairs: Polis and ratings: the most pairs drawn for a user.
         seed: Polis and ratings: seed of the draws.
-        skip_bad: skip rows that are not what they should be, and count them.
+        skip_bad: skip rows that are not what they should be, or whose replies the model cannot
+            read whole, and count them.
         overwrite: replace a cache that is there.
     """
 
@@ -55,8 +56,9 @@ def run(config: Config) -> dict[str, object]:
     from lore_jax.datasets.formats.records import BadRows
     from lore_jax.datasets.polis.pairs import polis_text_pairs
     from lore_jax.datasets.polis.votes import read_polis
+    from lore_jax.embed.left_out import embeddable
     from lore_jax.embed.pairs import embed_pairs
-    from lore_jax.embed.text_encoder import EmbedConfig
+    from lore_jax.embed.text_encoder import EmbedConfig, load_encoder
 
     how = HowToRead(BadRows(skip=config.skip_bad), config.seed, config.max_pairs)
     if are_polis(config.sources):
@@ -68,7 +70,12 @@ def run(config: Config) -> dict[str, object]:
     pairs = dataclasses.replace(pairs, user_ids=config.names.apply(pairs.user_ids), extra=extra)
     names = ("dtype", "max_length", "batch_tokens", "model_parallel", "store")
     options = EmbedConfig(**{name: getattr(config, name) for name in names})
-    report = embed_pairs(pairs, config.model, config.out, options, overwrite=config.overwrite)
+    if config.skip_bad:
+        encoder = load_encoder(config.model, options)
+        pairs = embeddable(pairs, encoder.renderer, how.bad)
+        report = embed_pairs(pairs, encoder, config.out, overwrite=config.overwrite)
+    else:
+        report = embed_pairs(pairs, config.model, config.out, options, overwrite=config.overwrite)
     return {
         "cache": str(report.path),
         "responses": report.responses,

@@ -19,6 +19,7 @@ from lore_jax.datasets.formats.in_memory import RowsInMemory, rows_in_memory
 from lore_jax.datasets.formats.records import BadRows
 from lore_jax.datasets.formats.rows import Response, TextPairs
 from lore_jax.embed.hub import fetch_model
+from lore_jax.embed.left_out import embeddable
 from lore_jax.embed.pairs import conversations_of, digest_of, embed_pairs
 from lore_jax.embed.render import prepare
 from lore_jax.embed.text_encoder import TextEncoder, load_encoder
@@ -62,7 +63,8 @@ def from_texts(
         encoder: with a cache, what a callable is called: a run refuses embeddings of others.
         max_pairs: of ratings, the most pairs drawn for a user.
         seed: of ratings, seed of the draws.
-        skip_bad: skip rows that are not what they should be.
+        skip_bad: skip rows that are not what they should be, or whose replies a model that is run
+            here cannot read whole.
         progress: a progress bar, where there is a terminal.
 
     Returns:
@@ -100,6 +102,7 @@ def from_texts(
     if encoder is not None:
         raise ValueError(f"encoder is {encoder!r}, but encode is a model, which has a name: None")
     model = encode if isinstance(encode, TextEncoder) else load_encoder(_model_folder(encode))
+    pairs = embeddable(pairs, model.renderer, how.bad)
     if cache is not None:
         kept = _kept(pairs, Path(cache), model.describe())
         return load_cache(embed_pairs(pairs, model, cache).path) if kept is None else kept

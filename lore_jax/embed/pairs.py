@@ -21,7 +21,7 @@ from lore_jax.embed.text_encoder import EmbedConfig, TextEncoder, as_encoder
 from lore_jax.embed.texts import embed_conversations
 from lore_jax.storage.cache.writer import CacheWriter
 
-_ROWS_PER_SHARD = 4096  # the most rows that an interrupted run embeds again
+_ROWS_PER_SHARD = 512  # the most rows that an interrupted run embeds again
 _SAMPLE = 8  # responses whose logit is compared with the model's own
 
 
@@ -79,7 +79,7 @@ def embed_pairs(
         >>> prefs = load_cache("cache")  # doctest: +SKIP
     """
     encoder = as_encoder(model, config)
-    labels = pairs.labels or _labels(pairs)
+    labels = labels_of(pairs)
     conversations = _conversations(pairs, labels)
     prepared = prepare(conversations, encoder.renderer, labels)
     dtype = jnp.dtype(encoder.config.store or encoder.dtype)
@@ -117,11 +117,13 @@ def digest_of(pairs: TextPairs) -> str:
 
 def conversations_of(pairs: TextPairs) -> list[Conversation]:
     """The responses as conversations; both sides of a pair must answer the same prompt."""
-    return _conversations(pairs, pairs.labels or _labels(pairs))
+    return _conversations(pairs, labels_of(pairs))
 
 
-def _labels(pairs: TextPairs) -> list[str]:
-    """What to call each response in messages: the first pair that has it."""
+def labels_of(pairs: TextPairs) -> list[str]:
+    """What to call each response in messages: as given, or by the first pair that has it."""
+    if pairs.labels:
+        return pairs.labels
     labels = ["a response of no pair"] * len(pairs.responses)
     for side, column in (("rejected", pairs.rejected), ("chosen", pairs.chosen)):
         for number in range(len(column) - 1, -1, -1):

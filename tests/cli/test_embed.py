@@ -2,8 +2,10 @@
 
 from command_line import run
 
+from experiments.common.tiny_model import write_sentence_encoder
 from lore_jax.embed.pairs import EmbedReport
 from lore_jax.embed.text_encoder import EmbedConfig
+from lore_jax.storage.cache.reader import load_cache
 
 
 def test_embed_passes_everything_on(here, capsys, monkeypatch):
@@ -35,16 +37,15 @@ def test_embed_passes_everything_on(here, capsys, monkeypatch):
         assert part in out
 
 
-def test_ratings_are_embedded_and_bad_rows_can_be_skipped(here, capsys, monkeypatch):
-    (here / "votes.csv").write_text("user_id,text,vote\nann,Trees.,up\nann,Cars.,down\nann,,up\n")
-    monkeypatch.setattr(
-        "lore_jax.embed.pairs.embed_pairs",
-        lambda pairs, model, out, config, *, overwrite: EmbedReport(
-            out, len(pairs.responses), 0, 0, 0
-        ),
-    )
-    options = ["votes.csv", "--model", "model", "--out", "cache"]
+def test_ratings_are_embedded_and_bad_rows_can_be_skipped(here, capsys):
+    long = "word " * 120  # 600 tokens, of 512 that the model reads
+    votes = f"ann,Trees.,up\nann,Cars.,down\nann,,up\nann,{long},down\n"
+    (here / "votes.csv").write_text(f"user_id,text,vote\n{votes}")
+    write_sentence_encoder(here / "encoder")
+    options = ["votes.csv", "--model", "encoder", "--out", "cache"]
     assert "line 4: text is an empty reply" in run(capsys, "embed", *options, status=2)
     out = run(capsys, "embed", *options, "--skip-bad")
-    for part in ("2 responses embedded", "1 pairs by 1 users", "1 bad rows, skipped", "line 4: "):
+    for part in ("2 responses embedded", "1 pairs by 1 users", "2 bad rows, skipped", "line 4: "):
         assert part in out
+    assert "the reply has 600 tokens" in out
+    assert load_cache("cache").num_pairs == 1
