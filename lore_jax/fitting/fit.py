@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from lore_jax.data.long_rows import set_aside_long_rows
 from lore_jax.data.preferences import Preferences
 from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.selection import choose
 from lore_jax.fitting.validation import SweepTable
 from lore_jax.methods.base import AnyMethod, BasisPredictor, Choice, Info, Predictor
@@ -129,10 +130,11 @@ def fit(
     key: jax.Array | int,
     devices: Devices | None = None,
     mapping: Mapping = "jit",
+    progress: bool = True,
 ) -> tuple[Model, Posterior, History]:
     """Fits the basis and everybody's weights together; what is None is chosen on validation.
 
-    The default is the population model (Laplace EM). Prints nothing and writes nothing.
+    The default is the population model (Laplace EM). Writes nothing.
 
     Args:
         prefs: the pairs of the seen users.
@@ -140,6 +142,8 @@ def fit(
         key: the one source of randomness, or a seed.
         devices: where to; users and their pairs are split over them. None: the first device alone.
         mapping: "jit" (`NamedSharding`) or "pmap".
+        progress: shows on standard error how far choosing has come: a bar on a terminal, elsewhere
+            a line every half minute.
 
     Returns:
         The model, the posterior of the users of `prefs` in their order, and the history.
@@ -157,7 +161,8 @@ def fit(
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.2.
     """
-    predictor, history = fit_predictor(prefs, config, key=key, devices=devices, mapping=mapping)
+    where = {"devices": devices, "mapping": mapping}
+    predictor, history = fit_predictor(prefs, config, key=key, progress=progress, **where)
     if not isinstance(predictor, BasisPredictor) or predictor.users is None:
         raise ValueError(
             f"{type(config.method).__name__} has no basis with weights: use fit_predictor"
@@ -172,9 +177,11 @@ def fit_predictor(
     key: jax.Array | int,
     devices: Devices | None = None,
     mapping: Mapping = "jit",
+    progress: bool = True,
 ) -> tuple[Predictor, History]:
     """The same as `fit` for any method: what it exports, and the history."""
-    running, state = start(prefs, config, key=key, devices=devices, mapping=mapping)
+    where = {"devices": devices, "mapping": mapping}
+    running, state = start(prefs, config, key=key, progress=progress, **where)
     info = Info(np.zeros(0, np.float32), np.zeros(0, np.float32))
     if running.steps:
         state, info = running.advance(state, 0, running.steps)
@@ -189,6 +196,7 @@ def start(
     key: jax.Array | int,
     devices: Devices | None = None,
     mapping: Mapping = "jit",
+    progress: bool = True,
 ) -> tuple[JointFit, PyTree]:
     """Chooses what is to be chosen and makes the first state, for callers who fit in chunks.
 
@@ -198,6 +206,7 @@ def start(
         key: the one source of randomness, or a seed.
         devices: where to.
         mapping: "jit" or "pmap".
+        progress: shows how far choosing has come, as of `fit`.
 
     Returns:
         The fit and its first state.
@@ -216,7 +225,8 @@ def start(
     key = jax.random.key(key) if isinstance(key, int) else key
     key_choice, key_init = jax.random.split(key)
     scale = config.method.input_scale(prefs)
-    choice, sweeps = choose(prefs, config, key=key_choice, devices=devices)
+    with Progress(shown=progress) as shown:
+        choice, sweeps = choose(prefs, config, key=key_choice, devices=devices, progress=shown)
     method = dataclasses.replace(config.method, **choice)
     if method.num_minibatches > 1:
         data = PlacedMinibatches(prefs, scale, devices, method.num_minibatches)

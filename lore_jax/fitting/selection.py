@@ -7,6 +7,7 @@ import numpy as np
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.fitting.config import FitConfig, default_repeats
+from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.validation import Placed, SweepTable, fold_roles, place_for_sweeps, sweep
 from lore_jax.methods.base import Choice
 from lore_jax.parallel.devices import Devices
@@ -18,6 +19,7 @@ def choose(
     *,
     key: jax.Array,
     devices: Devices | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Choice, tuple[SweepTable, ...]]:
     """What is given, and the rest by the mean log loss on held-out pairs, stage by stage.
 
@@ -28,6 +30,7 @@ def choose(
         config: the method, and what validation mirrors.
         key: draws the folds and the initialisations.
         devices: where to run.
+        progress: is told of every fit.
 
     Returns:
         The choice, and the tables it was made from (none if everything was given).
@@ -52,7 +55,7 @@ def choose(
         repeated = stage.method.num_steps(choices) == 0
         roles = _roles(prefs, config, key, repeated=repeated)
         placed = placed or place_for_sweeps(prefs, stage.method, devices)
-        tables.append(sweep(placed, stage, choices, roles, key=key))
+        tables.append(sweep(placed, stage, choices, roles, key=key, progress=progress))
         winner = tables[-1].settings[tables[-1].best]
     return winner, tuple(tables)
 

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, PyTree
 
 from lore_jax.data.preferences import Preferences, num_judged
 from lore_jax.data.splits import GroupBy, Holdout, folds
+from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.race import Race, slack
 from lore_jax.fitting.reduced_table import reduced_table
 from lore_jax.methods.base import AnyMethod, Choice, FoldWeights, Stage
@@ -156,6 +157,7 @@ def sweep(
     roles: dict[str, Float[np.ndarray, "folds pairs"]],
     *,
     key: jax.Array,
+    progress: Progress | None = None,
 ) -> SweepTable:
     """Fits every choice, in all variants of the method, on every fold, by one program.
 
@@ -167,6 +169,7 @@ def sweep(
             open-ended go on where the best is at an end.
         roles: from `fold_roles`.
         key: for initialisations, the same in every run.
+        progress: is told of every fit.
 
     Returns:
         The table.
@@ -212,6 +215,8 @@ def sweep(
             users = tested[fold] > 0
             mean = np.mean(totals[users] / tested[fold][users, None, None], axis=0)
             placed.measured[known] = mean
+            if progress is not None:
+                progress.fitted(stage.name)
         return placed.measured[known]
 
     held_out = [num_judged(prefs.take_pairs(test > 0)) for test in roles["test"]]

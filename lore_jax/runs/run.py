@@ -146,7 +146,9 @@ def run_fit(
                     announce(line)
             train, fit_config = prefs if split is None else split.train, config.fit
         key = jax.random.key(config.seed)
-        running, state = start(train, fit_config, key=key, devices=devices, mapping=config.mapping)
+        where = {"devices": devices, "mapping": config.mapping}
+        progress = is_first_process()
+        running, state = start(train, fit_config, key=key, progress=progress, **where)
         stop.waits = True
         if not goes_on:
             about = _about(config, running, devices)

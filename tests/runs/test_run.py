@@ -165,7 +165,7 @@ def test_the_population_model_resumes_too(cache, tmp_path):
 def test_what_validation_chose_is_kept_and_not_chosen_again(cache, tmp_path, monkeypatch):
     asked = []
 
-    def choose(prefs, config, *, key, devices):
+    def choose(prefs, config, *, key, devices, progress):
         rank = config.method.rank
         asked.append(rank)
         loss = np.array([[0.7, 0.8], [0.5, np.nan]])
