@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_MOST_STEPS = 2**31 - 1  # counted in 32 bits
+
 
 def check_positive(config: object, *names: str) -> None:
     """Raises a ValueError if one of these fields is neither None nor finite and above 0."""
@@ -11,6 +13,8 @@ def check_positive(config: object, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}: a positive number is expected")
+        if name == "steps" and value is not None and value > _MOST_STEPS:
+            raise ValueError(f"steps is {value}: at most {_MOST_STEPS:,} are expected")
 
 
 def check_rank(rank: int | None) -> None:

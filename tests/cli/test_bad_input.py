@@ -669,6 +669,23 @@ CASES = {
         lambda here: ["report", changed_results(here), "--out", "page.html"],
         "results.json is corrupt: its content does not agree with the sha256 it carries",
     ),
+    "prepare with a negative seed": (
+        lambda here: ["prepare", "pairs.jsonl", "--list-responses", "new.jsonl", "--seed", "-1"],
+        "seed is -1: 0 or more is expected",
+    ),
+    "fit of endless steps": (
+        lambda here: [
+            "fit",
+            "cache",
+            "--out",
+            "new",
+            "--method",
+            "simplex",
+            "--steps",
+            "9999999999",
+        ],
+        "steps is 9999999999: at most 2,147,483,647 are expected",
+    ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],
         "--out is page: the name of an .html file",

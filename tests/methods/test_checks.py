@@ -15,6 +15,11 @@ def test_what_is_not_positive_is_refused(value):
         check_positive(config, "steps", "ridge")
 
 
+def test_steps_are_counted_in_32_bits():
+    with pytest.raises(ValueError, match="steps is 4294967296: at most 2,147,483,647"):
+        check_positive(SimpleNamespace(steps=2**32), "steps")
+
+
 def test_a_rank_below_one_is_refused():
     check_rank(None)
     check_rank(1)

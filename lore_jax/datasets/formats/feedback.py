@@ -7,7 +7,6 @@ as they were said beside them.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +34,8 @@ from lore_jax.datasets.formats.rows import (
 )
 
 
-class HowToRead(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class HowToRead:
     """How rows become pairs.
 
     Attributes:
@@ -49,6 +49,10 @@ class HowToRead(NamedTuple):
     seed: int = 0
     max_pairs: int = 60
     scale: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: 0 or more is expected")
 
 
 def holds_index_rows(path: RowSource, how: HowToRead | None = None) -> bool:
