@@ -119,7 +119,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
 
 
 def _rows(texts: dict[str, str]) -> str:
-    return "\n".join(f"  {name:<10}{text}" for name, text in texts.items())
+    return "\n".join(f"  {name:<12}{text}" for name, text in texts.items())
 
 
 def _in_one_line(error: Exception) -> str:
