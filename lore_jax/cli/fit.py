@@ -61,7 +61,8 @@ def run(config: Config) -> dict[str, object]:
         import jax
 
         jax.distributed.initialize()  # before anything looks at the devices
-    from lore_jax.runs.run import StoppedEarlyError, run_fit
+    from lore_jax.runs.run import run_fit
+    from lore_jax.runs.sigterm import StoppedEarlyError
 
     try:
         report = run_fit(

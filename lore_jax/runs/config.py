@@ -13,6 +13,7 @@ import jax
 from lore_jax.data.splits import Holdout
 from lore_jax.fitting.config import METHODS, FitConfig, method_name
 from lore_jax.parallel.devices import Mapping
+from lore_jax.storage.json_fields import check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,10 +142,9 @@ def _instance(cls: type, plain: object, where: str) -> Any:
             if value != type(default).__name__:
                 raise ValueError(f"{where} has {name} {value!r}, which a file cannot bring back")
             values[name] = default
-        elif not _fits(value, hint):
-            raise ValueError(f"{where} has {name} {value!r}: {_words(hint)} is expected")
-        elif isinstance(value, list):
-            values[name] = tuple(value)
+        else:
+            check_fields(value, hint, f"{where}: {name}")
+            values[name] = tuple(value) if isinstance(value, list) else value
     return cls(**values)
 
 
@@ -156,26 +156,3 @@ def _method(plain: object, where: str) -> Any:
         )
     settings = {key: value for key, value in plain.items() if key != "name"}
     return _instance(METHODS[plain["name"]], settings, f"{where}: method")
-
-
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a value from JSON is one of a type."""
-    parts = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Literal:
-        return value in parts
-    if typing.get_origin(hint) is tuple:
-        each = parts[:1] * len(value) if isinstance(value, list) and parts[-1] is ... else parts
-        return (
-            isinstance(value, list)
-            and len(value) == len(each)
-            and all(_fits(item, part) for item, part in zip(value, each, strict=True))
-        )
-    if parts:  # X | None
-        return any(_fits(value, part) for part in parts)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
-
-
-def _words(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

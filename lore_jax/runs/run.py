@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -56,13 +54,10 @@ from lore_jax.runs.metrics import (
     log_digest,
     metrics_rows,
 )
+from lore_jax.runs.sigterm import Stop, hear_sigterm
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
 from lore_jax.storage.files import locked
-
-
-class StoppedEarlyError(Exception):
-    """SIGTERM came before a run began: nothing is kept, and the same call begins again."""
 
 
 class RunReport(NamedTuple):
@@ -125,7 +120,7 @@ def run_fit(
     config = config or RunConfig()
     devices = _devices(config)
     refuse_folder(path, resume=resume, overwrite=overwrite)
-    with _one_writer(path), _hear_sigterm() as stop:
+    with _one_writer(path), hear_sigterm() as stop:
         if is_first_process():  # again, now that no other process writes
             refuse_folder(path, resume=resume, overwrite=overwrite)
         (goes_on,) = any_process(resume and (path / MANIFEST).exists())
@@ -169,7 +164,7 @@ def _advance(
     config: RunConfig,
     running: JointFit,
     state: PyTree,
-    stop: _Stop,
+    stop: Stop,
     on_metrics: Callable[[Metrics], object] | None,
 ) -> tuple[int, int, PyTree]:
     """Goes on until the end or a signal; the step it began at, the step it is at, the state."""
@@ -330,29 +325,3 @@ def _one_writer(path: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-
-
-class _Stop(threading.Event):
-    """Set by SIGTERM; `waits` once the fit looks at it between chunks and keeps what is done."""
-
-    waits = False
-
-    def hear(self, *_: object) -> None:
-        self.set()
-        # Processes that fit together stop together, where all of them look.
-        if not self.waits and jax.process_count() == 1:
-            raise StoppedEarlyError("SIGTERM came before the fit began: nothing is kept")
-
-
-@contextlib.contextmanager
-def _hear_sigterm() -> Iterator[_Stop]:
-    """Stops the run at SIGTERM instead of dying; signals are the main thread's alone."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGTERM, stop.hear)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)

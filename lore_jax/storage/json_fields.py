@@ -52,7 +52,7 @@ def check_fields(value: object, expected: Any, where: str) -> None:
     Args:
         value: what `json.loads` gave.
         expected: a `TypedDict` (further keys are allowed), or what stands in one: str, int, float
-            (a finite one, or a whole number), bool, None, `Literal`, `X | Y`, `list[X]`,
+            (a finite one, or a whole number), bool, None, `Literal`, `X | Y`, `list[X]`, `tuple`,
             `dict[str, X]`, `Count`, Any. Of arrays, lists are looked for: JSON has no others.
         where: the file, for the message.
 
@@ -94,7 +94,13 @@ def _mismatch(value: Any, expected: Any, place: str) -> tuple[str, str] | None:
         for name, entry in value.items():
             if found := _mismatch(entry, parts[1], f"{place}.{name}"):
                 return found
-    elif origin in (list, Sequence) and not _are_plain(value, parts[0]):
+    elif origin is tuple and parts[-1] is not ...:
+        if len(value) != len(parts):
+            return place, f"is {_shown(value)}: a list of {len(parts)} is expected"
+        for index, (entry, part) in enumerate(zip(value, parts, strict=True)):
+            if found := _mismatch(entry, part, f"{place}[{index}]"):
+                return found
+    elif origin in (list, Sequence, tuple) and not _are_plain(value, parts[0]):
         for index, entry in enumerate(value):
             if found := _mismatch(entry, parts[0], f"{place}[{index}]"):
                 return found
@@ -123,7 +129,7 @@ def _is_of_kind(value: object, expected: Any) -> bool:
         return _is_of_kind(value, kind) and bounds.least <= typing.cast(int, value) <= bounds.most
     if origin in (dict, Mapping) or expected is dict or typing.is_typeddict(expected):
         return isinstance(value, dict)
-    if origin in (list, Sequence) or expected is list:
+    if origin in (list, Sequence, tuple) or expected is list:
         return isinstance(value, list)
     if expected in (None, types.NoneType):
         return value is None
@@ -160,7 +166,7 @@ def _in_words(expected: Any) -> str:
         limit = f"{least} or more" if most == _LARGEST else f"{least} to {most:,}"
         return f"{_in_words(parts[0])} of {limit}"
     if origin is not None:
-        return _WORDS[list if origin in (list, Sequence) else dict]
+        return _WORDS[list if origin in (list, Sequence, tuple) else dict]
     if typing.is_typeddict(expected):
         return _WORDS[dict]
     return _WORDS[types.NoneType if expected is None else expected]

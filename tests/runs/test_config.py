@@ -63,11 +63,11 @@ def test_what_decides_comes_back_from_json(fit):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": "x"}, "run.json has seed 'x': int is expected"),
-        ({"seed": True}, "run.json has seed True: int is expected"),
+        ({"seed": "x"}, "run.json: seed is 'x': a whole number is expected"),
+        ({"seed": True}, "run.json: seed is true: a whole number is expected"),
         ({"sed": 1}, "run.json has 'sed', which RunConfig does not know"),
         ({"split": None}, "run.json: split has None: the fields of SplitConfig are expected"),
-        ({"split": {"fold": [1]}}, "run.json: split has fold \\[1\\]"),
+        ({"split": {"fold": [1]}}, "run.json: split: fold is a list of 1"),
         ({"fit": {"method": {"name": "mine"}}}, "has the method 'mine': one of gaussian, simplex"),
         ({"fit": {"method": "mine"}}, "has the method 'mine': one of gaussian, simplex"),
         (

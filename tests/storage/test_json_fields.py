@@ -110,3 +110,12 @@ def test_long_lists_of_numbers_are_checked_too():
     values[700] = float("nan")
     with pytest.raises(ValueError, match=r"values\[700\] is nan: a number or null is expected"):
         check_fields({**GOOD, "values": values}, Outer, "x.json")
+
+
+def test_tuples_stand_in_files_as_lists():
+    check_fields([1, 5], tuple[int, int] | None, "x.json")
+    check_fields(["a", "b", "c"], tuple[str, ...], "x.json")
+    with pytest.raises(ValueError, match=r"x\.json is a list of 1: a list of 2 is expected"):
+        check_fields([1], tuple[int, int], "x.json")
+    with pytest.raises(ValueError, match=r"x\.json: \[1\] is 2: a text is expected"):
+        check_fields(["a", 2], tuple[str, ...], "x.json")

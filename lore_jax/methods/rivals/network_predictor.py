@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
-from collections.abc import Mapping
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.rivals.draws import Pairs
+from lore_jax.methods.rivals.unsaved import Unsaved
 from lore_jax.model.basis import Params
 from lore_jax.parallel.buckets import lay_out
 from lore_jax.users.predict import Margins
@@ -76,7 +75,7 @@ def margins_of_users(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class NetworkPredictor:
+class NetworkPredictor(Unsaved):
     """A trained network.
 
     Attributes:
@@ -124,19 +123,6 @@ class NetworkPredictor:
     def fitted(self, shots: Preferences, test: Preferences) -> Margins:
         """The same from a user's training pairs: the network is frozen, the user found again."""
         return self.adapted(shots, test)
-
-    def save(
-        self, path: str | os.PathLike[str], *, encoder: Mapping[str, object] | None = None
-    ) -> NoReturn:
-        """Refuses.
-
-        Raises:
-            ValueError: always; nothing is written.
-        """
-        raise ValueError(
-            f"a {type(self.network).__name__} cannot be saved in {os.fspath(path)}: only models "
-            "with a basis can; fit it again from its configuration"
-        )
 
     def _rows(self, prefs: Preferences) -> Array:
         return _rows(self.network, self.params, jnp.asarray(prefs.embeddings), self.input_scale)

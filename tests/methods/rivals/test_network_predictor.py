@@ -88,6 +88,6 @@ def test_other_users_and_other_tables_are_refused(tmp_path):
         predictor.adapted(prefs.take_users(np.arange(20)), prefs)
     with pytest.raises(ValueError, match="the table has dim 6: 5 is expected, as in the fit"):
         predictor_of(5).adapted(prefs, prefs)
-    with pytest.raises(ValueError, match=r"a UserEmbeddingsConfig cannot be saved in .*model"):
+    with pytest.raises(ValueError, match=r"a NetworkPredictor cannot be saved in .*model"):
         predictor.save(tmp_path / "model")
     assert not list(tmp_path.iterdir())
