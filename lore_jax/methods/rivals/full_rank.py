@@ -28,6 +28,7 @@ from lore_jax.data.preferences import Preferences, num_judged
 from lore_jax.methods.base import Choice, FoldWeights, Prediction, Stage, predicted
 from lore_jax.methods.bradley_terry import RIDGES, BradleyTerryConfig
 from lore_jax.methods.checks import check_positive
+from lore_jax.methods.rivals.pair_slots import pair_slots
 from lore_jax.methods.rivals.unsaved import Unsaved
 from lore_jax.methods.shared_direction import Direction, SharedDirection
 from lore_jax.model.model import rms_row_norm
@@ -218,12 +219,10 @@ class _Padded(NamedTuple):
 
     @classmethod
     def of(cls, prefs: Preferences, users: np.ndarray, at_once: int) -> _Padded:
-        bounds = np.searchsorted(prefs.user, np.stack([users, users + 1]))
-        count = np.pad(bounds[1] - bounds[0], (0, at_once - len(users)))
-        first = np.pad(bounds[0], (0, at_once - len(users)))
-        ahead = np.arange(_rounded(int(count.max())))
-        real = ahead < count[:, None]
-        pairs = np.where(real, first[:, None] + ahead, 0)
+        most = int(prefs.pairs_per_user()[users].max())
+        some = np.pad(users, (0, at_once - len(users)), constant_values=-1)
+        slots = pair_slots(prefs, some, _rounded(most))
+        real, pairs = slots >= 0, np.maximum(slots, 0)
         rows = np.zeros((2, *pairs.shape), np.int64)
         weight = np.zeros(pairs.shape, np.float32)
         rows[0][real], rows[1][real] = prefs.chosen[pairs[real]], prefs.rejected[pairs[real]]

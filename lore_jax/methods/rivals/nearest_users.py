@@ -34,6 +34,7 @@ from jaxtyping import Array, Float, UInt32
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import Choice, FoldWeights, Info, Prediction, Stage, predicted
 from lore_jax.methods.checks import check_positive
+from lore_jax.methods.rivals.pair_slots import pair_slots
 from lore_jax.methods.rivals.unsaved import Unsaved
 from lore_jax.model.model import find_responses, response_keys
 from lore_jax.parallel.buckets import FitData, Layout
@@ -267,10 +268,9 @@ class NearestUsersPredictor(Unsaved):
 
 def _slots(prefs: Preferences) -> np.ndarray:
     """Where each user's pairs stand, `[users, longest]`; -1 for padding."""
-    count = prefs.pairs_per_user()
-    longest = max(32, 1 << max(int(count.max(initial=0)) - 1, 0).bit_length())  # few programs
-    ahead = np.arange(longest)
-    return np.where(ahead < count[:, None], (np.cumsum(count) - count)[:, None] + ahead, -1)
+    most = int(prefs.pairs_per_user().max(initial=0))
+    longest = max(32, 1 << max(most - 1, 0).bit_length())  # few programs
+    return pair_slots(prefs, np.arange(prefs.num_users), longest)
 
 
 def _at(rows: np.ndarray, slots: np.ndarray) -> np.ndarray:

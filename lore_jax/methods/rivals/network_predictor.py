@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.rivals.draws import Pairs
+from lore_jax.methods.rivals.pair_slots import pair_slots
 from lore_jax.methods.rivals.unsaved import Unsaved
 from lore_jax.model.basis import Params
 from lore_jax.parallel.buckets import lay_out
@@ -130,14 +131,10 @@ class NetworkPredictor(Unsaved):
 
 def _padded(shots: Preferences, users: Int[np.ndarray, " users"], behind: int) -> Pairs:
     """The shots of some users, padded to a power of four; rows counted from `behind`."""
-    bounds = np.searchsorted(shots.user, np.stack([users, users + 1]))
-    count = np.where(users >= 0, bounds[1] - bounds[0], 0)
     slots = _LEAST_SLOTS
-    while slots < count.max(initial=0):
+    while slots < shots.pairs_per_user()[users[users >= 0]].max(initial=0):
         slots *= 4
-    ahead = np.arange(slots)[None]
-    is_shot = ahead < count[:, None]
-    pairs = np.where(is_shot, bounds[0][:, None] + ahead, -1)
+    pairs = pair_slots(shots, users, slots)
     # A last pair that is nobody's, for the padding.
     chosen, rejected = (
         np.append(side, np.int32(0))[pairs] + np.int32(behind)
