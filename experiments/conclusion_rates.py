@@ -265,8 +265,9 @@ def summary(case: Case, parts: list[Results]) -> dict[str, object]:
     yes = sum(conclusion["helps"] for conclusion in conclusions)
 
     def passed(conclusion: dict[str, Any]) -> bool:  # all but the donor control
-        others = (conclusion["log_loss"][name][1] > 0 for name in ("population", MISMATCHED_USER))
-        return all(others) and conclusion["over_population"][0] > 0
+        saved, better = conclusion["log_loss"], conclusion["over_population"][2] > 0
+        surely = conclusion["first_step"][1] > 0 and saved[MISMATCHED_USER][1] > 0
+        return surely and saved["population"][0] > 0 and better
 
     covered = []
     for entry in measured:

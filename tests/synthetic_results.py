@@ -72,7 +72,9 @@ def toy_results(gain, seed, *, users=60, splits=2, other=0.0, donor=0.0, pairs=2
             (20, DONOR, donor),
         ):
             right = (rng.random(len(user)) < 0.65 + mean).astype(float)
-            values = {"accuracy": right, "log_loss": -np.log(np.where(right > 0, 0.7, 0.3))}
+            loss = -np.log(np.where(right > 0, 0.7, 0.3))
+            before = loss if shots == 0 else before
+            values = {"accuracy": right, "log_loss": loss, "first_step": before - loss}
             per_item, per_cell = (
                 {
                     "bucket": part.bucket,
@@ -94,6 +96,7 @@ def toy_results(gain, seed, *, users=60, splits=2, other=0.0, donor=0.0, pairs=2
                     "shots": shots,
                     "median_shots": float(shots),
                     "num_users": users,
+                    "num_pairs": len(user),
                     "better": 3,
                     "worse": 1,
                     "per_user": {

@@ -1,14 +1,24 @@
 """Does personalising help? Averages and paired differences of per-user values, and a conclusion.
 
 A difference is taken user by user and item by item on the same test pairs, so that what is hard for
-everybody cancels. Intervals are for new users and new items (`intervals`).
+everybody cancels. Intervals are for new users and new items (`intervals`). Two methods that predict
+few answers otherwise, or none, need not agree on new ones: of n pairs, one more that only one of
+them gets right, and one that only the other does, add `2 / n^2` to the variance of a difference of
+accuracies (Bonett, Price 2012, "Adjusted Wald confidence interval for a difference of binomial
+proportions based on paired data"), and nothing where all probabilities are the same.
 
-The conclusion is yes only if the personal weights save log loss, each with confidence, (1) over the
-population, that is the same model without any shots, (2) over another user's weights, and (3) over
-the weights of the user who was asked about the most similar responses, and if accuracy is higher
-than the population's on the average. Evidence comes from log loss, which tells small differences
-from noise with about half of the pairs that accuracy needs; the size comes from accuracy, which
-people can read.
+The conclusion is yes only if the personal weights save log loss (1) over the population, that is
+the same model without any shots, (2) over another user's weights, and (3) over the weights of the
+user who was asked about the most similar responses, each with confidence, and if accuracy is not
+surely lower than the population's. Evidence comes from log loss, which tells small differences from
+noise with about half of the pairs that accuracy needs; the size comes from accuracy, which people
+can read.
+
+Over the population the confidence is that of the first step towards the personal predictions
+(`metrics.first_step`); the whole way has to save log loss on the average. Weights that are as sure
+as they should be lose half of what the first step promises to their own variance, so that the whole
+way needs four times the users to show the same. The first step alone would not tell whether
+predictions go too far.
 
 The second control keeps a badly fitted population, which anybody's shots improve, from passing:
 where users do not differ, a user's own weights and another's are exchangeable. The third one keeps
@@ -18,6 +28,7 @@ reward is not right for all, users asked alike have weights that are as good as 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -40,7 +51,7 @@ def average(results: Results, where: Where, *, metric: Metric = "accuracy") -> E
     Args:
         results: from `make_results` or `read_results`.
         where: names one row of each split.
-        metric: "accuracy", "log_loss" or "brier".
+        metric: one of the measures of a row.
 
     Returns:
         The `Estimate`, in the unit of the metric.
@@ -63,7 +74,7 @@ def difference(results: Results, a: Where, b: Where, *, metric: Metric = "accura
         results: from `make_results` or `read_results`.
         a: names one row of each split.
         b: names the rows to compare with; they need the same users and items.
-        metric: "accuracy", "log_loss" or "brier".
+        metric: one of the measures of a row.
 
     Returns:
         The `Estimate`, in the unit of the metric.
@@ -96,7 +107,7 @@ def combination(
     Args:
         results: from `make_results` or `read_results`.
         terms: weights, and rows by split; the splits of the first are those that count.
-        metric: "accuracy", "log_loss" or "brier".
+        metric: one of the measures of a row.
 
     Returns:
         The `Estimate`: splits of a data set together, then the mean over data sets.
@@ -110,6 +121,7 @@ def combination(
         0.71
     """
     tested: dict[SplitKey, Sample] = {}
+    unseen: dict[SplitKey, float] = {}  # what answers that happened to agree add to the variance
     for key, first in terms[0][1].items():
         rows = [(weight, of_term[key]) for weight, of_term in terms]
         values = sum(weight * per_user(row, metric) for weight, row in rows)
@@ -118,7 +130,10 @@ def combination(
             for name in ("per_item", "per_cell")
         )
         tested[key] = Sample(users_of(results, first), np.asarray(values), items, cells)
-    return _over_data_sets(tested)
+        agree = all(_same(row, first, "log_loss") for _, row in rows)
+        counted = metric == "accuracy" and not agree
+        unseen[key] = 2.0 / max(first["num_pairs"], 1) ** 2 if counted else 0.0
+    return _over_data_sets(tested, unseen)
 
 
 def conclude(results: Results, where: Where) -> Conclusion:
@@ -153,6 +168,8 @@ def conclude(results: Results, where: Where) -> Conclusion:
         for name, other in others.items()
     }
     passed = {name: interval.low > 0 for name, interval in saved.items()}
+    first_step = average(results, personal, metric="first_step").interval()
+    passed["population"] = first_step.low > 0 and saved["population"].mean > 0
     gain = gains["population"]
     rows, before = rows_by_split(results, personal), rows_by_split(results, population)
     # What would have shown is told by the splits in which any answer is predicted otherwise. Where
@@ -162,14 +179,15 @@ def conclude(results: Results, where: Where) -> Conclusion:
     noise = average(results, population)
     if differing:
         noise = combination(results, [(1.0, differing), (-1.0, before)])
-    helps = all(passed.values()) and gain.mean > 0
+    helps = all(passed.values()) and bool(differing) and gain.interval().high > 0
     conclusion: Conclusion = {
-        "helps": bool(helps),
+        "helps": helps,
         "statement": "",
         "over_population": list(gain.interval()),
         "over_mismatched_user": list(gains[MISMATCHED_USER].interval()),
         "over_donor": list(gains[DONOR].interval()),
         "log_loss": {name: list(interval) for name, interval in saved.items()},
+        "first_step": list(first_step),
         "would_show": noise.would_show,
         "same_as_population": same and not differing,
         "shots": next(iter(rows.values()))["shots"],
@@ -180,17 +198,27 @@ def conclude(results: Results, where: Where) -> Conclusion:
         "worse": sum(row["worse"] for row in rows.values()),
     }
     conclusion["statement"] = _statement(
-        conclusion, passed, any_differs=bool(differing), about_items=gain.about_items
+        conclusion,
+        passed,
+        surely_personal=first_step.low > 0,
+        any_differs=bool(differing),
+        about_items=gain.about_items,
     )
     return conclusion
 
 
 def _statement(
-    conclusion: Conclusion, passed: Mapping[str, bool], *, any_differs: bool, about_items: bool
+    conclusion: Conclusion,
+    passed: Mapping[str, bool],
+    *,
+    surely_personal: bool,
+    any_differs: bool,
+    about_items: bool,
 ) -> str:
     """The conclusion in one sentence.
 
-    `passed`: which comparisons of log loss are won; `any_differs`: whether any answer is predicted
+    `passed`: which comparisons are won; `surely_personal`: whether the first step from the
+    population is; `any_differs`: whether any answer is predicted
     otherwise than by the population; `about_items`: whether the interval is about new items too.
     """
     shown = f"a gain of {100.0 * conclusion['would_show']:.1f} points would have shown"
@@ -215,11 +243,13 @@ def _statement(
         answer = "Personalising helps" if low > 0 else "Personalising helps, by how much is open"
         return f"{answer}: {numbers}"
     reason = ""
-    if passed["population"]:
-        if mean <= 0:
-            reason = ", probabilities improve, but not the share of right answers"
-        elif not passed[MISMATCHED_USER]:
+    if surely_personal and not passed["population"]:
+        reason = ", what shots tell is overstated: probabilities are no better"
+    elif passed["population"]:
+        if not passed[MISMATCHED_USER]:
             reason = ", but not surely more than with another user's weights"
+        elif passed[DONOR]:
+            reason = ", probabilities improve, but not the share of right answers"
         else:
             reason = ", but not surely more than with those of users asked about the same topics"
     answer = "No evidence that personalising helps on this data"
@@ -288,9 +318,14 @@ def _sum_of(terms: Sequence[tuple[float, Influences]], metric: Metric) -> Sums:
     return Sums(bucket, np.sum(values, axis=0))
 
 
-def _over_data_sets(tested: Mapping[SplitKey, Sample]) -> Estimate:
-    """Splits of a data set together, then the mean over data sets."""
-    names = dict.fromkeys(data for data, _ in tested)
-    return combine(
-        [estimate([split for (data, _), split in tested.items() if data == name]) for name in names]
-    )
+def _over_data_sets(
+    tested: Mapping[SplitKey, Sample], unseen: Mapping[SplitKey, float]
+) -> Estimate:
+    """Splits of a data set together, then the mean over data sets; `unseen`: variance to add."""
+    estimates = []
+    for name in dict.fromkeys(data for data, _ in tested):
+        keys = [key for key in tested if key[0] == name]
+        known = estimate([tested[key] for key in keys])
+        more = float(np.mean([unseen[key] for key in keys]))
+        estimates.append(dataclasses.replace(known, variance=known.variance + more))
+    return combine(estimates)

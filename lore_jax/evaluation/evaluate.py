@@ -143,6 +143,7 @@ def _measure(
         "accuracy": metrics.correct(scored.mean),
         "log_loss": -np.asarray(scored.log_probability, np.float64),
         "brier": metrics.brier(probability),
+        "first_step": metrics.first_step(probability, before.probability),
     }
 
     def by_user(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " users"]:
@@ -189,4 +190,5 @@ def _influences(
         "accuracy": buckets.add(influence["accuracy"]),
         "log_loss": buckets.add(influence["log_loss"]),
         "brier": buckets.add(influence["brier"]),
+        "first_step": buckets.add(influence["first_step"]),
     }

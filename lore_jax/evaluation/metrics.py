@@ -1,4 +1,4 @@
-"""Accuracy, Brier score and summaries over users, in NumPy."""
+"""Accuracy, Brier score, the first step's gain and summaries over users, in NumPy."""
 
 from __future__ import annotations
 
@@ -34,6 +34,33 @@ def per_user_mean(
 def brier(probability: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
     """Squared error `(1 - p)^2` of the probability given to the recorded choice, `[pairs]`."""
     return (1.0 - np.asarray(probability, np.float64)) ** 2
+
+
+def first_step(
+    probability: Float[np.ndarray, " pairs"], before: Float[np.ndarray, " pairs"]
+) -> Float[np.ndarray, " pairs"]:
+    """How fast log loss falls on the way from the predictions without shots to those with.
+
+    With `q_t = (1 - t) p_0 + t p` the mixture of both predictions of the recorded choice,
+
+        d log q_t / dt at t = 0  =  p / p_0 - 1.
+
+    The mean over answers is zero where p_0 is true, whatever p is. Where p is true and near p_0, it
+    is twice what the whole way saves, with the same noise: log q bends down on the way. It is the
+    score of t at 0.
+
+    Args:
+        probability: p, of the recorded choice `[pairs]`.
+        before: p_0, without shots `[pairs]`.
+
+    Returns:
+        float64 `[pairs]`, in nats of a whole step; a positive mean is better.
+
+    Example:
+        >>> first_step(np.array([0.75, 0.25]), np.array([0.5, 0.5]))
+        array([ 0.5, -0.5])
+    """
+    return np.asarray(probability, np.float64) / np.asarray(before, np.float64) - 1.0
 
 
 def bottom_share(values: Float[np.ndarray, " users"], share: float = 0.1) -> float:

@@ -27,14 +27,13 @@ from lore_jax.evaluation.schema import AxesEntry, Machine, Metric, Results, Row,
 from lore_jax.storage.files import read_checked, with_checksum, write_file
 from lore_jax.storage.json_fields import check_fields
 
-_FORMAT = 4
-_WITHOUT_CHECKSUM = 3  # the same content
+_FORMAT = 5
 _DIGITS = 6  # of stored numbers: a millionth of a point, and half the size
 _PACKAGES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 class _ResultsFields(TypedDict):
-    """What every format of `Results` has."""
+    """What is checked of `Results`: that which everything else is looked up in."""
 
     rows: list[dict[str, Any]]
     splits: list[dict[str, Any]]
@@ -203,7 +202,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         raise ValueError(f"{path} holds no results of an evaluation")
     if results["format"] == _FORMAT or "sha256" in results:
         results = read_checked(Path(path), compact=True)
-    if results["format"] not in (_FORMAT, _WITHOUT_CHECKSUM):
+    if results["format"] != _FORMAT:
         raise ValueError(
             f"{path} holds results of format {results['format']!r}, format {_FORMAT} is expected: "
             "evaluate again with this version"

@@ -13,7 +13,7 @@ import numpy as np
 from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.evaluation.names import Control
 
-Metric = Literal["accuracy", "log_loss", "brier"]
+Metric = Literal["accuracy", "log_loss", "brier", "first_step"]
 Values = np.ndarray | Sequence[float | None]
 
 
@@ -32,6 +32,7 @@ class Influences(TypedDict):
     accuracy: Values
     log_loss: Values
     brier: Values
+    first_step: Values
 
 
 class Measures(TypedDict):
@@ -191,12 +192,13 @@ class AxesEntry(TypedDict):
 class Conclusion(TypedDict):
     """Whether personalising helps; differences as mean, low and high of the 95 % interval."""
 
-    helps: bool  # log loss improves over all three, with confidence, and accuracy on the average
+    helps: bool  # shots tell something of the user, with confidence, and log loss improves
     statement: str  # the same in one sentence, with the numbers
     over_population: list[float]  # accuracy gained over the same method without shots, share of 1
     over_mismatched_user: list[float]  # accuracy gained over another user's weights
     over_donor: list[float]  # accuracy gained over the weights of the user asked most alike
     log_loss: dict[str, list[float]]  # what is saved over each of the three, in nats
+    first_step: list[float]  # what a first step from the population saves, in nats of a whole one
     would_show: float  # the least accuracy gained that shows with 80 % power
     same_as_population: bool  # every prediction is the population's
     shots: int | None  # None: all the pairs of the fit

@@ -71,13 +71,49 @@ def test_a_gain_that_log_loss_shows_and_accuracy_does_not_has_an_open_size():
     results = toy_results(0.01, 0, other=-0.01, donor=-0.01)
     for row in results["rows"]:
         if (row["control"], row["shots"]) == (None, 20):
-            losses = row["per_user"]["log_loss"]
-            row["per_user"]["log_loss"] = [value - 0.1 for value in losses]
+            for name, change in (("log_loss", -0.1), ("first_step", 0.1)):
+                row["per_user"][name] = [value + change for value in row["per_user"][name]]
     conclusion = conclude(results, ASKED)
     mean, low, _ = conclusion["over_population"]
     assert low < 0 < mean
     assert conclusion["helps"]
     assert conclusion["statement"].startswith("Personalising helps, by how much is open: +")
+
+
+def test_over_the_population_the_first_step_is_sure_and_the_whole_way_better():
+    results = toy_results(0.03, 0)
+    own = [row for row in results["rows"] if (row["control"], row["shots"]) == (None, 20)]
+    yes = conclude(results, ASKED)
+    assert yes["helps"]
+    assert yes["first_step"] == pytest.approx(yes["log_loss"]["population"], abs=1e-6)
+    # Somewhat too far: the whole way is better, and not surely.
+    for row in own:
+        losses = row["per_user"]["log_loss"]
+        row["per_user"]["log_loss"] = [loss + 0.01 for loss in losses]
+    low, mean = conclude(results, ASKED)["log_loss"]["population"][1::-1]
+    assert low < 0 < mean
+    assert conclude(results, ASKED)["helps"]
+    # Much too far: worse than the population.
+    for row in own:
+        row["per_user"]["log_loss"] = [loss + 0.02 for loss in row["per_user"]["log_loss"]]
+    no = conclude(results, ASKED)
+    assert not no["helps"]
+    assert ", what shots tell is overstated: probabilities are no better" in no["statement"]
+
+
+def test_answers_that_happen_to_agree_leave_an_interval():
+    results = toy_results(0.0, 0, splits=1)
+    row = next(row for row in results["rows"] if (row["control"], row["shots"]) == (None, 20))
+    before = without_shots(results, row)
+    for part in ("per_user", "per_item", "per_cell"):
+        row[part] = {**row[part], "accuracy": before[part]["accuracy"]}
+    _, low, high = conclude(results, ASKED)["over_population"]
+    # Of 1,200 pairs, two more on which one of both is right.
+    reach = 2.0 * 0.5**0.5 / 1200.0
+    assert high == -low == pytest.approx(2.001 * reach, rel=1e-3)  # Student's, 59 degrees
+    # The same predictions gain nothing on any pairs.
+    row.update({part: before[part] for part in ("per_user", "per_item", "per_cell")})
+    assert conclude(results, ASKED)["over_population"] == [0.0, 0.0, 0.0]
 
 
 def test_gaining_as_much_from_others_is_no_evidence():

@@ -73,7 +73,7 @@ def test_rows_against_a_loop_over_users():
             np.testing.assert_allclose(row[name], value, rtol=1e-5, err_msg=name)
         assert row["calibration"]["count"].sum() == test.num_pairs
         assert row["ece_bias"] > 0
-        assert set(row["per_cell"]) == {"bucket", "accuracy", "log_loss", "brier"}
+        assert set(row["per_cell"]) == {"bucket", "accuracy", "log_loss", "brier", "first_step"}
         assert row["per_item"]["bucket"].tolist() == np.unique(test.prompt).tolist()
 
 

@@ -16,7 +16,8 @@ USERS = 40
 
 def with_accuracies(row, values, **more):
     """A row whose users have other accuracies, and the same influences of items."""
-    return {**copy.deepcopy(row), "per_user": {"accuracy": values}, **more}
+    per_user = {**row["per_user"], "accuracy": values}
+    return {**copy.deepcopy(row), "per_user": per_user, **more}
 
 
 def curve(amount, rng):

@@ -41,3 +41,27 @@ def test_bottom_share():
     assert metrics.bottom_share(values, 0.01) == 0.1
     assert metrics.bottom_share(values, 1.0) == pytest.approx(0.5)
     assert np.isnan(metrics.bottom_share(np.array([np.nan])))
+
+
+def test_the_first_step_is_the_slope_of_log_loss_at_the_population():
+    rng = np.random.default_rng(0)
+    before, after = rng.uniform(0.05, 0.95, (2, 1000))
+    step = 1e-6
+    saved = np.log((1 - step) * before + step * after) - np.log(before)
+    np.testing.assert_allclose(metrics.first_step(after, before), saved / step, rtol=1e-4)
+
+
+def test_the_first_step_is_zero_on_the_average_where_the_population_is_right():
+    rng = np.random.default_rng(1)
+    truth, other = rng.uniform(0.2, 0.8, (2, 200_000))
+    first = rng.random(200_000) < truth  # whether the first response is chosen
+    gained = metrics.first_step(
+        np.where(first, other, 1 - other), np.where(first, truth, 1 - truth)
+    )
+    assert abs(gained.mean()) < 4 * gained.std() / np.sqrt(len(gained))
+    # Where the other is right, every further step saves less: the whole way's mean is below.
+    gained = metrics.first_step(
+        np.where(first, truth, 1 - truth), np.where(first, other, 1 - other)
+    )
+    whole = np.log(np.where(first, truth / other, (1 - truth) / (1 - other)))
+    assert gained.mean() > 1.5 * whole.mean() > 0

@@ -43,7 +43,7 @@ def test_results_survive_json_and_joining(tmp_path):
     with pytest.raises(ValueError, match=r"split 0 of '' \(new items\) is in two"):
         join([read[0], read[0]])
     (tmp_path / "other.json").write_text('{"format": 99, "rows": []}')
-    with pytest.raises(ValueError, match="results of format 99, format 4 is expected"):
+    with pytest.raises(ValueError, match="results of format 99, format 5 is expected"):
         read_results(tmp_path / "other.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
@@ -113,10 +113,10 @@ def test_also_combines_and_the_other_wins():
     assert repr(where) == "Where(users='unseen', control=None, shots=20)"
 
 
-@pytest.mark.parametrize("old", [1, 2])
+@pytest.mark.parametrize("old", [1, 3, 4])
 def test_results_of_older_formats_are_refused_in_one_line(tmp_path, old):
     (tmp_path / "old.json").write_text(f'{{"format": {old}, "rows": []}}')
-    message = rf"old\.json holds results of format {old}, format 4 is expected: evaluate again"
+    message = rf"old\.json holds results of format {old}, format 5 is expected: evaluate again"
     with pytest.raises(ValueError, match=message):
         read_results(tmp_path / "old.json")
     (tmp_path / "none.json").write_text("[]")

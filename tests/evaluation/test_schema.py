@@ -51,5 +51,5 @@ def test_what_is_made_has_the_fields_of_its_type(made):
 
 def test_per_user_values_are_one_a_user(made):
     values = made["Row"]["per_user"]
-    assert set(values) == {"accuracy", "log_loss", "brier"}
+    assert set(values) == {"accuracy", "log_loss", "brier", "first_step"}
     assert {np.shape(array) for array in values.values()} == {(9,)}
