@@ -134,46 +134,32 @@ _SCORES_AT_A_TIME = 1 << 19  # 2 MB
 
 
 def _score_in_parts(table: jax.Array, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some users at a time, into two buffers by turns: one is copied while the other is filled.
+    """Some users at a time, so that a device never holds all scores.
 
-    So the device never holds all scores. On a CPU it is also faster: what takes long about an array
-    of 40 MB is not the product but the first use of its pages (`benchmarks/README.md`); NumPy asks
-    for large ones, XLA does not.
+    Those of shared candidates are made by NumPy, where they are wanted: a product of so few columns
+    takes as long as writing it, and XLA's would be written twice. Rows of a user's own are gathered
+    while they are multiplied, which is XLA's.
     """
     users, candidates = len(weights), rows.shape[-1]
     out = np.empty((users, candidates), jnp.result_type(table.dtype, weights.dtype))
     if not out.size:
         return out
-    own = rows if rows.ndim == 2 else None
-    if own is None:
-        table = table[rows]  # once, and not for every part
     size = max(1, min(users, _SCORES_AT_A_TIME // candidates))
-    starts = [
-        min(start, users - size) for start in range(0, users, size)
-    ]  # the last sooner: all have one shape
-    free = [jnp.zeros((size, candidates), out.dtype) for _ in starts[:2]]
-    filled: list[tuple[slice, jax.Array]] = []
-    for start in starts:
+    starts = range(0, users, size)
+    if rows.ndim == 1:
+        columns = np.asarray(table)[rows].T
+        for part in (slice(start, start + size) for start in starts):
+            np.matmul(weights[part], columns, out=out[part])
+        return out
+    for start in (min(start, users - size) for start in starts):  # the last sooner: one shape
         part = slice(start, start + size)
-        filled.append(
-            (part, _score(table, weights[part], None if own is None else own[part], free.pop()))
-        )
-        if not free:
-            first, scores = filled.pop(0)
-            out[first] = view_on_host(scores)
-            free.append(scores)
-    for part, scores in filled:
-        out[part] = view_on_host(scores)
+        out[part] = view_on_host(_score_own(table, weights[part], rows[part]))
     return out
 
 
-@functools.partial(jax.jit, donate_argnums=3, keep_unused=True)
-def _score(
-    table: jax.Array, weights: jax.Array, own: jax.Array | None, buffer: jax.Array
-) -> jax.Array:
-    """Scores of the whole table, or of each user's own rows of it, in the memory of `buffer`."""
-    if own is None:
-        return weights @ table.T
+@jax.jit
+def _score_own(table: jax.Array, weights: jax.Array, own: jax.Array) -> jax.Array:
+    """Scores of each user's own rows of the table."""
     return jnp.einsum("uck,uk->uc", table[own], weights)
 
 
