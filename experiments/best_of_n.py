@@ -8,7 +8,8 @@ Unseen users give some pairs and get the best of n replies to prompts that nobod
 above 8, replies to several such prompts are put together, to see whether picking among many is
 fooled. What a user gains is the true reward of the pick above that of the true population's pick.
 Beside the learned model: *Bayes*, who knows basis and population and weighs the same answers
-exactly (importance sampling), and the *oracle*, who knows each user's weights.
+exactly (importance sampling), *Bayes' mode*, who knows as much and takes the mode, as the learned
+model does, and the *oracle*, who knows each user's weights.
 
 *Polis* (with --data): each unseen voter gets one of n statements that the fit has not seen and the
 voter has voted on; a policy is worth how often the voter agrees with its pick.
@@ -145,6 +146,7 @@ def synthetic_part(
         posterior = lore.adapt(model, asked)
         laplace = lore.adapt(truth.model, asked)
         values["Bayes"] = exact_weights(truth, asked, laplace, rng) @ rewards.T
+        values["Bayes' mode"] = np.asarray(laplace.weights) @ rewards.T
         for count in (8,) if smoke else _COUNTS:
             sets = _candidate_sets(fresh, count, rng)[: 4 if smoke else None]
             cells: dict[str, list[np.ndarray]] = {}
@@ -322,12 +324,16 @@ def agreement(conversations: list[list[Results]], count: int) -> dict[str, Any]:
 def report(result: dict[str, Any]) -> str:
     """The numbers in Markdown."""
     cells = result["synthetic"]
-    lines = [["shots", "n", "of Bayes' gain, %", "of the oracle's, %", "gain, logits"]]
-    lines[0] += ["regret", "regret expected", "wins over the population, %", "over the head, %"]
+    lines = [["shots", "n", "of Bayes' gain, %", "its mode's, %", "of the oracle's, %"]]
+    lines[0] += ["gain, logits", "regret", "regret expected"]
+    lines[0] += ["wins over the population, %", "over the head, %"]
     for name, policies in cells.items():
         shots, count = name.split(" shots, ")
-        own, bayes, oracle = policies["personal"], policies["Bayes"], policies["oracle"]
-        shares = [100 * own["gain"] / max(other["gain"], 1e-9) for other in (bayes, oracle)]
+        own, mode, bayes, oracle = (
+            policies[policy] for policy in ("personal", "Bayes' mode", "Bayes", "oracle")
+        )
+        of = ((own, bayes), (mode, bayes), (own, oracle))
+        shares = [100 * who["gain"] / max(whole["gain"], 1e-9) for who, whole in of]
         line = [shots, count, *(f"{share:.1f}" if shots != "0" else "" for share in shares)]
         line += [f"{own[what]:.2f}" for what in ("gain", "regret", "expected regret")]
         wins = [own[f"wins over the {other}"] for other in ("population", "head")]

@@ -324,6 +324,10 @@ CASES = {
         lambda here: ["prepare", here.pipe("rows.jsonl"), *GIVEN],
         "rows.jsonl is no regular file",
     ),
+    "a device": (
+        lambda here: ["prepare", "/dev/zero", *GIVEN],
+        "/dev/zero is no regular file: a file of rows is expected",
+    ),
     # Polis
     "no conversation": (
         lambda here: polis(here, comments="x"),
@@ -423,6 +427,10 @@ CASES = {
     "negative ridge": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--ridge-deviation", "-1"],
         "ridge_deviation is -1.0",
+    ),
+    "infinite ridge": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--ridge-population", "inf"],
+        "ridge_population is inf: a positive number is expected",
     ),
     "one fold": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--folds", "1"],
@@ -719,6 +727,10 @@ CASES = {
         "thesis is neither a cache, nor a run, nor a saved model",
     ),
     # comparisons
+    "demo for nobody": (
+        lambda here: ["demo", "--users", "0", "--out", "out"],
+        "num_users is 0: 1 or more is expected",
+    ),
     "comparing with an unknown method": (
         lambda here: ["compare", here.copy("cache"), "--out", "out", "--methods", "gausian"],
         "there is no method 'gausian': is gaussian meant",
