@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": "every method of the field on the same splits of a cache, in one table",
     "ask": "asks you, one pair of responses after the other, and says what a run learns of you",
     "score": "a run, users and candidate responses -> scores, or each user's best",
+    "pick": "the same -> the reply that each user gets, or all together, and how sure that is",
     "relabel": "pairs of replies -> ordered and weighted for a user, for personal DPO",
     "merge": "LoRA adapters and users' weights -> an adapter of each user's own",
     "inspect": "what a cache, a run or a saved model holds, corrupt files included",

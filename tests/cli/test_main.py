@@ -49,6 +49,7 @@ def test_help_is_a_table_and_does_not_wait_for_jax(here):
         "ask",
         "evaluate",
         "score",
+        "pick",
         "relabel",
         "merge",
         "inspect",
