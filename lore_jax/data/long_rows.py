@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from lore_jax.data.feedback import Feedback
 from lore_jax.data.preferences import Preferences
 
 LONG = 100.0  # times the median norm; encoders differ by less than 10
@@ -61,21 +63,77 @@ def set_aside_long_rows(prefs: Preferences) -> Preferences:
         >>> set_aside_long_rows(prefs) is prefs
         True
     """
-    squares = squared_norms(prefs.embeddings)
+    is_long = _find_long(prefs.embeddings)
+    if is_long is None:
+        return prefs
+    pairs = is_long.rows[prefs.chosen] | is_long.rows[prefs.rejected]
+    _warn(is_long, f"{int(pairs.sum())} pairs")
+    weight = np.where(pairs, np.float32(0), prefs.pair_weight)
+    table = _without_rows(prefs.embeddings, is_long.rows)
+    return dataclasses.replace(prefs, embeddings=table, pair_weight=weight)
+
+
+def set_aside_long_rows_of_answers(feedback: Feedback) -> Feedback:
+    """The same for answers of every kind: those about such a row weigh nothing.
+
+    Args:
+        feedback: any feedback.
+
+    Returns:
+        Feedback with as many rows, answers and users.
+
+    Raises:
+        ValueError: a row is beyond float32.
+
+    Example:
+        >>> set_aside_long_rows_of_answers(feedback) is feedback
+        True
+    """
+    is_long = _find_long(feedback.embeddings)
+    if is_long is None:
+        return feedback
+    about = [is_long.rows[block.items].any(axis=1) for block in feedback.blocks]
+    _warn(is_long, f"{sum(int(mask.sum()) for mask in about)} answers")
+    blocks = tuple(
+        dataclasses.replace(block, weight=np.where(mask, np.float32(0), block.weight))
+        for block, mask in zip(feedback.blocks, about, strict=True)
+    )
+    table = _without_rows(feedback.embeddings, is_long.rows)
+    return dataclasses.replace(feedback, embeddings=table, blocks=blocks)
+
+
+class _Long(NamedTuple):
+    """Which rows are long, and how long the longest one and the median one are."""
+
+    rows: Bool[np.ndarray, " responses"]
+    longest: int
+    norm: float
+    usual: float
+
+
+def _find_long(embeddings: Float[np.ndarray | Array, "responses dim"]) -> _Long | None:
+    squares = squared_norms(embeddings)
     usual = np.median(squares[squares > 0]) if squares.any() else 0.0
     is_long = squares > LONG**2 * usual
     if not is_long.any():
-        return prefs
-    pairs = is_long[prefs.chosen] | is_long[prefs.rejected]
-    row, count = int(np.argmax(squares)), int(is_long.sum())
-    lengths = f"has norm {np.sqrt(squares[row]):.3g}, the median row {np.sqrt(usual):.3g}"
+        return None
+    row = int(np.argmax(squares))
+    return _Long(is_long, row, float(np.sqrt(squares[row])), float(np.sqrt(usual)))
+
+
+def _warn(long: _Long, touched: str) -> None:
+    lengths = f"has norm {long.norm:.3g}, the median row {long.usual:.3g}"
     warnings.warn(
-        f"embeddings row {row} {lengths}: {count} rows {LONG:g} times as long as that and the "
-        f"{int(pairs.sum())} pairs with them count nothing in the fit",
+        f"embeddings row {long.longest} {lengths}: {int(long.rows.sum())} rows {LONG:g} times as "
+        f"long as that and the {touched} with them count nothing in the fit",
         RuntimeWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
-    table = np.array(prefs.embeddings)
-    table[is_long] = 0
-    weight = np.where(pairs, np.float32(0), prefs.pair_weight)
-    return dataclasses.replace(prefs, embeddings=table, pair_weight=weight)
+
+
+def _without_rows(
+    embeddings: Float[np.ndarray | Array, "responses dim"], rows: Bool[np.ndarray, " responses"]
+) -> Float[np.ndarray, "responses dim"]:
+    table = np.array(embeddings)
+    table[rows] = 0
+    return table
