@@ -180,18 +180,28 @@ def conclude(results: Results, where: Where) -> Conclusion:
         "worse": sum(row["worse"] for row in rows.values()),
     }
     conclusion["statement"] = _statement(
-        conclusion, passed, any_differs=bool(differing), about_items=gain.about_items
+        conclusion,
+        passed,
+        unit="answers" if results.get("answers") else "comparisons",
+        any_differs=bool(differing),
+        about_items=gain.about_items,
     )
     return conclusion
 
 
 def _statement(
-    conclusion: Conclusion, passed: Mapping[str, bool], *, any_differs: bool, about_items: bool
+    conclusion: Conclusion,
+    passed: Mapping[str, bool],
+    *,
+    unit: str,
+    any_differs: bool,
+    about_items: bool,
 ) -> str:
     """The conclusion in one sentence.
 
-    `passed`: which comparisons of log loss are won; `any_differs`: whether any answer is predicted
-    otherwise than by the population; `about_items`: whether the interval is about new items too.
+    `passed`: which comparisons of log loss are won; `unit`: what shots are; `any_differs`: whether
+    any answer is predicted otherwise than by the population; `about_items`: whether the interval is
+    about new items too.
     """
     shown = f"a gain of {100.0 * conclusion['would_show']:.1f} points would have shown"
     if not any_differs:
@@ -201,7 +211,7 @@ def _statement(
         return f"No evidence that personalising helps: {kept} ({shown})"
     mean, low, high = (100.0 * value for value in conclusion["over_population"])
     shots, median = conclusion["shots"], conclusion["median_shots"]
-    given = "all their comparisons" if shots is None else f"up to {shots} comparisons"
+    given = f"all their {unit}" if shots is None else f"up to {shots} {unit}"
     splits = conclusion["splits"]
     count = f"{splits} split{'s' * (splits != 1)}"
     if not about_items:

@@ -230,6 +230,8 @@ def join(parts: Sequence[Results]) -> Results:
     joined: Results = {**parts[0], "splits": splits, "rows": rows, "axes": axes}
     if curve := [row for part in parts for row in part.get("learning_curve", [])]:
         joined["learning_curve"] = curve
+    if answers := [row for part in parts for row in part.get("answers", [])]:
+        joined["answers"] = answers
     if any("fits" in part for part in parts):
         joined["fits"] = [entry for part in parts for entry in part.get("fits", [])]
         fewer: dict[str, list[Row]] = {}

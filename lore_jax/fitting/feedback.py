@@ -1,7 +1,8 @@
 """fit_feedback: answers of every kind in; a model, how people answer, and everybody's weights out.
 
 Ridges, rank and sizes of effects that are None are chosen as ever, on validation folds of the
-strict pairs that the same answers make; those pairs are also where the fit begins.
+strict pairs that the same answers make, ratings of different prompts among them; those pairs are
+also where the fit begins.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def start_feedback(
     method = answer_method(config)
     feedback = set_aside_long_rows_of_answers(feedback)
     answers = begin_answers(feedback, ties=ties, lapse=lapse)
-    pairs = strict_pairs(feedback)
+    pairs = strict_pairs(feedback, across_prompts=True)
     if not pairs.pair_weight.any():
         raise ValueError(f"{feedback!r}: none of them orders two responses, so nothing is learned")
     key = jax.random.key(key) if isinstance(key, int) else key
