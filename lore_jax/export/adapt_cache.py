@@ -58,7 +58,7 @@ def adapt_cache(
         raise ValueError(f"users_at_a_time is {users_at_a_time}: 1 or more is expected")
     folder, manifest = Path(path), cache_manifest.read_manifest(path)
     cache_manifest.check_files(folder, [*manifest["files"], *manifest["shards"]], "full")
-    table = _rewards_of(model, folder, manifest)
+    table = rewards_of_cache(model, folder, manifest)
     columns = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
     count, order = _sort_by_user(columns["user"], manifest["users"])
     offset = np.concatenate([[0], np.cumsum(count)])
@@ -77,7 +77,7 @@ def adapt_cache(
         yield adapt_rewards(model, table, prefs)
 
 
-def _rewards_of(
+def rewards_of_cache(
     model: Model, folder: Path, manifest: CacheManifest
 ) -> Float[Array, "responses rank"]:
     """The rewards of every response of a cache, read part by part."""

@@ -11,7 +11,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,14 @@ class PartEntries(TypedDict):
     basis_posterior: NotRequired[PartEntry]
 
 
+class AnswerFields(TypedDict):
+    """How people answer, beside the arrays: of a model of answers of every kind."""
+
+    ties: Literal["davidson", "rao-kupper"]
+    lapse: float
+    scales: list[str]
+
+
 class SavedFields(TypedDict):
     """What is kept beside the arrays of a model, its users' names among it if they have any."""
 
@@ -61,6 +69,7 @@ class SavedFields(TypedDict):
     temperature: float
     encoder: dict[str, Any] | None
     user_ids: NotRequired[list[str] | None]
+    answers: NotRequired[AnswerFields]
 
 
 def storable(cls: Class) -> Class:

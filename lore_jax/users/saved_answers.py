@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,17 +17,10 @@ from lore_jax.data.answer_kinds import Kind
 from lore_jax.model.answer_model import AnswerModel, Ties
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
-from lore_jax.model.saved import contents, read_saved, rebuilt, write_saved
-from lore_jax.storage.json_fields import check_fields
+from lore_jax.model.saved import AnswerFields, contents, read_saved, rebuilt, write_saved
 from lore_jax.users.answering import AnswerPosterior
 
 _INTERCEPTS = ("intercept", "intercept_variance", "intercept_covariance")
-
-
-class _AnswerFields(TypedDict):
-    ties: Ties
-    lapse: float
-    scales: list[str]
 
 
 def save_answers(
@@ -107,8 +100,7 @@ def holds_answers(path: str | os.PathLike[str]) -> bool:
     return "answers" in read_saved(path)[1]
 
 
-def _rebuild_answers(arrays: Mapping[str, Any], fields: Any) -> AnswerModel:
-    check_fields(fields, _AnswerFields, "answers")
+def _rebuild_answers(arrays: Mapping[str, Any], fields: AnswerFields) -> AnswerModel:
     free = arrays.get("free", {})
     if sorted(free) != sorted(fields["scales"]):
         odd = sorted(set(free) ^ set(fields["scales"]))
