@@ -26,7 +26,7 @@ import numpy as np
 from lore_jax.data.splits import Holdout, Users
 from lore_jax.evaluation.intervals import Estimate, Sample, Sums, combine, estimate
 from lore_jax.evaluation.names import DONOR, MISMATCHED_USER, nearest_shots
-from lore_jax.evaluation.results import Where, per_user, select, users_of
+from lore_jax.evaluation.results import Where, name_of_shots, per_user, select, users_of
 from lore_jax.evaluation.schema import Conclusion, Influences, Metric, Results, Row
 
 SplitKey = tuple[str, int]  # data set, split
@@ -182,7 +182,7 @@ def conclude(results: Results, where: Where) -> Conclusion:
     conclusion["statement"] = _statement(
         conclusion,
         passed,
-        unit="answers" if results.get("answers") else "comparisons",
+        unit=name_of_shots(results),
         any_differs=bool(differing),
         about_items=gain.about_items,
     )

@@ -251,6 +251,16 @@ def select(results: Results, where: Where) -> list[Row]:
     return [row for row in results["rows"] if where.matches(row)]
 
 
+def name_of_shots(results: Results) -> str:
+    """What users are known by, in the plural: comparisons, or answers of every kind.
+
+    Example:
+        >>> name_of_shots({"rows": [], "answers": [{"kind": "ratings 1-5"}]})
+        'answers'
+    """
+    return "answers" if results.get("answers") else "comparisons"
+
+
 def methods_of(results: Results) -> list[str]:
     """Names of the methods, in the order of the rows."""
     return list(dict.fromkeys(row["method"] for row in results["rows"]))
