@@ -14,6 +14,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from lore_jax.data.long_rows import without_answers_about
 from lore_jax.export.adapt_cache import rewards_of_cache
 from lore_jax.methods.as_said import known_by_answers
 from lore_jax.model.answer_model import AnswerModel
@@ -57,7 +58,9 @@ def adapt_cache_of_answers(
     if users_at_a_time < 1:
         raise ValueError(f"users_at_a_time is {users_at_a_time}: 1 or more is expected")
     feedback = load_feedback(path)
-    table = rewards_of_cache(model, Path(path), read_manifest(path))
+    table, is_long = rewards_of_cache(model, Path(path), read_manifest(path))
+    if is_long is not None:
+        feedback = without_answers_about(feedback, is_long)
     # Rewards are the embeddings of a model whose basis is the identity.
     params = {"V": jnp.eye(model.rank)}
     identity = Model(LinearBasis(model.rank), params, jnp.ones(()), model.prior)

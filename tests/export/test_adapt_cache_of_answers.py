@@ -1,10 +1,13 @@
 """Users of a cache, some at a time, are known as all of them together."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from small_answers import small_answers, write_answers_cache
 
 import lore_jax as lore
+from lore_jax.data.long_rows import set_aside_long_rows_of_answers
 from lore_jax.export.adapt_cache_of_answers import adapt_cache_of_answers, with_users
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.posterior import join
@@ -41,3 +44,20 @@ def test_bad_input_is_one_line(model, tmp_path):
     other = lore.begin_answers(FEEDBACK.take_kinds("tie"))
     with pytest.raises(ValueError, match="has no scale 'rating 5'"):
         next(adapt_cache_of_answers(model, other, cache))
+
+
+def test_a_row_of_extreme_norm_counts_nothing(model, tmp_path, monkeypatch):
+    table = FEEDBACK.embeddings.copy()
+    table[7] *= 1e6
+    long = dataclasses.replace(FEEDBACK, embeddings=table)
+    monkeypatch.setattr("small_answers.small_answers", lambda: long)
+    cache = write_answers_cache(tmp_path / "cache")
+    with pytest.warns(RuntimeWarning, match="embeddings row 7 has norm"):
+        (known,) = adapt_cache_of_answers(model, HOW, cache)
+    with pytest.warns(RuntimeWarning, match="answers with them count nothing"):
+        expected = lore.adapt_answers(model, HOW, set_aside_long_rows_of_answers(long))
+    np.testing.assert_allclose(known.users.weights, expected.users.weights, atol=1e-4)
+    with pytest.warns(RuntimeWarning, match="pairs with them count nothing"):
+        (posterior,) = lore.adapt_cache(model, cache)
+    assert posterior.converged.all()
+    assert np.abs(posterior.weights).max() < 100
