@@ -21,6 +21,8 @@ METHOD = PopulationConfig(
     ridge_deviation=3.0,
     item_effects=0.0,
     item_effects_deviation=0.0,
+    num_components=0,
+    logit_scale=1.0,
 )
 QUICK_ANSWERS = RunConfig(
     fit=FitConfig(METHOD),
@@ -31,6 +33,7 @@ QUICK_ANSWERS = RunConfig(
 QUICK_OPTIONS = [
     *("--steps", "12", "--learning-rate", "0.05", "--rank", "2", "--ridge-population", "1"),
     *("--ridge-deviation", "3", "--item-effects", "0", "--item-effects-deviation", "0"),
+    *("--num-components", "0", "--logit-scale", "1"),
     *("--chunk", "5", "--checkpoint-seconds", "0"),
 ]
 
