@@ -78,6 +78,8 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.users.predict import sample_weights as sample_weights
     from lore_jax.users.questionnaire import questionnaire as questionnaire
     from lore_jax.users.questions import ask as ask
+    from lore_jax.users.saved_answers import load_answers as load_answers
+    from lore_jax.users.saved_answers import save_answers as save_answers
     from lore_jax.users.saved_session import load_session as load_session
     from lore_jax.users.saved_session import save_session as save_session
     from lore_jax.users.score import score as score
@@ -127,6 +129,8 @@ _HOME = {
     "begin_answers": "model.answer_model",
     "adapt_answers": "users.answering",
     "answer_probabilities": "users.answering",
+    "load_answers": "users.saved_answers",
+    "save_answers": "users.saved_answers",
     "candidate_pairs": "users.candidates",
     "score": "users.score",
     "top_k": "users.score",

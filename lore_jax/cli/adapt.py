@@ -13,13 +13,15 @@ from lore_jax.cli.options import UserNames
 
 if TYPE_CHECKING:
     from lore_jax.model.posterior import Posterior
+    from lore_jax.users.answering import AnswerPosterior
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Finds the weights of every user of a cache, with the basis of a run.
 
-    Users without pairs get the population's weights.
+    Users without pairs get the population's weights. Where the run has fitted answers of every kind
+    as they were said, so are those of the cache taken.
 
     Attributes:
         model: a run, or a saved model.
@@ -47,11 +49,13 @@ def run(config: Config) -> dict[str, object]:
 
     from lore_jax.cli.models import load_model, refuse_other_encoder
     from lore_jax.export.adapt_cache import adapt_cache
+    from lore_jax.export.adapt_cache_of_answers import adapt_cache_of_answers, with_users
     from lore_jax.export.parquet import export_weights
     from lore_jax.model.posterior import join
     from lore_jax.model.saved import save
     from lore_jax.storage.cache.manifest import read_manifest
     from lore_jax.storage.files import refuse_existing
+    from lore_jax.users.saved_answers import save_answers
 
     if config.out is None and config.export is None:
         raise ValueError("--out and --export are both missing: nothing would be written")
@@ -62,11 +66,21 @@ def run(config: Config) -> dict[str, object]:
     manifest, not_converged = read_manifest(config.cache), 0
     shots: list[np.ndarray] = []
     kept: list[Posterior] = []  # a saved model has all of its users in one place; an export has not
+    said: list[AnswerPosterior] = []
+
+    def adapted() -> Iterator[Posterior]:
+        if loaded.said is None:
+            yield from adapt_cache(loaded.model, config.cache)
+            return
+        for known in adapt_cache_of_answers(loaded.model, loaded.said[0], config.cache):
+            if config.out is not None:
+                said.append(known)
+            yield known.users
 
     def parts() -> Iterator[Posterior]:
         nonlocal not_converged
         with tqdm(total=manifest["users"], unit=" users", disable=None) as bar:
-            for users in adapt_cache(loaded.model, config.cache):
+            for users in adapted():
                 if users.user_ids is not None:
                     names = np.array(config.names.apply(users.user_ids))
                     users = dataclasses.replace(users, user_ids=names)
@@ -83,14 +97,20 @@ def run(config: Config) -> dict[str, object]:
         collections.deque(parts(), maxlen=0)
     if config.out is not None:
         users, encoder = join(kept), loaded.encoder
-        save(config.out, loaded.model, users, encoder=encoder, overwrite=config.overwrite)
+        options = {"encoder": encoder, "overwrite": config.overwrite}
+        if loaded.said is None:
+            save(config.out, loaded.model, users, **options)
+        else:
+            known = with_users(said, users)
+            save_answers(config.out, loaded.model, loaded.said[0], known, **options)
     all_shots = np.concatenate(shots)
     return {
         "out": config.out and str(config.out),
         "export": config.export and str(config.export),
         "users": len(all_shots),
         "users_without_pairs": int((all_shots == 0).sum()),
-        "pairs": manifest["pairs"],
+        "unit": "pairs" if loaded.said is None else "answers",
+        "pairs": manifest["pairs"] if loaded.said is None else int(all_shots.sum()),
         "median_shots": float(np.median(all_shots)) if len(all_shots) else 0.0,
         "not_converged": not_converged,
     }
@@ -100,11 +120,11 @@ def lines(result: Mapping[str, object]) -> list[str]:
     """The result for people."""
     text = [
         ", ".join(str(path) for path in (result["out"], result["export"]) if path),
-        f"  {result['users']:,} users adapted on {result['pairs']:,} pairs, the median user on "
-        f"{result['median_shots']:g}",
+        f"  {result['users']:,} users adapted on {result['pairs']:,} {result['unit']}, the median "
+        f"user on {result['median_shots']:g}",
     ]
     if count := result["users_without_pairs"]:
-        text.append(f"  {count:,} users without pairs have the population's weights")
+        text.append(f"  {count:,} users without {result['unit']} have the population's weights")
     if count := result["not_converged"]:
         text.append(f"  {count:,} users did not converge; see `converged` in the export")
     return text

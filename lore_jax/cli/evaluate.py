@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 from lore_jax.cli.arguments import POSITIONAL
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from lore_jax.cli.models import LoadedModel
     from lore_jax.data.preferences import Preferences
-    from lore_jax.data.splits import Users
-    from lore_jax.evaluation.evaluate import Condition
-    from lore_jax.evaluation.schema import AxesEntry, Conclusion, CurveRow, SplitEntry
+    from lore_jax.evaluation.answer_rows import AnswerCondition
+    from lore_jax.evaluation.evaluate import Condition, ConditionByAnswers
+    from lore_jax.evaluation.schema import AnswerRow, AxesEntry, Conclusion, CurveRow, SplitEntry
+    from lore_jax.methods.as_said import AnswersPredictor, ByStrictPairs
     from lore_jax.methods.base import Predictor
     from lore_jax.runs.folder import Parts, RunFolder
 
@@ -27,7 +28,8 @@ class Config:
     """Tests a run on the pairs that its split kept out of the fit.
 
     Beside it stand ridge Bradley-Terry, the reference head, and two controls: the weights of a
-    mismatched user, and of the user who was asked about the most similar responses. Writes
+    mismatched user, and of the user who was asked about the most similar responses; where answers
+    were fitted as they were said, the same method on the strict pairs that they make. Writes
     results.json into the run (or to --out) and says whether personalising helps. Beside the run's
     model, the same is written as a model card (README.md).
 
@@ -63,6 +65,8 @@ class Summary(TypedDict):
     """What the command says; `note` must be said beside every number, `table` is Markdown.
 
     `conclusions` has one for each condition that can tell; `conclusion` is the first of them.
+    Where answers were fitted as they were said, `answers` has a table of every condition, and
+    `over_strict_pairs` what is gained over the strict pairs they make.
     """
 
     results: str
@@ -71,16 +75,20 @@ class Summary(TypedDict):
     note: str | None
     averages: list[dict[str, object]]
     table: str
+    answers: dict[str, str]
+    over_strict_pairs: list[str]
 
 
 def run(config: Config) -> Summary:
     """Evaluates, writes the results, and sums them up."""
     from lore_jax.cli.models import load_model
+    from lore_jax.evaluation.answer_gains import over_strict_pairs
     from lore_jax.evaluation.conclusion import conclusions_of
     from lore_jax.evaluation.evaluate import evaluate
     from lore_jax.evaluation.names import nearest_shots
     from lore_jax.evaluation.results import make_results, plain, write_results
     from lore_jax.model.saved import CARD
+    from lore_jax.reporting.answer_tables import answer_tables, condition_label
     from lore_jax.reporting.model_card import check_license, model_card
     from lore_jax.reporting.tables import four_way_columns, method_lines, table
     from lore_jax.runs.folder import MODEL, RESULTS, read_run
@@ -99,10 +107,13 @@ def run(config: Config) -> Summary:
         raise ValueError(f"shots is {config.shots}: --learning-curve needs a number above 0")
     if config.seed < 0:
         raise ValueError(f"seed is {config.seed}: 0 or more is expected")
-    loaded, parts, fitted = load_model(config.run), run.load_parts(config.cache), run.manifest
-    conditions, predictor, entry = _what_to_test(config, run, loaded, parts)
+    if config.learning_curve and run.as_said:
+        raise ValueError("--learning-curve fits strict pairs: this run has fitted what was said")
+    loaded, fitted = load_model(config.run), run.manifest
+    tested = _what_to_test(config, run, loaded)
+    conditions, entry = tested.conditions, tested.entry
     name, seed = fitted["config"]["fit"]["method"]["name"], config.seed
-    methods = {name: predictor, **(_baselines(run, parts.train) if config.baselines else {})}
+    methods = {name: tested.predictor, **(_baselines(run, tested) if config.baselines else {})}
     data, split = entry["data"], entry["split"]
     rows = evaluate(
         methods,
@@ -113,15 +124,19 @@ def run(config: Config) -> Summary:
         split=split,
         seed=seed,
     )
-    axes = {data: _describe_users(run, loaded, parts, config.cache)}
+    axes = {data: _describe_users(run, loaded, tested, config.cache)}
     about = {"config": fitted["config"], "seed": seed, "axes": axes, "method": name, "run": fitted}
     results = make_results(rows, [entry], name="evaluate", **about)
     note = fitted["data"]["note"] if config.test is None else read_manifest(config.test)["note"]
+    if tested.answers:
+        results["answers"] = plain(_answer_rows(config, tested, name))
     conclusions = plain(conclusions_of(results, name))
     conclusion = next(iter(conclusions.values()), None)
     results["note"], results["conclusion"], results["conclusions"] = note, conclusion, conclusions
     if config.learning_curve:
-        results["learning_curve"] = plain(_learning_curve(config, run, parts, conditions, entry))
+        results["learning_curve"] = plain(
+            _learning_curve(config, run, tested.parts, conditions, entry)
+        )
     card = model_card(results, license=config.license)
     write_results(out, results)
     path = config.run / MODEL / CARD
@@ -140,6 +155,11 @@ def run(config: Config) -> Summary:
         "note": note,
         "averages": averages,
         "table": table(results, method_lines(results), columns),
+        "answers": answer_tables(results),
+        "over_strict_pairs": [
+            f"{condition_label(gained.where, results)}: {gained.statement}."
+            for gained in over_strict_pairs(results, name)
+        ],
     }
 
 
@@ -150,24 +170,51 @@ def lines(result: Summary) -> list[str]:
         for label, conclusion in result["conclusions"].items()
     ]
     notes = [result["note"]] if result["note"] else []
-    return [result["results"], "", *result["table"].splitlines(), "", *statements, *notes]
+    tables = [[title, "", *text.splitlines(), ""] for title, text in result["answers"].items()]
+    return [
+        *(result["results"], "", *result["table"].splitlines(), ""),
+        *(line for text in tables for line in text),
+        *(*statements, *result["over_strict_pairs"], *notes),
+    ]
 
 
-def _what_to_test(
-    config: Config, run: RunFolder, loaded: LoadedModel, parts: Parts
-) -> tuple[list[Condition], Predictor, SplitEntry]:
-    """The conditions, the run as a method for their users, and the split's entry in the results."""
+class _Tested(NamedTuple):
+    """What is tested: conditions, the run as a method for their users, the split's entry.
+
+    Beside them the pairs of the run, and where answers were fitted as they were said, the same
+    conditions of answers.
+    """
+
+    conditions: Sequence[Condition | ConditionByAnswers]
+    predictor: Predictor | AnswersPredictor
+    entry: SplitEntry
+    parts: Parts
+    answers: Sequence[AnswerCondition] = ()
+
+
+def _what_to_test(config: Config, run: RunFolder, loaded: LoadedModel) -> _Tested:
+    """The pairs, or answers, that the run's split kept, or those of `--test`."""
     from lore_jax.cli.models import refuse_other_encoder
     from lore_jax.evaluation.results import describe_split
+    from lore_jax.evaluation.shots import count_per_user
     from lore_jax.methods.base import BasisPredictor
-    from lore_jax.runs.test_sets import conditions_of_other_pairs, run_conditions
+    from lore_jax.runs.test_sets import (
+        answer_conditions,
+        by_strict_pairs,
+        conditions_of_other_pairs,
+        run_conditions,
+    )
     from lore_jax.storage.cache.reader import load_cache
 
     assert loaded.users is not None
+    said = run.load_answer_parts(config.cache) if run.as_said else None
+    parts = run.load_parts(config.cache) if said is None else said.as_pairs()
     # `report` joins the results of runs that differ in their seed alone: it numbers the split.
     manifest, number = run.manifest, run.manifest["config"]["seed"]
     if config.test is None:
-        conditions, split = run_conditions(parts), manifest["split"]
+        answers = [] if said is None else answer_conditions(said)
+        conditions = by_strict_pairs(answers) if answers else run_conditions(parts)
+        split = manifest["split"]
         assert split is not None
         assert manifest["group_by"] is not None
         entry = describe_split(
@@ -178,9 +225,12 @@ def _what_to_test(
             data=Path(manifest["data"]["cache"]).name,
             split=number,
             dropped=split["dropped"],
-            given={"seen": parts.train.pairs_per_user(), **_shots_given(parts)},
+            given={cell.users: count_per_user(cell.shots) for cell in conditions},
         )
-        return conditions, BasisPredictor(loaded.model, loaded.users), entry
+        if answers:
+            return _Tested(conditions, _as_said(loaded), entry, parts, answers)
+        own = BasisPredictor(loaded.model, loaded.users)
+        return _Tested(conditions, own, entry, parts)
     refuse_other_encoder(loaded, config.test)
     test = load_cache(config.test)
     other = conditions_of_other_pairs(parts.train, loaded.users, test, config.test)
@@ -193,11 +243,35 @@ def _what_to_test(
         split=number,
         dropped={"pairs_of_unknown_users": other.pairs_of_unknown_users},
     )
-    return other.conditions, BasisPredictor(loaded.model, other.users), entry
+    return _Tested(other.conditions, BasisPredictor(loaded.model, other.users), entry, parts)
 
 
-def _shots_given(parts: Parts) -> dict[Users, np.ndarray]:
-    return {} if parts.shots is None else {"unseen": parts.shots.pairs_per_user()}
+def _as_said(loaded: LoadedModel) -> AnswersPredictor:
+    """The run as a method for users known by answers."""
+    from lore_jax.methods.as_said import AnswersPredictor
+
+    assert loaded.said is not None
+    answers, users = loaded.said
+    assert users is not None
+    return AnswersPredictor(loaded.model, answers, users)
+
+
+def _answer_rows(config: Config, tested: _Tested, name: str) -> list[AnswerRow]:
+    from lore_jax.evaluation.answer_rows import answer_rows
+    from lore_jax.methods.as_said import AnswersPredictor
+
+    assert isinstance(tested.predictor, AnswersPredictor)
+    entry = tested.entry
+    return answer_rows(
+        tested.predictor,
+        tested.answers,
+        method=name,
+        shots=config.shots,
+        group_by=entry["group_by"],
+        data=entry["data"],
+        split=entry["split"],
+        seed=config.seed,
+    )
 
 
 def _names(prefs: Preferences | None) -> np.ndarray:
@@ -209,16 +283,20 @@ def _names(prefs: Preferences | None) -> np.ndarray:
     return np.arange(prefs.num_users) if prefs.user_ids is None else prefs.user_ids
 
 
-def _baselines(run: RunFolder, train: Preferences) -> dict[str, Predictor]:
+def _baselines(run: RunFolder, tested: _Tested) -> dict[str, Predictor | ByStrictPairs]:
+    """Methods beside the run's; where it has fitted answers, these take strict pairs instead."""
     import jax
 
+    from lore_jax.evaluation.answer_gains import strict_pairs_name
     from lore_jax.evaluation.names import REFERENCE_HEAD, RIDGE_BT
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY
-    from lore_jax.fitting.fit import fit
+    from lore_jax.fitting.fit import fit, fit_predictor
+    from lore_jax.methods.as_said import ByStrictPairs
     from lore_jax.methods.base import BasisPredictor
     from lore_jax.model.model import reference_head
+    from lore_jax.runs.config import from_decisive
 
-    fitted = run.manifest["config"]["fit"]
+    train, fitted = tested.parts.train, run.manifest["config"]["fit"]
     names = ("holdout", "folds", "group_by")
     config = dataclasses.replace(RIDGE_BRADLEY_TERRY, **{name: fitted[name] for name in names})
     key = jax.random.key(run.manifest["config"]["seed"])
@@ -227,25 +305,31 @@ def _baselines(run: RunFolder, train: Preferences) -> dict[str, Predictor]:
     }
     if train.head is not None:
         baselines[REFERENCE_HEAD] = BasisPredictor(reference_head(train.head))
-    return baselines
+    if not tested.answers:
+        return {**baselines}
+    own = from_decisive(run.manifest["config"], str(run.path)).fit
+    strict = {strict_pairs_name(fitted["method"]["name"]): fit_predictor(train, own, key=key)[0]}
+    return {name: ByStrictPairs(method) for name, method in {**strict, **baselines}.items()}
 
 
 def _learning_curve(
     config: Config,
     run: RunFolder,
     parts: Parts,
-    conditions: Sequence[Condition],
+    conditions: Sequence[Condition | ConditionByAnswers],
     entry: SplitEntry,
 ) -> list[CurveRow]:
     """Fits of parts of the users with the run's own settings, tested on new items if there are."""
     import jax
 
+    from lore_jax.evaluation.evaluate import Condition
     from lore_jax.evaluation.learning_curve import learning_curve
     from lore_jax.evaluation.names import nearest_shots
     from lore_jax.fitting.config import chosen_config
 
     manifest, shots = run.manifest, nearest_shots(filter(None, config.shots))
-    unseen = [condition for condition in conditions if condition.users == "unseen"]
+    pairs = [condition for condition in conditions if isinstance(condition, Condition)]
+    unseen = [condition for condition in pairs if condition.users == "unseen"]
     condition = max(unseen, key=lambda condition: condition.items == "new items")
     return learning_curve(
         parts.train,
@@ -262,7 +346,7 @@ def _learning_curve(
 
 
 def _describe_users(
-    run: RunFolder, loaded: LoadedModel, parts: Parts, cache: Path | None
+    run: RunFolder, loaded: LoadedModel, tested: _Tested, cache: Path | None
 ) -> AxesEntry:
     """The axes of disagreement, with texts where the cache has them, and the diagnostics."""
     import numpy as np
@@ -275,10 +359,13 @@ def _describe_users(
     from lore_jax.users.adapt import adapt
 
     assert loaded.users is not None
+    parts = tested.parts
     model, users, table = loaded.model, loaded.users, parts.train.embeddings
     groups, pairs = {"seen users": users}, [parts.train, *parts.tests.values()]
     if parts.shots is not None:
-        groups["unseen users"] = adapt(model, parts.shots)
+        said = [cell.shots for cell in tested.answers if cell.users == "unseen"]
+        known = _as_said(loaded).known(said[0]).users if said else adapt(model, parts.shots)
+        groups["unseen users"] = known
         pairs.append(parts.shots)
     prompt = np.max([prompts_of_responses(prefs) for prefs in pairs], axis=0)
     weights = np.concatenate([group.weights for group in groups.values()])

@@ -20,6 +20,9 @@ class Config:
     The run keeps config, split, checkpoints, metrics and the model. SIGTERM writes a checkpoint and
     ends with status 0; while settings are being chosen it ends at once, and nothing is kept.
 
+    Answers of other kinds than strict pairs (ties, strengths, rankings, votes, ratings) are fitted
+    as they were said, on one device, where the method is the population model.
+
     Attributes:
         cache: the cache to fit.
         out: the run's folder, new or empty.
@@ -75,7 +78,14 @@ def run(config: Config) -> dict[str, object]:
         )
     except StoppedEarlyError:
         nothing = {"resumed_from": 0, "step": 0, "steps": None, "loss": None}
-        return {"run": str(config.out), "finished": False, **nothing, "choice": {}, "split": None}
+        return {
+            "run": str(config.out),
+            "finished": False,
+            **nothing,
+            "choice": {},
+            "unit": "pairs",
+            "split": None,
+        }
     split = report.run.manifest["split"]
     return {
         "run": str(report.run.path),
@@ -85,6 +95,7 @@ def run(config: Config) -> dict[str, object]:
         "steps": report.steps,
         "loss": report.loss,
         "choice": report.run.manifest["choice"],
+        "unit": "answers" if report.run.as_said else "pairs",
         "split": split
         and {
             **{name: split[name] for name in ("parts", "dropped", "digest")},
@@ -107,7 +118,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     if result["split"] is not None:
         sizes = result["split"]["parts"]
         text[1] = (
-            f"  {sizes['train']:,} pairs of {sizes['users/seen']:,} seen users fitted; "
+            f"  {sizes['train']:,} {result['unit']} of {sizes['users/seen']:,} seen users fitted; "
             f"{sizes['users/unseen']:,} users kept for the test"
         )
         text += [f"  {line}" for line in result["split"]["summary"]]

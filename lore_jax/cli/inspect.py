@@ -49,6 +49,8 @@ class Report(CacheReport, total=False):
     choice: dict[str, float]
     data: RunData
     split: SplitManifest | None
+    as_said: bool
+    answers: dict[str, Any]
     devices: dict[str, object]
     versions: dict[str, str | None]
     num_steps: int
@@ -130,7 +132,7 @@ def _describe_run(path: Path) -> Report:
     manifest, metrics = run.manifest, path / METRICS
     for name in ("config", "choice", "data", "split", "devices", "versions"):
         report[name] = manifest[name]  # pyright: ignore[reportGeneralTypeIssues]
-    report["num_steps"] = manifest["steps"]
+    report["num_steps"], report["as_said"] = manifest["steps"], run.as_said
     report["steps_taken"] = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
     report["finished"], report["evaluated"] = run.is_finished, (path / RESULTS).exists()
     if report["evaluated"]:
@@ -173,6 +175,7 @@ def _run_lines(report: Report) -> list[str]:
     if "config" not in report:
         return [f"{report['path']}: a run"]
     data, finished = report["data"], report["finished"]
+    unit = "answers" if report["as_said"] else "pairs"
     state = "finished" if finished else "not finished: `lore-jax fit --resume` goes on with it"
     choice = ", ".join(f"{name} {value:g}" for name, value in report["choice"].items())
     text = [
@@ -184,7 +187,7 @@ def _run_lines(report: Report) -> list[str]:
     if split := report["split"]:
         sizes = split["parts"]
         text.append(
-            f"  {sizes['train']:,} pairs of {sizes['users/seen']:,} users fitted, "
+            f"  {sizes['train']:,} {unit} of {sizes['users/seen']:,} users fitted, "
             f"{sizes['users/unseen']:,} users kept for the test"
         )
         text += [f"  {line}" for line in split.get("summary", [])]
@@ -230,6 +233,10 @@ def _model_lines(report: Report) -> list[str]:
         text.append(
             f"  {int(count or 0):,} users, {'with' if report['named_users'] else 'without'} names"
         )
+    if said := report.get("answers"):
+        scales = ", ".join(said["scales"]) or "pairs and rankings, which need no scale"
+        lapse = f", {said['lapse']:g} of them at random" if said["lapse"] else ""
+        text.append(f"  answers as they were said: {scales}; ties by {said['ties']}{lapse}")
     return text
 
 

@@ -6,24 +6,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.basis import input_width
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
 from lore_jax.model.saved import load, saved_encoder
 from lore_jax.runs.folder import MANIFEST, MODEL, read_run
 from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
+from lore_jax.users.answering import AnswerPosterior
+from lore_jax.users.saved_answers import holds_answers, load_answers
 
 if TYPE_CHECKING:
     from lore_jax.embed.text_encoder import TextEncoder
 
 
 class LoadedModel(NamedTuple):
-    """A model, its users and what makes the embeddings it takes, as far as saved; its folder."""
+    """A model, its users and what makes the embeddings it takes, as far as saved; its folder.
+
+    `said` is there where it was fitted to answers of every kind: how people answer, and the users.
+    """
 
     model: Model
     users: Posterior | None
     encoder: Mapping[str, object] | None
     path: Path
+    said: tuple[AnswerModel, AnswerPosterior | None] | None = None
 
 
 def load_model(path: Path) -> LoadedModel:
@@ -41,7 +48,12 @@ def load_model(path: Path) -> LoadedModel:
         folder = path / MODEL
     elif not path.is_dir() or not any(entry.name.isdecimal() for entry in path.iterdir()):
         raise FileNotFoundError(f"{path} is neither a run nor a saved model")
-    return LoadedModel(*load(folder), saved_encoder(folder), path)
+    encoder = saved_encoder(folder)
+    if holds_answers(folder):
+        model, answers, users = load_answers(folder)
+        posterior = None if users is None else users.users
+        return LoadedModel(model, posterior, encoder, path, (answers, users))
+    return LoadedModel(*load(folder), encoder, path)
 
 
 def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:

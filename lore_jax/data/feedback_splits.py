@@ -87,7 +87,9 @@ def draw_answers(feedback: Feedback, count: int, *, seed: int) -> tuple[Feedback
     return feedback.take(masks), feedback.take([~mask for mask in masks])
 
 
-def strict_pairs(feedback: Feedback, *, max_pairs: int = 60, seed: int = 0) -> Preferences:
+def strict_pairs(
+    feedback: Feedback, *, max_pairs: int = 60, across_prompts: bool = False, seed: int = 0
+) -> Preferences:
     """The same answers as strict pairs: what a method that knows nothing else can use.
 
     Ties and middle levels are dropped, strengths lose their size; a ranking becomes all pairs that
@@ -96,6 +98,8 @@ def strict_pairs(feedback: Feedback, *, max_pairs: int = 60, seed: int = 0) -> P
     Args:
         feedback: any feedback.
         max_pairs: the most pairs drawn from the ratings of a user.
+        across_prompts: pair ratings of different prompts too. Who rates has one scale for all
+            prompts; who compares has seen both responses.
         seed: of the draws of pairs of ratings.
 
     Returns:
@@ -111,7 +115,9 @@ def strict_pairs(feedback: Feedback, *, max_pairs: int = 60, seed: int = 0) -> P
         columns
         for block in feedback.blocks
         for columns in (
-            _of_ratings(block, max_pairs, rng) if block.kind.name == "rating" else _of(block)
+            _of_ratings(block, max_pairs, rng, across_prompts=across_prompts)
+            if block.kind.name == "rating"
+            else _of(block)
         )
     ]
     chosen, rejected, user, prompt, weight = np.concatenate([empty, *found], axis=1)
@@ -143,13 +149,16 @@ def _of(block: Answers) -> Iterator[np.ndarray]:
             yield _columns(block, block.items[:, a], block.items[:, b])
 
 
-def _of_ratings(block: Answers, max_pairs: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def _of_ratings(
+    block: Answers, max_pairs: int, rng: np.random.Generator, *, across_prompts: bool
+) -> Iterator[np.ndarray]:
     """Of each user, at most so many pairs of ratings that differ."""
     bounds = np.searchsorted(block.user, np.arange(block.user.max(initial=-1) + 2))
     for start, stop in itertools.pairwise(bounds):
         own = np.arange(start, stop)
         i, j = (own[side] for side in np.triu_indices(len(own), 1))
-        differ = (block.outcome[i] != block.outcome[j]) & (block.prompt[i] == block.prompt[j])
+        differ = block.outcome[i] != block.outcome[j]
+        differ &= across_prompts | (block.prompt[i] == block.prompt[j])
         differ &= block.items[i, 0] != block.items[j, 0]
         i, j = i[differ], j[differ]
         if len(i) > max_pairs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -76,6 +76,16 @@ class FourWay:
     group_by: GroupBy
     groups: str
     digest: str
+    unit: ClassVar[str] = "pairs"
+
+    @property
+    def rows(self) -> dict[str, Int[np.ndarray, "pairs"]]:
+        """The `row` of the pairs in each part: `train`, `shots`, `test/seen/new items`, ..."""
+        tests = {f"test/{users}/{items}": part for (users, items), part in self.tests.items()}
+        return {
+            name: part.row
+            for name, part in {"train": self.train, "shots": self.shots, **tests}.items()
+        }
 
 
 def four_way(

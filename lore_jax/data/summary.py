@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lore_jax.data.answer_split import AnswerSplit
 from lore_jax.data.four_way import ENOUGH, FourWay
 
 # Unseen users, at 20 shots and 20 test pairs each: whether a gain shows was simulated with the
@@ -9,31 +10,32 @@ from lore_jax.data.four_way import ENOUGH, FourWay
 _FEW_USERS = 20
 
 
-def summary(split: FourWay) -> list[str]:
+def summary(split: FourWay | AnswerSplit) -> list[str]:
     """What a split keeps and drops: groups, pairs and users in one line, more if they are too few.
+
+    Of a split of answers, answers are counted.
 
     Example:
         >>> summary(split)[0]
         'groups: prompts; 40 of 40 users kept, with 800 pairs'
     """
-    parts = [split.train, split.shots, *split.tests.values()]
-    used, dropped = sum(part.num_pairs for part in parts), split.dropped
+    used, dropped, unit = sum(map(len, split.rows.values())), split.dropped, split.unit
     pairs = used + dropped.pairs_of_users + dropped.cross_split + dropped.not_in_fit
     unseen = len(split.unseen_users)
     users = len(split.seen_users) + unseen
     text = [f"groups: {split.groups}"]
     if dropped.cross_split:
-        text.append(f"{dropped.cross_split:,} of {pairs:,} pairs are cross-split and dropped")
+        text.append(f"{dropped.cross_split:,} of {pairs:,} {unit} are cross-split and dropped")
     if dropped.not_in_fit:
-        text.append(f"{dropped.not_in_fit:,} test pairs are not known to the fit and dropped")
-    text.append(f"{users:,} of {users + dropped.users:,} users kept, with {used:,} pairs")
+        text.append(f"{dropped.not_in_fit:,} test {unit} are not known to the fit and dropped")
+    text.append(f"{users:,} of {users + dropped.users:,} users kept, with {used:,} {unit}")
     lines = ["; ".join(text)]
     if users < ENOUGH * (users + dropped.users):
         lines.append(
-            f"only {users:,} of {users + dropped.users:,} users have the pairs on both sides that "
+            f"only {users:,} of {users + dropped.users:,} users have the {unit} on both sides that "
             "a test needs: another --split.test or --group-by may keep more, lower "
-            "--split.min-train and --split.min-test do, and --split.everything fits all pairs "
-            "without a test"
+            "--split.min-train and --split.min-test do, and --split.everything fits all "
+            f"{unit} without a test"
         )
     if unseen < _FEW_USERS:
         lines.append(

@@ -37,7 +37,7 @@ import numpy as np
 from lore_jax.data.splits import Holdout, Users
 from lore_jax.evaluation.intervals import Estimate, Sample, Sums, combine, estimate
 from lore_jax.evaluation.names import DONOR, MISMATCHED_USER, nearest_shots
-from lore_jax.evaluation.results import Where, per_user, select, users_of
+from lore_jax.evaluation.results import Where, name_of_shots, per_user, select, users_of
 from lore_jax.evaluation.schema import Conclusion, Influences, Metric, Results, Row
 
 SplitKey = tuple[str, int]  # data set, split
@@ -200,6 +200,7 @@ def conclude(results: Results, where: Where) -> Conclusion:
     conclusion["statement"] = _statement(
         conclusion,
         passed,
+        unit=name_of_shots(results),
         surely_personal=first_step.low > 0,
         any_differs=bool(differing),
         about_items=gain.about_items,
@@ -211,15 +212,16 @@ def _statement(
     conclusion: Conclusion,
     passed: Mapping[str, bool],
     *,
+    unit: str,
     surely_personal: bool,
     any_differs: bool,
     about_items: bool,
 ) -> str:
     """The conclusion in one sentence.
 
-    `passed`: which comparisons are won; `surely_personal`: whether the first step from the
-    population is; `any_differs`: whether any answer is predicted
-    otherwise than by the population; `about_items`: whether the interval is about new items too.
+    `passed`: which comparisons are won; `unit`: what shots are; `surely_personal`: whether the
+    first step from the population is; `any_differs`: whether any answer is predicted otherwise than
+    by the population; `about_items`: whether the interval is about new items too.
     """
     shown = f"a gain of {100.0 * conclusion['would_show']:.1f} points would have shown"
     if not any_differs:
@@ -229,7 +231,7 @@ def _statement(
         return f"No evidence that personalising helps: {kept} ({shown})"
     mean, low, high = (100.0 * value for value in conclusion["over_population"])
     shots, median = conclusion["shots"], conclusion["median_shots"]
-    given = "all their comparisons" if shots is None else f"up to {shots} comparisons"
+    given = f"all their {unit}" if shots is None else f"up to {shots} {unit}"
     splits = conclusion["splits"]
     count = f"{splits} split{'s' * (splits != 1)}"
     if not about_items:

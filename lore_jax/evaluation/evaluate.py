@@ -10,20 +10,23 @@ models again. Beside the rows of a method stand those of its mismatched-user and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from lore_jax.data.feedback import Feedback
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
-from lore_jax.data.splits import GroupBy, Holdout, Users, draw_shots
+from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.evaluation import metrics
 from lore_jax.evaluation.calibration import count_confidences, pool
 from lore_jax.evaluation.controls import derangement, donors, with_weights_of
 from lore_jax.evaluation.influences import Buckets, buckets_of, pair_influences
 from lore_jax.evaluation.names import DONOR, MISMATCHED_USER, Control
 from lore_jax.evaluation.schema import Influences, Measures, Metric, Row, Values
+from lore_jax.evaluation.shots import asked_about, count_per_user, draw
+from lore_jax.methods.as_said import AnswersPredictor, ByStrictPairs
 from lore_jax.methods.base import Predictor
 from lore_jax.users.predict import Margins
 
@@ -44,6 +47,15 @@ class Condition(NamedTuple):
     test: Preferences
 
 
+class ConditionByAnswers(NamedTuple):
+    """The same where users are known by answers of every kind, which is what methods then take."""
+
+    users: Users
+    items: Holdout
+    shots: Feedback
+    test: Preferences
+
+
 def conditions(split: FourWay) -> list[Condition]:
     """The conditions of a split: seen users known by the pairs of the fit, unseen by shots."""
     shots: dict[Users, Preferences] = {"seen": split.train, "unseen": split.shots}
@@ -52,8 +64,8 @@ def conditions(split: FourWay) -> list[Condition]:
 
 
 def evaluate(
-    methods: Mapping[str, Predictor],
-    conditions: Sequence[Condition],
+    methods: Mapping[str, Predictor | AnswersPredictor | ByStrictPairs],
+    conditions: Sequence[Condition | ConditionByAnswers],
     *,
     shots: Sequence[int] = (0, 5, 10, 20, 40),
     group_by: GroupBy = "prompt",
@@ -66,7 +78,7 @@ def evaluate(
     """Scores methods on conditions: unseen users after shots, seen users after none and all pairs.
 
     Args:
-        methods: by name.
+        methods: by name; they take what users are known by in the conditions.
         conditions: what to test on.
         shots: numbers of shots of unseen users; the draws are nested, and the same for all methods.
         group_by: what an item is: a prompt, or where all pairs answer one, a response.
@@ -99,25 +111,27 @@ def evaluate(
             )
         counts = list(shots) if users == "unseen" else [0, None]
         numbers = {0, *(count for count in counts if count is not None)}
-        drawn = {None: given, **{n: draw_shots(given, n, seed=seed) for n in numbers}}
+        drawn: dict[int | None, Any] = {None: given}
+        drawn |= {n: draw(given, n, seed=seed) for n in numbers}
         tested = asked.pairs_per_user() > 0
         buckets = buckets_of(asked, group_by, split=split)
         # With whose weights each user is scored: the user's own; as a control, another's.
         weights_of: dict[Control | None, np.ndarray] = {control: np.arange(asked.num_users)}
         if with_controls and control is None and asked.num_users > 1:
             weights_of[MISMATCHED_USER] = derangement(asked.num_users, seed=seed)
-            weights_of[DONOR] = donors(given, mismatched=weights_of[MISMATCHED_USER])
+            about = asked_about(given)
+            weights_of[DONOR] = donors(about, mismatched=weights_of[MISMATCHED_USER])
         for name, predictor in methods.items():
             before = predictor.adapted(drawn[0], asked)
             for matching, wearer in weights_of.items():
                 for count in counts:
                     if count == 0 and matching in (MISMATCHED_USER, DONOR):
                         continue
-                    margins_of = predictor.fitted if count is None else predictor.adapted
+                    margins_of: Any = predictor.fitted if count is None else predictor.adapted
                     scored = before
                     if count != 0:
                         scored = with_weights_of(wearer, margins_of, drawn[count], asked)
-                    amounts = drawn[count].pairs_per_user()[tested]
+                    amounts = count_per_user(drawn[count])[tested]
                     rows.append(
                         {
                             "data": data,

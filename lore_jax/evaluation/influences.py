@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt64
 
+from lore_jax.data.feedback import Feedback
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy
 from lore_jax.evaluation.metrics import per_user_mean
@@ -100,13 +101,41 @@ def buckets_of(test: Preferences, group_by: GroupBy, *, split: int = 0) -> tuple
     return _buckets(items, ITEM_BUCKETS), _buckets(cells, CELL_BUCKETS)
 
 
+def buckets_of_answers(
+    test: Feedback, group_by: GroupBy, *, split: int = 0
+) -> tuple[Buckets, Buckets]:
+    """The same of answers of every kind, numbered through their blocks.
+
+    Example:
+        >>> items, cells = buckets_of_answers(feedback, "response")
+        >>> len(items.index) == feedback.num_answers
+        True
+    """
+    sides = max((block.kind.num_items for block in test.blocks), default=1)
+    sides = sides if group_by == "response" else 1
+    keys, there, user = [], [], [np.zeros(0, np.int32)]
+    for block in test.blocks:
+        own = block.items if group_by == "response" else block.prompt[:, None]
+        lacking = ((0, 0), (0, sides - own.shape[1]))
+        keys.append(np.pad(own.astype(np.uint64), lacking, mode="edge"))
+        there.append(np.pad(np.ones(own.shape), lacking))
+        user.append(block.user)
+    items = np.concatenate([np.zeros((0, sides), np.uint64), *keys])
+    sign = np.concatenate([np.zeros((0, sides)), *there])
+    own = _user_keys(test, split)[np.concatenate(user)][:, None] if len(items) else items
+    cells = _mix(own ^ _mix(items))
+    both = _buckets(items, ITEM_BUCKETS), _buckets(cells, CELL_BUCKETS)
+    of_items, of_cells = (found._replace(sign=found.sign * sign) for found in both)
+    return of_items, of_cells
+
+
 def _buckets(keys: UInt64[np.ndarray, "pairs sides"], count: int) -> Buckets:
     bucket, index = np.unique(keys % np.uint64(count), return_inverse=True)
     sign = 1.0 - 2.0 * (_mix(keys) >> np.uint64(63)).astype(np.float64)
     return Buckets(index.reshape(keys.shape), sign, bucket.astype(np.int64))
 
 
-def _user_keys(test: Preferences, split: int) -> UInt64[np.ndarray, " users"]:
+def _user_keys(test: Preferences | Feedback, split: int) -> UInt64[np.ndarray, " users"]:
     """A 64-bit key of each user, the same in every split where users have names."""
     if test.user_ids is None:
         names = [f"{split}/{user}" for user in range(test.num_users)]

@@ -229,6 +229,8 @@ def join(parts: Sequence[Results]) -> Results:
     joined: Results = {**parts[0], "splits": splits, "rows": rows, "axes": axes}
     if curve := [row for part in parts for row in part.get("learning_curve", [])]:
         joined["learning_curve"] = curve
+    if answers := [row for part in parts for row in part.get("answers", [])]:
+        joined["answers"] = answers
     if any("fits" in part for part in parts):
         joined["fits"] = [entry for part in parts for entry in part.get("fits", [])]
         fewer: dict[str, list[Row]] = {}
@@ -246,6 +248,16 @@ def select(results: Results, where: Where) -> list[Row]:
         >>> select(results, Where(method="gaussian", control=None, shots=20))  # doctest: +SKIP
     """
     return [row for row in results["rows"] if where.matches(row)]
+
+
+def name_of_shots(results: Results) -> str:
+    """What users are known by, in the plural: comparisons, or answers of every kind.
+
+    Example:
+        >>> name_of_shots({"rows": [], "answers": [{"kind": "ratings 1-5"}]})
+        'answers'
+    """
+    return "answers" if results.get("answers") else "comparisons"
 
 
 def methods_of(results: Results) -> list[str]:

@@ -189,6 +189,33 @@ class AxesEntry(TypedDict):
     picks: NotRequired[DifferentPicks | None]  # an example; None where nothing is sure
 
 
+class AnswerRow(TypedDict):
+    """What a method scores on answers of one kind in one condition; log losses are in nats.
+
+    The fields up to `shots` are those of a `Row`, and so are those from `per_user` on, in which log
+    loss stands alone. Log losses are macro over users.
+    """
+
+    data: str
+    split: int
+    users: Users
+    items: Holdout
+    method: str
+    control: Control | None
+    shots: int | None
+    kind: str  # in words, in the plural; "all answers"
+    num_users: int  # with an answer
+    num_answers: int
+    log_loss: float
+    uninformed: float  # of outcomes by how often they occur in the test; of rankings, all alike
+    accuracy: float  # share of answers whose most probable outcome was said; NaN: not listed
+    calibration: float  # mean distance of probability from frequency, over all outcomes; NaN: same
+    calibration_bias: float  # what chance leaves of it
+    per_user: dict[str, Values]
+    per_item: Mapping[str, Any]
+    per_cell: Mapping[str, Any]
+
+
 class Conclusion(TypedDict):
     """Whether personalising helps; differences as mean, low and high of the 95 % interval."""
 
@@ -256,6 +283,7 @@ class Results(TypedDict):
     note: NotRequired[str | None]  # what must be said beside every number
     conclusion: NotRequired[Conclusion | None]  # the first one; None where no rows can tell
     conclusions: NotRequired[dict[str, Conclusion]]  # of each condition, data set or test
+    answers: NotRequired[list[AnswerRow]]  # where users were fitted by answers of every kind
     learning_curve: NotRequired[list[CurveRow]]  # of fits of a quarter and of half of the users
     paper: NotRequired[list[list[str | float]]]  # published: data, method, seen and unseen users
     fits: NotRequired[list[FitEntry]]  # of a comparison of methods

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lore_jax.data.long_rows import LongRows, find_long_rows, squared_norms
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
@@ -37,7 +38,8 @@ def adapt_cache(
 
     Memory: 4 rank bytes a response, 8 bytes a user, 8 bytes a pair if the pairs are not in the
     order of their users, and the posteriors of `users_at_a_time`. Every file is checked against the
-    manifest before the first user.
+    manifest before the first user. Rows so long that they must be mistakes count nothing, as in a
+    fit; a warning names the longest.
 
     Args:
         model: a fitted model.
@@ -58,8 +60,11 @@ def adapt_cache(
         raise ValueError(f"users_at_a_time is {users_at_a_time}: 1 or more is expected")
     folder, manifest = Path(path), cache_manifest.read_manifest(path)
     cache_manifest.check_files(folder, [*manifest["files"], *manifest["shards"]], "full")
-    table = _rewards_of(model, folder, manifest)
+    table, is_long = rewards_of_cache(model, folder, manifest)
     columns = {name: map_tensor(folder / PAIRS, name) for name in PAIR_COLUMNS}
+    if is_long is not None:
+        pairs = is_long.rows[columns["chosen"]] | is_long.rows[columns["rejected"]]
+        is_long.warn(f"{int(pairs.sum())} pairs")
     count, order = _sort_by_user(columns["user"], manifest["users"])
     offset = np.concatenate([[0], np.cumsum(count)])
     has_names = USERS in [record["name"] for record in manifest["files"]]
@@ -70,6 +75,9 @@ def adapt_cache(
         row = np.arange(positions.start, positions.stop) if order is None else order[positions]
         pairs = positions if order is None else row
         part = {name: np.asarray(column[pairs]) for name, column in columns.items()}
+        if is_long is not None:
+            mistaken = is_long.rows[part["chosen"]] | is_long.rows[part["rejected"]]
+            part["pair_weight"] = np.where(mistaken, np.float32(0), part["pair_weight"])
         part["user"] = np.repeat(np.arange(stop - first, dtype=np.int32), count[first:stop])
         user_ids = np.array([*itertools.islice(names, stop - first)], str) if names else None
         users = {"num_users": stop - first, "user_ids": user_ids}
@@ -77,17 +85,22 @@ def adapt_cache(
         yield adapt_rewards(model, table, prefs)
 
 
-def _rewards_of(
+def rewards_of_cache(
     model: Model, folder: Path, manifest: CacheManifest
-) -> Float[Array, "responses rank"]:
-    """The rewards of every response of a cache, read part by part."""
+) -> tuple[Float[Array, "responses rank"], LongRows | None]:
+    """The rewards of every response of a cache, read part by part; 0 of rows that are too long."""
     responses = manifest["responses"]
     rows = max(1, _TABLE_BYTES // (4 * manifest["dim"]))
-    table = np.empty((responses, model.rank), np.float32)
+    table, squares = np.empty((responses, model.rank), np.float32), np.empty(responses)
     for start in range(0, responses, rows):
         stop = min(start + rows, responses)
-        table[start:stop] = rewards(model, read_rows(folder, start, stop)).table
-    return jnp.asarray(table)
+        part = read_rows(folder, start, stop)
+        table[start:stop] = rewards(model, part).table
+        squares[start:stop] = squared_norms(part, first=start)
+    is_long = find_long_rows(squares)
+    if is_long is not None:
+        table[is_long.rows] = 0
+    return jnp.asarray(table), is_long
 
 
 def _sort_by_user(

@@ -1,7 +1,8 @@
 """fit_feedback: answers of every kind in; a model, how people answer, and everybody's weights out.
 
 Ridges, rank and sizes of effects that are None are chosen as ever, on validation folds of the
-strict pairs that the same answers make; those pairs are also where the fit begins.
+strict pairs that the same answers make, ratings of different prompts among them; those pairs are
+also where the fit begins.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from jaxtyping import Array, Float
 
 from lore_jax.data.feedback import Feedback
 from lore_jax.data.feedback_splits import strict_pairs
+from lore_jax.data.long_rows import set_aside_long_rows_of_answers
 from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.selection import choose
+from lore_jax.fitting.validation import SweepTable
+from lore_jax.methods.as_said import AnswersPredictor
 from lore_jax.methods.base import Choice, Info
 from lore_jax.methods.gaussian import feedback_em, laplace_em
 from lore_jax.methods.gaussian.feedback_em import AnswerBucket, AnswerState
@@ -30,8 +35,8 @@ from lore_jax.model.basis import make_basis
 from lore_jax.model.basis_posterior import BasisPosterior, by_column
 from lore_jax.model.model import Model, response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, ItemEffects
-from lore_jax.parallel.buckets import FitData
-from lore_jax.parallel.devices import first_shard, over_shards, place
+from lore_jax.parallel.buckets import FitData, Layout
+from lore_jax.parallel.devices import first_shard, over_shards, place, split
 from lore_jax.users.answering import AnswerPosterior, adapt_answers
 from lore_jax.users.entries import buckets_of_users, lay_out_entries, most_answers
 
@@ -88,6 +93,156 @@ def fit_feedback(
         >>> fitted.model.rank, fitted.answers.cuts("rating 5").shape
         (2, (4,))
     """
+    options = {"ties": ties, "lapse": lapse}
+    running, state = start_feedback(feedback, config, key=key, **options)
+    state, info = running.advance(state, 0, running.steps)
+    fitted = running.finish(state)
+    loss = np.asarray(info.loss)
+    return FeedbackFit(fitted.model, fitted.answers, fitted.users, loss, running.choice)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AnswerFit:
+    """A joint fit to answers ready to run: everything but the state. Made by `start_feedback`.
+
+    Attributes:
+        method: the method, everything chosen.
+        choice: what was chosen, or given.
+        sweeps: the validation tables of the strict pairs.
+        feedback: the answers.
+        data: the table on the device, and the strict pairs.
+        layout: of the users of the pairs.
+        hyper: the choice as traced numbers.
+        buckets: the answers on the device.
+        steps: how many steps make the fit.
+    """
+
+    method: PopulationConfig
+    choice: Choice
+    sweeps: tuple[SweepTable, ...]
+    feedback: Feedback
+    data: FitData
+    layout: Layout
+    hyper: PopulationHyper
+    buckets: tuple[AnswerBucket, ...]
+    steps: int
+
+    def advance(self, state: AnswerState, taken: int, count: int) -> tuple[AnswerState, Info]:
+        """Takes `count` steps when `taken` lie behind; chunks of any sizes end in the same state.
+
+        Args:
+            state: the state, whose memory is given up.
+            taken: how many steps it has behind it.
+            count: how many to take.
+
+        Returns:
+            The next state, and loss and gradient norm before each step, `[count]`.
+        """
+        method = dataclasses.replace(self.method, **dict.fromkeys(self.choice))
+        rank = len(self.hyper.columns) + 1
+        program = _program(method, rank, self.feedback.has_ratings, count)
+        state, info = program(state, self.data, (self.buckets, self.hyper))
+        return state, Info(*map(first_shard, info))
+
+    def finish(self, state: AnswerState) -> AnswersPredictor:
+        """The model, how people answer, and the users, once all steps are taken."""
+        rank, with_intercept = len(self.hyper.columns) + 1, self.feedback.has_ratings
+        module, linear = make_basis(rank, self.method.hidden), not self.method.hidden
+
+        def unknown(state: AnswerState, data: FitData, shared: tuple[Any, ...]) -> Any:
+            return feedback_em.what_is_unknown(
+                state,
+                shared[0],
+                dataclasses.replace(data, buckets=()),
+                shared[1],
+                module=module,
+                with_intercept=with_intercept,
+                linear=linear,
+            )
+
+        found = over_shards(unknown, donate=False)(state, self.data, (self.buckets, self.hyper))
+        own, (uncertain, share) = jax.tree.map(
+            lambda leaf: jnp.asarray(first_shard(leaf)), (state, found)
+        )
+        model = _model(self.method, own, self.hyper, self.feedback, uncertain, share)
+        users = adapt_answers(model, own.answers, self.feedback)
+        return AnswersPredictor(model, own.answers, users)
+
+
+def start_feedback(
+    feedback: Feedback,
+    config: FitConfig = FitConfig(),
+    *,
+    key: jax.Array | int,
+    ties: Ties = "davidson",
+    lapse: float = 0.0,
+    progress: bool = True,
+) -> tuple[AnswerFit, AnswerState]:
+    """Chooses what is to be chosen and makes the first state, for callers who fit in chunks.
+
+    Args:
+        feedback: the answers of the seen users.
+        config: as of `fit_feedback`.
+        key: the one source of randomness, or a seed.
+        ties: which model ties follow.
+        lapse: the share of answers at random.
+        progress: shows how far choosing has come, as of `fit`.
+
+    Returns:
+        The fit and its first state, every leaf with an axis of one shard before it.
+
+    Raises:
+        ValueError: as `fit_feedback`.
+
+    Example:
+        >>> running, state = start_feedback(feedback, FitConfig(), key=0)  # doctest: +SKIP
+        >>> state, info = running.advance(state, 0, 50)  # doctest: +SKIP
+    """
+    method = answer_method(config)
+    feedback = set_aside_long_rows_of_answers(feedback)
+    answers = begin_answers(feedback, ties=ties, lapse=lapse)
+    pairs = strict_pairs(feedback, across_prompts=True)
+    if not pairs.pair_weight.any():
+        raise ValueError(f"{feedback!r}: none of them orders two responses, so nothing is learned")
+    key = jax.random.key(key) if isinstance(key, int) else key
+    key_choice, key_init = jax.random.split(key)
+    config = dataclasses.replace(config, method=method)
+    with Progress(shown=progress) as shown:
+        choice, sweeps = choose(pairs, config, key=key_choice, progress=shown)
+    method = dataclasses.replace(method, **choice)
+    (hyper,) = method.hypers([choice], pairs)
+    data, layout = place(pairs, method.input_scale(pairs))
+    rank = len(hyper.columns) + 1
+    module, with_intercept = make_basis(rank, method.hidden), feedback.has_ratings
+    buckets = answer_buckets(feedback)
+
+    def begin(_: tuple[()], data: FitData, shared: tuple[Any, ...]) -> AnswerState:
+        hyper, own, answers, buckets = shared
+        own = jax.random.wrap_key_data(own)
+        params = laplace_em.init(method, module, data, hyper, own).params
+        return feedback_em.init(
+            method, params, answers, buckets, rank=rank, with_intercept=with_intercept
+        )
+
+    shared = hyper, jax.random.key_data(key_init), answers, buckets
+    state = over_shards(begin, donate=False)((), data, shared)
+    # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
+    state = jax.tree.map(lambda leaf: split(leaf, jax.local_devices()[:1]), state)
+    steps = method.steps
+    running = AnswerFit(method, choice, sweeps, feedback, data, layout, hyper, buckets, steps)
+    return running, state
+
+
+def answer_method(config: FitConfig) -> PopulationConfig:
+    """The population model that answers of every kind are fitted by.
+
+    Raises:
+        ValueError: the method is another one, or has a logit scale or components of its own.
+
+    Example:
+        >>> answer_method(FitConfig()).num_components
+        0
+    """
     method = config.method
     if not isinstance(method, PopulationConfig):
         raise ValueError(f"the method is {type(method).__name__}: a PopulationConfig is expected")
@@ -95,50 +250,7 @@ def fit_feedback(
         if getattr(method, name) not in (None, value):
             got = f"{name} is {getattr(method, name)}"
             raise ValueError(f"{got}: {value:g} is expected where answers are of every kind")
-    method = dataclasses.replace(method, logit_scale=1.0, num_components=0)
-    answers = begin_answers(feedback, ties=ties, lapse=lapse)
-    pairs = strict_pairs(feedback)
-    if pairs.num_pairs == 0:
-        raise ValueError(f"{feedback!r}: none of them orders two responses, so nothing is learned")
-    key = jax.random.key(key) if isinstance(key, int) else key
-    key_choice, key_init = jax.random.split(key)
-    choice, _ = choose(pairs, dataclasses.replace(config, method=method), key=key_choice)
-    method = dataclasses.replace(method, **choice)
-    (hyper,) = method.hypers([choice], pairs)
-    placed, _ = place(pairs, method.input_scale(pairs))
-    rank = len(hyper.columns) + 1
-    module = make_basis(rank, method.hidden)
-
-    def begin(_: tuple[()], data: FitData, shared: tuple[PopulationHyper, Array]) -> Any:
-        own = jax.random.wrap_key_data(shared[1])
-        return laplace_em.init(method, module, data, shared[0], own).params
-
-    shared = hyper, jax.random.key_data(key_init)
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(first_shard(leaf)),
-        over_shards(begin, donate=False)((), placed, shared),
-    )
-    buckets = answer_buckets(feedback)
-    data = dataclasses.replace(
-        placed, buckets=(), users=dataclasses.replace(placed.users, buckets=())
-    )
-    with_intercept = feedback.has_ratings
-    state = feedback_em.init(
-        method, params, answers, buckets, rank=rank, with_intercept=with_intercept
-    )
-    program = _program(dataclasses.replace(method, **dict.fromkeys(choice)), rank, with_intercept)
-    state, info = program(state, buckets, data, hyper)
-
-    def finish(_: tuple[()], placed: FitData, shared: tuple[Any, ...]) -> Any:
-        return feedback_em.what_is_unknown(
-            *shared, module=module, with_intercept=with_intercept, linear=not method.hidden
-        )
-
-    unknown = over_shards(finish, donate=False)((), placed, (state, buckets, data, hyper))
-    uncertain, share = jax.tree.map(lambda leaf: jnp.asarray(first_shard(leaf)), unknown)
-    model = _model(method, state, hyper, feedback, uncertain, share)
-    users = adapt_answers(model, state.answers, feedback)
-    return FeedbackFit(model, state.answers, users, np.asarray(info.loss), choice)
+    return dataclasses.replace(method, logit_scale=1.0, num_components=0)
 
 
 def answer_buckets(feedback: Feedback) -> tuple[AnswerBucket, ...]:
@@ -170,24 +282,25 @@ def _slots(feedback: Feedback, users: np.ndarray) -> int:
 
 @functools.cache
 def _program(
-    method: PopulationConfig, rank: int, with_intercept: bool
+    method: PopulationConfig, rank: int, with_intercept: bool, count: int
 ) -> Callable[..., tuple[AnswerState, Info]]:
     module = make_basis(rank, method.hidden)
     options = {"module": module, "config": method, "with_intercept": with_intercept}
 
-    @jax.jit
     def run(
         state: AnswerState,
-        buckets: tuple[AnswerBucket, ...],
         data: FitData,
-        hyper: PopulationHyper,
+        shared: tuple[tuple[AnswerBucket, ...], PopulationHyper],
     ) -> tuple[AnswerState, Info]:
+        buckets, hyper = shared
+        table = dataclasses.replace(data, buckets=())
+
         def one(state: AnswerState, _: None) -> tuple[AnswerState, Info]:
-            return feedback_em.step(state, buckets, data, hyper, **options)
+            return feedback_em.step(state, buckets, table, hyper, **options)
 
-        return jax.lax.scan(one, state, length=method.steps)
+        return jax.lax.scan(one, state, length=count)
 
-    return run
+    return over_shards(run, devices=tuple(jax.local_devices()[:1]))
 
 
 def _model(

@@ -11,7 +11,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,14 @@ class PartEntries(TypedDict):
     basis_posterior: NotRequired[PartEntry]
 
 
+class AnswerFields(TypedDict):
+    """How people answer, beside the arrays: of a model of answers of every kind."""
+
+    ties: Literal["davidson", "rao-kupper"]
+    lapse: float
+    scales: list[str]
+
+
 class SavedFields(TypedDict):
     """What is kept beside the arrays of a model, its users' names among it if they have any."""
 
@@ -61,6 +69,7 @@ class SavedFields(TypedDict):
     temperature: float
     encoder: dict[str, Any] | None
     user_ids: NotRequired[list[str] | None]
+    answers: NotRequired[AnswerFields]
 
 
 def storable(cls: Class) -> Class:
@@ -109,10 +118,17 @@ def save(
         >>> save("model", model, users)  # doctest: +SKIP
         >>> model, users = load("model")  # doctest: +SKIP
     """
+    write_saved(path, *contents(model, users, encoder=encoder), overwrite=overwrite)
+
+
+def contents(
+    model: Model, users: Posterior | None, *, encoder: Mapping[str, object] | None
+) -> tuple[dict[str, Any], dict[str, object]]:
+    """The arrays of a saved model, and the fields beside them; what else is saved is put in."""
     parts = {name: getattr(model, name) for name in _PARTS if getattr(model, name) is not None}
     state = {name: arrays for name, part in parts.items() if (arrays := _arrays(part))}
     state |= {"params": model.params, "input_scale": model.input_scale}
-    extra = {
+    extra: dict[str, object] = {
         "format_version": FORMAT_VERSION,
         "parts": {name: _describe(name, part) for name, part in parts.items()},
         "temperature": model.temperature,
@@ -123,6 +139,17 @@ def save(
         extra["user_ids"] = (
             None if users.user_ids is None else [str(name) for name in users.user_ids]
         )
+    return state, extra
+
+
+def write_saved(
+    path: str | os.PathLike[str],
+    state: Mapping[str, Any],
+    extra: Mapping[str, object],
+    *,
+    overwrite: bool,
+) -> None:
+    """Writes what `contents` gave as the only step of a checkpoint; raises as `save`."""
     with CheckpointStore(path, keep=1) as store:
         steps = store.steps()
         expected = {CARD, *map(str, steps)}
@@ -136,7 +163,7 @@ def save(
                 f"{store.path} holds a model already: overwrite it explicitly or choose another "
                 "folder"
             )
-        store.save(max(steps, default=-1) + 1, jax.tree.map(_array, state), extra)
+        store.save(max(steps, default=-1) + 1, jax.tree.map(_array, dict(state)), dict(extra))
         if jax.process_index() == 0:
             (store.path / CARD).unlink(missing_ok=True)  # it was about another model
 
@@ -159,14 +186,25 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Posterior | None]:
         >>> model, users = load("model")  # doctest: +SKIP
         >>> posterior = adapt(model, few_shot_prefs)  # doctest: +SKIP
     """
-    _, arrays, extra = _restore(path)
-    tree = unflatten_dict(arrays, sep="/")
+    return rebuilt(path, *read_saved(path))
+
+
+def rebuilt(
+    path: str | os.PathLike[str], tree: Mapping[str, Any], extra: Mapping[str, Any]
+) -> tuple[Model, Posterior | None]:
+    """Model and users from what `read_saved` gave; ValueError if they are not whole."""
     try:
         model = _rebuild_model(tree, extra)
         users = _rebuild_users(tree["users"], extra) if "users" in tree else None
     except ValueError as error:
         raise ValueError(f"{path} holds no whole model: {error}") from error
     return model, users
+
+
+def read_saved(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays of a saved model as a tree, and the fields beside them; raises as `load`."""
+    restored = _restore(path)
+    return unflatten_dict(restored.state, sep="/"), restored.extra
 
 
 def saved_encoder(path: str | os.PathLike[str]) -> dict[str, object] | None:

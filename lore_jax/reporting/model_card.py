@@ -13,6 +13,7 @@ import re
 
 from lore_jax.evaluation.names import nearest_shots
 from lore_jax.evaluation.schema import AxesEntry, AxisEntry, EndEntry, Results, RunEntry
+from lore_jax.reporting.answer_tables import answer_tables
 from lore_jax.reporting.plain_words import conditions_told, prediction, shorten
 from lore_jax.reporting.tables import four_way_columns, method_lines, table
 
@@ -45,7 +46,9 @@ def model_card(results: Results, *, license: str | None = None) -> str:
     front = ["---", "library_name: lore_jax"]
     front += [f'license: "{license}"'] if license else []
     front += ["tags:", *(f"- {tag}" for tag in _TAGS), "---", ""]
-    parts = [_what_it_is(results, results["run"]), _LOAD, _how_good(results)]
+    parts = [_what_it_is(results, results["run"]), _LOAD]
+    parts += [_LOAD_ANSWERS] if results.get("answers") else []
+    parts += [_how_good(results)]
     parts += [_axes(described) for described in results["axes"].values()]
     parts.append(_data(results, results["run"]))
     return "\n".join(front) + "\n\n".join(part for part in parts if part) + "\n"
@@ -73,6 +76,13 @@ scores = lore.score(model, users, embeddings)  # [users, responses]
 New users: `lore.adapt(model, comparisons)`. Nothing is pickled, and loading runs no code. The
 folder holds the weights, and the names if there are any, of the users it was fitted on."""
 
+_LOAD_ANSWERS = """It was fitted to answers as they were said, and knows how people answer:
+
+```python
+model, answers, users = lore.load_answers("this folder")
+known = lore.adapt_answers(model, answers, lore.load_feedback("a cache"))
+```"""
+
 
 def _what_it_is(results: Results, run: RunEntry) -> str:
     data = run["data"]
@@ -94,7 +104,8 @@ def _how_good(results: Results) -> str:
     shots = nearest_shots({row["shots"] for row in results["rows"] if row["shots"]})
     numbers = table(results, method_lines(results), four_way_columns(results, shots=shots))
     caption = "Accuracy in percent, averaged over users, with 95 % intervals:"
-    return "\n\n".join(["## How good it is", *lines, caption, numbers])
+    said = [part for titled in answer_tables(results).items() for part in titled]
+    return "\n\n".join(["## How good it is", *lines, caption, numbers, *said])
 
 
 def _axes(described: AxesEntry) -> str:

@@ -17,6 +17,7 @@ from lore_jax.reporting.comparison_section import comparison_section
 from lore_jax.reporting.comparison_tables import is_comparison
 from lore_jax.reporting.page_style import POLICY, STYLE
 from lore_jax.reporting.plain_words import conditions_told
+from lore_jax.reporting.sections.answers import answers
 from lore_jax.reporting.sections.disagreement import disagreement
 from lore_jax.reporting.sections.example import example
 from lore_jax.reporting.sections.head import head
@@ -54,7 +55,7 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
     main = _main_method(results)
     told = conditions_told(results, main)
     parts = [*head(results, main, told, title=title, note=note), *who_gains(results, told)]
-    parts += how_much_they_said(results)
+    parts += [*how_much_they_said(results), *answers(results, main)]
     # Curves of many methods are in the comparison's own figures: the others are about one method.
     methods = [main] if is_comparison(results) else None
     parts += comparison_section(results)

@@ -11,7 +11,7 @@ from lore_jax.data.splits import Holdout, Users
 from lore_jax.evaluation.conclusion import average
 from lore_jax.evaluation.intervals import Interval
 from lore_jax.evaluation.names import nearest_shots
-from lore_jax.evaluation.results import Where, select
+from lore_jax.evaluation.results import Where, name_of_shots, select
 from lore_jax.evaluation.schema import Conclusion, Results, Row
 
 _USERS: Final[tuple[Users, Users]] = ("unseen", "seen")  # the harder question first
@@ -64,9 +64,9 @@ def prediction(results: Results, where: Where) -> str:
     )
     who = {"unseen": "a new person", "seen": "a person it knows"}[str(where.users)]
     choices = f"choices of {who}, {_about(results, where)}"
-    comparisons = _plural(typical_shots(rows), "comparison")
+    given = _plural(typical_shots(rows), name_of_shots(results).removesuffix("s"))
     return (
-        f"With about {comparisons} each, the model predicts {_of_100(after)} {choices}"
+        f"With about {given} each, the model predicts {_of_100(after)} {choices}"
         f"{_reach(after, '95 % interval ')}; without knowing the person, {before.mean * 100:.0f}"
         f"{_reach(before)}."
     )

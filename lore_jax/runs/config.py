@@ -6,12 +6,13 @@ import dataclasses
 import json
 import typing
 from collections.abc import Mapping as Dictionary
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 
 from lore_jax.data.splits import Holdout
 from lore_jax.fitting.config import METHODS, FitConfig, method_name
+from lore_jax.model.answer_model import Ties
 from lore_jax.parallel.devices import Mapping
 from lore_jax.storage.json_fields import check_fields
 
@@ -44,12 +45,34 @@ class SplitConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AnswersConfig:
+    """How answers are fitted that are no strict pairs: ties, strengths, rankings, votes, ratings.
+
+    Attributes:
+        fit: as they were said, or the strict pairs that they make; None: as they were said where
+            the cache holds such answers and the method is the population model.
+        ties: the model of ties: davidson (probabilities of both sides, multiplied) or rao-kupper
+            (a margin too small to tell).
+        lapse: share of the answers that are taken to be given at random.
+    """
+
+    fit: Literal["as said", "pairs"] | None = None
+    ties: Ties = "davidson"
+    lapse: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.lapse < 1.0:
+            raise ValueError(f"lapse is {self.lapse}: a share from 0 and below 1 is expected")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a run does: split, fit, seed and chunk decide its result.
+    """What a run does: split, fit, answers, seed and chunk decide its result.
 
     Attributes:
         split: what is kept for the test.
         fit: what is fitted.
+        answers: how answers are fitted that are no strict pairs.
         seed: seed of the split, of validation and of the initialisation.
         chunk: steps between two looks at the clock and at signals.
         checkpoint_seconds: the least time between two checkpoints.
@@ -59,6 +82,7 @@ class RunConfig:
 
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     fit: Annotated[FitConfig, "flat"] = dataclasses.field(default_factory=FitConfig)
+    answers: AnswersConfig = dataclasses.field(default_factory=AnswersConfig)
     seed: int = 0
     chunk: int = 20
     checkpoint_seconds: float = 60.0
@@ -72,7 +96,7 @@ class RunConfig:
                 raise ValueError(f"{name} is {value}: {least} or more is expected")
 
 
-DECISIVE = ("split", "fit", "seed", "chunk")
+DECISIVE = ("split", "fit", "answers", "seed", "chunk")
 
 
 def decisive(config: RunConfig) -> dict[str, Any]:
@@ -136,7 +160,7 @@ def _instance(cls: type, plain: object, where: str) -> Any:
         default, hint = getattr(defaults, name), hints[name]
         if name == "method":
             values[name] = _method(value, where)
-        elif isinstance(default, FitConfig | SplitConfig):
+        elif isinstance(default, FitConfig | SplitConfig | AnswersConfig):
             values[name] = _instance(type(default), value, f"{where}: {name}")
         elif dataclasses.is_dataclass(default):  # told by its name
             if value != type(default).__name__:

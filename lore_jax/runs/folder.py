@@ -16,17 +16,21 @@ import dataclasses
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
+from lore_jax.data.answer_split import AnswerSplit, take_answers
+from lore_jax.data.feedback import Feedback
+from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.data.four_way import FourWay
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.data.summary import summary
+from lore_jax.storage.cache.answers import load_feedback
 from lore_jax.storage.cache.manifest import encoder_fingerprint, read_manifest
 from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.files import (
@@ -109,6 +113,7 @@ class RunManifest(TypedDict):
     steps: Count
     choice: dict[str, float]
     validation: list[dict[str, object]]
+    as_said: NotRequired[bool]  # whether answers were fitted as said; younger than the format
     devices: dict[str, object]
     versions: dict[str, str | None]
 
@@ -129,6 +134,21 @@ class Parts:
 
 
 @dataclasses.dataclass(frozen=True)
+class AnswerParts:
+    """The parts of a run's cache as they were said; fields as of `Parts`."""
+
+    train: Feedback
+    shots: Feedback | None
+    tests: dict[tuple[Users, Holdout], Feedback]
+
+    def as_pairs(self) -> Parts:
+        """The strict pairs that the answers of each part make."""
+        shots = None if self.shots is None else strict_pairs(self.shots)
+        tests = {condition: strict_pairs(part) for condition, part in self.tests.items()}
+        return Parts(strict_pairs(self.train), shots, tests)
+
+
+@dataclasses.dataclass(frozen=True)
 class RunFolder:
     """A run on disk: its folder, and what its `run.json` says."""
 
@@ -141,38 +161,75 @@ class RunFolder:
         folder = self.path / MODEL
         return folder.is_dir() and any(entry.name.isdecimal() for entry in folder.iterdir())
 
+    @property
+    def as_said(self) -> bool:
+        """Whether answers were fitted as they were said, not the pairs of the cache."""
+        return self.manifest.get("as_said", False)
+
     def load_parts(self, cache: str | os.PathLike[str] | None = None) -> Parts:
         """Loads the cache of the run, or `cache` where it is now, and cuts it as the run did.
+
+        Where answers were fitted as they were said, these are the strict pairs that they make.
 
         Raises:
             FileNotFoundError: the cache is not there.
             ValueError: it or the split is corrupt, or it is another than the run was made of.
         """
-        data, split = self.manifest["data"], self.manifest["split"]
+        if self.as_said:
+            return self.load_answer_parts(cache).as_pairs()
+        prefs = load_cache(self._own_cache(cache))
+        if self.manifest["split"] is None:
+            return Parts(prefs, None, {})
+        arrays = self._split_arrays()
+        position = np.argsort(prefs.row)  # of the pair of each row: pairs are sorted by user
+
+        def part(name: str, users: Users) -> Preferences:
+            return prefs.take_pairs(position[arrays[name]]).take_users(arrays[f"users/{users}"])
+
+        tests = {key: part(name, key[0]) for key, name in _tests_among(arrays).items()}
+        return Parts(train=part("train", "seen"), shots=part("shots", "unseen"), tests=tests)
+
+    def load_answer_parts(self, cache: str | os.PathLike[str] | None = None) -> AnswerParts:
+        """The same for the answers of the cache as they were said; raises as `load_parts`."""
+        feedback = load_feedback(self._own_cache(cache))
+        if self.manifest["split"] is None:
+            return AnswerParts(feedback, None, {})
+        arrays = self._split_arrays()
+
+        def part(name: str, users: Users) -> Feedback:
+            return take_answers(feedback, arrays[name], arrays[f"users/{users}"])
+
+        tests = {key: part(name, key[0]) for key, name in _tests_among(arrays).items()}
+        return AnswerParts(train=part("train", "seen"), shots=part("shots", "unseen"), tests=tests)
+
+    def _own_cache(self, cache: str | os.PathLike[str] | None) -> Path:
+        """The folder of the run's cache; ValueError if it is another one."""
+        data = self.manifest["data"]
         folder = Path(data["cache"] if cache is None else cache)
         if (digest := json_sha256(read_manifest(folder))) != data["manifest_sha256"]:
             raise ValueError(
                 f"{folder} is another cache than the one of {self.path}: its manifest has sha256 "
                 f"{digest[:12]}..., {data['manifest_sha256'][:12]}... is expected"
             )
-        prefs = load_cache(folder)
-        if split is None:
-            return Parts(prefs, None, {})
+        return folder
+
+    def _split_arrays(self) -> dict[str, np.ndarray]:
+        """Rows of the parts and ids of the users; ValueError if the split is corrupt."""
+        split = self.manifest["split"]
+        assert split is not None
         if line := find_corruption(self.path, split["file"]):
             raise ValueError(line)
-        arrays = {name: np.asarray(map_tensor(self.path / SPLIT, name)) for name in split["parts"]}
-        position = np.argsort(prefs.row)  # of the pair of each row: pairs are sorted by user
+        return {name: np.asarray(map_tensor(self.path / SPLIT, name)) for name in split["parts"]}
 
-        def part(name: str, users: Users) -> Preferences:
-            return prefs.take_pairs(position[arrays[name]]).take_users(arrays[f"users/{users}"])
 
-        tests: dict[tuple[Users, Holdout], Preferences] = {
-            (users, items): part(name, users)
-            for users in ("seen", "unseen")
-            for items in ("known items", "new items")
-            if (name := f"test/{users}/{items}") in arrays
-        }
-        return Parts(train=part("train", "seen"), shots=part("shots", "unseen"), tests=tests)
+def _tests_among(names: Collection[str]) -> dict[tuple[Users, Holdout], str]:
+    """The tests of a split, to the names of their arrays."""
+    return {
+        (users, items): name
+        for users in ("seen", "unseen")
+        for items in ("known items", "new items")
+        if (name := f"test/{users}/{items}") in names
+    }
 
 
 def read_run(path: str | os.PathLike[str]) -> RunFolder:
@@ -226,7 +283,7 @@ def refuse_folder(path: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def begin_run(
-    path: Path, cache: Path, split: FourWay | None, about: Mapping[str, object]
+    path: Path, cache: Path, split: FourWay | AnswerSplit | None, about: Mapping[str, object]
 ) -> RunFolder:
     """Writes what a run begins with, `run.json` last; what stood in the folder is removed.
 
@@ -265,10 +322,9 @@ def begin_run(
     return read_run(path)
 
 
-def _write_split(path: Path, split: FourWay) -> SplitManifest:
-    arrays = {"train": split.train.row, "shots": split.shots.row}
-    arrays |= {f"test/{users}/{items}": prefs.row for (users, items), prefs in split.tests.items()}
-    arrays |= {"users/seen": split.seen_users, "users/unseen": split.unseen_users}
+def _write_split(path: Path, split: FourWay | AnswerSplit) -> SplitManifest:
+    users = {"users/seen": split.seen_users, "users/unseen": split.unseen_users}
+    arrays = {**split.rows, **users}
     arrays = {name: array.astype(np.int64) for name, array in arrays.items()}
     record = write_tensors(path / SPLIT, arrays)
     return {

@@ -25,11 +25,11 @@ import numpy as np
 from jaxtyping import Float, PyTree
 from tqdm import tqdm
 
-from lore_jax.data.four_way import FourWay, four_way
-from lore_jax.data.preferences import Preferences
+from lore_jax.data.feedback import Feedback
 from lore_jax.data.summary import summary
 from lore_jax.fitting.config import AnyMethod
-from lore_jax.fitting.fit import JointFit, start
+from lore_jax.fitting.feedback import AnswerFit
+from lore_jax.fitting.fit import JointFit
 from lore_jax.model.saved import load
 from lore_jax.parallel.devices import Devices, any_process, is_first_process
 from lore_jax.parallel.host_state import onto_devices, without_devices
@@ -44,6 +44,7 @@ from lore_jax.runs.folder import (
     read_run,
     refuse_folder,
 )
+from lore_jax.runs.material import begin_fit, load_material, split_material
 from lore_jax.runs.metrics import (
     LOG,
     Metrics,
@@ -55,7 +56,6 @@ from lore_jax.runs.metrics import (
     metrics_rows,
 )
 from lore_jax.runs.sigterm import Stop, hear_sigterm
-from lore_jax.storage.cache.reader import load_cache
 from lore_jax.storage.checkpoint.store import AllCorruptError, CheckpointStore
 from lore_jax.storage.files import locked
 
@@ -127,26 +127,25 @@ def run_fit(
         if goes_on:
             run = read_run(path)
             _refuse_other_config(run, config)
-            train = run.load_parts(cache).train
+            train = (run.load_answer_parts if run.as_said else run.load_parts)(cache).train
             if _is_whole(run):
                 steps = run.manifest["steps"]
                 return RunReport(run, steps, steps, steps, _loss_of_whole(run))
             method = _with_choice(config.fit.method, run)
             fit_config = dataclasses.replace(config.fit, method=method)
         else:
-            prefs = load_cache(cache)
-            split = _split(prefs, config)
-            if split is not None and announce is not None and is_first_process():
-                for line in summary(split):
+            material, lines = load_material(cache, config)
+            split = split_material(material, config)
+            if announce is not None and is_first_process():
+                for line in [*lines, *([] if split is None else summary(split))]:
                     announce(line)
-            train, fit_config = prefs if split is None else split.train, config.fit
-        key = jax.random.key(config.seed)
-        where = {"devices": devices, "mapping": config.mapping}
+            train, fit_config = material if split is None else split.train, config.fit
         progress = is_first_process()
-        running, state = start(train, fit_config, key=key, progress=progress, **where)
+        running, state = begin_fit(train, config, fit_config, devices=devices, progress=progress)
         stop.waits = True
         if not goes_on:
             about = _about(config, running, devices)
+            about["as_said"] = isinstance(train, Feedback)
             if is_first_process():
                 begin_run(path, cache, split, about)
             any_process(False)  # `run.json` is there for all
@@ -162,7 +161,7 @@ def run_fit(
 def _advance(
     run: RunFolder,
     config: RunConfig,
-    running: JointFit,
+    running: JointFit | AnswerFit,
     state: PyTree,
     stop: Stop,
     on_metrics: Callable[[Metrics], object] | None,
@@ -224,14 +223,7 @@ def _devices(config: RunConfig) -> Devices:
     return devices[: config.devices]
 
 
-def _split(prefs: Preferences, config: RunConfig) -> FourWay | None:
-    options = dataclasses.asdict(config.split)
-    if options.pop("everything"):
-        return None
-    return four_way(prefs, **options, group_by=config.fit.group_by, seed=config.seed)
-
-
-def _about(config: RunConfig, running: JointFit, devices: Devices) -> dict[str, object]:
+def _about(config: RunConfig, running: JointFit | AnswerFit, devices: Devices) -> dict[str, object]:
     """What `run.json` says of the fit."""
     sweeps = [
         {
@@ -262,6 +254,8 @@ def _numbers(values: Float[np.ndarray, "..."]) -> list[object]:
 
 def _refuse_other_config(run: RunFolder, config: RunConfig) -> None:
     old, new = dict(_flat(run.manifest["config"])), dict(_flat(decisive(config)))
+    usual = _flat(decisive(RunConfig()))  # of a run older than these options
+    old = {**{name: value for name, value in usual if name.startswith("answers.")}, **old}
     differing = [name for name in new if old.get(name) != new[name]]
     if differing:
         lines = ", ".join(f"{name} {new[name]} (it has {old.get(name)})" for name in differing)

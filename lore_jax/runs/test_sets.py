@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped, UInt64
 
+from lore_jax.data.feedback import Feedback
+from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.data.preferences import Preferences
 from lore_jax.data.splits import Users
-from lore_jax.evaluation.evaluate import Condition
+from lore_jax.evaluation.answer_rows import AnswerCondition
+from lore_jax.evaluation.evaluate import Condition, ConditionByAnswers
 from lore_jax.model.model import response_keys
 from lore_jax.model.posterior import Posterior
-from lore_jax.runs.folder import Parts
+from lore_jax.runs.folder import AnswerParts, Parts
+
+NOTHING_KEPT = (
+    "every pair of the run's cache was fitted: there is nothing to test on; give --test a cache"
+)
 
 
 class OtherConditions(NamedTuple):
@@ -42,13 +50,40 @@ def run_conditions(parts: Parts) -> list[Condition]:
         >>> conditions = run_conditions(read_run("run").load_parts())  # doctest: +SKIP
     """
     if not parts.tests or parts.shots is None:
-        raise ValueError(
-            "every pair of the run's cache was fitted: there is nothing to test on; give --test a "
-            "cache"
-        )
+        raise ValueError(NOTHING_KEPT)
     shots: dict[Users, Preferences] = {"seen": parts.train, "unseen": parts.shots}
     return [
         Condition(users, items, shots[users], test) for (users, items), test in parts.tests.items()
+    ]
+
+
+def answer_conditions(parts: AnswerParts) -> list[AnswerCondition]:
+    """The same conditions, of answers as they were said; raises as `run_conditions`.
+
+    Example:
+        >>> parts = read_run("run").load_answer_parts()  # doctest: +SKIP
+        >>> conditions = answer_conditions(parts)  # doctest: +SKIP
+    """
+    if not parts.tests or parts.shots is None:
+        raise ValueError(NOTHING_KEPT)
+    shots: dict[Users, Feedback] = {"seen": parts.train, "unseen": parts.shots}
+    return [
+        AnswerCondition(users, items, shots[users], test)
+        for (users, items), test in parts.tests.items()
+    ]
+
+
+def by_strict_pairs(conditions: Sequence[AnswerCondition]) -> list[ConditionByAnswers]:
+    """Conditions in which users are known by their answers, and tested on the pairs they make.
+
+    Example:
+        >>> condition = AnswerCondition("seen", "new items", feedback, feedback)
+        >>> by_strict_pairs([condition])[0].test.num_users == feedback.num_users
+        True
+    """
+    return [
+        ConditionByAnswers(users, items, shots, strict_pairs(test))
+        for users, items, shots, test in conditions
     ]
 
 

@@ -1,4 +1,4 @@
-"""`lore-jax pick` against the functions that it calls; two users who disagree, and one who is new."""
+"""`lore-jax pick` against the functions it calls; two users who disagree, and one who is new."""
 
 import json
 

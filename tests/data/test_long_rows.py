@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from lore_jax.data.long_rows import set_aside_long_rows, squared_norms
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import answers, from_answers, rankings
+from lore_jax.data.long_rows import (
+    set_aside_long_rows,
+    set_aside_long_rows_of_answers,
+    squared_norms,
+)
 from lore_jax.data.preferences import from_arrays
 
 TABLE = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
@@ -45,3 +51,16 @@ def test_a_row_beyond_float32_is_refused_with_its_place():
     table[3] = 1e25
     with pytest.raises(ValueError, match="embeddings row 3 is so long that float32 cannot hold"):
         set_aside_long_rows(prefs_of(table))
+
+
+def test_answers_about_a_long_row_count_nothing():
+    table = TABLE.copy()
+    table[2] *= 1e6
+    stars = answers(Kind("rating", 1, levels=5), [0, 2, 3], [0, 0, 1], outcome=[0, 4, 2])
+    feedback = from_answers(table, [stars, *rankings([[0, 1, 2], [3, 4, 5]], [0, 1])])
+    with pytest.warns(RuntimeWarning, match="the 2 answers with them count nothing"):
+        found = set_aside_long_rows_of_answers(feedback)
+    assert [block.weight.tolist() for block in found.blocks] == [[0, 1], [1, 0, 1]]
+    np.testing.assert_array_equal(found.embeddings[2], 0)
+    ordinary = from_answers(TABLE, [stars])
+    assert set_aside_long_rows_of_answers(ordinary) is ordinary

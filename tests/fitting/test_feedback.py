@@ -13,7 +13,7 @@ from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.datasets.synthetic_feedback import FIVE, STARS, TIES, TRUE_ANSWERS, synthetic_feedback
 from lore_jax.fitting.config import FitConfig
-from lore_jax.fitting.feedback import answer_buckets, fit_feedback
+from lore_jax.fitting.feedback import answer_buckets, fit_feedback, start_feedback
 from lore_jax.methods.gaussian.method import PopulationConfig
 
 METHOD = PopulationConfig(
@@ -106,3 +106,33 @@ def test_what_it_refuses(fitted):
     alone = from_answers(table, [answers(STARS, [0, 1], [0, 1], outcome=[4, 3])])
     with pytest.raises(ValueError, match="none of them orders two responses"):
         fit_feedback(alone, FitConfig(METHOD), key=key)
+
+
+def test_chunks_of_any_sizes_end_in_the_same_state(fitted):
+    _, drawn, _ = fitted
+    config = FitConfig(dataclasses.replace(METHOD, steps=6))
+    ends = []
+    for sizes in ((6,), (2, 4)):
+        running, state = start_feedback(drawn.feedback, config, key=0)
+        taken = 0
+        for size in sizes:
+            state, info = running.advance(state, taken, size)
+            taken += size
+            assert info.loss.shape == (size,)
+        ends.append(running.finish(state))
+    for a, b in zip(*(jax.tree.leaves((e.answers, e.users)) for e in ends), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_a_row_of_extreme_norm_counts_nothing(fitted):
+    _, drawn, _ = fitted
+    config = FitConfig(dataclasses.replace(METHOD, steps=6))
+    table = drawn.feedback.embeddings.copy()
+    table[5] *= 1e6
+    long = dataclasses.replace(drawn.feedback, embeddings=table)
+    with pytest.warns(RuntimeWarning, match="embeddings row 5 has norm"):
+        found = fit_feedback(long, config, key=0)
+    assert np.isfinite(found.loss).all()
+    usual = fit_feedback(drawn.feedback, config, key=0)
+    scale = float(found.model.input_scale) / float(usual.model.input_scale)
+    assert scale == pytest.approx(1.0, abs=0.01)

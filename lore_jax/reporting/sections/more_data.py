@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lore_jax.evaluation.growth import Growth, growth_with_shots, growth_with_users
-from lore_jax.evaluation.results import Where
+from lore_jax.evaluation.results import Where, name_of_shots
 from lore_jax.evaluation.schema import Results
 from lore_jax.reporting import svg
 from lore_jax.reporting.html import paragraph as p
@@ -24,8 +24,9 @@ def more_data(results: Results, main: str) -> list[str]:
         A section; nothing where too few amounts were tried.
     """
     where = Where(method=main)
+    given = f"{name_of_shots(results)} from each new person"
     found = (
-        (growth_with_shots(results, _hardest(results, where)), "comparisons from each new person"),
+        (growth_with_shots(results, _hardest(results, where)), given),
         (growth_with_users(results, where), "people in the fit"),
     )
     figures = [_figure(growth, what) for growth, what in found if growth is not None]

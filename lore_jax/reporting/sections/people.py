@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lore_jax.data.splits import Users
-from lore_jax.evaluation.results import Where, select
+from lore_jax.evaluation.results import Where, name_of_shots, select
 from lore_jax.evaluation.schema import Results
 from lore_jax.evaluation.user_gains import UserGain, user_gains
 from lore_jax.reporting import svg
@@ -124,34 +124,35 @@ def how_much_they_said(results: Results) -> list[str]:
     Returns:
         A section; nothing for results that do not say.
     """
-    figures = []
+    figures, unit = [], name_of_shots(results)
     for users, who in _WHO.items():
         given = [
             count for entry in results["splits"] for count in entry.get("given", {}).get(users, [])
         ]
         if given:
             caption = (
-                f"{who}: half of them gave {np.median(given):g} comparisons or more, the fewest "
+                f"{who}: half of them gave {np.median(given):g} {unit} or more, the fewest "
                 f"{min(given):,}, the most {max(given):,}."
             )
-            image = f"{given_drawing(given, who)}<figcaption>{caption}</figcaption>"
+            image = f"{given_drawing(given, who, unit)}<figcaption>{caption}</figcaption>"
             figures.append(f"<figure>{image}</figure>")
     if not figures:
         return []
     explanation = p(
-        "Comparisons that each person gave and a model may use; those kept for the test come on "
-        "top. The line: the median person."
+        f"{unit.capitalize()} that each person gave and a model may use; those kept for the test "
+        "come on top. The line: the median person."
     )
     head = f"<section><h2>How much people said</h2>{explanation}<div class='figures'>"
     return [head, *figures, "</div></section>"]
 
 
-def given_drawing(given: Sequence[int], who: str) -> str:
+def given_drawing(given: Sequence[int], who: str, unit: str = "comparisons") -> str:
     """A histogram of comparisons a user, with a line at the median.
 
     Args:
         given: comparisons of each user.
         who: whose, for the title.
+        unit: what was given, in the plural.
 
     Returns:
         An `<svg>` element.
@@ -171,8 +172,8 @@ def given_drawing(given: Sequence[int], who: str) -> str:
     parts += [svg.line(middle, top - 2, middle, base, "zero"), svg.text(at, 12.0, label)]
     middles = svg.Scale(x.low - 0.5, x.high - 0.5, x.start, x.end)  # a number is below its bar
     whole = [tick for tick in middles.ticks() if tick >= 0.0 and tick.is_integer()]
-    parts += svg.x_axis(middles, base, "comparisons of a user", ticks=whole)
+    parts += svg.x_axis(middles, base, f"{unit} of a user", ticks=whole)
     description = (
         f"{len(given)} users; the median gave {median:g}, from {min(given)} to {max(given)}."
     )
-    return svg.drawing(f"{who}: comparisons of each", description, base + 38.0, parts)
+    return svg.drawing(f"{who}: {unit} of each", description, base + 38.0, parts)

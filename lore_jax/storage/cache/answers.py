@@ -36,6 +36,23 @@ def answer_tensors(blocks: Sequence[Answers]) -> dict[str, Shaped[np.ndarray, ".
     return tensors
 
 
+def answer_kinds(path: str | os.PathLike[str]) -> list[Kind]:
+    """The kinds of answers that a cache holds as they were said; none where it holds pairs alone.
+
+    Raises:
+        FileNotFoundError: there is no cache.
+        ValueError: its manifest, or the header of its answers, is corrupt.
+
+    Example:
+        >>> list(map(str, answer_kinds("cache")))  # doctest: +SKIP
+        ['ratings 1-5']
+    """
+    if all(entry["name"] != ANSWERS for entry in read_manifest(path)["files"]):
+        return []
+    names = {name.partition(".")[0] for name in read_header(Path(path) / ANSWERS)}
+    return [_kind(name) for name in sorted(names)]
+
+
 def load_feedback(path: str | os.PathLike[str], *, verify: Verify = "full") -> Feedback:
     """Loads the answers of a cache as they were said, over its table.
 
@@ -66,9 +83,13 @@ def load_feedback(path: str | os.PathLike[str], *, verify: Verify = "full") -> F
     return from_answers(prefs.embeddings, blocks, **options)
 
 
-def _block(file: Path, name: str) -> Answers:
+def _kind(name: str) -> Kind:
     said, *sizes = name.split("-")
-    kind = Kind(cast(KindName, said), *map(int, sizes))
+    return Kind(cast(KindName, said), *map(int, sizes))
+
+
+def _block(file: Path, name: str) -> Answers:
+    kind = _kind(name)
     columns = {column: np.asarray(map_tensor(file, f"{name}.{column}")) for column in _COLUMNS}
     by_level = kind.levels > 0 and kind.name != "pair"
     outcome = columns.pop("outcome")
