@@ -232,7 +232,8 @@ def start(
         data = PlacedMinibatches(prefs, scale, devices, method.num_minibatches)
         layout = data.layout
     else:
-        data, layout = place(prefs, scale, devices)
+        streamed = getattr(method, "streams_table", False)
+        data, layout = place(prefs, scale, devices, streamed=streamed)
     (hyper,) = method.hypers([choice], prefs)
     hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
     steps = method.num_steps([choice])

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -26,14 +26,21 @@ from lore_jax.storage.cache.manifest import (
     read_manifest,
     read_shard_header,
 )
+from lore_jax.storage.available_memory import available_memory
+from lore_jax.storage.cache.stored_table import StoredShard, StoredTable, read_into
 from lore_jax.storage.files import Verify
 from lore_jax.storage.safetensors import map_tensor
+
+_MOST_MEMORY = 0.5  # of what is free: a larger table stays on disk
 
 
 def load_cache(
     path: str | os.PathLike[str], *, verify: Verify = "full", rows: tuple[int, int] | None = None
 ) -> Preferences:
     """Loads a cache; its table is held once, mapped where it is one shard, else read.
+
+    A table of more than half of the memory that is free stays on disk, as a `StoredTable`: the
+    gaussian, simplex and bradley-terry methods are fitted from there, their settings given.
 
     Args:
         path: the folder.
@@ -129,22 +136,28 @@ def _table(
 ) -> Float[np.ndarray, "rows dim"]:
     dtype, dim = DTYPES[manifest["dtype"]], manifest["dim"]
     shards = list(_shards_of(manifest, start, stop))
+    size = (stop - start) * dim * dtype.itemsize
+    if size > _MOST_MEMORY * available_memory():
+        stored = [
+            StoredShard(
+                folder / shard["name"],
+                read_shard_header(folder, manifest, shard) + low * dim * dtype.itemsize,
+                high - low,
+            )
+            for shard, low, high in shards
+        ]
+        return cast(np.ndarray, StoredTable(stored, dtype, dim))
     if len(shards) == 1:
         ((shard, low, high),) = shards
         read_shard_header(folder, manifest, shard)
         return map_tensor(folder / shard["name"], "embeddings")[low:high]
     # Read, not mapped and copied: pages of a map would count as memory a second time. The array is
     # 64-byte aligned, so that JAX takes it on a CPU without a copy.
-    size = (stop - start) * dim * dtype.itemsize
     memory = np.empty(size + 64, np.uint8)
     table = memory[-memory.ctypes.data % 64 :][:size].view(dtype).reshape(stop - start, dim)
     row = 0
     for shard, low, high in shards:
         offset = read_shard_header(folder, manifest, shard) + low * dim * dtype.itemsize
-        target = table[row : row + high - low].reshape(-1).view(np.uint8).data
-        with open(folder / shard["name"], "rb") as file:
-            file.seek(offset)
-            if file.readinto(target) != len(target):
-                raise ValueError(f"{folder / shard['name']} is truncated")
+        read_into(folder / shard["name"], offset, table[row : row + high - low])
         row += high - low
     return table
