@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from lore_jax.data.preferences import Preferences
 
@@ -20,9 +21,9 @@ _ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copie
 
 
 def squared_norms(
-    embeddings: Float[np.ndarray | Array, "responses dim"],
+    embeddings: Any,
 ) -> Float[np.ndarray, " responses"]:
-    """The squared norm of each row of a table, float64.
+    """The squared norm of each row of a table `[responses, dim]`, also one on disk, float64.
 
     Raises:
         ValueError: a row is so long that float32 cannot hold the square; the message names it.

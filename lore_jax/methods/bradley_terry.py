@@ -217,6 +217,11 @@ class BradleyTerryConfig(SharedDirection):
         return [jnp.float32(choice["ridge"]) for choice in choices]
 
     @property
+    def streams_table(self) -> bool:
+        """Embeddings are touched by products alone."""
+        return True
+
+    @property
     def by_inner_products(self) -> bool:
         """A direction with a ridge is fitted so."""
         return True

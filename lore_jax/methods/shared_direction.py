@@ -41,11 +41,6 @@ class SharedDirection:
     likelihood: Likelihood = LOGISTIC
 
     @property
-    def streams_table(self) -> bool:
-        """Embeddings are touched by products alone."""
-        return True
-
-    @property
     def by_inner_products(self) -> bool:
         """A direction that is given is not chosen from."""
         return False

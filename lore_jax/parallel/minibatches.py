@@ -234,4 +234,3 @@ class PlacedMinibatches:
                 yield current
         if ahead is not None:
             yield ahead
-

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-_BLOCK_BYTES = 2**24  # read at a time: up to six blocks are held, two of them in float32
+_BLOCK_BYTES = 2**22  # read at a time: up to six blocks are held, two of them in float32
 # From which size on a table that a CPU would convert is streamed; a program that streams is not
 # kept by the compilation cache.
 _CONVERTED_BYTES = 2**26
@@ -245,7 +245,9 @@ def _forward(function: Callable[..., Any], params: Any, table: StreamedTable) ->
     return _in_blocks(function, params, table), (params, table)
 
 
-def _backward(function: Callable[..., Any], kept: tuple[Any, StreamedTable], pull: Any) -> tuple[Any, Any]:
+def _backward(
+    function: Callable[..., Any], kept: tuple[Any, StreamedTable], pull: Any
+) -> tuple[Any, Any]:
     params, table = kept
     size = _block_size(table)
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -78,7 +78,8 @@ def load_cache(
         chosen, rejected = prefs.chosen - start, prefs.rejected - start
         prefs = dataclasses.replace(prefs, chosen=chosen, rejected=rejected)
     head = np.array(map_tensor(folder / HEAD, "head")) if HEAD in names else None
-    return dataclasses.replace(prefs, embeddings=_table(folder, manifest, start, stop), head=head)
+    table: Any = _table(folder, manifest, start, stop)
+    return dataclasses.replace(prefs, embeddings=table, head=head)
 
 
 def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> Float[np.ndarray, "rows dim"]:
@@ -100,7 +101,7 @@ def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> Float[np.n
     folder, manifest = Path(path), read_manifest(path)
     _check_rows(folder, start, stop, manifest["responses"])
     check_files(folder, [shard for shard, *_ in _shards_of(manifest, start, stop)], "quick")
-    return _table(folder, manifest, start, stop)
+    return np.asarray(_table(folder, manifest, start, stop))
 
 
 def read_texts(path: str | os.PathLike[str]) -> Iterator[tuple[str | list[dict[str, Any]], str]]:
@@ -133,7 +134,7 @@ def _shards_of(
 
 def _table(
     folder: Path, manifest: CacheManifest, start: int, stop: int
-) -> Float[np.ndarray, "rows dim"]:
+) -> Float[np.ndarray, "rows dim"] | StoredTable:
     dtype, dim = DTYPES[manifest["dtype"]], manifest["dim"]
     shards = list(_shards_of(manifest, start, stop))
     size = (stop - start) * dim * dtype.itemsize
@@ -146,7 +147,7 @@ def _table(
             )
             for shard, low, high in shards
         ]
-        return cast(np.ndarray, StoredTable(stored, dtype, dim))
+        return StoredTable(stored, dtype, dim)
     if len(shards) == 1:
         ((shard, low, high),) = shards
         read_shard_header(folder, manifest, shard)
