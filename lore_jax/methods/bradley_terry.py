@@ -117,11 +117,13 @@ def bradley_terry(
         here = rewards(state.theta)
 
         def add_slopes(pull: Array, bucket: UserBucket) -> Array:
-            values = bucket.pair_weight * likelihood.slope(margins(here, bucket))
-            return add_to_rows(pull, bucket, values)
+            slopes = likelihood.slope(margins(here, bucket))
+            return add_to_rows(pull, bucket, jnp.asarray(bucket.pair_weight) * slopes)
 
         def curvature(_: None, bucket: UserBucket) -> tuple[None, Array]:
-            return None, bucket.pair_weight * likelihood.curvature(margins(here, bucket))
+            return None, jnp.asarray(bucket.pair_weight) * likelihood.curvature(
+                margins(here, bucket)
+            )
 
         gradient = back(over_pairs(add_slopes, zeros.item_effects), state.theta)
         curvatures = [over_users(curvature, None, bucket)[1] for bucket in data.buckets]

@@ -219,11 +219,11 @@ def _block_size(table: StreamedTable) -> int:
     return min(rows, max(1, _BLOCK_BYTES // (dim * table.dtype.itemsize)))
 
 
-def _starts(rows: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _starts(rows: int, size: int) -> tuple[Array, Array]:
     """Where blocks begin, all of one size, and how many rows of each the one before has had."""
     regular = np.arange(0, rows, size, dtype=np.int32)
     starts = np.minimum(regular, rows - size)
-    return starts, regular - starts
+    return jnp.asarray(starts), jnp.asarray(regular - starts)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

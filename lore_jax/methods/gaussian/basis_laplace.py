@@ -66,10 +66,17 @@ def shares(
     Returns:
         The share of a response's rewards that depends on the basis; 1 if nobody judged it.
     """
-    degree = jnp.zeros((KINDS, data.embeddings.shape[0]))
-    for kind, precision in enumerate(precisions):
+
+    def add(degree: Array, bucket: UserBucket, h: Array) -> tuple[Array, None]:
+        return degree.at[bucket.chosen].add(h).at[bucket.rejected].add(h), None
+
+    degrees = []
+    for precision in precisions:
+        degree = jnp.zeros(data.embeddings.shape[0])
         for bucket, h in zip(data.buckets, precision, strict=bool(precision)):
-            degree = degree.at[kind, bucket.chosen].add(h).at[kind, bucket.rejected].add(h)
+            degree, _ = over_users(add, degree, bucket, h)
+        degrees.append(degree)
+    degree = jnp.stack(degrees)
     return 1.0 / (1.0 + total(degree) * item_effects**2 / (2.0 * ridges[:, None]))
 
 

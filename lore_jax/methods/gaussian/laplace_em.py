@@ -212,7 +212,7 @@ def what_is_unknown(
     def precision(_: None, bucket: UserBucket, mean: Array) -> tuple[None, Array]:
         along = features(table, bucket)
         margin = along[0] + combine(along[1:], mean)
-        return None, bucket.pair_weight * likelihood.curvature(margin)
+        return None, jnp.asarray(bucket.pair_weight) * likelihood.curvature(margin)
 
     population: list[Array] = []
     deviations: list[Array] = []

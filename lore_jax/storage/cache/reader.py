@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lore_jax.data.preferences import Preferences, from_arrays
+from lore_jax.storage.available_memory import available_memory
 from lore_jax.storage.cache.manifest import (
     DTYPES,
     HEAD,
@@ -26,7 +27,6 @@ from lore_jax.storage.cache.manifest import (
     read_manifest,
     read_shard_header,
 )
-from lore_jax.storage.available_memory import available_memory
 from lore_jax.storage.cache.stored_table import StoredShard, StoredTable, read_into
 from lore_jax.storage.files import Verify
 from lore_jax.storage.safetensors import map_tensor

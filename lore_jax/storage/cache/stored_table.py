@@ -81,7 +81,7 @@ class StoredTable:
                 self._read(int(index[low]), out[low:high])
         return out
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """All of it, for who has the memory."""
         return self[:] if dtype is None else self[:].astype(dtype)
 
