@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from lore_jax.data.feedback import Feedback
 from lore_jax.data.preferences import Preferences
@@ -21,10 +21,10 @@ LONG = 100.0  # times the median norm; encoders differ by less than 10
 _ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copied whole
 
 
-def squared_norms(
-    embeddings: Float[np.ndarray | Array, "responses dim"], *, first: int = 0
-) -> Float[np.ndarray, " responses"]:
-    """The squared norm of each row of a table, float64; of a part of one, `first` is its first row.
+def squared_norms(embeddings: Any, *, first: int = 0) -> Float[np.ndarray, " responses"]:
+    """The squared norm of each row of a table, also one on disk, `[responses]`, float64.
+
+    `first` is the number of the first row of a part of one.
 
     Raises:
         ValueError: a row is so long that float32 cannot hold the square; the message names it.

@@ -36,7 +36,8 @@ class Preferences:
     """Comparisons by many users over one table of responses; made by `from_arrays`.
 
     Attributes:
-        embeddings: the table, float16, bfloat16 or float32; NumPy (a memory map too) or JAX.
+        embeddings: the table, float16, bfloat16 or float32; NumPy (a memory map too) or JAX, or
+            the `StoredTable` of a cache larger than memory.
         chosen: row of the response the user preferred, int32 `[pairs]`.
         rejected: row of the other response, int32 `[pairs]`.
         user: who compared, int32 `[pairs]`, ascending, in `0 .. num_users - 1`.

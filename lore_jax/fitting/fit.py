@@ -30,6 +30,7 @@ from lore_jax.parallel.devices import (
     replicate,
     split,
 )
+from lore_jax.parallel.freed_memory import give_back_freed_memory
 from lore_jax.parallel.minibatches import PlacedMinibatches
 
 
@@ -99,7 +100,9 @@ class JointFit:
         if isinstance(self.data, FitData):
             program = _chunk(method, count, self.mapping, self.devices)
             state, info = program(state, self.data, self.hyper)
-            return state, Info(*map(first_shard, info))
+            info = Info(*map(first_shard, info))
+            give_back_freed_memory()
+            return state, info
         # Steps are dispatched one by one, every epoch in another order, each on a mini-batch of its
         # own: on a CPU a view of the table, which nothing copies.
         size, program, infos = len(self.data), _step(method, self.mapping, self.devices), []
@@ -119,7 +122,8 @@ class JointFit:
     def finish(self, state: PyTree) -> Predictor:
         """The fitted method, once all steps are taken."""
         method = _without(self.method, self.choice.keys() - self.method.variants()[0].keys())
-        fitted = _finish(method)(state, self.first_data, self.hyper)
+        fitted = jax.block_until_ready(_finish(method)(state, self.first_data, self.hyper))
+        give_back_freed_memory()
         return self.method.export(fitted, self.layout, self.prefs)
 
 
@@ -232,13 +236,16 @@ def start(
         data = PlacedMinibatches(prefs, scale, devices, method.num_minibatches)
         layout = data.layout
     else:
-        data, layout = place(prefs, scale, devices)
+        streamed = getattr(method, "streams_table", False)
+        data, layout = place(prefs, scale, devices, streamed=streamed)
     (hyper,) = method.hypers([choice], prefs)
     hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
     steps = method.num_steps([choice])
     running = JointFit(method, choice, sweeps, prefs, data, layout, hyper, steps, devices, mapping)
     shared = hyper, np.asarray(jax.random.key_data(key_init))
     state = _init(_without(method, choice))((), running.first_data, shared)
+    jax.block_until_ready(state)
+    give_back_freed_memory()
     # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
     return running, jax.tree.map(lambda leaf: split(leaf, devices), state)
 

@@ -19,11 +19,13 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
+from lore_jax.parallel.table_rows import StreamedTable, Table, map_rows
 from lore_jax.solvers.range_finder import strongest_axes
 
 MOST_COORDINATES = 512
@@ -59,19 +61,38 @@ def reduced_table(prefs: Preferences) -> ReducedTable:
     Reference:
         Quinonero-Candela and Rasmussen 2005, JMLR 6 (FITC).
     """
-    prefs = prefs.take_responses()
-    table = jnp.asarray(prefs.embeddings)
-    responses, dim = table.shape
-    if min(responses, dim) > MOST_COORDINATES:
-        axes = strongest_axes(table, _KEPT)
-        rows = jnp.matmul(table, axes, preferred_element_type=jnp.float32)
-        squared = jnp.einsum("ij,ij->i", table, table, preferred_element_type=jnp.float32)
-        outside = jnp.maximum(squared - jnp.sum(rows**2, axis=1), 0.0)
+    if isinstance(prefs.embeddings, np.ndarray | jax.Array):
+        prefs = prefs.take_responses()
+        rows, outside = _few_coordinates(jnp.asarray(prefs.embeddings))
     else:
-        rows = table.astype(jnp.float32)
-        if responses < dim:
-            rows = jnp.linalg.qr(rows.T, mode="r").T
-        outside = jnp.zeros(responses)
+        # On disk: no more than its strongest directions is ever in memory, after one pass.
+        found = jax.jit(_along_strongest)(StreamedTable(prefs.embeddings))
+        numbers = np.concatenate([np.asarray(part) for part in found], axis=1)
+        prefs = dataclasses.replace(prefs, embeddings=numbers).take_responses()
+        rows, outside = prefs.embeddings[:, :-1], prefs.embeddings[:, -1]
     padding = [(0, -size % _ROUND) for size in rows.shape]
     prefs = dataclasses.replace(prefs, embeddings=np.pad(np.asarray(rows), padding), head=None)
     return ReducedTable(prefs, np.pad(np.asarray(outside), padding[0]))
+
+
+def _few_coordinates(table: Array) -> tuple[Array, Array]:
+    """Coordinates of the rows, and `|e|^2` of what they leave out."""
+    responses, dim = table.shape
+    if min(responses, dim) > MOST_COORDINATES:
+        rows, outside = _along_strongest(table)
+        return rows, outside[:, 0]
+    rows = table.astype(jnp.float32)
+    if responses < dim:
+        rows = jnp.linalg.qr(rows.T, mode="r").T
+    return rows, jnp.zeros(responses)
+
+
+def _along_strongest(table: Table) -> tuple[Array, Array]:
+    """Coordinates along the strongest directions, and what they leave out, `[responses, 1]`."""
+
+    def along(axes: Array, rows: Array) -> tuple[Array, Array]:
+        inside = jnp.matmul(rows, axes, preferred_element_type=jnp.float32)
+        squared = jnp.einsum("ij,ij->i", rows, rows, preferred_element_type=jnp.float32)
+        return inside, jnp.maximum(squared - jnp.sum(inside**2, axis=1), 0.0)[:, None]
+
+    return map_rows(along, strongest_axes(table, _KEPT), table)

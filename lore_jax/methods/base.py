@@ -183,7 +183,11 @@ class BasisPredictor:
 
 
 class Method(Protocol[State, Hyper, Fitted]):
-    """What is asked of a method, a frozen, hashable dataclass."""
+    """What is asked of a method, a frozen, hashable dataclass.
+
+    One with an attribute `streams_table`, which is True, takes a `StreamedTable` for a table: it
+    touches embeddings by `table_rows.map_rows` alone.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 

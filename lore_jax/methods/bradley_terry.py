@@ -14,8 +14,8 @@ Step length and stopping are those of `newton.py`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,11 @@ from jaxtyping import Array, Bool, Float, Int32
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import Choice, Stage
 from lore_jax.methods.checks import check_positive
-from lore_jax.methods.shared_direction import Direction, SharedDirection
+from lore_jax.methods.shared_direction import Direction, SharedDirection, product
 from lore_jax.model.model import rms_row_norm
-from lore_jax.parallel.buckets import FitData
+from lore_jax.parallel.buckets import FitData, UserBucket, add_to_rows, over_users
 from lore_jax.parallel.devices import largest, total
+from lore_jax.parallel.table_rows import map_rows, sum_over_rows
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
 
 RIDGES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)  # the most regularised first: so ties are broken
@@ -88,54 +89,77 @@ def bradley_terry(
     """
     rows, dim = data.embeddings.shape
     zeros = _Theta(jnp.zeros(dim), jnp.zeros(rows))
-    weights = [jnp.asarray(bucket.pair_weight) for bucket in data.buckets]
 
-    def margins(theta: _Theta) -> list[Array]:
-        scaled = theta.direction / data.input_scale
-        table = jnp.matmul(data.embeddings, scaled, preferred_element_type=jnp.float32)
-        table += item_effects * theta.item_effects
-        return [table[bucket.chosen] - table[bucket.rejected] for bucket in data.buckets]
+    def rewards(theta: _Theta) -> Float[Array, " responses"]:
+        along = map_rows(product, theta.direction / data.input_scale, data.embeddings)
+        return along + item_effects * theta.item_effects
 
-    # Margins are linear in (v, b), so their transpose, from pair values back to (v, b), is one
-    # function for all steps.
-    transpose = jax.linear_transpose(margins, zeros)
+    def back(pull: Float[Array, " responses"], theta: _Theta) -> _Theta:
+        """From what is pulled at rewards to (v, b), the ridge's gradient with it."""
+        pull = total(pull)
+        along = sum_over_rows(product, zeros.direction, data.embeddings, pull) / data.input_scale
+        pulled = _Theta(along, item_effects * pull)
+        return jax.tree.map(lambda leaf, x: leaf + 2.0 * ridge * x, pulled, theta)
 
-    def back(values: list[Array], theta: _Theta) -> _Theta:
-        (summed,) = transpose(values)
-        return jax.tree.map(lambda leaf, x: leaf + 2.0 * ridge * x, total(summed), theta)
+    def over_pairs(work: Callable[..., Array], start: Array | float, *per_pair: Any) -> Array:
+        """`work(carry, bucket, *per_pair)` of all buckets, pairs of some users at a time."""
+        carry = jnp.asarray(start)
+        for bucket, *own in zip(data.buckets, *per_pair, strict=True):
+            carry = over_users(lambda c, part, *x: (work(c, part, *x), None), carry, bucket, *own)[
+                0
+            ]
+        return carry
 
     def not_done(state: _Search) -> Array:
         return (state.decrement > _TOLERANCE) & (state.steps < max_steps)
 
     def step(state: _Search) -> _Search:
-        here = margins(state.theta)
-        slopes = [w * likelihood.slope(z) for w, z in zip(weights, here, strict=True)]
-        curvatures = [w * likelihood.curvature(z) for w, z in zip(weights, here, strict=True)]
-        gradient = back(slopes, state.theta)
+        here = rewards(state.theta)
+
+        def add_slopes(pull: Array, bucket: UserBucket) -> Array:
+            slopes = likelihood.slope(margins(here, bucket))
+            return add_to_rows(pull, bucket, jnp.asarray(bucket.pair_weight) * slopes)
+
+        def curvature(_: None, bucket: UserBucket) -> tuple[None, Array]:
+            return None, jnp.asarray(bucket.pair_weight) * likelihood.curvature(
+                margins(here, bucket)
+            )
+
+        gradient = back(over_pairs(add_slopes, zeros.item_effects), state.theta)
+        curvatures = [over_users(curvature, None, bucket)[1] for bucket in data.buckets]
 
         def hessian(vector: _Theta) -> _Theta:
-            along = margins(vector)
-            return back([h * z for h, z in zip(curvatures, along, strict=True)], vector)
+            along = rewards(vector)
+
+            def add(pull: Array, bucket: UserBucket, h: Array) -> Array:
+                return add_to_rows(pull, bucket, h * margins(along, bucket))
+
+            return back(over_pairs(add, zeros.item_effects, curvatures), vector)
 
         negative = jax.tree.map(jnp.negative, gradient)
         towards, _ = cg(hessian, negative, tol=_CG_TOLERANCE, maxiter=_CG_STEPS)
         squared = jnp.maximum(-_dot(gradient, towards), 0.0)
-        along = margins(towards)
-        move = largest(_largest_move(along, weights))
-        second = total(sum(jnp.sum(w * z**2) for w, z in zip(weights, along, strict=True)))
-        parabola = likelihood.ceiling * second + 2.0 * ridge * _dot(towards, towards)
-        safe = squared / parabola
+        along = rewards(towards)
+
+        def longest(so_far: Array, bucket: UserBucket) -> Array:
+            moves = jnp.abs(margins(along, bucket)) * (bucket.pair_weight > 0)
+            return jnp.maximum(so_far, jnp.max(moves, initial=0.0))
+
+        def second(so_far: Array, bucket: UserBucket) -> Array:
+            return so_far + jnp.sum(bucket.pair_weight * margins(along, bucket) ** 2)
+
+        move = largest(over_pairs(longest, 1e-6))
+        parabola = likelihood.ceiling * total(over_pairs(second, 0.0))
+        safe = squared / (parabola + 2.0 * ridge * _dot(towards, towards))
 
         def slope(share: Array) -> Array:
-            ends = [z + share * a for z, a in zip(here, along, strict=True)]
-            summed = total(
-                sum(
-                    jnp.sum(w * likelihood.slope(z) * a)
-                    for w, z, a in zip(weights, ends, along, strict=True)
-                )
-            )
+            def add(so_far: Array, bucket: UserBucket) -> Array:
+                change = margins(along, bucket)
+                ends = likelihood.slope(margins(here, bucket) + share * change)
+                return so_far + jnp.sum(bucket.pair_weight * ends * change)
+
             after = jax.tree.map(lambda x, d: x + share * d, state.theta, towards)
-            return (summed + 2.0 * ridge * _dot(after, towards)) / squared
+            return (total(over_pairs(add, 0.0)) + 2.0 * ridge * _dot(after, towards)) / squared
 
         length = step_length(likelihood, move, safe, slope)
         theta = jax.tree.map(lambda x, d: x + length * d, state.theta, towards)
@@ -160,12 +184,9 @@ def _dot(left: _Theta, right: _Theta) -> Array:
     )
 
 
-def _largest_move(margins: list[Array], weights: list[Array]) -> Array:
-    moves = [
-        jnp.max(jnp.abs(margin) * (weight > 0), initial=1e-6)
-        for margin, weight in zip(margins, weights, strict=True)
-    ]
-    return jnp.max(jnp.stack(moves))
+def margins(rewards: Float[Array, " responses"], bucket: UserBucket) -> Float[Array, "shots users"]:
+    """Differences of rewards that are numbers."""
+    return rewards[bucket.chosen] - rewards[bucket.rejected]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +217,11 @@ class BradleyTerryConfig(SharedDirection):
     def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[Float[Array, ""]]:
         """The ridge."""
         return [jnp.float32(choice["ridge"]) for choice in choices]
+
+    @property
+    def streams_table(self) -> bool:
+        """Embeddings are touched by products alone."""
+        return True
 
     @property
     def by_inner_products(self) -> bool:

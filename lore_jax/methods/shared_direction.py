@@ -14,6 +14,7 @@ from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import bradley_terry_model
 from lore_jax.parallel.buckets import FitData, Layout, features
 from lore_jax.parallel.devices import first_shard
+from lore_jax.parallel.table_rows import map_rows
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.users.adapt import adapt
 
@@ -80,7 +81,7 @@ class SharedDirection:
         hyper: Float[Array, "..."],
     ) -> list[Prediction]:
         """By everybody's margins."""
-        table = jnp.matmul(data.embeddings, fitted.along, preferred_element_type=jnp.float32)
+        table = map_rows(product, fitted.along, data.embeddings)
         table = (table + fitted.own)[:, None]
         return [predicted(self.likelihood, features(table, bucket)) for bucket in data.buckets]
 
@@ -89,3 +90,8 @@ class SharedDirection:
         params = {"V": jnp.asarray(first_shard(fitted.along))[:, None]}
         model = bradley_terry_model(LinearBasis(1), params, 1.0, self.likelihood)
         return BasisPredictor(model, adapt(model, prefs))
+
+
+def product(direction: Array, rows: Array) -> Float[Array, " rows"]:
+    """Rewards of rows along a direction, in float32."""
+    return jnp.matmul(rows, direction, preferred_element_type=jnp.float32)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lore_jax.parallel.table_rows import Table, map_rows
+
 # Of a Flax module: nested dictionaries of arrays; `V` is the last layer.
 Params: TypeAlias = dict[str, Any]
 
@@ -84,6 +86,22 @@ class MLPBasis(nn.Module):
 def make_basis(rank: int, hidden: tuple[int, ...] = ()) -> nn.Module:
     """A basis of `rank` columns: linear, or with hidden layers of these widths."""
     return MLPBasis(rank, hidden) if hidden else LinearBasis(rank)
+
+
+def apply_to_table(
+    basis: nn.Module, params: Params, embeddings: Table, input_scale: jax.Array | float
+) -> jax.Array:
+    """Rewards of a table that may be streamed, `[responses, rank]`.
+
+    Example:
+        >>> apply_to_table(LinearBasis(1), {"V": jnp.ones((2, 1))}, jnp.ones((3, 2)), 2.0).T
+        Array([[1., 1., 1.]], dtype=float32)
+    """
+
+    def apply(params: tuple[Params, jax.Array | float], rows: jax.Array) -> jax.Array:
+        return jnp.asarray(basis.apply({"params": params[0]}, rows, params[1]))
+
+    return map_rows(apply, (params, input_scale), embeddings)
 
 
 def input_width(params: Params) -> int:

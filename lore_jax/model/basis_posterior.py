@@ -27,6 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lore_jax.parallel.table_rows import Table, map_rows
+
 KINDS = 2  # of columns: the population's, and those of users' deviations
 _MOST_ROWS = 4096  # for which the covariance of all responses is formed: 64 MB
 _PAIRS_AT_A_TIME = 1024
@@ -60,7 +62,7 @@ def by_column(kinds: Float[Array, "*n 2"], rank: int) -> Float[Array, "*n rank"]
 
 
 def along_axes(
-    embeddings: Float[Array, "responses dim"], axes: Float[Array, "dim q"], input_scale: Array
+    embeddings: Table, axes: Float[Array, "dim q"], input_scale: Array
 ) -> Float[Array, "responses q"]:
     """Coordinates of scaled embeddings along the axes of a `BasisPosterior`.
 
@@ -68,9 +70,14 @@ def along_axes(
         >>> along_axes(jnp.ones((1, 3)), jnp.eye(3)[:, :1], jnp.float32(2.0))
         Array([[0.5]], dtype=float32)
     """
-    if axes.shape[0] == axes.shape[1]:
-        return embeddings.astype(jnp.float32) / input_scale
-    return jnp.matmul(embeddings, axes / input_scale, preferred_element_type=jnp.float32)
+
+    def along(params: tuple[Array, Array], rows: Array) -> Array:
+        axes, input_scale = params
+        if axes.shape[0] == axes.shape[1]:
+            return rows.astype(jnp.float32) / input_scale
+        return jnp.matmul(rows, axes / input_scale, preferred_element_type=jnp.float32)
+
+    return map_rows(along, (axes, input_scale), embeddings)
 
 
 class ResponseUncertainty(NamedTuple):
@@ -87,7 +94,7 @@ class ResponseUncertainty(NamedTuple):
 
 
 def response_uncertainty(
-    posterior: BasisPosterior, embeddings: Float[Array, "responses dim"], input_scale: Array
+    posterior: BasisPosterior, embeddings: Table, input_scale: Array
 ) -> ResponseUncertainty:
     """Coordinates and remaining variance of a table's responses.
 
@@ -110,11 +117,15 @@ def response_uncertainty(
     """
     along = along_axes(embeddings, posterior.axes, input_scale)
     coordinates = jnp.stack([along @ factor for factor in posterior.factor])
-    squared = jnp.einsum("ij,ij->i", embeddings, embeddings, preferred_element_type=jnp.float32)
+    squared = map_rows(_squares, (), embeddings)
     # Rounding, where the axes leave nothing.
     outside = squared / input_scale**2 - jnp.sum(along**2, axis=1)
     outside = jnp.where(outside > 1e-4 * squared / input_scale**2, outside, 0.0)
     return ResponseUncertainty(coordinates, outside[:, None] * posterior.rest[None])
+
+
+def _squares(_: tuple[()], rows: Array) -> Float[Array, " rows"]:
+    return jnp.einsum("ij,ij->i", rows, rows, preferred_element_type=jnp.float32)
 
 
 def variance_of_differences(

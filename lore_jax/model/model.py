@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lore_jax.model.basis import LinearBasis, Params, input_width
+from lore_jax.model.basis import LinearBasis, Params, apply_to_table, input_width
 from lore_jax.model.basis_posterior import (
     KINDS,
     BasisPosterior,
@@ -20,6 +20,7 @@ from lore_jax.model.basis_posterior import (
     response_uncertainty,
 )
 from lore_jax.model.prior import GaussianPrior, ItemEffects, Prior
+from lore_jax.parallel.table_rows import StreamedTable, Table, as_table
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 _ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copied whole
@@ -99,22 +100,40 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
         >>> rewards(model, prefs.embeddings).table.shape == (prefs.num_responses, 3)
         True
     """
+    table = as_table(embeddings)
+    found = _rewards(model, table, _rows_known(model, embeddings))
+    return jax.block_until_ready(found) if isinstance(table, StreamedTable) else found
+
+
+def table_of_rewards(model: Model, embeddings: Any) -> Float[Array, "responses rank"]:
+    """`rewards(model, embeddings).table` alone: what is not known of it takes no memory."""
+    table = as_table(embeddings)
+    found = _rewards_alone(model, table, _rows_known(model, embeddings))
+    return found.block_until_ready() if isinstance(table, StreamedTable) else found
+
+
+def _rows_known(model: Model, embeddings: Any) -> np.ndarray | None:
+    """Where each response stands among those with an item effect; None: there are none."""
     width = input_width(model.params)
     if embeddings.shape[-1] != width:
         raise ValueError(
             f"embeddings have dim {embeddings.shape[-1]}, the model was fitted on dim {width}"
         )
     if model.item_effects is None:
-        return _rewards(model, embeddings, None)
-    row = find_responses(np.asarray(model.item_effects.keys), response_keys(embeddings))
-    return _rewards(model, embeddings, row)
+        return None
+    return find_responses(np.asarray(model.item_effects.keys), response_keys(embeddings))
 
 
 @jax.jit
-def apply_basis(model: Model, embeddings: jax.Array) -> jax.Array:
+def apply_basis(model: Model, embeddings: Table) -> jax.Array:
     """`R(e) / temperature`: what the text alone says; no look at the host."""
-    applied = model.basis.apply({"params": model.params}, embeddings, model.input_scale)
-    return jnp.asarray(applied) / model.temperature
+    applied = apply_to_table(model.basis, model.params, embeddings, model.input_scale)
+    return applied / model.temperature
+
+
+@jax.jit
+def _rewards_alone(model: Model, embeddings: Table, row: jax.Array | None) -> jax.Array:
+    return _rewards(model, embeddings, row).table
 
 
 def rewards_as_new(model: Model, embeddings: jax.Array) -> Rewards:
@@ -123,7 +142,7 @@ def rewards_as_new(model: Model, embeddings: jax.Array) -> Rewards:
 
 
 @jax.jit
-def _rewards(model: Model, embeddings: jax.Array, row: jax.Array | None) -> Rewards:
+def _rewards(model: Model, embeddings: Table, row: jax.Array | None) -> Rewards:
     """Rewards, given where each response stands among those with an item effect; -1: nowhere."""
     table, effects = apply_basis(model, embeddings), model.item_effects
     count = table.shape[0]

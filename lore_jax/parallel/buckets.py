@@ -9,6 +9,8 @@ weights live beside the user's pairs: nothing that grows with either moves betwe
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import flax.struct
 import jax
@@ -18,7 +20,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Int32, Shaped
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
+from lore_jax.parallel.table_rows import Table
 
+_PAIRS_AT_A_TIME = 2**15  # from which on the users of a bucket are worked on in parts
 _PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
 
 
@@ -53,7 +57,7 @@ class FitData:
     """What a joint fit reads in a step; inside one shard the buckets have lost their first axis.
 
     Attributes:
-        embeddings: the table, the same for every shard.
+        embeddings: the table, the same for every shard: `[responses, dim]`.
         input_scale: what the basis divides embeddings by.
         buckets: the pairs.
         users: who the users of each bucket are; -1 for padding.
@@ -63,7 +67,7 @@ class FitData:
             before the division by `input_scale`; else None.
     """
 
-    embeddings: Float[Array, "responses dim"]
+    embeddings: Table
     input_scale: Float[Array, ""]
     buckets: tuple[UserBucket, ...]
     users: PerUser
@@ -174,3 +178,69 @@ def _merged(buckets: list[Bucket]) -> list[Bucket]:
 def features(table: jax.Array, bucket: UserBucket) -> jax.Array:
     """Differences of rewards of a bucket's pairs."""
     return jnp.moveaxis(table[bucket.chosen] - table[bucket.rejected], -1, 0)
+
+
+def over_users(
+    work: Callable[..., tuple[Any, Any]],
+    carry: Any,
+    bucket: UserBucket,
+    *per_user: Any,
+    most: int | None = None,
+) -> tuple[Any, Any]:
+    """Works through a shard's bucket some users at a time: what a pair needs is held for those.
+
+    A bucket of few pairs is worked on at once, and nothing is added to the program.
+
+    Args:
+        work: `work(carry, bucket, *per_user)` of some users: the next carry, and their results.
+        carry: where it begins.
+        bucket: `[shots, users]`.
+        per_user: pytrees of what belongs to its users, `[..., users]`.
+        most: how many pairs are worked on at a time, or those of one user; None: 32,768.
+
+    Returns:
+        The last carry, and the results of all users, `[..., users]`.
+
+    Example:
+        >>> bucket = UserBucket(jnp.ones((2, 3)), jnp.zeros((2, 3)), jnp.ones((2, 3)))
+        >>> over_users(lambda n, part: (n + part.chosen.shape[1], part.chosen.sum(0)), 0, bucket)
+        (3, Array([2., 2., 2.], dtype=float32))
+    """
+    shots, users = bucket.chosen.shape
+    wanted = -(-shots * users // (most or _PAIRS_AT_A_TIME))
+    parts = next((n for n in range(wanted, users) if users % n == 0), users)
+    if wanted <= 1 or parts <= 1:
+        return work(carry, bucket, *per_user)
+    size = users // parts
+
+    def part(carry: Any, start: Array) -> tuple[Any, Any]:
+        def cut(leaf: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(jnp.asarray(leaf), start, size, axis=-1)
+
+        return work(carry, *jax.tree.map(cut, (bucket, *per_user)))
+
+    carry, results = jax.lax.scan(part, carry, jnp.arange(0, users, size))
+    return carry, jax.tree.map(
+        lambda leaf: jnp.moveaxis(leaf, 0, -2).reshape(*leaf.shape[1:-1], users), results
+    )
+
+
+def add_to_rows(
+    rows: Float[Array, "responses *columns"], bucket: UserBucket, values: Float[Array, "..."]
+) -> Float[Array, "responses *columns"]:
+    """The transpose of differences of rewards: values of pairs to both their responses.
+
+    Args:
+        rows: what they are added to.
+        bucket: whose pairs.
+        values: `[shots, users, *columns]`.
+
+    Returns:
+        Values added to the rows of the chosen, taken from those of the rejected.
+
+    Example:
+        >>> bucket = UserBucket(jnp.array([[0]]), jnp.array([[2]]), jnp.ones((1, 1)))
+        >>> add_to_rows(jnp.zeros(3), bucket, jnp.ones((1, 1)))
+        Array([ 1.,  0., -1.], dtype=float32)
+    """
+    return rows.at[bucket.chosen].add(values).at[bucket.rejected].add(-values)

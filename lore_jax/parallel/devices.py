@@ -26,6 +26,7 @@ from jaxtyping import Shaped
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
+from lore_jax.parallel.table_rows import StreamedTable, as_table
 
 Mapping = Literal["jit", "pmap"]
 Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
@@ -82,7 +83,11 @@ def over_shards(
 
 
 def place(
-    prefs: Preferences, input_scale: float, devices: Devices | None = None
+    prefs: Preferences,
+    input_scale: float,
+    devices: Devices | None = None,
+    *,
+    streamed: bool = False,
 ) -> tuple[FitData, Layout]:
     """Lays out preferences for a joint fit and puts them on devices, one shard each.
 
@@ -90,9 +95,14 @@ def place(
         prefs: the pairs to fit.
         input_scale: what the basis divides embeddings by.
         devices: where to; None: the first local device alone.
+        streamed: whether the table may be a `StreamedTable`: where memory has no room for it, or a
+            CPU would convert it.
 
     Returns:
         The data (pairs split over the devices, a table on each), and the layout of the users.
+
+    Raises:
+        ValueError: the table is on disk, and may not be streamed.
 
     Example:
         >>> data, layout = place(prefs, 1.0, jax.devices())
@@ -100,12 +110,36 @@ def place(
     devices = list(devices) if devices else jax.local_devices()[:1]
     buckets, layout = lay_out(prefs, len(devices))
     data = FitData(
-        embeddings=replicate(prefs.embeddings, devices),
+        embeddings=_place_table(prefs.embeddings, devices, streamed),
         input_scale=replicate(np.float32(input_scale), devices),
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
         users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
     )
     return data, layout
+
+
+def _place_table(embeddings: Any, devices: Devices, streamed: bool) -> Any:
+    table = as_table(embeddings)
+    if streamed and isinstance(table, np.ndarray) and not has_room(devices, table.nbytes):
+        table = StreamedTable(table)
+    if streamed and isinstance(table, StreamedTable):
+        return table
+    if not isinstance(embeddings, np.ndarray | jax.Array):
+        size = f"{embeddings.nbytes / 1e9:.1f} GB"
+        raise ValueError(
+            f"the table of {size} is larger than the memory that is free: the gaussian, simplex "
+            "and bradley-terry methods, their settings given, are fitted from disk, others are not"
+        )
+    return replicate(embeddings, devices)
+
+
+def has_room(devices: Devices, size: int) -> bool:
+    """Whether `size` bytes take at most half of what a device has left; a CPU takes all."""
+    here = next(device for device in devices if device.process_index == jax.process_index())
+    stats = here.memory_stats() or {}
+    room = (stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)) / 2
+    (too_large,) = any_process(size > room)
+    return not too_large
 
 
 def split(array: Any, devices: Devices) -> jax.Array:

@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, UserBucket, deal
-from lore_jax.parallel.devices import Devices, any_process, on_one_cpu, replicate, split
+from lore_jax.parallel.devices import Devices, has_room, on_one_cpu, replicate, split
 
 _PAIRS_AT_A_TIME = 200_000
 _USERS_LOOKED_AT = 100
@@ -203,7 +203,8 @@ class PlacedMinibatches:
         self._totals = jax.tree.map(lambda leaf: split(leaf, devices), totals)
         self._users = PerUser(tuple(split(ids, devices) for ids in self.layout.ids))
         self._input_scale = replicate(np.float32(input_scale), devices)
-        resident = _has_room(devices, prefs.embeddings.nbytes)
+        on_disk = not isinstance(prefs.embeddings, np.ndarray | jax.Array)
+        resident = not on_disk and has_room(devices, prefs.embeddings.nbytes)
         minibatches = lay_out_minibatches(prefs, self.layout, minibatch)
         self._placed = [self._place(part) for part in minibatches] if resident else None
         self._minibatches = list(minibatches)  # empty if they are on the devices
@@ -233,12 +234,3 @@ class PlacedMinibatches:
                 yield current
         if ahead is not None:
             yield ahead
-
-
-def _has_room(devices: Devices, size: int) -> bool:
-    """Whether `size` bytes take at most half of what a device has left; a CPU takes all."""
-    here = next(device for device in devices if device.process_index == jax.process_index())
-    stats = here.memory_stats() or {}
-    room = (stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)) / 2
-    (too_large,) = any_process(size > room)
-    return not too_large

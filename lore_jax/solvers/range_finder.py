@@ -5,16 +5,18 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lore_jax.parallel.table_rows import Table, every_row
+
 _SAMPLED_ROWS = 1024
 
 
-def strongest_axes(table: Float[Array, "rows dim"], count: int) -> Float[Array, "dim axes"]:
+def strongest_axes(table: Table, count: int) -> Float[Array, "dim axes"]:
     """Orthonormal directions along which the rows are largest, nearly the principal ones.
 
     With X a sample of rows and `X X' = U S^2 U'`, an orthonormal basis of `X' U`.
 
     Args:
-        table: the rows.
+        table: the rows, `[rows, dim]`.
         count: how many directions are wanted.
 
     Returns:
@@ -27,7 +29,7 @@ def strongest_axes(table: Float[Array, "rows dim"], count: int) -> Float[Array, 
     Reference:
         Drineas and Mahoney 2005, "On the Nystroem method for approximating a Gram matrix".
     """
-    sample = table[:: -(-table.shape[0] // _SAMPLED_ROWS)].astype(jnp.float32)
+    sample = every_row(table, -(-table.shape[0] // _SAMPLED_ROWS)).astype(jnp.float32)
     kept = min(count, *sample.shape)
     vectors = jnp.linalg.eigh(sample @ sample.T)[1][:, -kept:]
     return jnp.linalg.qr(sample.T @ vectors)[0]

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
-from lore_jax.model.model import Model, rewards
+from lore_jax.model.model import Model, table_of_rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
 from lore_jax.model.prior import Prior
 from lore_jax.parallel.devices import num_cores
@@ -101,7 +101,7 @@ def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.3.
     """
-    table = rewards(model, prefs.embeddings).table
+    table = table_of_rewards(model, prefs.embeddings)
     return adapt_rewards(model, table, prefs, start=start)
 
 

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from joint_fit import problem
 
+import lore_jax as lore
 from lore_jax.fitting.config import FitConfig
-from lore_jax.fitting.fit import _chunk, fit, fit_predictor, start
+from lore_jax.fitting.fit import _chunk, _finish, _init, fit, fit_predictor, start
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
+from lore_jax.methods.rivals.variational import VariationalConfig
 from lore_jax.methods.simplex.method import SimplexConfig
+from lore_jax.parallel import buckets, table_rows
 from lore_jax.users.predict import Margins
 
 KEY = jax.random.key(0)
@@ -132,3 +135,46 @@ def test_a_method_without_a_basis_is_fitted_by_fit_predictor_alone():
     assert history.choice == {}
     with pytest.raises(ValueError, match="WithoutBasis has no basis with weights: use fit_predic"):
         fit(prefs, config, key=KEY)
+
+
+class OnDisk:
+    """A table that is no array: its rows are read when they are asked for."""
+
+    def __init__(self, table):
+        self._table, self.shape, self.dtype = table, table.shape, table.dtype
+        self.nbytes = table.nbytes
+
+    def __getitem__(self, rows):
+        return self._table[rows]
+
+
+BRADLEY_TERRY = BradleyTerryConfig(ridge=1.0)
+
+
+@pytest.mark.parametrize(
+    "method", [POPULATION, SIMPLEX, BRADLEY_TERRY], ids=["population", "simplex", "Bradley-Terry"]
+)
+def test_a_table_on_disk_and_users_in_parts_give_the_same_fit(method, monkeypatch):
+    prefs = problem()
+    model, users, history = fit(prefs, FitConfig(method), key=KEY)
+    monkeypatch.setattr(table_rows, "_BLOCK_BYTES", 4 * 7 * prefs.dim)
+    monkeypatch.setattr(buckets, "_PAIRS_AT_A_TIME", 12)
+    for program in (_chunk, _init, _finish):  # or a program made before would run
+        program.cache_clear()
+    stored = dataclasses.replace(prefs, embeddings=OnDisk(np.asarray(prefs.embeddings)))
+    model_there, users_there, history_there = fit(stored, FitConfig(method), key=KEY)
+    np.testing.assert_allclose(history_there.loss, history.loss, rtol=1e-4)
+    chex.assert_trees_all_close(model_there, model, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(users_there.weights, users.weights, atol=1e-3)
+    predicted = [
+        lore.predict_proba(fitted, posterior, kept)
+        for fitted, posterior, kept in ((model, users, prefs), (model_there, users_there, stored))
+    ]
+    np.testing.assert_allclose(*predicted, atol=1e-3)
+
+
+def test_other_methods_need_the_table_in_memory():
+    prefs = problem()
+    stored = dataclasses.replace(prefs, embeddings=OnDisk(np.asarray(prefs.embeddings)))
+    with pytest.raises(ValueError, match="larger than the memory that is free: the gaussian, simp"):
+        fit_predictor(stored, FitConfig(VariationalConfig(steps=2)), key=KEY)

@@ -102,3 +102,25 @@ def test_a_cut_table_costs_little(name, holdout, monkeypatch):
     monkeypatch.setattr(module, "MOST_COORDINATES", 20)
     monkeypatch.setattr(module, "_KEPT", 15)
     np.testing.assert_allclose(losses(prefs, method, choices, holdout), whole, atol=0.02)
+
+
+@pytest.mark.parametrize("dim", [15, 80])
+def test_of_a_table_on_disk_it_is_that_of_the_table_in_memory(dim, monkeypatch):
+    monkeypatch.setattr(module, "MOST_COORDINATES", 20)
+    monkeypatch.setattr(module, "_KEPT", 16)
+    prefs = wide(responses=60, dim=dim, spectrum=0.7)
+    rows = np.concatenate([prefs.embeddings, np.zeros((9, dim), np.float32)])
+
+    class OnDisk:
+        shape, dtype = rows.shape, rows.dtype
+
+        def __getitem__(self, some):
+            return rows[some]
+
+    expected, outside = reduced_table(dataclasses.replace(prefs, embeddings=rows))
+    small, left_out = reduced_table(dataclasses.replace(prefs, embeddings=OnDisk()))
+    assert small.embeddings.shape == expected.embeddings.shape
+    np.testing.assert_allclose(left_out, outside, rtol=0.2, atol=0.02)
+    inside, wanted = (part.embeddings @ part.embeddings.T for part in (small, expected))
+    np.testing.assert_allclose(inside, wanted, atol=0.05 * np.abs(wanted).max())
+    np.testing.assert_array_equal(small.chosen, expected.chosen)

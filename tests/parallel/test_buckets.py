@@ -1,12 +1,14 @@
 """The layout, looked at from outside: which pairs and which users stand in it, and how often."""
 
+import chex
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.parallel.buckets import features, lay_out
+from lore_jax.parallel.buckets import UserBucket, add_to_rows, features, lay_out, over_users
 
 
 def ragged(count):
@@ -102,3 +104,25 @@ def test_features_are_differences_of_rewards():
         for shot, slot in np.ndindex(inside.chosen.shape):
             expected = table[inside.chosen[shot, slot]] - table[inside.rejected[shot, slot]]
             np.testing.assert_array_equal(differences[:, shot, slot], expected)
+
+
+@pytest.mark.parametrize("most", [1, 8, 10, 1000])
+@pytest.mark.parametrize("users", [1, 7, 12])
+def test_users_in_parts_are_the_users_at_once(users, most):
+    rng = np.random.default_rng(0)
+    chosen, rejected = rng.integers(9, size=(2, 4, users))
+    bucket = UserBucket(chosen, rejected, np.float32(rng.uniform(size=(4, users))))
+    weights = jnp.asarray(rng.normal(size=(3, users)), jnp.float32)
+
+    def work(rows, part, weights):
+        assert part.chosen.size <= max(most, 4) or most == 1000
+        values = part.pair_weight * weights[0][None]
+        return add_to_rows(rows, part, values), {"w": weights * part.pair_weight.sum(axis=0)[None]}
+
+    found = over_users(work, jnp.zeros(9), bucket, weights, most=most)
+    values = bucket.pair_weight * np.asarray(weights)[0]
+    rows = np.zeros(9)
+    np.add.at(rows, chosen, values)
+    np.add.at(rows, rejected, -values)
+    expected = rows, {"w": np.asarray(weights) * bucket.pair_weight.sum(axis=0)}
+    chex.assert_trees_all_close(found, expected, atol=1e-5)

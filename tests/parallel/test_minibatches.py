@@ -236,7 +236,7 @@ def test_chunks_are_the_whole():
 
 def test_a_table_without_room_passes_through_the_device(monkeypatch):
     expected = fit(problem())
-    monkeypatch.setattr("lore_jax.parallel.minibatches._has_room", lambda *_: False)
+    monkeypatch.setattr("lore_jax.parallel.minibatches.has_room", lambda *_: False)
     chex.assert_trees_all_equal(fit(problem()), expected)
     minibatches = PlacedMinibatches(problem(), 1.0, jax.devices()[:1], 4)
     assert len(minibatches) == 4

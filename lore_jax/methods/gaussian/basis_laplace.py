@@ -26,14 +26,15 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from lore_jax.model.basis_posterior import KINDS, BasisPosterior, along_axes
-from lore_jax.parallel.buckets import FitData
+from lore_jax.parallel.buckets import FitData, UserBucket, add_to_rows, over_users
 from lore_jax.parallel.devices import total
 from lore_jax.solvers.range_finder import strongest_axes
 
 _MOST_AXES = 512  # above, only the strongest directions of the table have a full covariance
 _KEPT_AXES = 256
 _MOST_ROWS = 4096  # for which the graph of comparisons is a matrix: 64 MB
-_PAIRS_AT_A_TIME = 1024
+_PAIRS_AT_A_TIME = 4096
+_COLUMNS = 64
 
 
 def _axes(data: FitData) -> Float[Array, "dim q"]:
@@ -65,10 +66,17 @@ def shares(
     Returns:
         The share of a response's rewards that depends on the basis; 1 if nobody judged it.
     """
-    degree = jnp.zeros((KINDS, data.embeddings.shape[0]))
-    for kind, precision in enumerate(precisions):
+
+    def add(degree: Array, bucket: UserBucket, h: Array) -> tuple[Array, None]:
+        return degree.at[bucket.chosen].add(h).at[bucket.rejected].add(h), None
+
+    degrees = []
+    for precision in precisions:
+        degree = jnp.zeros(data.embeddings.shape[0])
         for bucket, h in zip(data.buckets, precision, strict=bool(precision)):
-            degree = degree.at[kind, bucket.chosen].add(h).at[kind, bucket.rejected].add(h)
+            degree, _ = over_users(add, degree, bucket, h)
+        degrees.append(degree)
+    degree = jnp.stack(degrees)
     return 1.0 / (1.0 + total(degree) * item_effects**2 / (2.0 * ridges[:, None]))
 
 
@@ -96,8 +104,7 @@ def basis_posterior(
         if not precisions[kind]:  # the prior
             factors.append(jnp.eye(axes.shape[1]) / jnp.sqrt(2.0 * ridges[kind]))
             continue
-        weighted = jnp.sqrt(share[kind])[:, None] * along
-        information = total(_information(data, precisions[kind], weighted))
+        information = total(_information(data, precisions[kind], along, jnp.sqrt(share[kind])))
         hessian = information + 2.0 * ridges[kind] * jnp.eye(axes.shape[1])
         lower = jnp.linalg.cholesky(hessian)
         factors.append(solve_triangular(lower, jnp.eye(len(lower)), lower=True).T)
@@ -105,27 +112,36 @@ def basis_posterior(
 
 
 def _information(
-    data: FitData, precision: tuple[Array, ...], rows: Float[Array, "responses q"]
+    data: FitData,
+    precision: tuple[Array, ...],
+    along: Float[Array, "responses q"],
+    size: Float[Array, " responses"],
 ) -> Float[Array, "q q"]:
-    """`sum_i h_i (rows[chosen_i] - rows[rejected_i]) (...)'` of one shard."""
-    count = len(rows)
+    """`sum_i h_i (rows[chosen_i] - rows[rejected_i]) (...)'` of one shard, `rows = size along`."""
+    count, width = along.shape
     if count <= _MOST_ROWS:
+        rows = size[:, None] * along
         graph = jnp.zeros((count, count))
         for bucket, h in zip(data.buckets, precision, strict=True):
             graph = graph.at[bucket.chosen, bucket.rejected].add(h)
         graph += graph.T
         return rows.T @ (jnp.sum(graph, axis=1)[:, None] * rows - graph @ rows)
-    # The Laplacian of the graph times the rows, pair by pair.
-    product = jnp.zeros_like(rows)
-    for bucket, h in zip(data.buckets, precision, strict=True):
-        flat = [jnp.ravel(values) for values in (bucket.chosen, bucket.rejected, h)]
-        missing = -len(flat[0]) % _PAIRS_AT_A_TIME
-        parts = [jnp.pad(values, (0, missing)).reshape(-1, _PAIRS_AT_A_TIME) for values in flat]
 
-        def add(product: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
-            chosen, rejected, h = part
-            pull = h[:, None] * (rows[chosen] - rows[rejected])
-            return product.at[chosen].add(pull).at[rejected].add(-pull), None
+    # The Laplacian of the graph times the rows, pair by pair; some columns at a time, so that
+    # `along` is the only array of its size.
+    def columns(start: Array) -> Array:
+        rows = size[:, None] * jax.lax.dynamic_slice_in_dim(along, start, _COLUMNS, axis=1)
 
-        product, _ = jax.lax.scan(add, product, tuple(parts))
-    return rows.T @ product
+        def add(product: Array, bucket: UserBucket, h: Array) -> tuple[Array, None]:
+            pull = h[..., None] * (rows[bucket.chosen] - rows[bucket.rejected])
+            return add_to_rows(product, bucket, pull), None
+
+        product = jnp.zeros_like(rows)
+        for bucket, h in zip(data.buckets, precision, strict=True):
+            product, _ = over_users(add, product, bucket, h, most=_PAIRS_AT_A_TIME)
+        return (size[:, None] * product).T @ along
+
+    if width % _COLUMNS:
+        along = jnp.pad(along, ((0, 0), (0, -width % _COLUMNS)))
+    blocks = jax.lax.map(columns, jnp.arange(0, along.shape[1], _COLUMNS))
+    return blocks.reshape(-1, along.shape[1])[:width, :width]

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lore_jax.parallel.buckets import FitData, features
+from lore_jax.parallel.buckets import FitData, UserBucket, add_to_rows, features, over_users
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.table_rows import map_rows, sum_over_rows
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 _ROUNDS = 4
@@ -48,25 +49,28 @@ def score_directions(
         2025, arXiv 2503.06358, starts from the SVD of a user x pair matrix, which needs pairs
         shared between users.
     """
-    pulls = []
-    for bucket in data.buckets:
-        margin = offsets[bucket.chosen] - offsets[bucket.rejected]
-        pulls.append(-bucket.pair_weight * likelihood.slope(margin))
     dim = data.embeddings.shape[1]
 
-    def scores(directions: jax.Array) -> tuple[jax.Array, ...]:
-        """Each user's score along each direction, per bucket `[count, users]`."""
-        table = jnp.matmul(
-            data.embeddings, directions / data.input_scale, preferred_element_type=jnp.float32
-        )
-        parts = zip(data.buckets, pulls, strict=True)
-        return tuple(
-            jnp.sum(features(table, bucket) * pull[None], axis=1) for bucket, pull in parts
-        )
+    def along(directions: Array, rows: Array) -> Array:
+        return jnp.matmul(rows, directions, preferred_element_type=jnp.float32)
 
-    transpose = jax.linear_transpose(scores, jax.ShapeDtypeStruct((dim, count), jnp.float32))
+    def gathered(directions: Float[Array, "dim count"]) -> Float[Array, "dim count"]:
+        """`sum_u g_u g_u' directions`."""
+        table = map_rows(along, directions / data.input_scale, data.embeddings)
+
+        def add(pulled: Array, bucket: UserBucket) -> tuple[Array, None]:
+            margin = offsets[bucket.chosen] - offsets[bucket.rejected]
+            pull = -bucket.pair_weight * likelihood.slope(margin)
+            scores = jnp.sum(features(table, bucket) * pull[None], axis=1)  # [count, users]
+            values = jnp.moveaxis(scores[:, None] * pull[None], 0, -1)
+            return add_to_rows(pulled, bucket, values), None
+
+        pulled = jnp.zeros((data.embeddings.shape[0], count))
+        for bucket in data.buckets:
+            pulled, _ = over_users(add, pulled, bucket)
+        return sum_over_rows(along, directions, data.embeddings, pulled) / data.input_scale
+
     directions = jnp.linalg.qr(jax.random.normal(key, (dim, count)))[0]
     for _ in range(_ROUNDS):
-        (gathered,) = transpose(scores(directions))
-        directions = jnp.linalg.qr(total(gathered))[0]
+        directions = jnp.linalg.qr(total(gathered(directions)))[0]
     return directions

@@ -38,7 +38,9 @@ instead overfits or collapses, depending on the ridge; holding loss'' fixed shri
 by a third at 5 pairs a user.)
 
 The gradient goes through the table of rewards, so a step passes twice over the embeddings, whatever
-the number of pairs.
+the number of pairs. What a pair needs is held for some users at a time (`over_users`), and the
+embeddings may be read from disk (`parallel/table_rows.py`): memory grows with the rewards of the
+table and the index arrays alone.
 """
 
 from __future__ import annotations
@@ -57,10 +59,19 @@ from lore_jax.methods.bradley_terry import bradley_terry
 from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
 from lore_jax.methods.gaussian.expected_loss import expected_loss
 from lore_jax.methods.gaussian.initial_directions import score_directions
-from lore_jax.model.basis import LinearBasis, Params
+from lore_jax.methods.shared_direction import product
+from lore_jax.model.basis import LinearBasis, Params, apply_to_table
 from lore_jax.model.basis_posterior import BasisPosterior, by_column
-from lore_jax.parallel.buckets import FitData, PerUser, features
+from lore_jax.parallel.buckets import (
+    FitData,
+    PerUser,
+    UserBucket,
+    add_to_rows,
+    features,
+    over_users,
+)
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.table_rows import map_rows
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.newton import newton_step
@@ -143,16 +154,15 @@ def init(
     if isinstance(module, LinearBasis):
         sizes = _sizes_of_effects(data, hyper)[0]
         start = bradley_terry(data, hyper.ridge_population, sizes, likelihood=config.likelihood)
-        offsets = jnp.matmul(
-            data.embeddings, start.direction / data.input_scale, preferred_element_type=jnp.float32
-        )
+        offsets = map_rows(product, start.direction / data.input_scale, data.embeddings)
         offsets += sizes * start.item_effects
         directions = score_directions(data, offsets, key, rank - 1, likelihood=config.likelihood)
         columns = [start.direction[:, None], _START_NORM * directions]
         basis: Params = {"V": jnp.concatenate(columns, axis=1)}
         effects = effects.at[:, 0].set(start.item_effects)
     else:
-        basis = dict(module.init(key, data.embeddings[:1], data.input_scale)["params"])
+        example = jnp.zeros((1, data.embeddings.shape[1]))
+        basis = dict(module.init(key, example, data.input_scale)["params"])
         basis["V"] = basis["V"].at[:, 0].set(0.0)
     params: Params = {"basis": basis, "item_effects": effects}
     users = [bucket.chosen.shape[-1] for bucket in data.buckets]
@@ -165,9 +175,9 @@ def table_of_rewards(
     module: nn.Module, params: Params, data: FitData, hyper: PopulationHyper
 ) -> Float[Array, "responses rank"]:
     """Rewards of the table with the item effects; columns out of use are 0."""
-    applied = module.apply({"params": params["basis"]}, data.embeddings, data.input_scale)
+    applied = apply_to_table(module, params["basis"], data.embeddings, data.input_scale)
     sizes = by_column(_sizes_of_effects(data, hyper).T, len(hyper.columns) + 1)
-    return (jnp.asarray(applied) + sizes * params["item_effects"]) * _in_use(hyper)
+    return (applied + sizes * params["item_effects"]) * _in_use(hyper)
 
 
 def item_effect_variance(data: FitData, hyper: PopulationHyper) -> Float[Array, "2 #responses"]:
@@ -198,13 +208,17 @@ def what_is_unknown(
         The posterior of a linear basis, and the share of each response's rewards that depends on
         the basis: 1 for a response that nobody judged.
     """
+
+    def precision(_: None, bucket: UserBucket, mean: Array) -> tuple[None, Array]:
+        along = features(table, bucket)
+        margin = along[0] + combine(along[1:], mean)
+        return None, jnp.asarray(bucket.pair_weight) * likelihood.curvature(margin)
+
     population: list[Array] = []
     deviations: list[Array] = []
     users = zip(state.deviations.buckets, state.moments.buckets, strict=True)
     for bucket, (mean, moment) in zip(data.buckets, users, strict=True):
-        along, weight = features(table, bucket), jnp.asarray(bucket.pair_weight)
-        margin = along[0] + combine(along[1:], jnp.asarray(mean))
-        population.append(weight * likelihood.curvature(margin))
+        population.append(over_users(precision, None, bucket, mean)[1])
         if len(mean):
             deviations.append(population[-1] * moment[None])
     kinds = tuple(population), tuple(deviations)
@@ -241,29 +255,29 @@ def step(
     table, pull_back = jax.vjp(
         lambda params: table_of_rewards(module, params, data, hyper), state.params
     )
-    weights = [jnp.asarray(bucket.pair_weight) for bucket in data.buckets]
-    deviations = [jnp.asarray(deviation) for deviation in state.deviations.buckets]
-    along, back = jax.vjp(lambda table: [features(table, bucket) for bucket in data.buckets], table)
-    posteriors = [
-        _e_step(differences, weight, deviation, config.likelihood)
-        for differences, weight, deviation in zip(along, weights, deviations, strict=True)
-    ]
 
-    losses, gradients = zip(
-        *[
-            expected_loss(differences, weight, *posterior, config.likelihood)
-            for differences, weight, posterior in zip(along, weights, posteriors, strict=True)
-        ],
-        strict=True,
-    )
-    (gradient,) = pull_back(back(list(gradients))[0] / pairs)
-    loss, gradient = total((sum(losses, jnp.zeros(())) / pairs, gradient))
+    def work(
+        so_far: tuple[Array, Array], bucket: UserBucket, deviation: Array
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Adds loss and gradient in the table; the users' new modes and moments."""
+        loss, gradient = so_far
+        along, weight = features(table, bucket), jnp.asarray(bucket.pair_weight)
+        posterior = _e_step(along, weight, deviation, config.likelihood)
+        of_users, of_features = expected_loss(along, weight, *posterior, config.likelihood)
+        gradient = add_to_rows(gradient, bucket, jnp.moveaxis(of_features, 0, -1))
+        return (loss + of_users, gradient), (posterior[0], _moment(*posterior, hyper))
+
+    so_far, users = (jnp.zeros(()), jnp.zeros_like(table)), []
+    for bucket, deviation in zip(data.buckets, state.deviations.buckets, strict=True):
+        so_far, of_users = over_users(work, so_far, bucket, jnp.asarray(deviation))
+        users.append(of_users)
+    (gradient,) = pull_back(so_far[1] / pairs)
+    loss, gradient = total((so_far[0] / pairs, gradient))
     of_penalty = jax.grad(lambda params: penalty(params, hyper) / pairs)(state.params)
     gradient = jax.tree.map(jnp.add, gradient, of_penalty)
     updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
     params: PyTree = optax.apply_updates(state.params, updates)
-    deviations = PerUser(tuple(deviation for deviation, _ in posteriors))
-    moments = PerUser(tuple(_moment(*posterior, hyper) for posterior in posteriors))
+    deviations, moments = (PerUser(tuple(values)) for values in zip(*users, strict=True))
     state = PopulationState(params, optimiser, deviations, moments)
     return state, Info(loss, optax.tree.norm(gradient))
 

@@ -118,6 +118,11 @@ class PopulationConfig(EMConfig):
         return "nats a pair, expected under the users' posteriors"
 
     @property
+    def streams_table(self) -> bool:
+        """Embeddings are touched by products alone."""
+        return True
+
+    @property
     def by_inner_products(self) -> bool:
         """A linear basis with ridges is fitted so."""
         return not self.hidden

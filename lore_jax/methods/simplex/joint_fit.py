@@ -38,7 +38,7 @@ from lore_jax.methods.base import Info
 from lore_jax.methods.simplex.anchor import anchor_penalty, anchor_schedule
 from lore_jax.methods.simplex.config import SimplexSettings
 from lore_jax.methods.simplex.softmax import loss_and_gradients, weights_of
-from lore_jax.model.basis import Params, take_columns
+from lore_jax.model.basis import Params, apply_to_table, take_columns
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, features
 from lore_jax.parallel.devices import first_shard, on_host, total
 
@@ -180,7 +180,7 @@ def step(
     shares = _shares(data, config)
 
     def apply_basis(params: Params) -> Array:
-        return jnp.asarray(module.apply({"params": params}, data.embeddings, data.input_scale))
+        return apply_to_table(module, params, data.embeddings, data.input_scale)
 
     def of_buckets(table: Array, logits: PerUser) -> tuple[Array, Array, PerUser]:
         """With respect to the table and to the logits."""

@@ -24,7 +24,7 @@ from lore_jax.methods.checks import check_rank, possible_ranks
 from lore_jax.methods.simplex import joint_fit
 from lore_jax.methods.simplex.config import SimplexSettings
 from lore_jax.methods.simplex.joint_fit import SimplexHyper, SimplexState
-from lore_jax.model.basis import make_basis
+from lore_jax.model.basis import apply_to_table, make_basis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import population_posterior
 from lore_jax.model.prior import SimplexPrior
@@ -65,6 +65,11 @@ class SimplexConfig(SimplexSettings):
     def variants(self) -> list[Choice]:
         """None."""
         return [{}]
+
+    @property
+    def streams_table(self) -> bool:
+        """Embeddings are touched by products alone."""
+        return True
 
     @property
     def by_inner_products(self) -> bool:
@@ -116,12 +121,11 @@ class SimplexConfig(SimplexSettings):
         hyper: SimplexHyper,
     ) -> list[Prediction]:
         """At the optimal weights of the fold's shots."""
-        applied = self._basis(hyper).apply(
-            {"params": fitted.params}, data.embeddings, data.input_scale
-        )
+        basis = self._basis(hyper)
+        applied = apply_to_table(basis, fitted.params, data.embeddings, data.input_scale)
         predictions = []
         for bucket, roles in zip(data.buckets, fold, strict=True):
-            along = features(jnp.asarray(applied), bucket) / self.temperature
+            along = features(applied, bucket) / self.temperature
             # A column out of use is made worse than those in use on every pair, so that the
             # optimum gives it no weight.
             in_use = hyper.columns[:, None, None] > 0

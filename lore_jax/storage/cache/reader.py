@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lore_jax.data.preferences import Preferences, from_arrays
+from lore_jax.storage.available_memory import available_memory
 from lore_jax.storage.cache.manifest import (
     DTYPES,
     HEAD,
@@ -26,14 +27,20 @@ from lore_jax.storage.cache.manifest import (
     read_manifest,
     read_shard_header,
 )
+from lore_jax.storage.cache.stored_table import StoredShard, StoredTable, read_into
 from lore_jax.storage.files import Verify
 from lore_jax.storage.safetensors import map_tensor
+
+_MOST_MEMORY = 0.5  # of what is free: a larger table stays on disk
 
 
 def load_cache(
     path: str | os.PathLike[str], *, verify: Verify = "full", rows: tuple[int, int] | None = None
 ) -> Preferences:
     """Loads a cache; its table is held once, mapped where it is one shard, else read.
+
+    A table of more than half of the memory that is free stays on disk, as a `StoredTable`: the
+    gaussian, simplex and bradley-terry methods are fitted from there, their settings given.
 
     Args:
         path: the folder.
@@ -71,7 +78,8 @@ def load_cache(
         chosen, rejected = prefs.chosen - start, prefs.rejected - start
         prefs = dataclasses.replace(prefs, chosen=chosen, rejected=rejected)
     head = np.array(map_tensor(folder / HEAD, "head")) if HEAD in names else None
-    return dataclasses.replace(prefs, embeddings=_table(folder, manifest, start, stop), head=head)
+    table: Any = _table(folder, manifest, start, stop)
+    return dataclasses.replace(prefs, embeddings=table, head=head)
 
 
 def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> Float[np.ndarray, "rows dim"]:
@@ -93,7 +101,7 @@ def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> Float[np.n
     folder, manifest = Path(path), read_manifest(path)
     _check_rows(folder, start, stop, manifest["responses"])
     check_files(folder, [shard for shard, *_ in _shards_of(manifest, start, stop)], "quick")
-    return _table(folder, manifest, start, stop)
+    return np.asarray(_table(folder, manifest, start, stop))
 
 
 def read_texts(path: str | os.PathLike[str]) -> Iterator[tuple[str | list[dict[str, Any]], str]]:
@@ -126,25 +134,31 @@ def _shards_of(
 
 def _table(
     folder: Path, manifest: CacheManifest, start: int, stop: int
-) -> Float[np.ndarray, "rows dim"]:
+) -> Float[np.ndarray, "rows dim"] | StoredTable:
     dtype, dim = DTYPES[manifest["dtype"]], manifest["dim"]
     shards = list(_shards_of(manifest, start, stop))
+    size = (stop - start) * dim * dtype.itemsize
+    if size > _MOST_MEMORY * available_memory():
+        stored = [
+            StoredShard(
+                folder / shard["name"],
+                read_shard_header(folder, manifest, shard) + low * dim * dtype.itemsize,
+                high - low,
+            )
+            for shard, low, high in shards
+        ]
+        return StoredTable(stored, dtype, dim)
     if len(shards) == 1:
         ((shard, low, high),) = shards
         read_shard_header(folder, manifest, shard)
         return map_tensor(folder / shard["name"], "embeddings")[low:high]
     # Read, not mapped and copied: pages of a map would count as memory a second time. The array is
     # 64-byte aligned, so that JAX takes it on a CPU without a copy.
-    size = (stop - start) * dim * dtype.itemsize
     memory = np.empty(size + 64, np.uint8)
     table = memory[-memory.ctypes.data % 64 :][:size].view(dtype).reshape(stop - start, dim)
     row = 0
     for shard, low, high in shards:
         offset = read_shard_header(folder, manifest, shard) + low * dim * dtype.itemsize
-        target = table[row : row + high - low].reshape(-1).view(np.uint8).data
-        with open(folder / shard["name"], "rb") as file:
-            file.seek(offset)
-            if file.readinto(target) != len(target):
-                raise ValueError(f"{folder / shard['name']} is truncated")
+        read_into(folder / shard["name"], offset, table[row : row + high - low])
         row += high - low
     return table
