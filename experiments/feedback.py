@@ -17,8 +17,10 @@ numbers: `experiments/README.md`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,26 +177,28 @@ def fitted(config: Config) -> dict[str, Any]:
 
 
 def cost(config: Config) -> dict[str, Any]:
-    """Microseconds of CPU of adapting, an answer: 16 answers of each user, a small table."""
+    """Microseconds of CPU of adapting, an answer: 16 answers of each user, a small table.
+
+    Kinds take turns, for other programs on the machine slow down all of them.
+    """
     truth = truth_of(500 if config.smoke else 20_000)
-    rows = {}
-    for kind in (PAIRS, RANKING) if config.smoke else (PAIRS, TIES, FIVE, STARS, CHOICE, RANKING):
+    calls: dict[str, Callable[[], object]] = {}
+    kinds = (PAIRS, RANKING) if config.smoke else (PAIRS, TIES, FIVE, STARS, CHOICE, RANKING, ENDS)
+    for kind in kinds:
         drawn = synthetic_feedback(truth, {kind: 16}, responses_per_prompt=REPLIES, seed=0)
-        seconds = []
-        for _ in range(8):
+        calls[str(kind)] = functools.partial(
+            adapt_answers, truth.model, TRUE_ANSWERS, drawn.feedback
+        )
+        if kind == PAIRS:
+            pairs = strict_pairs(drawn.feedback)
+            calls["pairs, by adapt"] = functools.partial(lore.adapt, truth.model, pairs)
+    seconds = dict.fromkeys(calls, float("inf"))
+    for _ in range(2 if config.smoke else 12):
+        for name, call in calls.items():
             begun = time.process_time()
-            adapt_answers(truth.model, TRUE_ANSWERS, drawn.feedback)
-            seconds.append(time.process_time() - begun)
-        rows[str(kind)] = 1e6 * min(seconds) / drawn.feedback.num_answers
-    pairs = strict_pairs(
-        synthetic_feedback(truth, {PAIRS: 16}, responses_per_prompt=REPLIES, seed=0).feedback
-    )
-    seconds = []
-    for _ in range(8):
-        begun = time.process_time()
-        lore.adapt(truth.model, pairs)
-        seconds.append(time.process_time() - begun)
-    return {**rows, "pairs, by adapt": 1e6 * min(seconds) / pairs.num_pairs}
+            call()
+            seconds[name] = min(seconds[name], time.process_time() - begun)
+    return {name: 1e6 * value / (16 * len(truth.weights)) for name, value in seconds.items()}
 
 
 def given(steps: int, *, rank: int, ridge: float, effects: float) -> lore.FitConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +25,14 @@ from lore_jax.parallel.devices import num_cores
 from lore_jax.solvers.likelihood import Likelihood
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.solvers.rankings import pairs_of
-from lore_jax.users.adapt import project
+from lore_jax.users.adapt import differences, padded_length, project
 from lore_jax.users.entries import (
     Entries,
     buckets_of_users,
     lay_out_entries,
     most_answers,
     rows_of_entries,
+    segments,
 )
 from lore_jax.users.predict import moments_of_margins
 
@@ -128,11 +130,11 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
     sure = dataclasses.replace(answers, lapse=0.0)
 
     def solve(entries: Entries, known: int) -> None:
-        features = _gather(table, entries.first, entries.second)
-        found = _solve(prior, entries.likelihood(sure), features, entries.weight, None)
+        features = differences(table, entries.first, entries.second)
+        said = entries.kinds, entries.neighbours, entries.outcome, features, entries.weight
+        found = _solve(prior, sure, *said, None)
         if answers.lapse:
-            start = jnp.asarray(found.weights).T
-            found = _solve(prior, entries.likelihood(answers), features, entries.weight, start)
+            found = _solve(prior, answers, *said, jnp.asarray(found.weights).T)
         users, found = entries.users[:known], jax.device_get(found)
         for name in ("converged", "steps", "grad_norm"):
             out[name][users] = getattr(found, name)[:known]
@@ -144,7 +146,9 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
             covariance[users] = found.covariance[:known, rank, :rank]
 
     with ThreadPoolExecutor(num_cores()) as pool:
-        for _ in pool.map(lambda job: solve(*job), list(_chunks(feedback))):
+        for _ in pool.map(
+            lambda job: solve(*job), list(_chunks(feedback, neighbours=not answers.lapse))
+        ):
             pass
     out["shots"] = feedback.answers_per_user().astype(np.int32)
     users = Posterior(**out, user_ids=feedback.user_ids)
@@ -293,42 +297,35 @@ def _with_row_of_zeros(table: Rewards, with_intercept: bool) -> Array:
     return jnp.pad(columns, ((0, 1), (0, 0)))
 
 
-def _chunks(feedback: Feedback) -> Iterator[tuple[Entries, int]]:
+def _chunks(feedback: Feedback, *, neighbours: bool) -> Iterator[tuple[Entries, int]]:
     """Entries of some users at a time, and how many of the users are no padding."""
     for users in buckets_of_users(feedback):
-        counts = [_padded_length(most_answers(block, users)) for block in feedback.blocks]
+        counts = [padded_length(most_answers(block, users)) for block in feedback.blocks]
         entries = sum(
-            count * num_entries(block.kind)
+            count * num_entries(block.kind, neighbours=neighbours)
             for count, block in zip(counts, feedback.blocks, strict=True)
         )
         most = max(1, _ENTRIES_PER_CHUNK // entries)
+        most -= most % _LEAST_USERS if most > _LEAST_USERS else 0
         chunk = min(most, max(_LEAST_USERS, 1 << (len(users) - 1).bit_length()))
         for start in range(0, len(users), chunk):
             part = users[start : start + chunk]
             padded = np.concatenate([part, np.repeat(part[-1:], chunk - len(part))])
-            yield lay_out_entries(feedback, padded, counts), len(part)
+            yield lay_out_entries(feedback, padded, counts, neighbours=neighbours), len(part)
 
 
-def _padded_length(count: int) -> int:
-    """The next number with at most three binary digits, as in `adapt`."""
-    step = 1 << max(0, count.bit_length() - 3)
-    return -(-count // step) * step
-
-
-@jax.jit
-def _gather(table: Array, first: Array, second: Array) -> Array:
-    """`[rows, columns]` and `[entries, users]` -> `[columns, entries, users]`."""
-    return jnp.moveaxis(table[first] - table[second], 2, 0)
-
-
-@jax.jit
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def _solve(
     prior: GaussianPrior,
-    likelihood: Likelihood,
-    features: Array,
-    weight: Array,
-    start: Array | None,
+    answers: AnswerModel,
+    kinds: tuple[Kind, ...],
+    neighbours: bool,
+    outcome: tuple[Int[Array | np.ndarray, "_answers users"], ...],
+    features: Float[Array, "columns entries users"],
+    weight: Float[Array, "entries users"],
+    start: Float[Array, "rank users"] | None,
 ) -> Posterior:
+    likelihood = segments(answers, kinds, outcome, neighbours=neighbours)
     solved = prior.solve(features, weight, start, likelihood)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
 
