@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -20,19 +18,17 @@ from lore_jax.data.feedback import Answers, Feedback
 from lore_jax.model.answer_model import AnswerModel, num_entries
 from lore_jax.model.model import Model, Rewards, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
-from lore_jax.model.prior import GaussianPrior, MixturePrior
 from lore_jax.parallel.devices import num_cores
 from lore_jax.solvers.likelihood import Likelihood
-from lore_jax.solvers.mixture import Mixture
 from lore_jax.solvers.rankings import pairs_of
-from lore_jax.users.adapt import differences, padded_length, project
+from lore_jax.users.adapt import padded_length
+from lore_jax.users.answer_solver import AnswerSolver
 from lore_jax.users.entries import (
     Entries,
     buckets_of_users,
     lay_out_entries,
     most_answers,
     rows_of_entries,
-    segments,
 )
 from lore_jax.users.predict import moments_of_margins
 
@@ -116,10 +112,9 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
         >>> bool(known.users.converged.all())
         True
     """
-    _check_scales(answers, feedback)
+    check_scales(answers, (block.kind for block in feedback.blocks))
     with_intercept = feedback.has_ratings
-    prior = _with_intercept(model.prior, answers.intercept) if with_intercept else model.prior
-    table = project(prior, _with_row_of_zeros(rewards(model, feedback.embeddings), with_intercept))
+    solver = AnswerSolver(model, answers, feedback.embeddings, with_intercept=with_intercept)
     posterior = population_posterior(model, feedback.num_users, feedback.user_ids)
     out = {name: np.array(getattr(posterior, name)) for name in POSTERIOR_ARRAYS}
     rank = model.rank
@@ -127,28 +122,22 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
     covariance = np.zeros((feedback.num_users, rank), np.float32)
     if with_intercept:
         variance[:] = float(answers.intercept) ** 2
-    sure = dataclasses.replace(answers, lapse=0.0)
 
     def solve(entries: Entries, known: int) -> None:
-        features = differences(table, entries.first, entries.second)
-        said = entries.kinds, entries.neighbours, entries.outcome, features, entries.weight
-        found = _solve(prior, sure, *said, None)
-        if answers.lapse:
-            found = _solve(prior, answers, *said, jnp.asarray(found.weights).T)
-        users, found = entries.users[:known], jax.device_get(found)
+        users, found = entries.users[:known], solver.solve(entries)
         for name in ("converged", "steps", "grad_norm"):
             out[name][users] = getattr(found, name)[:known]
+        spread = np.asarray(found.covariance)[:known]
         out["weights"][users] = found.weights[:known, :rank]
-        out["covariance"][users] = found.covariance[:known, :rank, :rank]
+        out["covariance"][users] = spread[:, :rank, :rank]
         if with_intercept:
             intercept[users] = found.weights[:known, rank]
-            variance[users] = found.covariance[:known, rank, rank]
-            covariance[users] = found.covariance[:known, rank, :rank]
+            variance[users] = spread[:, rank, rank]
+            covariance[users] = spread[:, rank, :rank]
 
+    jobs = list(_chunks(feedback, neighbours=solver.neighbours))
     with ThreadPoolExecutor(num_cores()) as pool:
-        for _ in pool.map(
-            lambda job: solve(*job), list(_chunks(feedback, neighbours=not answers.lapse))
-        ):
+        for _ in pool.map(lambda job: solve(*job), jobs):
             pass
     out["shots"] = feedback.answers_per_user().astype(np.int32)
     users = Posterior(**out, user_ids=feedback.user_ids)
@@ -195,7 +184,7 @@ def answer_probabilities(
         >>> [str(block.kind) for block in predicted][:2]
         ['pairs', 'pairs or ties']
     """
-    _check_scales(answers, feedback)
+    check_scales(answers, (block.kind for block in feedback.blocks))
     if posterior.users.num_users != feedback.num_users:
         got = f"the posterior has {posterior.users.num_users} users"
         raise ValueError(f"{got}, the feedback has {feedback.num_users}")
@@ -257,28 +246,16 @@ def _turned(order: tuple[int, ...]) -> tuple[list[int], Float[np.ndarray, " entr
     return entry, np.array([1.0 if a < b else -1.0 for a, b in pairs], np.float32)
 
 
-def _check_scales(answers: AnswerModel, feedback: Feedback) -> None:
-    for block in feedback.blocks:
-        kind = block.kind
+def check_scales(answers: AnswerModel, kinds: Iterable[Kind]) -> None:
+    """Refuses kinds of answers of which the answer model does not know how they are given.
+
+    Raises:
+        ValueError: a scale is unknown.
+    """
+    for kind in kinds:
         if kind.levels and kind.name != "pair" and kind.scale not in answers.free:
             known = ", ".join(sorted(answers.free)) or "none"
             raise ValueError(f"the answer model has no scale {kind.scale!r}: it has {known}")
-
-
-def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
-    """The prior of weights and, last, of the intercept."""
-    if not isinstance(prior, GaussianPrior):
-        got = f"the model has a {type(prior).__name__}"
-        raise ValueError(f"{got}: ratings need a GaussianPrior, for users have intercepts")
-    rank, k = prior.factor.shape
-    factor = jnp.zeros((rank + 1, k + 1)).at[:rank, :k].set(prior.factor).at[rank, k].set(spread)
-    mean = jnp.concatenate([prior.mean, jnp.zeros(1)])
-    if not isinstance(prior, MixturePrior):
-        return GaussianPrior(mean, factor)
-    inside, slots = prior.mixture, len(prior.mixture.log_share)
-    wider = jnp.zeros((slots, k + 1, k + 1)).at[:, :k, :k].set(inside.spread).at[:, k, k].set(1.0)
-    centre = jnp.concatenate([inside.centre, jnp.zeros((slots, 1))], axis=1)
-    return MixturePrior(mean, factor, Mixture(inside.log_share, centre, wider))
 
 
 def _padded(table: Rewards) -> Rewards:
@@ -288,13 +265,6 @@ def _padded(table: Rewards) -> Rewards:
         jnp.pad(table.variance, ((0, 1), (0, 0))),
         jnp.pad(table.coordinates, ((0, 0), (0, 1), (0, 0))),
     )
-
-
-def _with_row_of_zeros(table: Rewards, with_intercept: bool) -> Array:
-    columns = table.table
-    if with_intercept:
-        columns = jnp.concatenate([columns, jnp.ones((len(columns), 1))], axis=1)
-    return jnp.pad(columns, ((0, 1), (0, 0)))
 
 
 def _chunks(feedback: Feedback, *, neighbours: bool) -> Iterator[tuple[Entries, int]]:
@@ -312,22 +282,6 @@ def _chunks(feedback: Feedback, *, neighbours: bool) -> Iterator[tuple[Entries, 
             part = users[start : start + chunk]
             padded = np.concatenate([part, np.repeat(part[-1:], chunk - len(part))])
             yield lay_out_entries(feedback, padded, counts, neighbours=neighbours), len(part)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _solve(
-    prior: GaussianPrior,
-    answers: AnswerModel,
-    kinds: tuple[Kind, ...],
-    neighbours: bool,
-    outcome: tuple[Int[Array | np.ndarray, "_answers users"], ...],
-    features: Float[Array, "columns entries users"],
-    weight: Float[Array, "entries users"],
-    start: Float[Array, "rank users"] | None,
-) -> Posterior:
-    likelihood = segments(answers, kinds, outcome, neighbours=neighbours)
-    solved = prior.solve(features, weight, start, likelihood)
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
 
 
 @jax.jit
