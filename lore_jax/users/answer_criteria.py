@@ -28,8 +28,9 @@ from jaxtyping import Array, Bool, Float, Int
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.model.answer_model import AnswerModel
 from lore_jax.solvers.cholesky import cholesky
+from lore_jax.solvers.lapse import Lapse
 from lore_jax.solvers.quadrature import normal_lattice
-from lore_jax.solvers.rankings import pairs_of
+from lore_jax.solvers.rankings import Ranking
 from lore_jax.users.answering import outcomes_of
 
 _NODES, _REACH = 33, 5.0  # of one margin: how many, and how many standard deviations
@@ -98,13 +99,13 @@ def log_probabilities(
 
 
 def _of_orders(answers: AnswerModel, kind: Kind, margin: Array) -> Array:
-    scores = jnp.concatenate([margin, jnp.zeros((len(margin), 1))], axis=1)
-    orders = np.array(outcomes_of(kind))
-    left, right = np.array(pairs_of(kind.num_items)).T
-    entries = scores[:, orders[:, left]] - scores[:, orders[:, right]]
-    none = jnp.zeros((len(margin) * len(orders), 1), jnp.int32)
-    loss = answers.likelihood(kind, none).loss(entries.reshape(-1))
-    return -jnp.sum(loss.reshape(entries.shape), axis=2)
+    rewards = jnp.concatenate([margin, jnp.zeros((len(margin), 1))], axis=1)
+    meant = likelihood = answers.likelihood(kind, jnp.zeros((1, 1), jnp.int32))
+    if isinstance(likelihood, Lapse):
+        meant = likelihood.meant
+    assert isinstance(meant, Ranking)
+    found = meant.of_orders(rewards, np.array(outcomes_of(kind)))
+    return likelihood.mixed(found) if isinstance(likelihood, Lapse) else found
 
 
 def _nodes(margins: int) -> tuple[Float[np.ndarray, "nodes margins"], Float[np.ndarray, " nodes"]]:

@@ -1,5 +1,7 @@
 """What an answer is worth: sums over draws in NumPy, and the pair's own criteria."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +92,15 @@ def test_a_ranking_tells_more_than_a_choice_and_a_choice_more_than_a_pair():
     )
     pair = float(expected_answer(TRUE_ANSWERS, PAIR, mean[:1], covariance[:1, :1])[1])
     assert ranking > choice > pair > 0.0
+
+
+def test_lapses_leave_a_part_of_what_is_said():
+    how, margin = dataclasses.replace(TRUE_ANSWERS, lapse=0.2), jnp.array([[0.4, -1.0]])
+    for kind in (TIE, RANKING, ENDS):
+        own = margin[:, : max(1, kind.num_items - 1)]
+        meant = jnp.exp(log_probabilities(TRUE_ANSWERS, kind, own))
+        found = jnp.exp(log_probabilities(how, kind, own))
+        np.testing.assert_allclose(found, 0.8 * meant + 0.2 / kind.num_outcomes, atol=1e-5)
 
 
 def test_log_probabilities_add_up_to_one_far_out():
