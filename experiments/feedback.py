@@ -1,6 +1,6 @@
 """What answers other than strict pairs are worth, and how they are predicted.
 
-    python -m experiments.feedback --out RUN [--data POLIS]
+    python -m experiments.feedback --out RUN [--data POLIS] [--cache CACHE]
 
 Synthetic users, whose basis and population are known: how many strict pairs tell as much of a new
 user as ten strengths of five levels, one ranking of four, and so on; what ties add to pairs, a
@@ -8,7 +8,9 @@ third of which are ties; what an answer costs in adapting. Users of whom nothing
 answers, basis and cut points fitted: how well every outcome is calibrated, and what is gained over
 the strict pairs of the same answers. With --data, one Polis conversation: votes of three levels,
 "pass" in the middle, against pairs of an agreed and a disagreed statement of the same votes, for
-unseen voters, on new and on known statements.
+unseen voters, on new and on known statements. With --cache, a cache that keeps answers as they were
+said (PRISM's scores, Community Alignment's choices among four, what `prepare` read): against the
+strict pairs that the same answers make, for unseen users and held-out prompts.
 
 Each part is one file in RUN/parts: a run that was stopped goes on where it was. Time and expected
 numbers: `experiments/README.md`.
@@ -17,12 +19,15 @@ numbers: `experiments/README.md`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import lore_jax as lore
@@ -37,6 +42,9 @@ from lore_jax.datasets.synthetic import Synthetic, SyntheticConfig, synthetic
 from lore_jax.datasets.synthetic_feedback import FIVE, STARS, TIES, TRUE_ANSWERS, synthetic_feedback
 from lore_jax.evaluation.feedback import score_answers
 from lore_jax.fitting.feedback import fit_feedback
+from lore_jax.model.answer_model import AnswerModel
+from lore_jax.model.prior import GaussianPrior
+from lore_jax.storage.cache.answers import load_feedback
 from lore_jax.storage.files import write_file
 from lore_jax.users.answering import adapt_answers, answer_probabilities
 
@@ -45,7 +53,11 @@ RANKING = Kind("ranking", 4, places=3)
 CHOICE = Kind("ranking", 4, places=1)
 ENDS = Kind("best_worst", 4)
 REPLIES = 4
-MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: np.array([0.0], np.float32)})
+MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: np.array([0.2], np.float32)})
+# Everything nearer than a threshold is a tie, but for noise.
+THRESHOLD_TIES = dataclasses.replace(
+    TRUE_ANSWERS, free={TIES.scale: np.array([0.0], np.float32)}, ties="rao-kupper"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +68,16 @@ class Config:
         out: where to write.
         data: the folder of the Polis conversations; None: synthetic users alone.
         conversation: which of them.
+        cache: a cache with answers.
         users: synthetic users.
-        splits: of the Polis conversation.
+        splits: of the Polis conversation and of the cache.
         smoke: few users and steps, to see that everything runs.
     """
 
     out: Path
     data: Path | None = None
     conversation: str = LAND_BANK
+    cache: Path | None = None
     users: int = 3000
     splits: int = 5
     smoke: bool = False
@@ -119,18 +133,21 @@ def ties(config: Config) -> dict[str, Any]:
     """Pairs or ties of new users, 30 % of them ties: used, and dropped."""
     truth = truth_of(200 if config.smoke else config.users)
     rows: dict[str, Any] = {}
-    for count in (10,) if config.smoke else (10, 20, 40):
-        drawn = synthetic_feedback(
-            truth, {TIES: count}, responses_per_prompt=REPLIES, seed=1, how=MANY_TIES
-        )
-        feedback = drawn.feedback
-        rows["share of ties"] = float(np.mean(feedback.blocks[0].outcome == 1))
-        used = adapt_answers(truth.model, MANY_TIES, feedback).users
-        dropped = lore.adapt(truth.model, strict_pairs(feedback))
-        rows[f"{count} answers, basis known"] = {
-            "used": right(truth, used),
-            "dropped": right(truth, dropped),
-        }
+    for how in (MANY_TIES, THRESHOLD_TIES):
+        own: dict[str, Any] = {}
+        for count in (10,) if config.smoke else (10, 20, 40):
+            drawn = synthetic_feedback(
+                truth, {TIES: count}, responses_per_prompt=REPLIES, seed=1, how=how
+            )
+            feedback = drawn.feedback
+            own["share of ties"] = float(np.mean(feedback.blocks[0].outcome == 1))
+            used = adapt_answers(truth.model, how, feedback).users
+            dropped = lore.adapt(truth.model, strict_pairs(feedback))
+            own[f"{count} answers"] = {"used": right(truth, used), "dropped": right(truth, dropped)}
+            if count <= 20:
+                own[f"{count} answers, exact Bayes"] = exact_bayes(config, how, count)
+        own["information used over dropped"] = information_of_ties(truth, how)
+        rows[f"basis known, {how.ties}"] = own
     # Basis and tie parameter learned from few users, whose own directions are to be found.
     truth = truth_of(60 if config.smoke else 200)
     drawn = synthetic_feedback(
@@ -144,6 +161,60 @@ def ties(config: Config) -> dict[str, Any]:
         "dropped": right(truth, users, model),
     }
     return rows
+
+
+def exact_bayes(config: Config, how: AnswerModel, count: int) -> dict[str, float]:
+    """What ties can tell at most: users by draws of the prior, weighted by their answers.
+
+    Of every test pair the response is picked that is better in more of the posterior.
+    """
+    truth, draws = truth_of(50 if config.smoke else 400), 1000 if config.smoke else 10_000
+    drawn = synthetic_feedback(truth, {TIES: count}, responses_per_prompt=REPLIES, seed=1, how=how)
+    block, prior = drawn.feedback.blocks[0], truth.model.prior
+    assert isinstance(prior, GaussianPrior)
+    table = np.asarray(lore.rewards(truth.model, drawn.feedback.embeddings).table)
+    noise = np.random.default_rng(2).standard_normal((draws, prior.factor.shape[1]))
+    weights = np.asarray(prior.mean + noise @ np.asarray(prior.factor).T, np.float32)
+    asked = synthetic_feedback(truth, {PAIRS: 40}, responses_per_prompt=REPLIES, seed=99).feedback
+    pairs, features = strict_pairs(asked), table[block.items[:, 0]] - table[block.items[:, 1]]
+    apart = table[pairs.chosen] - table[pairs.rejected]
+    better = np.einsum("pr,pr->p", truth.weights[pairs.user], apart) > 0
+    found: dict[str, list[np.ndarray]] = {"used": [], "dropped": []}
+    for user in range(len(truth.weights)):
+        own, test = block.user == user, pairs.user == user
+        margin, outcome = features[own] @ weights.T, block.outcome[own]
+        level = np.broadcast_to(outcome[:, None], margin.shape)
+        said = -np.asarray(how.likelihood(TIES, jnp.asarray(level)).loss(jnp.asarray(margin)))
+        # The chance of an answer that is no tie, whatever it says, is that of a tie's complement.
+        tie = jnp.asarray(np.ones_like(level))
+        is_tie = np.exp(-np.asarray(how.likelihood(TIES, tie).loss(jnp.asarray(margin))))
+        strict = np.where(level == 1, 0.0, said - np.log1p(-is_tie))
+        wins = (apart[test] @ weights.T) > 0
+        for name, log_probability in (("used", said), ("dropped", strict)):
+            total = log_probability.sum(axis=0)
+            share = np.exp(total - total.max())
+            found[name].append((wins @ share > 0.5 * share.sum()) == better[test])
+    return {name: float(np.mean(np.concatenate(values))) for name, values in found.items()}
+
+
+def information_of_ties(truth: Synthetic, how: AnswerModel) -> float:
+    """Fisher's information of a margin, mean over answers: ties used, over ties dropped."""
+    drawn = synthetic_feedback(truth, {TIES: 10}, responses_per_prompt=REPLIES, seed=1, how=how)
+    block = drawn.feedback.blocks[0]
+    rewards = np.asarray(drawn.feedback.embeddings, np.float32) @ truth.basis
+    apart = rewards[block.items[:, 0]] - rewards[block.items[:, 1]]
+    margin = jnp.asarray(np.einsum("pr,pr->p", truth.weights[block.user], apart))
+
+    def of_level(level: int) -> tuple[np.ndarray, np.ndarray]:
+        likelihood = how.likelihood(TIES, jnp.full(margin.shape, level))
+        loss, slope = likelihood.loss(margin), likelihood.slope(margin)
+        return np.exp(-np.asarray(loss)), np.asarray(slope)
+
+    (second, down), (tie, middle), (first, up) = map(of_level, range(3))
+    used = second * down**2 + tie * middle**2 + first * up**2
+    # Of the second and the first alone: their slopes less the slope of "no tie".
+    dropped = second * first / (second + first) * (up - down) ** 2
+    return float(np.mean(used) / np.mean(dropped))
 
 
 def fitted(config: Config) -> dict[str, Any]:
@@ -175,26 +246,28 @@ def fitted(config: Config) -> dict[str, Any]:
 
 
 def cost(config: Config) -> dict[str, Any]:
-    """Microseconds of CPU of adapting, an answer: 16 answers of each user, a small table."""
+    """Microseconds of CPU of adapting, an answer: 16 answers of each user, a small table.
+
+    Kinds take turns, for other programs on the machine slow down all of them.
+    """
     truth = truth_of(500 if config.smoke else 20_000)
-    rows = {}
-    for kind in (PAIRS, RANKING) if config.smoke else (PAIRS, TIES, FIVE, STARS, CHOICE, RANKING):
+    calls: dict[str, Callable[[], object]] = {}
+    kinds = (PAIRS, RANKING) if config.smoke else (PAIRS, TIES, FIVE, STARS, CHOICE, RANKING, ENDS)
+    for kind in kinds:
         drawn = synthetic_feedback(truth, {kind: 16}, responses_per_prompt=REPLIES, seed=0)
-        seconds = []
-        for _ in range(8):
+        calls[str(kind)] = functools.partial(
+            adapt_answers, truth.model, TRUE_ANSWERS, drawn.feedback
+        )
+        if kind == PAIRS:
+            pairs = strict_pairs(drawn.feedback)
+            calls["pairs, by adapt"] = functools.partial(lore.adapt, truth.model, pairs)
+    seconds = dict.fromkeys(calls, float("inf"))
+    for _ in range(2 if config.smoke else 12):
+        for name, call in calls.items():
             begun = time.process_time()
-            adapt_answers(truth.model, TRUE_ANSWERS, drawn.feedback)
-            seconds.append(time.process_time() - begun)
-        rows[str(kind)] = 1e6 * min(seconds) / drawn.feedback.num_answers
-    pairs = strict_pairs(
-        synthetic_feedback(truth, {PAIRS: 16}, responses_per_prompt=REPLIES, seed=0).feedback
-    )
-    seconds = []
-    for _ in range(8):
-        begun = time.process_time()
-        lore.adapt(truth.model, pairs)
-        seconds.append(time.process_time() - begun)
-    return {**rows, "pairs, by adapt": 1e6 * min(seconds) / pairs.num_pairs}
+            call()
+            seconds[name] = min(seconds[name], time.process_time() - begun)
+    return {name: 1e6 * value / (16 * len(truth.weights)) for name, value in seconds.items()}
 
 
 def given(steps: int, *, rank: int, ridge: float, effects: float) -> lore.FitConfig:
@@ -254,6 +327,28 @@ def polis(config: Config, split: int) -> dict[str, Any]:
     return rows
 
 
+def cached(config: Config, split: int) -> dict[str, Any]:
+    """One split of a cache: unseen users' held-out pairs, by what they said and by its pairs."""
+    assert config.cache is not None
+    feedback = load_feedback(config.cache)
+    seen, unseen = split_users(feedback.num_users, 0.3, seed=split)
+    kept, held = hold_out(feedback, 0.3, by="prompt", seed=split)
+    train, shots = kept.take_users(seen), kept.take_users(unseen)
+    pairs = strict_pairs(held.take_users(unseen), seed=split)
+    rows: dict[str, Any] = {"answers": repr(feedback), "test pairs": pairs.num_pairs}
+    for ridge in (3.0,) if config.smoke else (1.0, 3.0, 10.0, 30.0):
+        method = given(5 if config.smoke else 60, rank=5, ridge=ridge, effects=0.0)
+        found = fit_feedback(train, method, key=jax.random.key(0))
+        known = adapt_answers(found.model, found.answers, shots)
+        of_pairs, _, _ = lore.fit(strict_pairs(train), method, key=jax.random.key(0))
+        users = lore.adapt(of_pairs, strict_pairs(shots))
+        rows[f"ridge {ridge:g}"] = {
+            "as said": _of_pairs(lore.margins(found.model, known.users, pairs)),
+            "pairs": _of_pairs(lore.margins(of_pairs, users, pairs)),
+        }
+    return rows
+
+
 def _of_pairs(margins: Any) -> dict[str, float]:
     return {
         "accuracy": float(np.mean(margins.mean > 0)),
@@ -267,6 +362,9 @@ def run(config: Config) -> dict[str, Any]:
     if config.data is not None:
         for split in range(config.splits):
             parts[f"polis {split}"] = lambda config, split=split: polis(config, split)
+    if config.cache is not None:
+        for split in range(config.splits):
+            parts[f"cache {split}"] = lambda config, split=split: cached(config, split)
     results: dict[str, Any] = {}
     (config.out / "parts").mkdir(parents=True, exist_ok=True)
     for name, measure in parts.items():

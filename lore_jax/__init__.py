@@ -64,6 +64,8 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.storage.cache.writer import CacheWriter as CacheWriter
     from lore_jax.users.adapt import adapt as adapt
     from lore_jax.users.adapt import adapt_user as adapt_user
+    from lore_jax.users.answer_questions import ask_answers as ask_answers
+    from lore_jax.users.answer_session import AnswerSession as AnswerSession
     from lore_jax.users.answering import adapt_answers as adapt_answers
     from lore_jax.users.answering import answer_probabilities as answer_probabilities
     from lore_jax.users.candidates import candidate_pairs as candidate_pairs
@@ -125,6 +127,8 @@ _HOME = {
     "sample_weights": "users.predict",
     "questionnaire": "users.questionnaire",
     "ask": "users.questions",
+    "ask_answers": "users.answer_questions",
+    "AnswerSession": "users.answer_session",
     "AnswerModel": "model.answer_model",
     "begin_answers": "model.answer_model",
     "adapt_answers": "users.answering",

@@ -4,7 +4,7 @@ A row is a conversation of up to four turns: `conversation_id`, `annotator_id`, 
 for each of first, second, third and fourth `X_turn_prompt`, `X_turn_response_a` to `_d`,
 `X_turn_preferred_response` ("response_a"). A user is an annotator; a pair sets the preferred reply
 against each other one. Opening prompts are shared by many annotators, so the group that a split
-keeps on one side is the opening prompt.
+keeps on one side is the opening prompt. Beside the pairs the choices are kept as they were said.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def _add(pairs: PairCollector, where: str, user: str, name: str, row: Row) -> No
         for other in rejected:
             about = {"conversation": name, "turn": number, "language": row.get("assigned_lang")}
             pairs.add(where, user, opening, prompt, chosen, other, **about)
+        if set(rejected) - {chosen}:
+            pairs.chose(user, opening, prompt, chosen, rejected)
         prompt.append(Message("assistant", chosen))
 
 

@@ -4,7 +4,8 @@
 a list of turns with `turn`, `role` ("user" or "model"), `content`, and for a model's reply `score`
 (1 to 100) and `if_chosen`. The dialogue goes on from the chosen reply. `survey.jsonl` has one
 person a row, by `user_id`. A pair sets the chosen reply of a turn against each other reply of that
-turn; the group that a split keeps on one side is the dialogue.
+turn; the group that a split keeps on one side is the dialogue. Beside the pairs the scores are kept
+as ratings, in seven levels of equal frequency; of a turn without all scores, the choice.
 """
 
 from __future__ import annotations
@@ -106,7 +107,23 @@ def _add(pairs: PairCollector, name: str, user: str, turns: Iterator[_Turn]) -> 
             scores = {"chosen_score": chosen.score, "rejected_score": other.score}
             about = {"dialogue": name, "turn": number, **scores}
             pairs.add(turn.where, user, name, prompt, chosen.text, other.text, **about)
+        _add_as_said(pairs, name, user, prompt, turn)
         prompt.append(Message("assistant", chosen.text))
+
+
+def _add_as_said(
+    pairs: PairCollector, name: str, user: str, prompt: list[Message], turn: _Turn
+) -> None:
+    """The scores of a turn; where one is missing, the choice."""
+    chosen = next(reply for reply in turn.replies if reply.chosen)
+    others = [reply.text for reply in turn.replies if not reply.chosen]
+    if not {text.strip() for text in others} - {"", chosen.text.strip()}:
+        return
+    scores = [(reply.text, reply.score) for reply in turn.replies if reply.score is not None]
+    if len(scores) == len(turn.replies):
+        pairs.rated(user, name, prompt, scores)
+    else:
+        pairs.chose(user, name, prompt, chosen.text, others)
 
 
 def _turns(row: str, history: object) -> Iterator[_Turn]:

@@ -118,7 +118,7 @@ def _answer(
     if kind.name in ("pair", "ranking"):
         order = np.argsort(-noisy, axis=1)
         return np.take_along_axis(items, order, axis=1), None
-    if kind.name == "tie":
+    if kind.name == "tie" and how.ties == "davidson":
         margin, log_nu = rewards[:, 0] - rewards[:, 1], float(how.free[kind.scale][0])
         utility = np.stack([-0.5 * margin, np.full(len(margin), log_nu), 0.5 * margin], axis=1)
         return items, np.argmax(utility + rng.gumbel(size=utility.shape), axis=1)

@@ -21,8 +21,9 @@ from scipy.special import logit
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import Answers, Feedback
 from lore_jax.solvers.lapse import Lapse
-from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
+from lore_jax.solvers.likelihood import LOGISTIC, AnswerLikelihood, Likelihood
 from lore_jax.solvers.ordinal import cumulative_logit
+from lore_jax.solvers.ranking_chain import RankingChain
 from lore_jax.solvers.rankings import Ranking, pairs_of
 from lore_jax.solvers.ties import Davidson
 
@@ -55,6 +56,22 @@ class AnswerModel:
         name, _, levels = scale.partition(" ")
         return cuts_of(self.free[scale], int(levels), symmetric=name != "rating")
 
+    def newton_likelihood(
+        self, kind: Kind, outcome: Int[Array, "answers *users"]
+    ) -> Likelihood | AnswerLikelihood:
+        """The same as `likelihood` for Newton's method alone, at less cost where it can be had.
+
+        Args:
+            kind: what they say.
+            outcome: the level of each.
+
+        Returns:
+            The likelihood of margins `[answers * num_entries(..., neighbours=True), ...]`.
+        """
+        if not self.lapse and not kind.levels:
+            return RankingChain(*_places(kind))
+        return self.likelihood(kind, outcome)
+
     def likelihood(self, kind: Kind, outcome: Int[Array, "answers *users"]) -> Likelihood:
         """The likelihood of answers of one kind, by entries (`num_entries` an answer).
 
@@ -67,9 +84,8 @@ class AnswerModel:
         """
         if kind.name == "pair":
             meant: Likelihood = LOGISTIC
-        elif kind.name in ("ranking", "best_worst"):
-            worst = kind.name == "best_worst"
-            meant = Ranking(kind.num_items, 1 if worst else kind.places, worst)
+        elif not kind.levels:
+            meant = Ranking(*_places(kind))
         elif kind.name == "tie" and self.ties == "davidson":
             meant = Davidson(outcome, self.free[kind.scale][0])
         else:
@@ -79,14 +95,27 @@ class AnswerModel:
         return Lapse(meant, jnp.asarray(self.lapse), kind.num_outcomes, num_entries(kind))
 
 
-def num_entries(kind: Kind) -> int:
+def _places(kind: Kind) -> tuple[int, int, bool]:
+    """Responses, places that were said, and whether the worst was."""
+    worst = kind.name == "best_worst"
+    return kind.num_items, 1 if worst else kind.places, worst
+
+
+def num_entries(kind: Kind, *, neighbours: bool = False) -> int:
     """How many margins stand for an answer: 1, of rankings one for each pair.
 
+    Args:
+        kind: what it says.
+        neighbours: of rankings only those of neighbours, in the order that was said.
+
     Example:
-        >>> num_entries(Kind("ranking", 4, places=3))
-        6
+        >>> ranking = Kind("ranking", 4, places=3)
+        >>> num_entries(ranking), num_entries(ranking, neighbours=True)
+        (6, 3)
     """
-    return 1 if kind.levels else len(pairs_of(kind.num_items))
+    if kind.levels:
+        return 1
+    return kind.num_items - 1 if neighbours else len(pairs_of(kind.num_items))
 
 
 def cuts_of(

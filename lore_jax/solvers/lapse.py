@@ -57,7 +57,7 @@ class Lapse:
 
     def loss(self, margin: Float[Array, "entries *any"]) -> Float[Array, "entries *any"]:
         """Minus the log probability, at the answer's first entry."""
-        return self._at_first(-self._mixed(-self._of_answer(self.meant.loss(margin))), margin)
+        return self._at_first(-self.mixed(-self._of_answer(self.meant.loss(margin))), margin)
 
     def slope(self, margin: Float[Array, "entries *any"]) -> Float[Array, "entries *any"]:
         """`rho loss_0'`."""
@@ -72,9 +72,10 @@ class Lapse:
     ) -> Float[Array, "entries *any"]:
         """The mixture of the prediction and of what says nothing."""
         log_probability = self._of_answer(self.meant.predictive(mean, variance))
-        return self._at_first(self._mixed(log_probability), mean)
+        return self._at_first(self.mixed(log_probability), mean)
 
-    def _mixed(self, log_probability: Array) -> Array:
+    def mixed(self, log_probability: Float[Array, "*any"]) -> Float[Array, "*any"]:
+        """Log probability of an answer from that of the same answer if it was meant."""
         rate = jnp.broadcast_to(self.rate, log_probability.shape)
         return jnp.logaddexp(jnp.log1p(-rate) + log_probability, jnp.log(rate / self.outcomes))
 

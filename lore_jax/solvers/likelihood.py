@@ -8,12 +8,14 @@ parameters that users share, are fields of the object: arrays shaped like the ma
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from lore_jax.solvers.pair_sums import sums_over_pairs
 
 
 class Likelihood(Protocol):
@@ -50,6 +52,77 @@ class Likelihood(Protocol):
     ) -> Float[Array, "*any"]:
         """Log probability of each recorded choice under a Gaussian margin."""
         ...
+
+
+@runtime_checkable
+class AnswerLikelihood(Protocol):
+    """What Newton's method needs where an answer's entries belong together; a part of `Segments`.
+
+    The Hessian is then not diagonal in the margins, and the likelihood adds it up itself.
+    """
+
+    @property
+    def concordance(self) -> float | None:
+        """As a `Likelihood`'s, of the moves that `move` measures."""
+        ...
+
+    @property
+    def ceiling(self) -> float:
+        """The largest eigenvalue of the Hessian in the margins."""
+        ...
+
+    def loss(self, margin: Float[Array, "entries *any"]) -> Float[Array, "entries *any"]:
+        """Negative log-likelihood, somehow distributed over the entries of an answer."""
+        ...
+
+    def slope(self, margin: Float[Array, "entries *any"]) -> Float[Array, "entries *any"]:
+        """The loss's gradient with respect to the margins."""
+        ...
+
+    def move(self, along: Float[Array, "entries *any"]) -> Float[Array, "*any"]:
+        """The largest change of what an answer depends on, given those of the margins."""
+        ...
+
+    def sums(
+        self,
+        features: Float[Array, "k entries *any"],
+        margin: Float[Array, "entries *any"],
+        weight: Float[Array, "entries *any"],
+    ) -> tuple[Float[Array, "k *any"], Float[Array, "k k *any"]]:
+        """Minus the gradient in the weights, and the lower triangle of the Hessian."""
+        ...
+
+
+def newton_sums(
+    likelihood: Likelihood | AnswerLikelihood,
+    features: Float[Array, "k entries *any"],
+    margin: Float[Array, "entries *any"],
+    weight: Float[Array, "entries *any"],
+) -> tuple[Float[Array, "k *any"], Float[Array, "k k *any"]]:
+    """Minus the gradient of a user's loss in the weights, and the Hessian's lower triangle.
+
+    Args:
+        likelihood: of the entries.
+        features: f, `[k, entries, ...]`.
+        margin: `[entries, ...]`.
+        weight: how much an entry counts, `[entries, ...]`.
+
+    Returns:
+        The sums, `[k, ...]` and `[k, k, ...]`; zeros above the diagonal.
+    """
+    if isinstance(likelihood, AnswerLikelihood):
+        return likelihood.sums(features, margin, weight)
+    pull = -weight * likelihood.slope(margin)
+    return sums_over_pairs(features, pull, weight * likelihood.curvature(margin))
+
+
+def largest_move(
+    likelihood: Likelihood | AnswerLikelihood, along: Float[Array, "entries *any"]
+) -> Float[Array, "*any"]:
+    """The largest move that a likelihood's concordance is about, given those of the margins."""
+    if isinstance(likelihood, AnswerLikelihood):
+        return likelihood.move(along)
+    return jnp.max(jnp.abs(along), axis=0, initial=0.0)
 
 
 @flax.struct.dataclass

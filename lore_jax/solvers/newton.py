@@ -32,8 +32,14 @@ import jax
 import jax.numpy as jnp
 
 from lore_jax.solvers.cholesky import cholesky, inverse, solve
-from lore_jax.solvers.likelihood import LOGISTIC, Likelihood, step_length
-from lore_jax.solvers.pair_sums import combine, sums_over_pairs
+from lore_jax.solvers.likelihood import (
+    LOGISTIC,
+    Likelihood,
+    largest_move,
+    newton_sums,
+    step_length,
+)
+from lore_jax.solvers.pair_sums import combine
 
 # Newton decrements, in posterior standard deviations:
 _REACHED = 1e-4  # the mode
@@ -199,8 +205,7 @@ def newton_step(
         The step.
     """
     margin = offset + combine(features, deviation)
-    pull = -pair_weight * likelihood.slope(margin)
-    towards, curvature = sums_over_pairs(features, pull, pair_weight * likelihood.curvature(margin))
+    towards, curvature = newton_sums(likelihood, features, margin, pair_weight)
     gradient = deviation - towards
     k = len(features)
     lower = cholesky(
@@ -209,7 +214,7 @@ def newton_step(
     )
     direction = -solve(lower, gradient)
     along = combine(features, direction)
-    move = jnp.max(jnp.abs(along) * (pair_weight > 0), axis=0, initial=1e-6)
+    move = jnp.maximum(largest_move(likelihood, along * (pair_weight > 0)), 1e-6)
 
     def slope(share: jax.Array | float) -> jax.Array:
         after = deviation + share * direction

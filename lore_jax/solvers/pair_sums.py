@@ -50,6 +50,36 @@ def sums_over_pairs(
     return _over_pairs(_sums_over_few_pairs, (features, 1), (pull, 0), (curvature, 0))
 
 
+def sums_over_answers(
+    turn: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]],
+    features: jax.Array,
+    margin: jax.Array,
+    weight: jax.Array,
+    entries: int,
+) -> tuple[jax.Array, jax.Array]:
+    """`sums_over_pairs` where the features that count depend on the margins of an answer.
+
+    They are made of some answers at a time, in the same loop: they never lie in memory.
+
+    Args:
+        turn: features, margins and weights of some answers to what `sums_over_pairs` takes.
+        features: `[k, entries of all answers, ...]`.
+        margin: `[entries of all answers, ...]`.
+        weight: of each entry.
+        entries: of an answer.
+
+    Returns:
+        As `sums_over_pairs`.
+    """
+    margin, weight = jax.lax.optimization_barrier((margin, weight))
+
+    def few(*parts: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return _sums_over_few_pairs(*jax.lax.optimization_barrier(turn(*parts)))
+
+    block = _PAIRS_AT_A_TIME * entries
+    return _over_pairs(few, (features, 1), (margin, 0), (weight, 0), block=block)
+
+
 def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:
     """A margin's variance, `f_i' S f_i`: `[k, shots, ...]`, `[k, k, ...]` to `[shots, ...]`."""
     out = jnp.zeros(features.shape[1:])
@@ -62,9 +92,11 @@ def quadratic_form(features: jax.Array, covariance: jax.Array) -> jax.Array:
     return out
 
 
-def _over_pairs(few: Callable[..., Any], *arrays: tuple[jax.Array, int]) -> Any:
+def _over_pairs(
+    few: Callable[..., Any], *arrays: tuple[jax.Array, int], block: int = _PAIRS_AT_A_TIME
+) -> Any:
     """Adds up what `few` makes of some pairs at a time; with each array the axis of its pairs."""
-    (first, axis), block = arrays[0], _PAIRS_AT_A_TIME
+    first, axis = arrays[0]
     shots = first.shape[axis]
     if shots < 2 * block:  # what would hardly loop is unrolled
         return few(*[array for array, _ in arrays])

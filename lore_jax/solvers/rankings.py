@@ -21,7 +21,8 @@ import itertools
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from lore_jax.solvers.cholesky import cholesky
 from lore_jax.solvers.quadrature import normal_lattice
@@ -102,6 +103,40 @@ class Ranking:
             for a, b in itertools.combinations(items, 2):
                 pairs[a, b] = pairs[a, b] + share[a] * share[b]
         return self._entries(list(pairs.values()), margin)
+
+    def of_orders(
+        self,
+        rewards: Float[Array, "n items"],
+        orders: Int[np.ndarray, "orders items"],
+    ) -> Float[Array, "n orders"]:
+        """Log probability of many answers about the same responses.
+
+        Orders share softmaxes: of a ranking of four 11 sets of responses stand in 72 of them.
+
+        Args:
+            rewards: of the responses.
+            orders: the responses of each answer as they were said.
+
+        Returns:
+            `[n, orders]`, in nats.
+        """
+        sets: dict[tuple[float, frozenset[int]], int] = {}
+        taken = np.zeros((self.num_items, len(orders)), np.float32)
+        used: list[tuple[int, int]] = []
+        for number, order in enumerate(orders.tolist()):
+            for winner, items, sign in self._stages():
+                taken[order[winner], number] += sign
+                among = sign, frozenset(order[item] for item in items)
+                used.append((sets.setdefault(among, len(sets)), number))
+        counts = np.zeros((len(sets), len(orders)), np.float32)
+        np.add.at(counts, tuple(np.array(used).T), 1.0)
+        sign = np.array([sign for sign, _ in sets], np.float32)
+        inside = np.array([[item in among for item in range(self.num_items)] for _, among in sets])
+        signed = jnp.where(inside[None], sign[None, :, None] * rewards[:, None], -jnp.inf)
+        total = jax.nn.logsumexp(signed, axis=2)
+        exact = jax.lax.Precision.HIGHEST
+        own = jnp.matmul(rewards, taken, precision=exact)
+        return own - jnp.matmul(total, counts, precision=exact)
 
     def predictive(
         self, mean: Float[Array, "entries *any"], variance: Float[Array, "entries *any"]

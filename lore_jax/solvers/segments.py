@@ -5,13 +5,22 @@ Entries of one kind stand together along the first axis; each stretch has its ow
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import flax.struct
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from lore_jax.solvers.likelihood import Likelihood
+from lore_jax.solvers.likelihood import (
+    AnswerLikelihood,
+    Likelihood,
+    largest_move,
+    newton_sums,
+)
+from lore_jax.solvers.pair_sums import sums_over_pairs
 
 
 @flax.struct.dataclass
@@ -29,7 +38,7 @@ class Segments:
         (3,)
     """
 
-    parts: tuple[Likelihood, ...]
+    parts: tuple[Likelihood | AnswerLikelihood, ...]
     sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
     @property
@@ -61,9 +70,34 @@ class Segments:
         """Each part's."""
         return self._join(lambda part, z, v: part.predictive(z, v), mean, variance)
 
+    def move(self, along: Float[Array, "entries *any"]) -> Float[Array, "*any"]:
+        """The largest of the parts'."""
+        moves = [
+            largest_move(part, own) for part, own in zip(self.parts, self._cut(along), strict=True)
+        ]
+        return functools.reduce(jnp.maximum, moves)
+
+    def sums(
+        self,
+        features: Float[Array, "k entries *any"],
+        margin: Float[Array, "entries *any"],
+        weight: Float[Array, "entries *any"],
+    ) -> tuple[Float[Array, "k *any"], Float[Array, "k k *any"]]:
+        """The sum of the parts'."""
+        if not any(isinstance(part, AnswerLikelihood) for part in self.parts):
+            pull = -weight * self.slope(margin)
+            return sums_over_pairs(features, pull, weight * self.curvature(margin))
+        of_parts = zip(
+            self.parts, self._cut(features, 1), self._cut(margin), self._cut(weight), strict=True
+        )
+        sums = [newton_sums(*arguments) for arguments in of_parts]
+        return functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
+
+    def _cut(self, array: Array, axis: int = 0) -> list[Array]:
+        """The stretch of each part."""
+        return jnp.split(array, np.cumsum(self.sizes)[:-1], axis=axis)
+
     def _join(self, function: Callable[..., Array], *arrays: Array) -> Array:
-        out, start = [], 0
-        for part, size in zip(self.parts, self.sizes, strict=True):
-            out.append(function(part, *[array[start : start + size] for array in arrays]))
-            start += size
+        stretches = [self._cut(array) for array in arrays]
+        out = [function(part, *own) for part, *own in zip(self.parts, *stretches, strict=True)]
         return out[0] if len(out) == 1 else jnp.concatenate(out)

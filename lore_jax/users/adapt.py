@@ -191,7 +191,7 @@ def _padded_answers(
     ahead = np.arange(shots, dtype=np.int32)[:, None]
     pairs = first + np.minimum(ahead, np.maximum(count - 1, 0))
     pair_weight = np.where(ahead < count, prefs.pair_weight[pairs], np.float32(0.0))
-    return _features(table, prefs.chosen[pairs], prefs.rejected[pairs]), pair_weight
+    return differences(table, prefs.chosen[pairs], prefs.rejected[pairs]), pair_weight
 
 
 def _worth_joining(longer: Bucket, bucket: Bucket) -> bool:
@@ -249,8 +249,8 @@ def project(prior: Prior, table: Float[Array, "rows rank"]) -> Float[Array, "row
 
 
 @jax.jit
-def _features(table: jax.Array, chosen: jax.Array, rejected: jax.Array) -> jax.Array:
-    """`[responses, columns]` and rows `[shots, users]` -> `[columns, shots, users]`.
+def differences(table: jax.Array, chosen: jax.Array, rejected: jax.Array) -> jax.Array:
+    """`[responses, columns]` and rows `[shots, users]` -> features `[columns, shots, users]`.
 
     A program of its own, quick to compile: the solver's then serves tables of any length.
     """

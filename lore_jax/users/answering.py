@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -19,12 +18,11 @@ from lore_jax.data.feedback import Answers, Feedback
 from lore_jax.model.answer_model import AnswerModel, num_entries
 from lore_jax.model.model import Model, Rewards, rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
-from lore_jax.model.prior import GaussianPrior, MixturePrior
 from lore_jax.parallel.devices import num_cores
 from lore_jax.solvers.likelihood import Likelihood
-from lore_jax.solvers.mixture import Mixture
 from lore_jax.solvers.rankings import pairs_of
-from lore_jax.users.adapt import project
+from lore_jax.users.adapt import padded_length
+from lore_jax.users.answer_solver import AnswerSolver
 from lore_jax.users.entries import (
     Entries,
     buckets_of_users,
@@ -114,10 +112,9 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
         >>> bool(known.users.converged.all())
         True
     """
-    _check_scales(answers, feedback)
+    check_scales(answers, (block.kind for block in feedback.blocks))
     with_intercept = feedback.has_ratings
-    prior = _with_intercept(model.prior, answers.intercept) if with_intercept else model.prior
-    table = project(prior, _with_row_of_zeros(rewards(model, feedback.embeddings), with_intercept))
+    solver = AnswerSolver(model, answers, feedback.embeddings, with_intercept=with_intercept)
     posterior = population_posterior(model, feedback.num_users, feedback.user_ids)
     out = {name: np.array(getattr(posterior, name)) for name in POSTERIOR_ARRAYS}
     rank = model.rank
@@ -125,26 +122,22 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
     covariance = np.zeros((feedback.num_users, rank), np.float32)
     if with_intercept:
         variance[:] = float(answers.intercept) ** 2
-    sure = dataclasses.replace(answers, lapse=0.0)
 
     def solve(entries: Entries, known: int) -> None:
-        features = _gather(table, entries.first, entries.second)
-        found = _solve(prior, entries.likelihood(sure), features, entries.weight, None)
-        if answers.lapse:
-            start = jnp.asarray(found.weights).T
-            found = _solve(prior, entries.likelihood(answers), features, entries.weight, start)
-        users, found = entries.users[:known], jax.device_get(found)
+        users, found = entries.users[:known], solver.solve(entries)
         for name in ("converged", "steps", "grad_norm"):
             out[name][users] = getattr(found, name)[:known]
+        spread = np.asarray(found.covariance)[:known]
         out["weights"][users] = found.weights[:known, :rank]
-        out["covariance"][users] = found.covariance[:known, :rank, :rank]
+        out["covariance"][users] = spread[:, :rank, :rank]
         if with_intercept:
             intercept[users] = found.weights[:known, rank]
-            variance[users] = found.covariance[:known, rank, rank]
-            covariance[users] = found.covariance[:known, rank, :rank]
+            variance[users] = spread[:, rank, rank]
+            covariance[users] = spread[:, rank, :rank]
 
+    jobs = list(_chunks(feedback, neighbours=solver.neighbours))
     with ThreadPoolExecutor(num_cores()) as pool:
-        for _ in pool.map(lambda job: solve(*job), list(_chunks(feedback))):
+        for _ in pool.map(lambda job: solve(*job), jobs):
             pass
     out["shots"] = feedback.answers_per_user().astype(np.int32)
     users = Posterior(**out, user_ids=feedback.user_ids)
@@ -191,7 +184,7 @@ def answer_probabilities(
         >>> [str(block.kind) for block in predicted][:2]
         ['pairs', 'pairs or ties']
     """
-    _check_scales(answers, feedback)
+    check_scales(answers, (block.kind for block in feedback.blocks))
     if posterior.users.num_users != feedback.num_users:
         got = f"the posterior has {posterior.users.num_users} users"
         raise ValueError(f"{got}, the feedback has {feedback.num_users}")
@@ -253,28 +246,16 @@ def _turned(order: tuple[int, ...]) -> tuple[list[int], Float[np.ndarray, " entr
     return entry, np.array([1.0 if a < b else -1.0 for a, b in pairs], np.float32)
 
 
-def _check_scales(answers: AnswerModel, feedback: Feedback) -> None:
-    for block in feedback.blocks:
-        kind = block.kind
+def check_scales(answers: AnswerModel, kinds: Iterable[Kind]) -> None:
+    """Refuses kinds of answers of which the answer model does not know how they are given.
+
+    Raises:
+        ValueError: a scale is unknown.
+    """
+    for kind in kinds:
         if kind.levels and kind.name != "pair" and kind.scale not in answers.free:
             known = ", ".join(sorted(answers.free)) or "none"
             raise ValueError(f"the answer model has no scale {kind.scale!r}: it has {known}")
-
-
-def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
-    """The prior of weights and, last, of the intercept."""
-    if not isinstance(prior, GaussianPrior):
-        got = f"the model has a {type(prior).__name__}"
-        raise ValueError(f"{got}: ratings need a GaussianPrior, for users have intercepts")
-    rank, k = prior.factor.shape
-    factor = jnp.zeros((rank + 1, k + 1)).at[:rank, :k].set(prior.factor).at[rank, k].set(spread)
-    mean = jnp.concatenate([prior.mean, jnp.zeros(1)])
-    if not isinstance(prior, MixturePrior):
-        return GaussianPrior(mean, factor)
-    inside, slots = prior.mixture, len(prior.mixture.log_share)
-    wider = jnp.zeros((slots, k + 1, k + 1)).at[:, :k, :k].set(inside.spread).at[:, k, k].set(1.0)
-    centre = jnp.concatenate([inside.centre, jnp.zeros((slots, 1))], axis=1)
-    return MixturePrior(mean, factor, Mixture(inside.log_share, centre, wider))
 
 
 def _padded(table: Rewards) -> Rewards:
@@ -286,51 +267,21 @@ def _padded(table: Rewards) -> Rewards:
     )
 
 
-def _with_row_of_zeros(table: Rewards, with_intercept: bool) -> Array:
-    columns = table.table
-    if with_intercept:
-        columns = jnp.concatenate([columns, jnp.ones((len(columns), 1))], axis=1)
-    return jnp.pad(columns, ((0, 1), (0, 0)))
-
-
-def _chunks(feedback: Feedback) -> Iterator[tuple[Entries, int]]:
+def _chunks(feedback: Feedback, *, neighbours: bool) -> Iterator[tuple[Entries, int]]:
     """Entries of some users at a time, and how many of the users are no padding."""
     for users in buckets_of_users(feedback):
-        counts = [_padded_length(most_answers(block, users)) for block in feedback.blocks]
+        counts = [padded_length(most_answers(block, users)) for block in feedback.blocks]
         entries = sum(
-            count * num_entries(block.kind)
+            count * num_entries(block.kind, neighbours=neighbours)
             for count, block in zip(counts, feedback.blocks, strict=True)
         )
         most = max(1, _ENTRIES_PER_CHUNK // entries)
+        most -= most % _LEAST_USERS if most > _LEAST_USERS else 0
         chunk = min(most, max(_LEAST_USERS, 1 << (len(users) - 1).bit_length()))
         for start in range(0, len(users), chunk):
             part = users[start : start + chunk]
             padded = np.concatenate([part, np.repeat(part[-1:], chunk - len(part))])
-            yield lay_out_entries(feedback, padded, counts), len(part)
-
-
-def _padded_length(count: int) -> int:
-    """The next number with at most three binary digits, as in `adapt`."""
-    step = 1 << max(0, count.bit_length() - 3)
-    return -(-count // step) * step
-
-
-@jax.jit
-def _gather(table: Array, first: Array, second: Array) -> Array:
-    """`[rows, columns]` and `[entries, users]` -> `[columns, entries, users]`."""
-    return jnp.moveaxis(table[first] - table[second], 2, 0)
-
-
-@jax.jit
-def _solve(
-    prior: GaussianPrior,
-    likelihood: Likelihood,
-    features: Array,
-    weight: Array,
-    start: Array | None,
-) -> Posterior:
-    solved = prior.solve(features, weight, start, likelihood)
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
+            yield lay_out_entries(feedback, padded, counts, neighbours=neighbours), len(part)
 
 
 @jax.jit

@@ -31,6 +31,7 @@ class Entries(NamedTuple):
         second: rows of those it is compared with; of ratings the row of zeros.
         weight: how much an entry counts, 0 for padding, `[entries, users]`.
         outcome: the levels of each stretch, int32 `[answers, users]`.
+        neighbours: whether of rankings only neighbours are entries, as Newton's method has it.
     """
 
     users: Int[np.ndarray, "users"]
@@ -39,29 +40,56 @@ class Entries(NamedTuple):
     second: Int[np.ndarray, "entries users"]
     weight: Float[np.ndarray, "entries users"]
     outcome: tuple[Int[np.ndarray, "_answers users"], ...]
+    neighbours: bool = False
 
     def likelihood(self, answers: AnswerModel) -> Segments:
         """The likelihood of these entries."""
-        return segments(answers, self.kinds, self.outcome)
+        return segments(answers, self.kinds, self.outcome, neighbours=self.neighbours)
 
 
 def segments(
     answers: AnswerModel,
     kinds: Sequence[Kind],
     outcome: Sequence[Int[Array | np.ndarray, "_answers users"]],
+    *,
+    neighbours: bool = False,
 ) -> Segments:
-    """The likelihood of stretches of answers, one kind after another."""
+    """The likelihood of stretches of answers, one kind after another.
+
+    Args:
+        answers: how people answer.
+        kinds: of each stretch.
+        outcome: the levels of each stretch.
+        neighbours: whether of rankings only neighbours are entries, for Newton's method alone.
+
+    Returns:
+        The likelihood.
+    """
+    of_kind = answers.newton_likelihood if neighbours else answers.likelihood
     pairs = list(zip(kinds, map(jnp.asarray, outcome), strict=True))
     return Segments(
-        tuple(answers.likelihood(kind, level) for kind, level in pairs),
-        tuple(len(level) * num_entries(kind) for kind, level in pairs),
+        tuple(of_kind(kind, level) for kind, level in pairs),
+        tuple(len(level) * num_entries(kind, neighbours=neighbours) for kind, level in pairs),
     )
 
 
 def rows_of_entries(
-    kind: Kind, items: Int[np.ndarray, "*n items"], num_responses: int
+    kind: Kind,
+    items: Int[np.ndarray, "*n items"],
+    num_responses: int,
+    *,
+    neighbours: bool = False,
 ) -> tuple[Int[np.ndarray, "*n entries"], Int[np.ndarray, "*n entries"]]:
     """The two rows of each entry of answers of one kind.
+
+    Args:
+        kind: what they say.
+        items: rows of the responses.
+        num_responses: of the table; the row behind it is the one of zeros.
+        neighbours: of rankings only those of neighbours.
+
+    Returns:
+        The rows whose reward counts, and those they are compared with.
 
     Example:
         >>> first, second = rows_of_entries(Kind("ranking", 3, places=2), np.array([[7, 5, 2]]), 9)
@@ -70,6 +98,8 @@ def rows_of_entries(
     """
     if kind.name == "rating":
         return items, np.full_like(items, num_responses)
+    if neighbours:
+        return items[..., :-1], items[..., 1:]
     left, right = np.array(pairs_of(kind.num_items)).T
     return items[..., left], items[..., right]
 
@@ -85,7 +115,11 @@ def buckets_of_users(feedback: Feedback) -> Iterator[Int[np.ndarray, "users"]]:
 
 
 def lay_out_entries(
-    feedback: Feedback, users: Int[np.ndarray, "users"], counts: Sequence[int]
+    feedback: Feedback,
+    users: Int[np.ndarray, "users"],
+    counts: Sequence[int],
+    *,
+    neighbours: bool = False,
 ) -> Entries:
     """The entries of some users, each block padded to `counts` answers; blocks of 0 are left out.
 
@@ -93,6 +127,7 @@ def lay_out_entries(
         feedback: any feedback.
         users: whose, distinct ids.
         counts: answers of a user in each block, at least as many as anyone has.
+        neighbours: of rankings only those of neighbours.
 
     Returns:
         The entries.
@@ -105,15 +140,18 @@ def lay_out_entries(
         own = np.searchsorted(block.user, users, side="right") - start
         ahead = np.arange(count)[:, None]
         index = np.minimum(start + ahead, len(block) - 1)
-        entries = rows_of_entries(block.kind, block.items[index], feedback.num_responses)
+        entries = rows_of_entries(
+            block.kind, block.items[index], feedback.num_responses, neighbours=neighbours
+        )
         weight = np.where(ahead < own, block.weight[index], np.float32(0.0))
         for rows, out in zip(entries, (first, second), strict=True):
             out.append(np.moveaxis(rows, 2, 1).reshape(-1, len(users)))
-        weights.append(np.repeat(weight, num_entries(block.kind), axis=0))
+        weights.append(np.repeat(weight, num_entries(block.kind, neighbours=neighbours), axis=0))
         kinds.append(block.kind)
         outcomes.append(block.outcome[index])
     rows = np.concatenate(first), np.concatenate(second)
-    return Entries(users, tuple(kinds), *rows, np.concatenate(weights), tuple(outcomes))
+    weight = np.concatenate(weights)
+    return Entries(users, tuple(kinds), *rows, weight, tuple(outcomes), neighbours)
 
 
 def most_answers(block: Answers, users: Int[np.ndarray, "users"]) -> int:

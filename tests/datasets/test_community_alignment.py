@@ -37,6 +37,19 @@ def test_community_alignment_reads_every_turn(texts_of, tmp_path):
     }
 
 
+def test_community_alignment_keeps_choices_as_they_were_said(tmp_path):
+    smoke_data.write_community_alignment(tmp_path, annotators=4, conversations=2)
+    pairs = read_community_alignment(tmp_path).pairs
+    (said,) = pairs.answers
+    assert pairs.note.startswith("12 choices of 4 of 4 users on ")
+    assert pairs.note.endswith(" became 36 pairs.")
+    # The first response of a choice is the chosen one of its three pairs, in the same order.
+    np.testing.assert_array_equal(said.items[:, 0].repeat(3), pairs.chosen)
+    np.testing.assert_array_equal(said.items[:, 1:].reshape(-1), pairs.rejected)
+    np.testing.assert_array_equal(said.user.repeat(3), pairs.user)
+    np.testing.assert_array_equal(said.prompt.repeat(3), pairs.prompt)
+
+
 def test_community_alignment_prefers_the_filtered_file_and_counts_what_is_missing(tmp_path):
     smoke_data.write_community_alignment(tmp_path, annotators=2, conversations=1)
     file = tmp_path / "community_alignment.csv"

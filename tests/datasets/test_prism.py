@@ -87,6 +87,33 @@ def test_prism_goes_on_from_the_chosen_reply(texts_of, tmp_path):
     }
 
 
+def test_prism_scores_are_kept_as_ratings_and_a_turn_without_them_as_a_choice(tmp_path):
+    history = [*turn(0, "Hi", "a", "b", "c", "a"), *turn(1, "More?", "d", "e", "f", best=1)]
+    del history[-1]["score"]
+    other = [*turn(0, "Hi", "a", "b"), *turn(1, "And?", "g", "g")]
+    rows = [dialogue(history=history), dialogue("c2", "u2", history=other)]
+    pairs = read_prism(write(tmp_path / "conversations.jsonl", rows)).pairs
+    assert pairs.note == (
+        "1 choices of 3, 5 votes 1-2 of 2 users on 6 responses "
+        "(scores 89 to 90 in 2 levels) became 5 pairs."
+    )
+    said = {str(block.kind): block for block in pairs.answers}
+    replies = [response.reply for response in pairs.responses]
+    assert [replies[row] for row in said["choices of 3"].items[0]] == ["e", "d", "f"]
+    stars = said["votes 1-2"]
+    rated = [replies[row] for row in stars.items[:, 0]]
+    # Of equal replies the first score counts; a turn whose replies are all equal compares nothing.
+    assert sorted(zip(stars.user.tolist(), rated, stars.outcome.tolist(), strict=True)) == [
+        (0, "a", 1),
+        (0, "b", 0),
+        (0, "c", 1),
+        (1, "a", 1),
+        (1, "b", 0),
+    ]
+    by_group = {str(block.kind): set(block.prompt.tolist()) for block in pairs.answers}
+    assert by_group == {"choices of 3": {0}, "votes 1-2": {0, 1}}  # as pairs: by dialogue
+
+
 def test_prism_stops_where_the_chosen_reply_is_unknown(tmp_path):
     rows = [
         dialogue("c1", history=[*turn(0, "Hi", "a", "b", best=None), *turn(1, "More?", "d", "e")]),

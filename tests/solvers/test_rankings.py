@@ -46,6 +46,16 @@ def test_probabilities_are_those_of_the_definition_and_add_up_to_one(kind):
 
 
 @each_kind
+def test_all_orders_at_once_have_the_probability_of_each(kind):
+    rewards = 3.0 * np.random.default_rng(5).standard_normal((3, kind.num_items))
+    orders = np.array(list(itertools.permutations(range(kind.num_items))))[::7]
+    found = kind.of_orders(single(rewards), orders)
+    for row, own in zip(found, rewards, strict=True):
+        expected = [log_ranking(own[order], kind.places, kind.worst) for order in orders]
+        np.testing.assert_allclose(row, expected, atol=1e-4)
+
+
+@each_kind
 def test_gradient_and_hessian_in_the_rewards_are_those_of_the_definition(kind):
     k, rng = kind.num_items, np.random.default_rng(1)
     rewards = rng.standard_normal(k)

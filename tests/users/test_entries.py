@@ -30,3 +30,21 @@ def test_every_entry_of_every_answer_stands_once():
                     expected += [(a, b) for i, a in enumerate(items) for b in items[i + 1 :]]
                 assert len(items) * (len(items) - 1) // 2 <= num_entries(block.kind)
         assert found.get(user, []) == sorted(expected)
+
+
+def test_neighbours_are_entries_of_rankings_alone():
+    feedback = small_objects()["feedback"]
+    users = np.arange(feedback.num_users)
+    counts = [most_answers(block, users) for block in feedback.blocks]
+    entries = lay_out_entries(feedback, users, counts, neighbours=True)
+    likelihood = entries.likelihood(begin_answers(feedback))
+    assert sum(likelihood.sizes) == len(entries.first)
+    start = 0
+    for block, size, count in zip(feedback.blocks, likelihood.sizes, counts, strict=True):
+        each, k = size // count, block.kind.num_items
+        assert each == (1 if block.kind.levels else k - 1)
+        if not block.kind.levels:
+            own = block.items[block.user == 0][0]
+            np.testing.assert_array_equal(entries.first[start : start + each, 0], own[:-1])
+            np.testing.assert_array_equal(entries.second[start : start + each, 0], own[1:])
+        start += size

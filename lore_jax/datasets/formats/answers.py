@@ -27,6 +27,7 @@ from lore_jax.datasets.formats.cells import as_integer, as_list, as_order, as_we
 from lore_jax.datasets.formats.messages import parse_comparison
 from lore_jax.datasets.formats.ratings import (
     RESPONSE,
+    levels_of_scores,
     prompt_of,
     rating_columns,
     rating_of,
@@ -35,7 +36,6 @@ from lore_jax.datasets.formats.ratings import (
 from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
 from lore_jax.datasets.formats.rows import Response, ResponseTable, no_rows, response_row, row_name
 
-_LEVELS_OF_SCORES = 7  # of numbers without a scale of few steps
 _MOST_LEVELS = 11
 _Said = tuple[Kind, list[int], int]
 
@@ -255,9 +255,7 @@ class _Reader:
         elif whole:
             levels, count = (values - low).astype(int), int(high - low) + 1
         else:
-            shares = np.arange(1, _LEVELS_OF_SCORES) / _LEVELS_OF_SCORES
-            cuts = np.unique(np.quantile(values, shares))
-            levels, count = np.searchsorted(cuts, values, side="left"), len(cuts) + 1
+            levels, count = levels_of_scores(values)
             note = f"; scores {low:g} to {high:g} became {count} levels"
         kind = Kind("rating", 1, levels=count)
         rows = zip(self.ratings.items(), levels.tolist(), strict=True)

@@ -1,4 +1,8 @@
-"""Comparisons of a published data set, collected one by one into what `embed` takes."""
+"""Comparisons of a published data set, collected one by one into what `embed` takes.
+
+Where people chose one reply of several, or gave scores, that is kept as it was said beside the
+pairs that it makes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import Answers, answers, from_answers, rankings
 from lore_jax.datasets.formats.messages import Message, check_prompt, check_reply
+from lore_jax.datasets.formats.ratings import levels_of_scores
 from lore_jax.datasets.formats.rows import ResponseTable, TextPairs, index_pairs
 
 
@@ -17,7 +24,8 @@ class Published(NamedTuple):
     """A published data set as pairs, and what was left out of it.
 
     Attributes:
-        pairs: the pairs; `extra` holds what is known of each of them.
+        pairs: the pairs; `extra` holds what is known of each of them, `answers` what was said where
+            that is more, and `note` one line of what was understood.
         counts: what was read, dropped or repeated, by name.
         users: what is known of each user, by name; empty if nothing is.
     """
@@ -52,6 +60,8 @@ class PairCollector:
         self._groups: dict[str, int] = {}
         self._columns: list[tuple[int, int, int, int]] = []
         self._extra: list[dict[str, object]] = []
+        self._choices: list[tuple[list[int], int, int]] = []
+        self._scores: dict[tuple[int, int, int], float] = {}
 
     def add(
         self,
@@ -100,6 +110,66 @@ class PairCollector:
         self._columns.append(row)
         self._extra.append(extra)
 
+    def chose(
+        self,
+        user: str,
+        group: str,
+        prompt: Sequence[Message],
+        chosen: str,
+        others: Sequence[str],
+    ) -> None:
+        """A choice of one reply of several, as it was said; their pairs were added before.
+
+        Args:
+            user: who chose.
+            group: what a split must keep on one side.
+            prompt: the conversation up to the replies.
+            chosen: the preferred reply.
+            others: the other replies; empty and equal ones are left out.
+        """
+        texts = dict.fromkeys(text.strip() for text in (chosen, *others) if text.strip())
+        if len(texts) > 1:
+            rows = [self._table.row(tuple(prompt), text) for text in texts]
+            self._choices.append((rows, self._users[user], self._groups[group]))
+
+    def rated(
+        self, user: str, group: str, prompt: Sequence[Message], scores: Sequence[tuple[str, float]]
+    ) -> None:
+        """Scores of replies, as they were said; pairs of these replies were added before.
+
+        Args:
+            user: who scored.
+            group: what a split must keep on one side.
+            prompt: the conversation up to the replies.
+            scores: (reply, score); empty replies are left out, of equal ones the first counts.
+        """
+        texts = [(text.strip(), score) for text, score in scores if text.strip()]
+        if len({text for text, _ in texts}) > 1:
+            for text, score in texts:
+                row = self._table.row(tuple(prompt), text)
+                self._scores.setdefault((self._users[user], row, self._groups[group]), score)
+
+    def _answers(self) -> tuple[tuple[Answers, ...] | None, str | None]:
+        """What was said where that is more than pairs, and one line about it."""
+        blocks: list[Answers] = []
+        about = ""
+        if self._choices:
+            items, user, group = zip(*self._choices, strict=True)
+            blocks += rankings(items, user, places=1, prompt=group)
+        values = np.array(list(self._scores.values()), float)
+        if len(np.unique(values)) > 1:
+            user, rows, group = np.array(list(self._scores)).T
+            levels, count = levels_of_scores(values)
+            stars = Kind("rating", 1, levels=count)
+            blocks.append(answers(stars, rows, user, outcome=levels, prompt=group))
+            about = f" (scores {values.min():g} to {values.max():g} in {count} levels)"
+        if not blocks:
+            return None, None
+        table = np.zeros((len(self._table.responses), 1), np.float16)
+        understood = from_answers(table, blocks, num_users=len(self._users))
+        made = f"{understood!r}{about} became {len(self._columns):,} pairs."
+        return tuple(blocks), made
+
     def finish(self, name: str, users: dict[str, dict[str, object]] | None = None) -> Published:
         """The pairs, and what is known of their `users`.
 
@@ -110,6 +180,8 @@ class PairCollector:
             read = ", ".join(f"{count} {text}" for text, count in self.counts.items()) or "no rows"
             raise ValueError(f"{name} holds no pair: {read}")
         columns = vars(index_pairs(self._columns, list(self._users)))
+        said, note = self._answers()
+        columns |= {"answers": said, "note": note}
         pairs = TextPairs(**columns, responses=self._table.responses, extra=self._extra)
         self.counts["duplicated pairs, kept"] += pairs.num_duplicates
         counts = {text: count for text, count in self.counts.items() if count}

@@ -40,6 +40,7 @@ from lore_jax.datasets.formats.rows import (
 
 RESPONSE = ("completion", "response", "reply", "text")
 RATING = ("label", "rating", "score", "vote")
+_LEVELS_OF_SCORES = 7  # of numbers without a scale of few steps
 _WORDS = {"up": 1.0, "down": 0.0, "true": 1.0, "false": 0.0}
 
 # Of one row: the response's number, and the prompt where prompt_id is absent.
@@ -210,6 +211,22 @@ def _kind(values: Float[np.ndarray, " ratings"]) -> str:
     if distinct <= {0.0, 1.0} or distinct <= {-1.0, 1.0}:
         return "ratings up or down"
     return f"ratings {min(distinct):g} to {max(distinct):g}"
+
+
+def levels_of_scores(
+    values: Float[np.ndarray, " ratings"],
+) -> tuple[Int[np.ndarray, " ratings"], int]:
+    """Levels of equal frequency, nearly, for numbers without a scale of few steps; and how many.
+
+    Example:
+        >>> levels, count = levels_of_scores(np.arange(1.0, 101.0))
+        >>> count, np.bincount(levels).tolist()
+        (7, [15, 14, 14, 14, 14, 14, 15])
+    """
+    shares = np.arange(1, _LEVELS_OF_SCORES) / _LEVELS_OF_SCORES
+    cuts = np.unique(np.quantile(values, shares, method="lower"))  # values that occur
+    cuts = cuts[cuts < values.max()]  # so no level is empty
+    return np.searchsorted(cuts, values, side="left"), len(cuts) + 1
 
 
 def rating_of(column: str, row: Mapping[str, object]) -> float:

@@ -1,0 +1,404 @@
+"""A session of users who say more than "A rather than B": ties, strengths, rankings, ratings.
+
+As in `users/session.py` shapes are few and programs are compiled before they are needed, answers
+are kept, and a user is solved for from all of them: what a session says is what `adapt_answers`
+says, to rounding. Users come one at a time or in batches of one size, and answers of every kind are
+padded to the session's capacity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Shaped
+
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.feedback import answers as checked_answers
+from lore_jax.model.answer_model import AnswerModel, num_entries
+from lore_jax.model.model import Model, response_keys, rewards
+from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior
+from lore_jax.users.answer_criteria import AnswerPicks, margin_features
+from lore_jax.users.answer_questions import (
+    AnswerQuestions,
+    ask_chunk,
+    check_items,
+    chunk_size,
+    questions_of,
+    with_intercepts,
+)
+from lore_jax.users.answer_solver import AnswerSolver
+from lore_jax.users.answering import AnswerPosterior, check_scales
+from lore_jax.users.candidates import check_rows
+from lore_jax.users.entries import Entries, rows_of_entries
+from lore_jax.users.kept_answers import Kept, added, last_order, no_answers, without_last
+from lore_jax.users.named_users import NamedUsers, Who
+
+_FORMAT = 1
+_SAVED = ("format", "table", "users", "kinds", "answers")
+_COLUMNS = ("user", "items", "outcome", "order")
+_ENTRIES_AT_A_TIME = 1 << 15
+
+
+class AnswerSession:
+    """One user or many who answer in several ways, kept warm.
+
+    Args:
+        model: a fitted model with a Gaussian prior, or a mixture.
+        answers: how people answer (`fit_feedback(...).answers`).
+        embeddings: the table of responses, `[responses, dim]`.
+        kinds: what may be said.
+        candidates: of some kinds what may be asked, rows of the table `[c, items]`.
+        users: names of the users, or how many there are.
+        capacity: the most answers of a kind that are kept of a user.
+        count: how many questions `ask` returns.
+
+    Raises:
+        ValueError: `answers` does not know the scale of a kind, candidates are not what they should
+            be, users have no or equal names, or `capacity` or `count` is below 1.
+
+    Example:
+        >>> tie, stars = Kind("tie", 2, levels=3), Kind("rating", 1, levels=5)
+        >>> how = begin_answers(feedback)
+        >>> session = AnswerSession(model, how, feedback.embeddings, [tie, stars], users=["ann"])
+        >>> session.warmup()
+        >>> session.observe(tie, [3, 4], outcome=1).users.shots
+        array([1], dtype=int32)
+        >>> session.observe(stars, [[3], [7]], outcome=[4, 0]).users.shots
+        array([3], dtype=int32)
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        answers: AnswerModel,
+        embeddings: Float[Array | np.ndarray, "responses dim"],
+        kinds: Sequence[Kind],
+        *,
+        candidates: Mapping[Kind, ArrayLike] | None = None,
+        users: int | Sequence[str] = 1,
+        capacity: int = 32,
+        count: int = 1,
+    ) -> None:
+        for name, value in (("capacity", capacity), ("count", count)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}: 1 or more is expected")
+        self.kinds = tuple(dict.fromkeys(kinds))
+        if not self.kinds:
+            raise ValueError("kinds is empty: at least one kind of answers is expected")
+        check_scales(answers, self.kinds)
+        self._users, self.capacity, self.count = NamedUsers(users), capacity, count
+        self.model, self.answers, self._embeddings = model, answers, embeddings
+        rates = any(kind.name == "rating" for kind in self.kinds)
+        self._solver = AnswerSolver(model, answers, embeddings, with_intercept=rates)
+        table = rewards(model, embeddings).table
+        self._rewards = np.asarray(table)
+        self._candidates = {}
+        for kind, given in (candidates or {}).items():
+            self._check_kind(kind)
+            rows = check_items(kind, given, len(self._rewards))
+            if len(rows) < count:
+                got = f"{len(rows)} candidates of {kind}"
+                raise ValueError(f"{got}: at least {count}, the session's count, are expected")
+            self._candidates[kind] = rows, margin_features(kind, table[rows])
+        self._kept = [no_answers(kind, self.num_users) for kind in self.kinds]
+        nobody = self._solve([part.take(np.zeros(1, int)) for part in self._kept])
+        repeat = np.zeros(self.num_users, int)
+        self._posterior = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], nobody)
+
+    @property
+    def names(self) -> Shaped[np.ndarray, " users"]:
+        """The users' names."""
+        return self._users.names
+
+    @property
+    def num_users(self) -> int:
+        """The number of users."""
+        return len(self.names)
+
+    @property
+    def posterior(self) -> AnswerPosterior:
+        """What is known of all users, in the order of `names`."""
+        return self._of(np.arange(self.num_users))
+
+    def warmup(self) -> None:
+        """Compiles all programs."""
+        for size in {1, min(2, self.num_users)}:
+            self._solve([part.take(np.zeros(size, int)) for part in self._kept])
+        for kind in self._candidates:
+            for size in {1, self._ask_size(kind, self.num_users)}:
+                self._ask(kind, np.zeros(size, int))
+
+    def observe(
+        self,
+        kind: Kind,
+        items: ArrayLike,
+        user: Who = None,
+        *,
+        outcome: ArrayLike | None = None,
+    ) -> AnswerPosterior:
+        """Takes answers of one kind.
+
+        Args:
+            kind: what they say, one of the session's.
+            items: rows of the responses `[items]`, or `[n, items]`: of rankings in the order said.
+            user: who answered: a name or number, or one for each answer; None: the only user.
+            outcome: the level, from 0, or `[n]`; None for pairs, rankings and best-worst.
+
+        Returns:
+            The posterior of the users who answered, each once, in the order of `names`.
+
+        Raises:
+            ValueError: the kind is not of this session, a row is outside the table, an answer names
+                a response twice, a level is outside the scale, a user is not of this session, or
+                has too many answers. The session is as it was.
+        """
+        number = self._check_kind(kind)
+        rows = np.asarray(items)
+        rows = rows[None] if rows.ndim == 1 else rows
+        who = self._users.numbers(user)
+        if rows.ndim != 2 or len(who) not in (1, len(rows)):
+            got = f"items has shape {np.shape(items)}, for {len(who)} users"
+            raise ValueError(f"{got}: [n, {kind.num_items}] and n users, or one, are expected")
+        who = np.broadcast_to(who, len(rows))
+        said = None if outcome is None else np.atleast_1d(np.asarray(outcome))
+        new = checked_answers(kind, rows, who, outcome=said)
+        outside = (new.items < 0) | (new.items >= len(self._rewards))
+        if outside.any():
+            where = f"outside a table of {len(self._rewards)} responses"
+            raise ValueError(f"items holds {new.items[outside][0]}, {where}")
+        users, place = np.unique(who, return_inverse=True)
+        mine = [part.take(users) for part in self._kept]
+        order = last_order(mine)[place] + 1 + np.arange(len(place))
+        mine[number] = added(mine[number], new, place, order, self.capacity)
+        return self._commit(users, mine)
+
+    def forget(self, user: Who = None, *, last: int | None = None) -> AnswerPosterior:
+        """Drops answers.
+
+        Args:
+            user: whose; None: the only user's.
+            last: how many of the last ones, of whatever kind; None: all.
+
+        Returns:
+            The posterior of the users without them.
+
+        Raises:
+            ValueError: a user is not of this session, or `last` is below 1.
+        """
+        if last is not None and last < 1:
+            raise ValueError(f"last is {last}: 1 or more, or None for all answers, is expected")
+        users = np.unique(self._users.numbers(user))
+        return self._commit(users, without_last([part.take(users) for part in self._kept], last))
+
+    def score(self, rows: ArrayLike, user: Who = None) -> Float[np.ndarray, "*users c"]:
+        """Rewards of responses, in logits; only differences within a prompt mean anything.
+
+        Args:
+            rows: of the table, `[c]`.
+            user: whose; None: the only user's.
+
+        Returns:
+            Scores `[c]`, or `[users, c]` where several users are given.
+
+        Raises:
+            ValueError: a row is outside the table, or a user is not of this session.
+        """
+        users = self._users.numbers(user)
+        rewards_of = self._rewards[check_rows("rows", rows, len(self._rewards))]
+        scores = np.asarray(self._posterior.users.weights)[users] @ rewards_of.T
+        return scores[0] if user is None or isinstance(user, str | int | np.integer) else scores
+
+    def ask(self, kind: Kind, user: Who = None) -> AnswerQuestions:
+        """The next questions of one kind, of the candidates about which nothing was said that way.
+
+        Args:
+            kind: what to ask for.
+            user: whom; None: the only user.
+
+        Returns:
+            The `AnswerQuestions`; -1 where no candidate is left.
+
+        Raises:
+            ValueError: the session has no candidates of this kind, or a user is not of it.
+        """
+        users = self._users.numbers(user)
+        if kind not in self._candidates:
+            raise ValueError(f"the session has no candidates of {kind}")
+        size = self._ask_size(kind, len(users))
+        parts = []
+        for at in range(0, len(users), size):
+            parts.append(
+                self._ask(kind, users[np.minimum(np.arange(at, at + size), len(users) - 1)])
+            )
+        picks = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(users)], *parts)
+        return questions_of(self._candidates[kind][0], picks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answers as plain lists and numbers, fit for JSON; `from_dict` leads back.
+
+        Model, answer model and table are not in it, but a digest of the table.
+        """
+        said = []
+        for part in self._kept:
+            live = np.arange(part.outcome.shape[1]) < part.count[:, None]
+            values = np.nonzero(live)[0], part.items[live], part.outcome[live], part.order[live]
+            said.append({n: v.tolist() for n, v in zip(_COLUMNS, values, strict=True)})
+        return {
+            "format": _FORMAT,
+            "table": self._digest(),
+            "users": self.names.tolist(),
+            "kinds": [dataclasses.asdict(kind) for kind in self.kinds],
+            "answers": said,
+        }
+
+    @classmethod
+    def from_dict(
+        cls,
+        saved: Mapping[str, Any],
+        model: Model,
+        answers: AnswerModel,
+        embeddings: Float[Array | np.ndarray, "responses dim"],
+        **options: Any,
+    ) -> AnswerSession:
+        """The session with the answers of `to_dict`.
+
+        Args:
+            saved: from `to_dict`.
+            model: a fitted model.
+            answers: how people answer.
+            embeddings: the same table.
+            options: as of `AnswerSession`, but `kinds` and `users`.
+
+        Raises:
+            ValueError: `saved` is no such dictionary, or was made with another table.
+
+        Example:
+            >>> how, stars = begin_answers(feedback), Kind("rating", 1, levels=5)
+            >>> session = AnswerSession(model, how, feedback.embeddings, [stars])
+            >>> _ = session.observe(stars, [3], outcome=4)
+            >>> saved = session.to_dict()
+            >>> AnswerSession.from_dict(saved, model, how, feedback.embeddings).num_users
+            1
+        """
+        missing = [name for name in _SAVED if name not in saved]
+        if missing or saved["format"] != _FORMAT:
+            got = f"{', '.join(missing)} missing" if missing else f"format {saved['format']!r}"
+            raise ValueError(f"the saved session has {got}: format {_FORMAT} is expected")
+        kinds = [Kind(**kind) for kind in saved["kinds"]]
+        session = cls(model, answers, embeddings, kinds, users=saved["users"], **options)
+        if saved["table"] != session._digest():
+            raise ValueError("the saved session was made with another table of responses")
+        for kind, said in zip(kinds, saved["answers"], strict=True):
+            if said["user"]:
+                outcome = said["outcome"] if kind.levels and kind.name != "pair" else None
+                session.observe(kind, said["items"], said["user"], outcome=outcome)
+        for part, said in zip(session._kept, saved["answers"], strict=True):
+            live = np.arange(part.order.shape[1]) < part.count[:, None]
+            part.order[live] = said["order"]
+        return session
+
+    def _check_kind(self, kind: Kind) -> int:
+        if kind not in self.kinds:
+            known = ", ".join(map(str, self.kinds))
+            raise ValueError(f"the session takes no {kind}: {known} are expected")
+        return self.kinds.index(kind)
+
+    def _digest(self) -> str:
+        """Of the table, whose rows the answers name."""
+        return hashlib.sha256(response_keys(self._embeddings).tobytes()).hexdigest()
+
+    def _commit(self, users: np.ndarray, mine: list[Kept]) -> AnswerPosterior:
+        posterior = self._solve(mine)  # before anything is changed
+        for number, part in enumerate(mine):
+            kept = self._kept[number].with_slots(part.outcome.shape[1])
+            part = part.with_slots(kept.outcome.shape[1])
+            for field, values in zip(kept, part, strict=True):
+                field[users] = values
+            self._kept[number] = kept
+        leaves = jax.tree.leaves(self._posterior), jax.tree.leaves(posterior)
+        for leaf, values in zip(*leaves, strict=True):
+            leaf[users] = values
+        return self._of(users)
+
+    def _of(self, users: np.ndarray) -> AnswerPosterior:
+        taken = jax.tree.map(lambda leaf: leaf[users], self._posterior)
+        named = dataclasses.replace(taken.users, user_ids=self.names[users])
+        return dataclasses.replace(taken, users=named)
+
+    def _solve(self, kept: list[Kept]) -> AnswerPosterior:
+        """Posteriors of users, one alone or in batches of one size."""
+        users = len(kept[0].count)
+        size = 1 if users == 1 else self._batch
+        parts = []
+        for at in range(0, users, size):
+            some = np.minimum(np.arange(at, at + size), users - 1)
+            parts.append(self._solver.solve(self._entries([part.take(some) for part in kept])))
+        found: Posterior = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:users], *parts)
+        rank = self.model.rank
+        taken = {name: getattr(found, name) for name in POSTERIOR_ARRAYS}
+        taken["weights"] = found.weights[:, :rank]
+        taken["covariance"] = np.asarray(found.covariance)[:, :rank, :rank]
+        taken["shots"] = sum((part.count for part in kept), np.zeros(users, np.int32))
+        if found.weights.shape[1] == rank:
+            none = np.zeros(users, np.float32)
+            return AnswerPosterior(
+                Posterior(**taken), none, none.copy(), np.zeros((users, rank), np.float32)
+            )
+        of_intercept = np.asarray(found.covariance)[:, rank]
+        return AnswerPosterior(
+            Posterior(**taken),
+            found.weights[:, rank],
+            of_intercept[:, rank],
+            of_intercept[:, :rank],
+        )
+
+    @property
+    def _batch(self) -> int:
+        """How many users are solved together."""
+        entries = self.capacity * sum(num_entries(kind, neighbours=True) for kind in self.kinds)
+        most = 1 << (self.num_users - 1).bit_length()
+        return max(1, min(most, _ENTRIES_AT_A_TIME // entries))
+
+    def _entries(self, kept: list[Kept]) -> Entries:
+        """The answers of some users, each kind padded to the session's capacity."""
+        first, second, weights, outcomes = [], [], [], []
+        neighbours, responses = self._solver.neighbours, len(self._rewards)
+        users = len(kept[0].count)
+        for kind, part in zip(self.kinds, kept, strict=True):
+            full = part.with_slots(self.capacity)
+            items = full.items[:, : self.capacity]
+            rows = rows_of_entries(kind, items, responses, neighbours=neighbours)
+            for own, out in zip(rows, (first, second), strict=True):
+                out.append(np.moveaxis(own, 0, 2).reshape(-1, users))
+            live = np.arange(self.capacity)[:, None] < part.count
+            each = num_entries(kind, neighbours=neighbours)
+            weights.append(np.repeat(live.astype(np.float32), each, axis=0))
+            outcomes.append(np.ascontiguousarray(full.outcome[:, : self.capacity].T))
+        rows = np.concatenate(first), np.concatenate(second)
+        weight = np.concatenate(weights)
+        users_ids = np.arange(users, dtype=np.int32)
+        return Entries(users_ids, self.kinds, *rows, weight, tuple(outcomes), neighbours)
+
+    def _ask_size(self, kind: Kind, users: int) -> int:
+        """How many of so many users are asked together."""
+        return 1 if users == 1 else chunk_size(kind, len(self._candidates[kind][0]), self.num_users)
+
+    def _ask(self, kind: Kind, users: np.ndarray) -> AnswerPicks:
+        rows, features = self._candidates[kind]
+        part = self._kept[self.kinds.index(kind)].take(users)
+        # A question is the same in whatever order its responses stand.
+        asked, known = np.sort(rows, axis=1), np.sort(part.items, axis=2)
+        live = np.arange(known.shape[1]) < part.count[:, None]
+        available = np.ones((len(users), len(rows)), bool)
+        for slot in range(known.shape[1]):
+            same = (known[:, slot, None] == asked[None]).all(axis=2)
+            available &= ~(same & live[:, slot, None])
+        mean, covariance = with_intercepts(self._posterior, users)
+        picks = ask_chunk(self.answers, kind, mean, covariance, features, available, self.count)
+        return jax.device_get(picks)

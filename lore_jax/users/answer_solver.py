@@ -1,0 +1,96 @@
+"""Users solved for from the entries of their answers, intercepts of ratings among the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.model.answer_model import AnswerModel
+from lore_jax.model.model import Model, rewards
+from lore_jax.model.posterior import Posterior
+from lore_jax.model.prior import GaussianPrior, MixturePrior
+from lore_jax.solvers.mixture import Mixture
+from lore_jax.users.adapt import differences, project
+from lore_jax.users.entries import Entries, segments
+
+
+class AnswerSolver:
+    """Solves for users of one model from their answers over one table.
+
+    Args:
+        model: a fitted model with a Gaussian prior, or a mixture.
+        answers: how people answer.
+        embeddings: the table.
+        with_intercept: whether users have intercepts, as where some rate.
+
+    Raises:
+        ValueError: users have intercepts, and the prior is not Gaussian.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        answers: AnswerModel,
+        embeddings: Float[Array | np.ndarray, "responses dim"],
+        *,
+        with_intercept: bool,
+    ) -> None:
+        prior = model.prior
+        self.prior = _with_intercept(prior, answers.intercept) if with_intercept else prior
+        self.neighbours = isinstance(prior, GaussianPrior) and not answers.lapse
+        columns = rewards(model, embeddings).table
+        if with_intercept:
+            columns = jnp.concatenate([columns, jnp.ones((len(columns), 1))], axis=1)
+        self._table = project(self.prior, jnp.pad(columns, ((0, 1), (0, 0))))
+        self._answers, self._sure = answers, dataclasses.replace(answers, lapse=0.0)
+
+    def solve(self, entries: Entries) -> Posterior:
+        """The posterior of the users of some entries, on the host; the intercept stands last.
+
+        Args:
+            entries: laid out as `neighbours` says.
+        """
+        features = differences(self._table, entries.first, entries.second)
+        said = entries.kinds, entries.neighbours, entries.outcome, features, entries.weight
+        found = _solve(self.prior, self._sure, *said, None)
+        if self._answers.lapse:
+            found = _solve(self.prior, self._answers, *said, jnp.asarray(found.weights).T)
+        return jax.device_get(found)
+
+
+def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
+    """The prior of weights and, last, of the intercept."""
+    if not isinstance(prior, GaussianPrior):
+        got = f"the model has a {type(prior).__name__}"
+        raise ValueError(f"{got}: ratings need a GaussianPrior, for users have intercepts")
+    rank, k = prior.factor.shape
+    factor = jnp.zeros((rank + 1, k + 1)).at[:rank, :k].set(prior.factor).at[rank, k].set(spread)
+    mean = jnp.concatenate([prior.mean, jnp.zeros(1)])
+    if not isinstance(prior, MixturePrior):
+        return GaussianPrior(mean, factor)
+    inside, slots = prior.mixture, len(prior.mixture.log_share)
+    wider = jnp.zeros((slots, k + 1, k + 1)).at[:, :k, :k].set(inside.spread).at[:, k, k].set(1.0)
+    centre = jnp.concatenate([inside.centre, jnp.zeros((slots, 1))], axis=1)
+    return MixturePrior(mean, factor, Mixture(inside.log_share, centre, wider))
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _solve(
+    prior: GaussianPrior,
+    answers: AnswerModel,
+    kinds: tuple[Kind, ...],
+    neighbours: bool,
+    outcome: tuple[Int[Array | np.ndarray, "_answers users"], ...],
+    features: Float[Array, "columns entries users"],
+    weight: Float[Array, "entries users"],
+    start: Float[Array, "rank users"] | None,
+) -> Posterior:
+    likelihood = segments(answers, kinds, outcome, neighbours=neighbours)
+    solved = prior.solve(features, weight, start, likelihood)
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
