@@ -168,5 +168,7 @@ def _uninformed(one: AnswerProbabilities) -> Float[np.ndarray, " answers"]:
     """Log loss of levels by how often they occur, of pairs and rankings by all outcomes alike."""
     if not one.kind.levels or one.kind.name == "pair":
         return np.full(len(one.recorded), np.log(one.kind.num_outcomes))
-    share = np.bincount(one.recorded, minlength=one.kind.levels) / len(one.recorded)
-    return -np.log(share[one.recorded])
+    count = np.bincount(one.recorded, minlength=one.kind.levels)
+    if one.kind.name != "rating":  # which response stands first says nothing, and often who won
+        count = count + count[::-1]
+    return -np.log(count[one.recorded] / count.sum())

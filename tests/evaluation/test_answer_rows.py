@@ -12,7 +12,7 @@ from lore_jax.evaluation.answer_gains import (
     over_strict_pairs,
     strict_pairs_name,
 )
-from lore_jax.evaluation.answer_rows import ALL_ANSWERS, AnswerCondition, answer_rows
+from lore_jax.evaluation.answer_rows import ALL_ANSWERS, AnswerCondition, _uninformed, answer_rows
 from lore_jax.evaluation.evaluate import ConditionByAnswers, evaluate
 from lore_jax.evaluation.feedback import score_answers
 from lore_jax.evaluation.influences import buckets_of_answers
@@ -20,6 +20,7 @@ from lore_jax.evaluation.names import MISMATCHED_USER
 from lore_jax.evaluation.results import describe_split, join, make_results, name_of_shots, plain
 from lore_jax.methods.as_said import AnswersPredictor, ByStrictPairs
 from lore_jax.methods.base import BasisPredictor
+from lore_jax.users.answering import AnswerProbabilities
 
 SMALL = small_objects()
 MODEL = SMALL["model"]
@@ -87,6 +88,12 @@ def test_an_uninformed_guess_knows_how_often_levels_occur(rows):
         if row["kind"] == "ratings 1-5" and (row["users"], row["shots"]) == ("seen", 0)
     ]
     assert row["uninformed"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_that_the_better_response_stands_first_is_no_information():
+    kind = lore.Kind("tie", 2, levels=3)
+    one = AnswerProbabilities(kind, None, np.array([2, 2, 2, 1]), np.zeros(4))
+    np.testing.assert_allclose(_uninformed(one), -np.log([3 / 8, 3 / 8, 3 / 8, 2 / 8]))
 
 
 @pytest.mark.parametrize("group_by", ["prompt", "response"])
