@@ -56,10 +56,10 @@ RANKING = Kind("ranking", 4, places=3)
 CHOICE = Kind("ranking", 4, places=1)
 ENDS = Kind("best_worst", 4)
 REPLIES = 4
-MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: np.array([0.2], np.float32)})
+MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: jnp.array([0.2])})
 # Everything nearer than a threshold is a tie, but for noise.
 THRESHOLD_TIES = dataclasses.replace(
-    TRUE_ANSWERS, free={TIES.scale: np.array([0.0], np.float32)}, ties="rao-kupper"
+    TRUE_ANSWERS, free={TIES.scale: jnp.array([0.0])}, ties="rao-kupper"
 )
 
 
