@@ -4,13 +4,15 @@
 
 Synthetic users, whose basis and population are known: how many strict pairs tell as much of a new
 user as ten strengths of five levels, one ranking of four, and so on; what ties add to pairs, a
-third of which are ties; what an answer costs in adapting. Users of whom nothing is known but their
-answers, basis and cut points fitted: how well every outcome is calibrated, and what is gained over
-the strict pairs of the same answers. With --data, one Polis conversation: votes of three levels,
-"pass" in the middle, against pairs of an agreed and a disagreed statement of the same votes, for
-unseen voters, on new and on known statements. With --cache, a cache that keeps answers as they were
-said (PRISM's scores, Community Alignment's choices among four, what `prepare` read): against the
-strict pairs that the same answers make, for unseen users and held-out prompts.
+third of which are ties; what rankings tell that are asked for; what an answer costs in adapting.
+Users of whom nothing is known but their answers, basis and cut points fitted: how well every
+outcome is calibrated, and what is gained over the strict pairs of the same answers.
+
+With --data, one Polis conversation: votes of three levels, "pass" in the middle, against pairs of
+an agreed and a disagreed statement of the same votes, for unseen voters, on new and on known
+statements. With --cache, a cache that keeps answers as they were said (PRISM's scores, Community
+Alignment's choices among four, what `prepare` read): against the strict pairs that the same answers
+make, for unseen users and held-out prompts.
 
 Each part is one file in RUN/parts: a run that was stopped goes on where it was. Time and expected
 numbers: `experiments/README.md`.
@@ -46,6 +48,7 @@ from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.prior import GaussianPrior
 from lore_jax.storage.cache.answers import load_feedback
 from lore_jax.storage.files import write_file
+from lore_jax.users.answer_questions import ask_answers
 from lore_jax.users.answering import adapt_answers, answer_probabilities
 
 PAIRS = Kind("pair", 2, levels=2)
@@ -53,10 +56,10 @@ RANKING = Kind("ranking", 4, places=3)
 CHOICE = Kind("ranking", 4, places=1)
 ENDS = Kind("best_worst", 4)
 REPLIES = 4
-MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: np.array([0.2], np.float32)})
+MANY_TIES = dataclasses.replace(TRUE_ANSWERS, free={TIES.scale: jnp.array([0.2])})
 # Everything nearer than a threshold is a tie, but for noise.
 THRESHOLD_TIES = dataclasses.replace(
-    TRUE_ANSWERS, free={TIES.scale: np.array([0.0], np.float32)}, ties="rao-kupper"
+    TRUE_ANSWERS, free={TIES.scale: jnp.array([0.0])}, ties="rao-kupper"
 )
 
 
@@ -163,6 +166,35 @@ def ties(config: Config) -> dict[str, Any]:
     return rows
 
 
+def asked(config: Config) -> dict[str, Any]:
+    """Rankings of four of 100 prompts: after a first one the most informative, or any."""
+    truth = truth_of(50 if config.smoke else min(config.users, 1000))
+    users, embeddings = np.arange(len(truth.weights)), truth.prefs.embeddings
+    table = np.asarray(embeddings, np.float32) @ truth.basis
+    candidates = np.arange(100 * REPLIES, dtype=np.int32).reshape(100, REPLIES)
+    rows: dict[str, Any] = {}
+    for chosen in ("at random", "by information"):
+        known, said = None, []
+        done = np.zeros((len(users), len(candidates)), bool)
+        for number in range(1 if config.smoke else 4):
+            rng = np.random.default_rng(number)
+            index = rng.integers(len(candidates), size=len(users))
+            if chosen == "by information" and known is not None:
+                found = ask_answers(
+                    truth.model, TRUE_ANSWERS, known, embeddings, RANKING, candidates, asked=done
+                )
+                index = found.index[:, 0]
+            done[users, index] = True
+            own = np.einsum("ur,uir->ui", truth.weights, table[candidates[index]])
+            order = np.argsort(-(own + rng.gumbel(size=own.shape)), axis=1)
+            ranked = np.take_along_axis(candidates[index], order, axis=1)
+            said.append(answers(RANKING, ranked, users))
+            feedback = from_answers(embeddings, said, num_users=len(users))
+            known = adapt_answers(truth.model, TRUE_ANSWERS, feedback)
+            rows[f"{number + 1} {chosen}"] = right(truth, known.users)
+    return rows
+
+
 def exact_bayes(config: Config, how: AnswerModel, count: int) -> dict[str, float]:
     """What ties can tell at most: users by draws of the prior, weighted by their answers.
 
@@ -174,7 +206,7 @@ def exact_bayes(config: Config, how: AnswerModel, count: int) -> dict[str, float
     assert isinstance(prior, GaussianPrior)
     table = np.asarray(lore.rewards(truth.model, drawn.feedback.embeddings).table)
     noise = np.random.default_rng(2).standard_normal((draws, prior.factor.shape[1]))
-    weights = np.asarray(prior.mean + noise @ np.asarray(prior.factor).T, np.float32)
+    weights = (np.asarray(prior.mean) + noise @ np.asarray(prior.factor).T).astype(np.float32)
     asked = synthetic_feedback(truth, {PAIRS: 40}, responses_per_prompt=REPLIES, seed=99).feedback
     pairs, features = strict_pairs(asked), table[block.items[:, 0]] - table[block.items[:, 1]]
     apart = table[pairs.chosen] - table[pairs.rejected]
@@ -359,6 +391,7 @@ def _of_pairs(margins: Any) -> dict[str, float]:
 def run(config: Config) -> dict[str, Any]:
     """Measures everything; prints and writes `results.json`."""
     parts: dict[str, Any] = {"worth": worth, "ties": ties, "fitted": fitted, "cost": cost}
+    parts["asked"] = asked
     if config.data is not None:
         for split in range(config.splits):
             parts[f"polis {split}"] = lambda config, split=split: polis(config, split)
