@@ -103,11 +103,13 @@ def bradley_terry(
 
     def over_pairs(work: Callable[..., Array], start: Array | float, *per_pair: Any) -> Array:
         """`work(carry, bucket, *per_pair)` of all buckets, pairs of some users at a time."""
+
+        def part(carry: Array, *users: Any) -> tuple[Array, None]:
+            return work(carry, *users), None
+
         carry = jnp.asarray(start)
-        for bucket, *own in zip(data.buckets, *per_pair, strict=True):
-            carry = over_users(lambda c, part, *x: (work(c, part, *x), None), carry, bucket, *own)[
-                0
-            ]
+        for users in zip(data.buckets, *per_pair, strict=True):
+            carry, _ = over_users(part, carry, *users)
         return carry
 
     def not_done(state: _Search) -> Array:
@@ -121,9 +123,8 @@ def bradley_terry(
             return add_to_rows(pull, bucket, jnp.asarray(bucket.pair_weight) * slopes)
 
         def curvature(_: None, bucket: UserBucket) -> tuple[None, Array]:
-            return None, jnp.asarray(bucket.pair_weight) * likelihood.curvature(
-                margins(here, bucket)
-            )
+            second = likelihood.curvature(margins(here, bucket))
+            return None, jnp.asarray(bucket.pair_weight) * second
 
         gradient = back(over_pairs(add_slopes, zeros.item_effects), state.theta)
         curvatures = [over_users(curvature, None, bucket)[1] for bucket in data.buckets]
