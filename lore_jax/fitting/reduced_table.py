@@ -24,11 +24,11 @@ import numpy as np
 from jaxtyping import Float
 
 from lore_jax.data.preferences import Preferences
+from lore_jax.parallel.rounding import rounded_rows
 from lore_jax.solvers.range_finder import strongest_axes
 
 MOST_COORDINATES = 512
 _KEPT = 256  # where the table has more
-_ROUND = 64
 
 
 class ReducedTable(NamedTuple):
@@ -72,6 +72,6 @@ def reduced_table(prefs: Preferences) -> ReducedTable:
         if responses < dim:
             rows = jnp.linalg.qr(rows.T, mode="r").T
         outside = jnp.zeros(responses)
-    padding = [(0, -size % _ROUND) for size in rows.shape]
+    padding = [(0, rounded_rows(size) - size) for size in rows.shape]
     prefs = dataclasses.replace(prefs, embeddings=np.pad(np.asarray(rows), padding), head=None)
     return ReducedTable(prefs, np.pad(np.asarray(outside), padding[0]))

@@ -26,8 +26,10 @@ from jaxtyping import Shaped
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
+from lore_jax.parallel.rounding import rounded_rows
 
 Mapping = Literal["jit", "pmap"]
+_MOST_COPIED = 2**26  # bytes of a table that is filled up with rows of zeros
 Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
 
 _AXIS = "data"
@@ -86,6 +88,8 @@ def place(
 ) -> tuple[FitData, Layout]:
     """Lays out preferences for a joint fit and puts them on devices, one shard each.
 
+    A small table is filled up with rows of zeros, which no pair names, to a round number.
+
     Args:
         prefs: the pairs to fit.
         input_scale: what the basis divides embeddings by.
@@ -100,12 +104,19 @@ def place(
     devices = list(devices) if devices else jax.local_devices()[:1]
     buckets, layout = lay_out(prefs, len(devices))
     data = FitData(
-        embeddings=replicate(prefs.embeddings, devices),
+        embeddings=replicate(_filled_up(prefs.embeddings), devices),
         input_scale=replicate(np.float32(input_scale), devices),
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
         users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
     )
     return data, layout
+
+
+def _filled_up(table: Any) -> Any:
+    spare = rounded_rows(len(table)) - len(table)
+    if not spare or table.nbytes > _MOST_COPIED:
+        return table
+    return np.pad(np.asarray(table), [(0, spare), (0, 0)])
 
 
 def split(array: Any, devices: Devices) -> jax.Array:
