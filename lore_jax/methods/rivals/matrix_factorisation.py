@@ -26,6 +26,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import BasisPredictor, Choice, FoldWeights, Info, Prediction, Stage
