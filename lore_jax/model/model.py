@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from lore_jax.model.basis_posterior import (
     response_uncertainty,
 )
 from lore_jax.model.prior import GaussianPrior, ItemEffects, Prior
+from lore_jax.parallel.devices import filled_up
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 _ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copied whole
@@ -106,8 +108,12 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
         )
     if model.item_effects is None:
         return _rewards(model, embeddings, None)
-    row = find_responses(np.asarray(model.item_effects.keys), response_keys(embeddings))
-    return _rewards(model, embeddings, row)
+    effects = model.item_effects
+    row = find_responses(np.asarray(effects.keys), response_keys(embeddings))
+    # Filled up, so that models share a program.
+    columns = {name: filled_up(getattr(effects, name)) for name in ("keys", "values", "share")}
+    effects = dataclasses.replace(effects, **columns)
+    return _rewards(dataclasses.replace(model, item_effects=effects), embeddings, row)
 
 
 @jax.jit

@@ -29,7 +29,7 @@ from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
 from lore_jax.parallel.rounding import rounded_rows
 
 Mapping = Literal["jit", "pmap"]
-_MOST_COPIED = 2**26  # bytes of a table that is filled up with rows of zeros
+_MOST_COPIED = 2**24  # bytes of a table that is filled up with rows of zeros
 Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
 
 _AXIS = "data"
@@ -104,7 +104,7 @@ def place(
     devices = list(devices) if devices else jax.local_devices()[:1]
     buckets, layout = lay_out(prefs, len(devices))
     data = FitData(
-        embeddings=replicate(_filled_up(prefs.embeddings), devices),
+        embeddings=replicate(filled_up(prefs.embeddings), devices),
         input_scale=replicate(np.float32(input_scale), devices),
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
         users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
@@ -112,9 +112,16 @@ def place(
     return data, layout
 
 
-def _filled_up(table: Any) -> Any:
+def filled_up(table: Any) -> Any:
+    """A small table with rows of zeros behind it up to a round number; a large one as it is.
+
+    Example:
+        >>> filled_up(np.ones((300, 2))).shape
+        (320, 2)
+    """
     spare = rounded_rows(len(table)) - len(table)
-    if not spare or table.nbytes > _MOST_COPIED:
+    here = not isinstance(table, jax.Array) or on_one_cpu(table)
+    if not spare or not here or table.nbytes > _MOST_COPIED:
         return table
     return np.pad(np.asarray(table), [(0, spare), (0, 0)])
 
