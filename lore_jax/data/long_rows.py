@@ -154,7 +154,7 @@ def find_long_rows(squares: Float[np.ndarray, " responses"]) -> LongRows | None:
 
 
 def _without_rows(
-    embeddings: Float[np.ndarray | Array, "responses dim"], rows: Bool[np.ndarray, " responses"]
+    embeddings: Any, rows: Bool[np.ndarray, " responses"]
 ) -> Float[np.ndarray, "responses dim"]:
     table = np.array(embeddings)
     table[rows] = 0

@@ -9,8 +9,6 @@ from typing import Generic, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from lore_jax.fitting.config import FEW_RESPONSES
-
 # Times `n^-1/2`, for n responses held out so far. The losses of two settings that are worth
 # comparing differ by some 0.1 nats a response, so this is two to three standard errors of the mean.
 _SLACK = 0.25
@@ -25,8 +23,7 @@ def slack(held_out: Sequence[int], responses: int) -> Float[np.ndarray, "folds"]
 
     Args:
         held_out: how many responses each fold holds out.
-        responses: how many there are. With few of them no setting is stopped: a fold says too
-            little of the next one, and fits are quick.
+        responses: how many there are.
 
     Returns:
         Nats a pair, after each fold.
@@ -35,8 +32,6 @@ def slack(held_out: Sequence[int], responses: int) -> Float[np.ndarray, "folds"]
         >>> slack([2500, 7500], responses=10_000)
         array([0.005 , 0.0025])
     """
-    if responses < FEW_RESPONSES:
-        return np.full(len(held_out), np.inf)
     return _SLACK / np.sqrt(np.clip(np.cumsum(held_out), 1, responses))
 
 

@@ -25,12 +25,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
+from lore_jax.parallel.rounding import rounded_rows
 from lore_jax.parallel.table_rows import StreamedTable, Table, map_rows
 from lore_jax.solvers.range_finder import strongest_axes
 
 MOST_COORDINATES = 512
 _KEPT = 256  # where the table has more
-_ROUND = 64
 
 
 class ReducedTable(NamedTuple):
@@ -70,7 +70,7 @@ def reduced_table(prefs: Preferences) -> ReducedTable:
         numbers = np.concatenate([np.asarray(part) for part in found], axis=1)
         prefs = dataclasses.replace(prefs, embeddings=numbers).take_responses()
         rows, outside = prefs.embeddings[:, :-1], prefs.embeddings[:, -1]
-    padding = [(0, -size % _ROUND) for size in rows.shape]
+    padding = [(0, rounded_rows(size) - size) for size in rows.shape]
     prefs = dataclasses.replace(prefs, embeddings=np.pad(np.asarray(rows), padding), head=None)
     return ReducedTable(prefs, np.pad(np.asarray(outside), padding[0]))
 

@@ -47,7 +47,7 @@ def choose(
     tables: list[SweepTable] = []
     placed: Placed | None = None
     for stage in config.method.stages(prefs):
-        choices, variants = stage.choices(winner), stage.method.variants()
+        choices, variants = stage.choices(winner), stage.variants()
         if len(choices) * len(variants) == 1:
             winner = {**choices[0], **variants[0]}
             continue

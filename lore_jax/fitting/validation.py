@@ -42,6 +42,7 @@ from lore_jax.parallel.devices import (
 )
 
 _EXTENSIONS = 4  # of a grid: a ridge 81 times its largest is as good as none to choose from
+_WORTH = 5e-4  # nats: a grid that gains less by going on has ended
 _TIE = 1e-6  # nats: settings whose losses are closer than that are equal
 
 
@@ -178,7 +179,7 @@ def sweep(
         DivergedError: no setting has a finite loss.
     """
     prefs, data, layout, devices, _ = placed
-    count, variants = len(roles["test"]), stage.method.variants()
+    count, variants = len(roles["test"]), stage.variants()
     spread = {name: layout.spread_pairs(values) for name, values in roles.items()}
     weights = [
         tuple(
@@ -211,7 +212,8 @@ def sweep(
         known = method, steps, numbers, marks[fold]  # stages may have fits in common
         if known not in placed.measured:
             sums = PerUser(program(weights[fold], data, (hypers[setting], key)))
-            totals = layout.collect(jax.tree.map(on_host, sums), np.zeros((2, len(variants))))
+            found = np.zeros((2, len(stage.method.variants())))
+            totals = layout.collect(jax.tree.map(on_host, sums), found)[..., : len(variants)]
             users = tested[fold] > 0
             mean = np.mean(totals[users] / tested[fold][users, None, None], axis=0)
             placed.measured[known] = mean
@@ -223,7 +225,7 @@ def sweep(
     race = Race(measure, slack(held_out, num_judged(prefs)), at_once=_at_once(devices))
     compared: list[Choice] = []
     hypers: list[PyTree] = []
-    further = list(choices)
+    further, least = list(choices), np.inf
     for _ in range(1 + _EXTENSIONS):
         more = stage.method.hypers([*compared, *further], prefs)[len(compared) :]
         hypers += jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), more)
@@ -236,8 +238,9 @@ def sweep(
             raise DivergedError(f"no setting of {stage.name} has a finite loss on all folds")
         best = int(np.flatnonzero(average <= np.nanmin(average) + _TIE)[0])
         further = stage.beyond(compared[best // len(variants)], compared)
-        if not further:
+        if not further or average[best] > least - _WORTH:
             break
+        least = average[best]
     settings = [{**choice, **variant} for choice in compared for variant in variants]
     return SweepTable(stage.name, settings, loss, accuracy, best)
 

@@ -96,12 +96,18 @@ class Stage:
         candidates: changes of the choice so far, the most regularised first: so ties are broken.
         open_ended: which of the numbers have a grid, of ridges say, that goes on beyond its ends
             when the best is at one of them.
+        compared: how many of the method's variants, the first ones, are compared; None: all.
     """
 
     name: str
     method: AnyMethod
     candidates: tuple[Choice, ...]
     open_ended: tuple[str, ...] = ()
+    compared: int | None = None
+
+    def variants(self) -> Sequence[Choice]:
+        """The variants that are compared."""
+        return self.method.variants()[: self.compared]
 
     def choices(self, winner: Choice) -> list[Choice]:
         """The settings to compare, given the choice so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from lore_jax.model.basis_posterior import (
     response_uncertainty,
 )
 from lore_jax.model.prior import GaussianPrior, ItemEffects, Prior
+from lore_jax.parallel.devices import filled_up
 from lore_jax.parallel.table_rows import StreamedTable, Table, as_table
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
@@ -101,27 +103,35 @@ def rewards(model: Model, embeddings: Any) -> Rewards:
         True
     """
     table = as_table(embeddings)
-    found = _rewards(model, table, _rows_known(model, embeddings))
+    model, row = _looked_up(model, embeddings)
+    found = _rewards(model, table, row)
     return jax.block_until_ready(found) if isinstance(table, StreamedTable) else found
 
 
 def table_of_rewards(model: Model, embeddings: Any) -> Float[Array, "responses rank"]:
     """`rewards(model, embeddings).table` alone: what is not known of it takes no memory."""
     table = as_table(embeddings)
-    found = _rewards_alone(model, table, _rows_known(model, embeddings))
+    model, row = _looked_up(model, embeddings)
+    found = _rewards_alone(model, table, row)
     return found.block_until_ready() if isinstance(table, StreamedTable) else found
 
 
-def _rows_known(model: Model, embeddings: Any) -> np.ndarray | None:
-    """Where each response stands among those with an item effect; None: there are none."""
+def _looked_up(model: Model, embeddings: Any) -> tuple[Model, np.ndarray | None]:
+    """Where each response stands among those with an item effect; None: there are none.
+
+    Item effects are filled up, so that models share a program.
+    """
     width = input_width(model.params)
     if embeddings.shape[-1] != width:
         raise ValueError(
             f"embeddings have dim {embeddings.shape[-1]}, the model was fitted on dim {width}"
         )
     if model.item_effects is None:
-        return None
-    return find_responses(np.asarray(model.item_effects.keys), response_keys(embeddings))
+        return model, None
+    effects = model.item_effects
+    row = find_responses(np.asarray(effects.keys), response_keys(embeddings))
+    columns = {name: filled_up(getattr(effects, name)) for name in ("keys", "values", "share")}
+    return dataclasses.replace(model, item_effects=dataclasses.replace(effects, **columns)), row
 
 
 @jax.jit

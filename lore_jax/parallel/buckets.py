@@ -1,9 +1,12 @@
 """Users and their pairs laid out for a joint fit: in buckets of like length, dealt to shards.
 
 A joint fit touches every pair in every step, so its layout is made once, on the host. Users are
-grouped by number of pairs (powers of two), each bucket padded only to its own longest user, and
-dealt to the shards in the order of their length, which get like work and the same shapes. A user's
-weights live beside the user's pairs: nothing that grows with either moves between shards.
+grouped by number of pairs (powers of two), each bucket padded to its own longest user, and dealt to
+the shards in the order of their length, which get like work and the same shapes. A user's weights
+live beside the user's pairs: nothing that grows with either moves between shards.
+
+Few pairs are one bucket, whose sides are rounded up: every bucket is compiled for, in seconds, and
+data sets of like size then share programs. Padding has weight 0 and belongs to nobody.
 """
 
 from __future__ import annotations
@@ -20,10 +23,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Int32, Shaped
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
-from lore_jax.parallel.table_rows import Table
+from lore_jax.parallel.rounding import rounded
+from lore_jax.parallel.table_rows import StreamedTable, Table
 
 _PAIRS_AT_A_TIME = 2**15  # from which on the users of a bucket are worked on in parts
 _PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
+_FEW_SLOTS = 2**14  # a step passes over them in milliseconds
+# Binary digits of a bucket's sides, of few slots and of many. The longest user's pairs vary most
+# between data sets of like size.
+_DIGITS_OF_SHOTS = 2, 5
+_DIGITS_OF_USERS = 3, 4
 
 
 @flax.struct.dataclass
@@ -74,6 +83,12 @@ class FitData:
     totals: PerUser | None = None
     outside: Float[Array, "responses"] | None = None
 
+    @property
+    def table(self) -> Float[Array, "responses dim"]:
+        """`embeddings` where a method does not stream them, and so was given an array."""
+        assert not isinstance(self.embeddings, StreamedTable)
+        return self.embeddings
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
@@ -82,12 +97,14 @@ class Layout:
     Attributes:
         num_users: the number of users, those without pairs included.
         ids: for each bucket the user ids, int32 `[shards, users]`; -1 for padding.
+        shots: how many slots each bucket's users have.
         first: position of each user's first pair in the preferences, int32 `[num_users]`.
         count: number of pairs of each user, int32 `[num_users]`.
     """
 
     num_users: int
     ids: tuple[np.ndarray, ...]
+    shots: tuple[int, ...]
     first: np.ndarray
     count: np.ndarray
 
@@ -95,7 +112,7 @@ class Layout:
         """Where a bucket's pairs stand in the preferences; -1 for padding."""
         ids = self.ids[bucket]
         count, first = np.where(ids >= 0, self.count[ids], 0), self.first[ids]
-        ahead = np.arange(count.max(), dtype=np.int32)[:, None]
+        ahead = np.arange(self.shots[bucket], dtype=np.int32)[:, None]
         return np.where(ahead < count[:, None], first[:, None] + ahead, np.int32(-1))
 
     def spread(self, values: Shaped[np.ndarray, "num_users ..."]) -> PerUser:
@@ -148,29 +165,29 @@ def deal(prefs: Preferences, shards: int = 1) -> Layout:
         >>> deal(prefs, shards=8).ids[0].shape  # [shards, users]
         (8, 5)
     """
-    count, ids = prefs.pairs_per_user().astype(np.int32), []
+    count, ids, shots = prefs.pairs_per_user().astype(np.int32), [], []
     for bucket in _merged(list(group_by_user(prefs))):
         by_length = np.argsort(-bucket.count, kind="stable")
-        per_shard = _rounded(-(-len(by_length) // shards))
+        per_shard, longest = -(-len(by_length) // shards), int(bucket.count.max())
+        many = per_shard * longest > _FEW_SLOTS
+        per_shard = rounded(per_shard, _DIGITS_OF_USERS[many])
         dealt = np.full(per_shard * shards, -1, np.int32)
         dealt[: len(by_length)] = bucket.users[by_length]
         ids.append(dealt.reshape(per_shard, shards).T)
-    return Layout(prefs.num_users, tuple(ids), (np.cumsum(count) - count).astype(np.int32), count)
-
-
-def _rounded(count: int) -> int:
-    """The next count with at most four binary digits: splits then share compiled programs."""
-    step = 1 << max(0, count.bit_length() - 4)
-    return -(-count // step) * step
+        shots.append(rounded(longest, _DIGITS_OF_SHOTS[many]))
+    first = (np.cumsum(count) - count).astype(np.int32)
+    return Layout(prefs.num_users, tuple(ids), tuple(shots), first, count)
 
 
 def _merged(buckets: list[Bucket]) -> list[Bucket]:
-    """Joins a bucket to the next longer one where that pads little: each costs compile time."""
+    """Joins a bucket to the next longer one where that pads little, or leaves few slots."""
     slots = sum(len(bucket.users) * int(bucket.count.max()) for bucket in buckets)
 
     def pads_little(longer: Bucket, bucket: Bucket) -> bool:
-        padding = int(longer.count.max()) - int(bucket.count.max())
-        return len(bucket.users) * padding <= _PADDING * slots
+        longest = int(longer.count.max())
+        padding = len(bucket.users) * (longest - int(bucket.count.max()))
+        together = (len(longer.users) + len(bucket.users)) * longest
+        return padding <= _PADDING * slots or together <= _FEW_SLOTS
 
     return join_buckets(buckets, pads_little)
 

@@ -26,9 +26,11 @@ from jaxtyping import Shaped
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
+from lore_jax.parallel.rounding import rounded_rows
 from lore_jax.parallel.table_rows import StreamedTable, as_table
 
 Mapping = Literal["jit", "pmap"]
+_MOST_COPIED = 2**24  # bytes of a table that is filled up with rows of zeros
 Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
 
 _AXIS = "data"
@@ -91,6 +93,8 @@ def place(
 ) -> tuple[FitData, Layout]:
     """Lays out preferences for a joint fit and puts them on devices, one shard each.
 
+    A small table is filled up with rows of zeros, which no pair names, to a round number.
+
     Args:
         prefs: the pairs to fit.
         input_scale: what the basis divides embeddings by.
@@ -110,7 +114,7 @@ def place(
     devices = list(devices) if devices else jax.local_devices()[:1]
     buckets, layout = lay_out(prefs, len(devices))
     data = FitData(
-        embeddings=_place_table(prefs.embeddings, devices, streamed),
+        embeddings=_place_table(filled_up(prefs.embeddings), devices, streamed),
         input_scale=replicate(np.float32(input_scale), devices),
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
         users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
@@ -140,6 +144,20 @@ def has_room(devices: Devices, size: int) -> bool:
     room = (stats.get("bytes_limit", np.inf) - stats.get("bytes_in_use", 0)) / 2
     (too_large,) = any_process(size > room)
     return not too_large
+
+
+def filled_up(table: Any) -> Any:
+    """A small table with rows of zeros behind it up to a round number; a large one as it is.
+
+    Example:
+        >>> filled_up(np.ones((300, 2))).shape
+        (320, 2)
+    """
+    spare = rounded_rows(len(table)) - len(table)
+    here = isinstance(table, np.ndarray) or (isinstance(table, jax.Array) and on_one_cpu(table))
+    if not spare or not here or table.nbytes > _MOST_COPIED:
+        return table
+    return np.pad(np.asarray(table), [(0, spare), (0, 0)])
 
 
 def split(array: Any, devices: Devices) -> jax.Array:

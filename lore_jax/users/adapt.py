@@ -20,7 +20,7 @@ from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_b
 from lore_jax.model.model import Model, table_of_rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
 from lore_jax.model.prior import Prior
-from lore_jax.parallel.devices import num_cores
+from lore_jax.parallel.devices import filled_up, num_cores
 from lore_jax.solvers.likelihood import Likelihood
 
 # 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache;
@@ -101,7 +101,7 @@ def adapt(model: Model, prefs: Preferences, *, start: Posterior | None = None) -
     Reference:
         Bose et al. 2025, arXiv 2504.14439, section 3.3.
     """
-    table = table_of_rewards(model, prefs.embeddings)
+    table = table_of_rewards(model, filled_up(prefs.embeddings))
     return adapt_rewards(model, table, prefs, start=start)
 
 

@@ -19,11 +19,10 @@ def race(losses, slacks, at_once=1):
     return Race(measure, np.asarray(slacks), at_once=at_once), seen
 
 
-def test_slack_falls_with_what_is_held_out_and_few_responses_have_no_end_of_it():
+def test_slack_falls_with_what_is_held_out():
     np.testing.assert_allclose(slack([400, 1200], 1600), [0.25 / 20, 0.25 / 40])
     # Drawn three times, or tested in every fold, a response is still one.
     np.testing.assert_allclose(slack([1600] * 3, 1600), 0.25 / 40)
-    assert np.isinf(slack([500] * 12, 500)).all()
 
 
 def test_those_that_fall_behind_stop():

@@ -33,7 +33,7 @@ def test_every_pair_and_every_user_once(count, shards):
         assert bucket.chosen.shape == bucket.rejected.shape == bucket.pair_weight.shape
         assert bucket.chosen.shape[0] == len(ids) == shards
         longest = max(count[user] for user in ids[ids >= 0])
-        assert bucket.chosen.shape[1] == longest  # padded to its own longest user, no further
+        assert longest <= bucket.chosen.shape[1] < 1.5 * longest  # padded to its own longest user
         for shard, shot, slot in zip(*np.nonzero(bucket.pair_weight), strict=True):
             entry = (shard, shot, slot)
             entries.append(
@@ -50,6 +50,19 @@ def test_every_pair_and_every_user_once(count, shards):
     assert sorted(entries) == sorted(expected)
     placed = np.concatenate([ids.ravel() for ids in layout.ids]) if layout.ids else np.zeros(0, int)
     assert sorted(placed[placed >= 0]) == np.flatnonzero(count).tolist()
+
+
+def test_few_pairs_are_one_bucket_and_like_sizes_one_shape():
+    shapes = set()
+    for seed, users in ((0, 60), (1, 63), (2, 58)):
+        count = np.random.default_rng(seed).integers(4, 60, users)
+        buckets, _ = lay_out(ragged(count.tolist()), 1)
+        shapes.add(tuple(bucket.chosen.shape for bucket in buckets))
+    assert shapes == {((1, 64, 64),)}
+    many = np.random.default_rng(0).integers(1, 60, 2000)
+    buckets, _ = lay_out(ragged(many.tolist()), 1)
+    assert len(buckets) > 1
+    assert sum(bucket.chosen.size for bucket in buckets) < 1.6 * many.sum()
 
 
 @settings(max_examples=60, deadline=None)

@@ -36,6 +36,7 @@ def stages(config: PopulationConfig, prefs: Preferences) -> list[Stage]:
 
     Of the deviations, first their ridge at the highest rank, then the rank: ridges of different
     ranks are alike, for the covariance term of the loss leaves columns that are not needed at 0.
+    Mixtures, which take longer than the fits, are learned for the ridge that is best without one.
 
     Raises:
         ValueError: the rank exceeds the dim, or components are asked for where nobody can deviate.
@@ -67,15 +68,26 @@ def stages(config: PopulationConfig, prefs: Preferences) -> list[Stage]:
         for ridge, size in itertools.product(_or(config.ridge_population, RIDGES), sizes)
     ]
     found = [Stage("population", alone, tuple(population), open_ended=("ridge_population",))]
+    counts = _or(config.num_components, NUM_COMPONENTS)
     deviations: list[Choice] = [
-        {"rank": highest, "ridge_deviation": ridge, "item_effects_deviation": size}
+        {
+            "rank": highest,
+            "ridge_deviation": ridge,
+            "item_effects_deviation": size,
+            "num_components": counts[0],
+        }
         for size, ridge in itertools.product(own, ridges)
     ]
+    alike = sum(variant["num_components"] == counts[0] for variant in variants(config))
     if highest > 1 and len(deviations) > 1:
-        found.append(Stage("deviations", quick, tuple(deviations), open_ended=("ridge_deviation",)))
-    if len(ranks) > 1 or (highest > 1 and len(deviations) == 1):
+        open_ended = ("ridge_deviation",)
+        found.append(Stage("deviations", quick, tuple(deviations), open_ended, alike))
+    if len(ranks) > 1 or (highest > 1 and (len(deviations) == 1 or len(counts) > 1)):
         # That nobody deviates stays a candidate: it wins where users do not differ.
-        found.append(Stage("rank", quick, tuple({"rank": rank} for rank in ranks)))
+        candidates: list[Choice] = [
+            {"rank": rank, "num_components": max(counts) if rank > 1 else 0} for rank in ranks
+        ]
+        found.append(Stage("rank", quick, tuple(candidates)))
     return found
 
 

@@ -52,7 +52,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from lore_jax.methods.base import Info
 from lore_jax.methods.bradley_terry import bradley_terry
@@ -106,12 +106,14 @@ class PopulationHyper:
         item_effects: c, the size of the item effects relative to the basis, on column 0 and on the
             others, `[2]`; 0: none.
         columns: 1 for the columns of deviation in use, 0 for the others, `[rank - 1]`.
+        mixture: whether a mixture is learned; if not, its components are those of N(0, I).
     """
 
     ridge_population: Float[Array, ""]
     ridge_deviation: Float[Array, ""]
     item_effects: Float[Array, " 2"]
     columns: Float[Array, " deviations"]
+    mixture: Bool[Array, ""] | bool = True
 
 
 @flax.struct.dataclass

@@ -145,7 +145,10 @@ class PopulationConfig(EMConfig):
         return rms_row_norm(prefs.embeddings)
 
     def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[PopulationHyper]:
-        """Ridges, size of the item effects, and columns of deviation in use."""
+        """Ridges, size of the item effects, columns of deviation in use, whether mixtures are.
+
+        In a choice to be compared, `num_components` is how many a mixture has at the most.
+        """
         deviations = np.arange(1, max(choice["rank"] for choice in choices))
         return [
             PopulationHyper(
@@ -155,6 +158,7 @@ class PopulationConfig(EMConfig):
                     [choice["item_effects"], choice["item_effects_deviation"]], jnp.float32
                 ),
                 columns=jnp.asarray(deviations < choice["rank"], jnp.float32),
+                mixture=jnp.asarray(choice.get("num_components", 1) > 0),
             )
             for choice in choices
         ]
@@ -186,12 +190,21 @@ class PopulationConfig(EMConfig):
         )
         if most and len(hyper.columns):
             scale = self.variants()[0]["logit_scale"]
-            mixtures = learn_mixture(
-                [scale * features(table, bucket) for bucket in data.buckets],
-                [jnp.asarray(bucket.pair_weight) for bucket in data.buckets],
-                most.bit_length() - 1,
-                likelihood=self.likelihood,
-            )
+            splits = most.bit_length() - 1
+
+            def learn() -> Mixture:
+                return learn_mixture(
+                    [scale * features(table, bucket) for bucket in data.buckets],
+                    [jnp.asarray(bucket.pair_weight) for bucket in data.buckets],
+                    splits,
+                    likelihood=self.likelihood,
+                )
+
+            def gaussian() -> Mixture:
+                one = one_component(len(hyper.columns), 2**splits)
+                return jax.tree.map(lambda leaf: jnp.stack([leaf] * (splits + 1)), one)
+
+            mixtures = jax.lax.cond(jnp.asarray(hyper.mixture), learn, gaussian)
         return PopulationFit(
             state.params, data.input_scale, hyper, posterior, share, mixtures, state.deviations
         )

@@ -55,6 +55,8 @@ class Drawn(NamedTuple):
 def draw(data: FitData, users: int, pairs: int, *, key: jax.Array) -> Drawn:
     """Draws users who have pairs, and pairs of each, both evenly and without replacement.
 
+    A user's draws go by the user's id: how users are laid out changes nothing.
+
     Args:
         data: one shard (`devices.over_shards`), which draws its share of the users.
         users: the most users, of all shards.
@@ -85,22 +87,26 @@ def draw(data: FitData, users: int, pairs: int, *, key: jax.Array) -> Drawn:
 
     weight = flat("pair_weight")
     of_users = jnp.concatenate([jnp.sum(bucket.pair_weight, axis=0) for bucket in data.buckets])
+    ids = jnp.concatenate([jnp.asarray(bucket) for bucket in data.users.buckets]) + 1
     wanted = min(-(-users // total(1)), len(first))
-    picked = _draw(key_users, of_users > 0, wanted)
+    chance = jax.vmap(lambda user: jax.random.uniform(jax.random.fold_in(key_users, user)))(ids)
+    picked = _highest(chance, of_users > 0, wanted)
     slot = np.arange(int(max(length)))[None]
     at = jnp.asarray(first)[picked][:, None] + slot * jnp.asarray(stride)[picked][:, None]
     here = jnp.where(slot < jnp.asarray(length)[picked][:, None], at, -1)
     counted = jnp.where(here >= 0, weight[here], 0.0)
-    kept = _draw(key_pairs, counted > 0, min(pairs, slot.size))
+    chance = jax.vmap(
+        lambda user: jax.random.uniform(jax.random.fold_in(key_pairs, user), (slot.size,))
+    )(ids[picked])
+    kept = _highest(chance, counted > 0, min(pairs, slot.size))
     here, counted = (jnp.take_along_axis(x, kept, axis=1) for x in (here, counted))
     taken = Pairs(flat("chosen")[here], flat("rejected")[here], counted)
     return Drawn(picked, taken, of_users[picked])
 
 
-def _draw(key: jax.Array, possible: Array, count: int) -> Array:
+def _highest(chance: Array, possible: Array, count: int) -> Array:
     """Positions along the last axis, of those that are possible before any other."""
-    score = jnp.where(possible, jax.random.uniform(key, possible.shape), -1.0)
-    return jax.lax.top_k(score, count)[1]
+    return jax.lax.top_k(jnp.where(possible, chance, -1.0), count)[1]
 
 
 def context_and_targets(pairs: Pairs, *, key: jax.Array) -> tuple[Pairs, Pairs]:

@@ -119,7 +119,7 @@ class EnsembleConfig(SharedDirection):
         hyper: Float[Array, ""],
     ) -> list[Prediction]:
         """By the heads, whoever the user is."""
-        heads = jnp.matmul(data.embeddings, fitted.along.T, preferred_element_type=jnp.float32)
+        heads = jnp.matmul(data.table, fitted.along.T, preferred_element_type=jnp.float32)
         heads -= jnp.mean(heads, axis=0, keepdims=True)
         bound = heads.mean(axis=1) - self.lower_bound * heads.std(axis=1, ddof=1)
         return [

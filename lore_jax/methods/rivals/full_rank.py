@@ -130,7 +130,7 @@ class FullRankConfig(SharedDirection):
         hyper: Float[Array, " 2"],
     ) -> list[Prediction]:
         """By each user's mode given the shots, its uncertainty integrated."""
-        table, population = data.embeddings.astype(jnp.float32), fitted.population
+        table, population = data.table.astype(jnp.float32), fitted.population
         products = table @ table.T
         if data.outside is not None:
             products += jnp.diag(data.outside)

@@ -80,7 +80,7 @@ class GaussianWeightsMethod:
                 shots: Array = roles.shots,
             ) -> tuple[Array, Array]:
                 table = jnp.matmul(
-                    data.embeddings, variant.directions, preferred_element_type=jnp.float32
+                    data.table, variant.directions, preferred_element_type=jnp.float32
                 )
                 differences = features(table, bucket)
                 offset = combine(differences, variant.mean[:, None])

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import BasisPredictor, Choice, FoldWeights, Info, Prediction, Stage
@@ -34,6 +35,7 @@ from lore_jax.methods.gaussian.initial_directions import score_directions
 from lore_jax.methods.gaussian.laplace_em import PopulationHyper, PopulationState
 from lore_jax.methods.gaussian.method import PopulationConfig, PopulationFit
 from lore_jax.parallel.buckets import FitData, Layout
+from lore_jax.parallel.devices import total
 
 RIDGES_EFFECTS = (3.0, 1.0, 0.3, 0.1)
 RIDGES_FACTORS = (30.0, 10.0, 3.0, 1.0)
@@ -151,7 +153,7 @@ class MatrixFactorisationConfig:
         effects = state.params["item_effects"]
         itself = dataclasses.replace(data, embeddings=jnp.eye(responses), outside=None)
         factors = score_directions(itself, effects[:, 0], key, count)
-        start = effects.at[:, 1:].set(_START_SIZE * jnp.sqrt(float(responses)) * factors)
+        start = effects.at[:, 1:].set(_START_SIZE * jnp.sqrt(_num_judged(data)) * factors)
         basis = jax.tree.map(jnp.zeros_like, state.params["basis"])
         return state.replace(params={"basis": basis, "item_effects": start})  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -191,6 +193,15 @@ class MatrixFactorisationConfig:
             num_components=0,
             logit_scale=1.0,
         )
+
+
+def _num_judged(data: FitData) -> Float[Array, ""]:
+    """How many responses stand in a pair: the table may have others."""
+    pairs = jnp.zeros(data.embeddings.shape[0])
+    for bucket in data.buckets:
+        for side in (bucket.chosen, bucket.rejected):
+            pairs = pairs.at[side].add(jnp.asarray(bucket.pair_weight))
+    return jnp.sum(total(pairs) > 0).astype(jnp.float32)
 
 
 def _blank(data: FitData) -> FitData:

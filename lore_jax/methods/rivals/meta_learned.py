@@ -118,7 +118,7 @@ def outer_loss(
         support: 1 for pairs that are support, 0 for query, per bucket `[shots, users]`.
     """
     table = jnp.matmul(
-        data.embeddings, meta.rewards / data.input_scale, preferred_element_type=jnp.float32
+        data.table, meta.rewards / data.input_scale, preferred_element_type=jnp.float32
     )
     start, losses, weights = _start(meta, hyper), [], []
     for bucket, given in zip(data.buckets, support, strict=True):
@@ -277,9 +277,7 @@ class MetaLearnedConfig:
         for bucket, roles in zip(data.buckets, fold, strict=True):
 
             def margins(meta: Meta, bucket: object = bucket, shots: Array = roles.shots) -> Array:
-                table = jnp.matmul(
-                    data.embeddings, meta.rewards, preferred_element_type=jnp.float32
-                )
+                table = jnp.matmul(data.table, meta.rewards, preferred_element_type=jnp.float32)
                 along = features(table, bucket)  # pyright: ignore[reportArgumentType]
                 return mixed(inner_steps(meta.start, jnp.exp(meta.log_rate), along, shots), along)
 

@@ -21,6 +21,7 @@ from lore_jax.methods.rivals.pair_slots import pair_slots
 from lore_jax.methods.rivals.unsaved import Unsaved
 from lore_jax.model.basis import Params
 from lore_jax.parallel.buckets import lay_out
+from lore_jax.parallel.devices import filled_up
 from lore_jax.users.predict import Margins
 
 _USERS_AT_A_TIME = 64
@@ -107,7 +108,7 @@ class NetworkPredictor(Unsaved):
                 )
         rows, behind = self._rows(test), 0
         if shots.embeddings is not test.embeddings:
-            rows, behind = jnp.concatenate([rows, self._rows(shots)]), test.num_responses
+            rows, behind = jnp.concatenate([rows, self._rows(shots)]), len(rows)
         mean, variance = np.zeros((2, test.num_pairs), np.float32)
         buckets, layout = lay_out(test)
         for number, (bucket, (ids,)) in enumerate(zip(buckets, layout.ids, strict=True)):
@@ -126,7 +127,8 @@ class NetworkPredictor(Unsaved):
         return self.adapted(shots, test)
 
     def _rows(self, prefs: Preferences) -> Array:
-        return _rows(self.network, self.params, jnp.asarray(prefs.embeddings), self.input_scale)
+        table = jnp.asarray(filled_up(prefs.embeddings))
+        return _rows(self.network, self.params, table, self.input_scale)
 
 
 def _padded(shots: Preferences, users: Int[np.ndarray, " users"], behind: int) -> Pairs:

@@ -141,9 +141,7 @@ def start_factors(data: FitData, count: int, *, key: jax.Array) -> Factors:
     factors = 2.0 * to_pairs(users) * distinct / jnp.sum(often)
 
     def differences(phi: Array) -> list[Array]:
-        table = jnp.matmul(
-            data.embeddings, phi / data.input_scale, preferred_element_type=jnp.float32
-        )
+        table = jnp.matmul(data.table, phi / data.input_scale, preferred_element_type=jnp.float32)
         return [features(table, bucket) for bucket in data.buckets]
 
     transpose = jax.linear_transpose(differences, jax.ShapeDtypeStruct((dim, count), jnp.float32))
@@ -315,7 +313,7 @@ def _objective(factors: Factors, data: FitData) -> Float[Array, ""]:
     weights, judging = _weights(data), _judging(data)
     pairs, users = total((sum(map(jnp.sum, weights)), sum(map(jnp.sum, judging))))
     table = jnp.matmul(
-        data.embeddings, factors.phi / data.input_scale, preferred_element_type=jnp.float32
+        data.table, factors.phi / data.input_scale, preferred_element_type=jnp.float32
     )
     loss = jnp.zeros(())
     for bucket, weight, one, own in zip(

@@ -65,7 +65,7 @@ def principal_directions(data: FitData, count: int, *, key: jax.Array) -> Float[
 
     def differences(directions: Array) -> list[Array]:
         """Each pair's difference along each direction, `[columns, shots, users]`."""
-        table = jnp.matmul(data.embeddings, directions, preferred_element_type=jnp.float32)
+        table = jnp.matmul(data.table, directions, preferred_element_type=jnp.float32)
         return [features(table, bucket) for bucket in data.buckets]
 
     transpose = jax.linear_transpose(differences, jax.ShapeDtypeStruct((dim, columns), jnp.float32))
@@ -155,7 +155,7 @@ class PrincipalDirectionsConfig(GaussianWeightsMethod):
         self, state: Directions, data: FitData, hyper: Float[Array, " k"]
     ) -> GaussianWeights:
         """Everybody's mean weights for each spread: ridge Bradley-Terry in these columns."""
-        table = jnp.matmul(data.embeddings, state.columns, preferred_element_type=jnp.float32)
+        table = jnp.matmul(data.table, state.columns, preferred_element_type=jnp.float32)
         few = dataclasses.replace(data, embeddings=table)  # the input scale is the same
 
         def mean(spread: Array) -> Array:

@@ -260,7 +260,7 @@ class NetworkConfig:
         def objective(params: Params, vectors: PerUser | None) -> tuple[Array, Array]:
             return self.objective(
                 params,
-                self.rows(params, data.embeddings, data.input_scale),
+                self.rows(params, data.table, data.input_scale),
                 _of_drawn(vectors, drawn),
                 drawn,
                 hyper,
@@ -311,7 +311,7 @@ class NetworkConfig:
         """Users are found from the fold's shots, with the network frozen."""
 
         def of_variant(params: Params) -> list[tuple[Array, Array]]:
-            rows = self.rows(params, data.embeddings, fitted.input_scale)
+            rows = self.rows(params, data.table, fitted.input_scale)
             return [
                 margins_of_users(
                     self,

@@ -23,13 +23,30 @@ def test_everything_open_is_chosen_in_three_stages():
     winner = population.choices({})[0]
     assert deviations.name == "deviations"
     assert deviations.choices(winner) == [
-        {**winner, "rank": 9, "ridge_deviation": ridge, "item_effects_deviation": size}
+        {
+            **winner,
+            "rank": 9,
+            "ridge_deviation": ridge,
+            "item_effects_deviation": size,
+            "num_components": 0,
+        }
         for size in (0.0, 1.0)
         for ridge in (30.0, 10.0, 3.0, 1.0)
     ]
+    # Mixtures are learned for the best of them.
+    assert deviations.variants() == PopulationConfig().variants()[:5]
+    assert rank.variants() == PopulationConfig().variants()
+    flags = [
+        [bool(hyper.mixture) for hyper in stage.method.hypers(stage.choices(winner), prefs)]
+        for stage in (deviations, rank)
+    ]
+    assert flags == [[False] * 8, [False, True, True]]
     winner = deviations.choices(winner)[2]
     # That nobody deviates stays a candidate, the first.
-    assert rank.choices(winner) == [{**winner, "rank": count} for count in (1, 3, 9)]
+    assert rank.choices(winner) == [
+        {**winner, "rank": count, "num_components": most}
+        for count, most in ((1, 0), (3, 8), (9, 8))
+    ]
     for stage in (deviations, rank):
         assert stage.method.variants() == PopulationConfig().variants()
     assert population.open_ended == ("ridge_population",)
@@ -59,7 +76,7 @@ def test_what_is_given_is_not_asked():
     }
     given = PopulationConfig(rank=4, ridge_deviation=5.0, item_effects_deviation=0.0)
     _, rank = given.stages(prefs)
-    assert rank.candidates == ({"rank": 4},)  # not that nobody does
+    assert rank.candidates == ({"rank": 4, "num_components": 8},)  # not that nobody does
 
 
 def test_ranks_are_those_that_the_embeddings_have():
