@@ -24,6 +24,7 @@ from lore_jax.parallel.buckets import FitData, Layout
 from lore_jax.parallel.devices import (
     Devices,
     Mapping,
+    filled_up,
     first_shard,
     over_shards,
     place,
@@ -232,7 +233,8 @@ def start(
         data = PlacedMinibatches(prefs, scale, devices, method.num_minibatches)
         layout = data.layout
     else:
-        data, layout = place(prefs, scale, devices)
+        rows = filled_up(prefs.embeddings)  # so that data sets share programs
+        data, layout = place(dataclasses.replace(prefs, embeddings=rows), scale, devices)
     (hyper,) = method.hypers([choice], prefs)
     hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
     steps = method.num_steps([choice])

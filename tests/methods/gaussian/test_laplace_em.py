@@ -15,14 +15,6 @@ from scipy.special import expit
 from lore_jax.methods.gaussian import laplace_em
 from lore_jax.methods.gaussian.laplace_em import EMConfig, PopulationHyper, PopulationState
 from lore_jax.model.basis import LinearBasis, MLPBasis
-from lore_jax.parallel import devices
-
-
-@pytest.fixture(autouse=True)
-def table_as_it_is(monkeypatch):
-    """Without rows of zeros behind it (`tests/properties/test_padding.py`)."""
-    monkeypatch.setattr(devices, "filled_up", lambda table: table)
-
 
 RANK = 3
 CONFIG = EMConfig(steps=50, learning_rate=0.03)
