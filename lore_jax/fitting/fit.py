@@ -24,6 +24,7 @@ from lore_jax.parallel.buckets import FitData, Layout
 from lore_jax.parallel.devices import (
     Devices,
     Mapping,
+    filled_up,
     first_shard,
     over_shards,
     place,
@@ -236,8 +237,10 @@ def start(
         data = PlacedMinibatches(prefs, scale, devices, method.num_minibatches)
         layout = data.layout
     else:
+        rows = filled_up(prefs.embeddings)  # so that data sets share programs
+        filled = dataclasses.replace(prefs, embeddings=rows)
         streamed = getattr(method, "streams_table", False)
-        data, layout = place(prefs, scale, devices, streamed=streamed)
+        data, layout = place(filled, scale, devices, streamed=streamed)
     (hyper,) = method.hypers([choice], prefs)
     hyper = jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), hyper)
     steps = method.num_steps([choice])

@@ -33,6 +33,7 @@ from lore_jax.methods.base import AnyMethod, Choice, FoldWeights, Stage
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, UserBucket
 from lore_jax.parallel.devices import (
     Devices,
+    filled_up,
     num_cores,
     on_host,
     over_shards,
@@ -145,6 +146,7 @@ def place_for_sweeps(
     devices, scale, outside = devices or jax.local_devices()[:1], method.input_scale(prefs), None
     if method.by_inner_products:
         prefs, outside = reduced_table(prefs)
+    prefs = dataclasses.replace(prefs, embeddings=filled_up(prefs.embeddings))
     data, layout = place(prefs, scale, devices)
     if outside is not None:
         data = dataclasses.replace(data, outside=replicate(outside, devices))

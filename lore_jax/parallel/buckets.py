@@ -148,7 +148,7 @@ def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...]
     Example:
         >>> buckets, layout = lay_out(prefs, shards=8)
         >>> buckets[0].chosen.shape  # [shards, shots, users]
-        (8, 20, 5)
+        (8, 24, 5)
     """
     layout, buckets = deal(prefs, shards), []
     for pairs in map(layout.pairs, range(len(layout.ids))):

@@ -93,8 +93,6 @@ def place(
 ) -> tuple[FitData, Layout]:
     """Lays out preferences for a joint fit and puts them on devices, one shard each.
 
-    A small table is filled up with rows of zeros, which no pair names, to a round number.
-
     Args:
         prefs: the pairs to fit.
         input_scale: what the basis divides embeddings by.
@@ -114,7 +112,7 @@ def place(
     devices = list(devices) if devices else jax.local_devices()[:1]
     buckets, layout = lay_out(prefs, len(devices))
     data = FitData(
-        embeddings=_place_table(filled_up(prefs.embeddings), devices, streamed),
+        embeddings=_place_table(prefs.embeddings, devices, streamed),
         input_scale=replicate(np.float32(input_scale), devices),
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
         users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),

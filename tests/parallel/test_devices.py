@@ -33,7 +33,6 @@ from lore_jax.parallel.devices import (
     view_on_host,
 )
 from lore_jax.parallel.minibatches import PlacedMinibatches
-from lore_jax.parallel.rounding import rounded_rows
 
 MAPPINGS = ["jit", "pmap"]
 PAPER = SimplexSettings()
@@ -78,11 +77,10 @@ def test_pairs_are_split_and_the_table_is_copied():
     for leaf in jax.tree.leaves(data.buckets):
         assert [shard.data.shape[0] for shard in leaf.addressable_shards] == [1] * 8
         assert {shard.device for shard in leaf.addressable_shards} == set(devices)
-    rows = rounded_rows(prefs.num_responses)
-    tables = [shard.data.shape for shard in data.embeddings.addressable_shards]
-    assert tables == [(rows, prefs.dim)] * 8
-    np.testing.assert_array_equal(data.embeddings[: prefs.num_responses], prefs.embeddings)
-    assert not data.embeddings[prefs.num_responses :].any()
+    assert [shard.data.shape for shard in data.embeddings.addressable_shards] == [
+        prefs.embeddings.shape
+    ] * 8
+    np.testing.assert_array_equal(data.embeddings, prefs.embeddings)
     assert float(data.input_scale) == 2.0
     assert layout.num_users == prefs.num_users
     for users, ids in zip(data.users.buckets, layout.ids, strict=True):
@@ -163,7 +161,7 @@ def sent(case, count, users, mapping):
     [
         (simplex_case, DIM * RANK),
         (minibatch_case, DIM * RANK),
-        (population_case, (DIM + rounded_rows(RESPONSES)) * RANK),
+        (population_case, (DIM + RESPONSES) * RANK),
     ],
     ids=["simplex", "simplex in minibatches", "population"],
 )

@@ -216,7 +216,8 @@ class NearestUsersConfig:
     def export(self, fitted: Scores, layout: Layout, prefs: Preferences) -> NearestUsersPredictor:
         """The scores of responses that were judged, by their embeddings."""
         (variant,) = self.variants()
-        score, judged = first_shard(fitted.score), first_shard(fitted.judged)
+        own = slice(prefs.num_responses)  # the table may be filled up
+        score, judged = first_shard(fitted.score)[:, own], first_shard(fitted.judged)[:, own]
         known = judged.any(axis=0)
         keys = response_keys(prefs.embeddings)[known]
         return NearestUsersPredictor(score[:, known], judged[:, known], keys, variant["kappa"])
