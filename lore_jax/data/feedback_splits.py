@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from lore_jax.data.feedback import Answers, Feedback
 from lore_jax.data.groups import rank_within
@@ -88,7 +88,7 @@ def draw_answers(feedback: Feedback, count: int, *, seed: int) -> tuple[Feedback
 
 
 def strict_pairs(
-    feedback: Feedback, *, max_pairs: int = 60, across_prompts: bool = False, seed: int = 0
+    feedback: Feedback, *, max_pairs: int = 60, across_prompts: bool | None = None, seed: int = 0
 ) -> Preferences:
     """The same answers as strict pairs: what a method that knows nothing else can use.
 
@@ -99,7 +99,8 @@ def strict_pairs(
         feedback: any feedback.
         max_pairs: the most pairs drawn from the ratings of a user.
         across_prompts: pair ratings of different prompts too. Who rates has one scale for all
-            prompts; who compares has seen both responses.
+            prompts; who compares has seen both responses. None: where most users rated one
+            response a prompt.
         seed: of the draws of pairs of ratings.
 
     Returns:
@@ -110,12 +111,13 @@ def strict_pairs(
         True
     """
     rng = np.random.default_rng(seed)
+    across = pairs_cross_prompts(feedback) if across_prompts is None else across_prompts
     empty = np.zeros((5, 0))
     found = [
         columns
         for block in feedback.blocks
         for columns in (
-            _of_ratings(block, max_pairs, rng, across_prompts=across_prompts)
+            _of_ratings(block, max_pairs, rng, across_prompts=across)
             if block.kind.name == "rating"
             else _of(block)
         )
@@ -147,6 +149,38 @@ def _of(block: Answers) -> Iterator[np.ndarray]:
         said = a < kind.places if kind.name == "ranking" else a == 0 or b == last
         if said:
             yield _columns(block, block.items[:, a], block.items[:, b])
+
+
+def pairs_cross_prompts(feedback: Feedback) -> bool:
+    """Whether `strict_pairs` compares ratings of different prompts, as there is little else.
+
+    Example:
+        >>> pairs_cross_prompts(feedback)
+        False
+    """
+    ratings = (block for block in feedback.blocks if block.kind.name == "rating")
+    return any(most_rate_one_a_prompt(block.user, block.prompt, block.outcome) for block in ratings)
+
+
+def most_rate_one_a_prompt(
+    user: Int[np.ndarray, " ratings"],
+    prompt: Int[np.ndarray, " ratings"],
+    rating: Shaped[np.ndarray, " ratings"],
+) -> bool:
+    """Whether of those who gave different ratings, most did not give them to one prompt.
+
+    Example:
+        >>> user, rating = np.zeros(2, int), np.array([0.0, 1.0])
+        >>> most_rate_one_a_prompt(user, np.array([0, 1]), rating)
+        True
+    """
+
+    def who_differ(*keys: Int[np.ndarray, " ratings"]) -> int:
+        levels = np.unique(np.stack([*keys, np.unique(rating, return_inverse=True)[1]]), axis=1)
+        groups, count = np.unique(levels[:-1], axis=1, return_counts=True)
+        return len(np.unique(groups[0, count > 1]))
+
+    return 2 * who_differ(user, prompt) < who_differ(user)
 
 
 def _of_ratings(

@@ -132,12 +132,17 @@ def labels_of(pairs: TextPairs) -> list[str]:
 
 
 def _conversations(pairs: TextPairs, labels: Sequence[str]) -> list[Conversation]:
-    """The responses as conversations; both sides of a pair must answer the same prompt."""
+    """The responses as conversations; both sides of a pair must answer the same prompt.
+
+    Not so where pairs are made of ratings across prompts.
+    """
     conversations = []
     prompts: dict[tuple[Message, ...], tuple[Message, ...]] = {}  # equal prompts become one object
     for response, label in zip(pairs.responses, labels, strict=True):
         prompt = parse_messages(f"{label}: prompt", response.prompt)
         conversations.append(Conversation(prompts.setdefault(prompt, prompt), response.reply))
+    if pairs.across_prompts:
+        return conversations
     for number, (chosen, rejected) in enumerate(zip(pairs.chosen, pairs.rejected, strict=True)):
         if conversations[chosen].prompt is not conversations[rejected].prompt:
             problem = "chosen and rejected answer different prompts"

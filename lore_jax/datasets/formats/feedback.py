@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from lore_jax.data.feedback import from_answers
-from lore_jax.data.feedback_splits import strict_pairs
+from lore_jax.data.feedback_splits import pairs_cross_prompts, strict_pairs
 from lore_jax.datasets.formats.answers import (
     ReadAnswers,
     answers_are_indices,
@@ -19,6 +19,7 @@ from lore_jax.datasets.formats.answers import (
     read_answers,
 )
 from lore_jax.datasets.formats.ratings import (
+    ACROSS_PROMPTS,
     rating_columns,
     read_index_ratings,
     read_text_ratings,
@@ -107,12 +108,16 @@ def _pairs_of(found: ReadAnswers, num_responses: int, how: HowToRead) -> IndexPa
     table = np.zeros((num_responses, 1), np.float16)
     feedback = from_answers(table, found.blocks, user_ids=found.user_ids)
     pairs = strict_pairs(feedback, max_pairs=how.max_pairs, seed=how.seed)
+    across = pairs_cross_prompts(feedback)
     if not pairs.num_pairs:
         raise ValueError(f"{found.note} make no pair: nobody ordered two responses")
-    columns = np.stack([pairs.chosen, pairs.rejected, pairs.user, pairs.prompt], axis=1)
+    prompt = np.zeros_like(pairs.prompt) if across else pairs.prompt
+    columns = np.stack([pairs.chosen, pairs.rejected, pairs.user, prompt], axis=1)
     made = index_pairs(columns, found.user_ids, pairs.pair_weight.tolist())
     note = f"{found.note} became {pairs.num_pairs:,} pairs."
-    return dataclasses.replace(made, note=note, answers=found.blocks)
+    if across:
+        note = f"{note} {ACROSS_PROMPTS}"
+    return dataclasses.replace(made, note=note, answers=found.blocks, across_prompts=across)
 
 
 def _first_row(path: RowSource, how: HowToRead | None) -> Row:

@@ -5,7 +5,9 @@
 The response is a text, a list of one message of the assistant (as in TRL's KTO), or an integer, a
 row of an array of embeddings. A rating is a number, true or false, or up or down. Optional: prompt
 (a text or messages) and prompt_id; without either, all responses answer one prompt. Pairs are drawn
-within a user and a prompt; equal ratings make none. Where a user has rated a response again, the
+within a user and a prompt; equal ratings make none. Where most users rate one response a prompt, as
+in data for KTO, that would leave next to nothing: they are then drawn within a user, across
+prompts, as if all answered one, and the note says so. Where a user has rated a response again, the
 last rating counts.
 """
 
@@ -20,6 +22,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from lore_jax.data.feedback_splits import most_rate_one_a_prompt
 from lore_jax.datasets.formats.messages import (
     Message,
     check_prompt,
@@ -40,6 +43,7 @@ from lore_jax.datasets.formats.rows import (
 
 RESPONSE = ("completion", "response", "reply", "text")
 RATING = ("label", "rating", "score", "vote")
+ACROSS_PROMPTS = "Most users rated one reply a prompt: pairs are of replies to different prompts."
 _LEVELS_OF_SCORES = 7  # of numbers without a scale of few steps
 _WORDS = {"up": 1.0, "down": 0.0, "true": 1.0, "false": 0.0}
 
@@ -184,6 +188,9 @@ def _read(
     if not ratings:
         raise no_rows(path, bad)
     keys, values = np.array(list(ratings)), np.array(list(ratings.values()))
+    across = most_rate_one_a_prompt(keys[:, 0], keys[:, 1], values)
+    if across:
+        keys[:, 1] = 0
     rng, drawn = np.random.default_rng(seed), []
     order = np.argsort(keys[:, 0], kind="stable")
     bounds = np.searchsorted(keys[order, 0], np.arange(len(users) + 1))
@@ -197,10 +204,12 @@ def _read(
         f"{len(ratings):,} {_kind(values)} of {len(users):,} users on {num_responses:,} responses"
     )
     if not len(pairs):
-        raise ValueError(f"{path}: {text} make no pair: nobody rated two of a prompt differently")
+        raise ValueError(f"{path}: {text} make no pair: nobody rated two of them differently")
+    more = f" {ACROSS_PROMPTS}" if across else ""
     fields = {
         **vars(index_pairs(pairs, list(users))),
-        "note": f"{text} became {len(pairs):,} pairs.",
+        "note": f"{text} became {len(pairs):,} pairs.{more}",
+        "across_prompts": across,
         "counts": {"replaced_ratings": num_rows - len(ratings)},
     }
     return IndexPairs(**fields)

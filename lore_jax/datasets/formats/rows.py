@@ -85,6 +85,7 @@ class IndexPairs:
         note: what must be said beside every number from these pairs, or None.
         counts: what was replaced or left out, by name.
         answers: what was said where that is more than these pairs, or None.
+        across_prompts: whether both sides of a pair may answer different prompts.
     """
 
     chosen: Int[np.ndarray, " pairs"]
@@ -97,6 +98,7 @@ class IndexPairs:
     note: str | None = dataclasses.field(default=None, kw_only=True)
     counts: dict[str, int] = dataclasses.field(default_factory=dict, kw_only=True)
     answers: tuple[Answers, ...] | None = dataclasses.field(default=None, kw_only=True)
+    across_prompts: bool = dataclasses.field(default=False, kw_only=True)
 
     def preferences(
         self,

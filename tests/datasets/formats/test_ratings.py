@@ -157,3 +157,34 @@ def test_equal_ratings_alone_are_refused(tmp_path):
     path = write(tmp_path / "rows.jsonl", [good(), good(response="Red.")])
     with pytest.raises(ValueError, match="2 ratings 3 to 3 of 1 users on 2 responses make no pair"):
         read_text_ratings(path, **HOW)
+
+
+def kto(user, prompt, reply, label):
+    return {"user_id": user, "prompt": prompt, "completion": reply, "label": label}
+
+
+def test_one_rating_a_prompt_makes_pairs_across_prompts(tmp_path):
+    rows = [
+        kto(user, f"Question {at}?", f"Answer {at}.", at != 1)
+        for user in ("ann", "bob", "eve")
+        for at in range(3)
+    ]
+    # That one user rates two replies to a prompt does not keep the others from being used.
+    rows.append(kto("ann", "Question 0?", "No.", False))
+    found = read_text_ratings(write(tmp_path / "kto.jsonl", rows), **HOW)
+    assert found.across_prompts
+    assert found.note == (
+        "10 ratings up or down of 3 users on 4 responses became 8 pairs. "
+        "Most users rated one reply a prompt: pairs are of replies to different prompts."
+    )
+    replies = [response.reply for response in found.responses]
+    pairs = zip(found.chosen, found.rejected, found.user, strict=True)
+    drawn = {(replies[high], replies[low], int(user)) for high, low, user in pairs}
+    lower = {0: ("Answer 1.", "No."), 1: ("Answer 1.",), 2: ("Answer 1.",)}
+    expected = {(f"Answer {at}.", low, u) for u in lower for at in (0, 2) for low in lower[u]}
+    assert drawn == expected
+    # Where most users do, pairs answer one prompt.
+    rows.append(kto("bob", "Question 0?", "No.", False))
+    within = read_text_ratings(write(tmp_path / "more.jsonl", rows), **HOW)
+    assert not within.across_prompts
+    assert len(within.chosen) == 2
