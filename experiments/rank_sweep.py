@@ -105,7 +105,7 @@ def run(config: Config) -> dict[str, np.ndarray]:
 
     def accuracy_of(name: str, method: AnyMethod, choices: list[Choice]) -> np.ndarray:
         stage, placed = Stage(name, method, ()), place_for_sweeps(prefs, method)
-        table = sweep(placed, stage, choices, work, key=key)
+        table = sweep(placed, stage, choices, work, key=key, spare=False)
         return table.accuracy.reshape(len(ranks), config.splits, 2)
 
     simplex = SimplexConfig(scale=config.scale, steps=config.steps)

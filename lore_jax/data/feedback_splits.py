@@ -156,7 +156,7 @@ def pairs_cross_prompts(feedback: Feedback) -> bool:
 
     Example:
         >>> pairs_cross_prompts(feedback)
-        False
+        True
     """
     ratings = (block for block in feedback.blocks if block.kind.name == "rating")
     return any(most_rate_one_a_prompt(block.user, block.prompt, block.outcome) for block in ratings)

@@ -160,6 +160,7 @@ def sweep(
     roles: dict[str, Float[np.ndarray, "folds pairs"]],
     *,
     key: jax.Array,
+    spare: bool = True,
     progress: Progress | None = None,
 ) -> SweepTable:
     """Fits every choice, in all variants of the method, on every fold, by one program.
@@ -172,6 +173,8 @@ def sweep(
             open-ended go on where the best is at an end.
         roles: from `fold_roles`.
         key: for initialisations, the same in every run.
+        spare: settings that cannot win any more are spared folds; False: every one is fitted on
+            every fold.
         progress: is told of every fit.
 
     Returns:
@@ -224,7 +227,8 @@ def sweep(
         return placed.measured[known]
 
     held_out = [num_judged(prefs.take_pairs(test > 0)) for test in roles["test"]]
-    race = Race(measure, slack(held_out, num_judged(prefs)), at_once=_at_once(devices))
+    behind = slack(held_out, num_judged(prefs)) if spare else np.full(count, np.inf)
+    race = Race(measure, behind, at_once=_at_once(devices))
     compared: list[Choice] = []
     hypers: list[PyTree] = []
     further, least = list(choices), np.inf

@@ -151,9 +151,10 @@ def filled_up(table: Any) -> Any:
         >>> filled_up(np.ones((300, 2))).shape
         (320, 2)
     """
-    spare = rounded_rows(len(table)) - len(table)
     here = isinstance(table, np.ndarray) or (isinstance(table, jax.Array) and on_one_cpu(table))
-    if not spare or not here or table.nbytes > _MOST_COPIED:
+    if not here or table.nbytes > _MOST_COPIED:
+        return table
+    if not (spare := rounded_rows(len(table)) - len(table)):
         return table
     return np.pad(np.asarray(table), [(0, spare), (0, 0)])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
 _STATUS = Path("/proc/self/status")
+_LIMITS = Path("/proc/self/limits")
 # Of a container, under the two versions of control groups: the limit, and what counts so far.
 _GROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -30,12 +31,9 @@ def available_memory() -> float:
     left = [float("inf")]
     if _MEMINFO.exists():
         left.append(_kilobytes(_MEMINFO, "MemAvailable"))
-    if _STATUS.exists():
-        import resource  # where there is /proc, there is this
-
-        limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
-        if limit != resource.RLIM_INFINITY:
-            left.append(limit - _kilobytes(_STATUS, "VmData"))
+    limits = _LIMITS.read_text() if _STATUS.exists() and _LIMITS.exists() else ""
+    if limit := re.search(r"^Max data size +(\d+) ", limits, re.MULTILINE):
+        left.append(int(limit[1]) - _kilobytes(_STATUS, "VmData"))
     for most, used in _GROUPS:
         if most.exists() and used.exists() and most.read_text().strip().isdigit():
             left.append(int(most.read_text()) - int(used.read_text()))

@@ -137,7 +137,12 @@ def test_the_model_is_the_solution_at_the_ridge_that_is_given_or_chosen():
     # The best is at the end of the grid, which goes on.
     assert table.settings[: len(RIDGES)] == [{"ridge": ridge} for ridge in RIDGES]
     further = [setting["ridge"] for setting in table.settings[len(RIDGES) :]]
-    np.testing.assert_allclose(further, RIDGES[0] * (10 / 3) ** np.arange(1.0, 5.0), rtol=1e-6)
+    beyond = RIDGES[0] * (10 / 3) ** np.arange(1.0, len(further) + 1)
+    np.testing.assert_allclose(further, beyond, rtol=1e-6)
+    loss = np.nanmean(table.loss, axis=1)
+    gained = -np.diff(loss[[0, *range(len(RIDGES), len(loss))]])
+    assert (gained[:-1] >= 5e-4).all()
+    assert gained[-1] < 5e-4 or len(further) == 4
     assert history.choice == table.settings[table.best]
     direction, _ = by_scikit_learn(prefs, history.choice["ridge"], 0.0, scale)
     np.testing.assert_allclose(

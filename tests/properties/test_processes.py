@@ -30,13 +30,13 @@ PROCESS = """
     sys.path.insert(0, os.environ["TESTS"])
     from test_processes import CONFIG
     from lore_jax.fitting.fit import JointFit
-    from lore_jax.runs import run as runs
+    from lore_jax.runs import material, run as runs
     from lore_jax.users.adapt import adapt
     from lore_jax.storage.cache.reader import load_cache
     from lore_jax.model.saved import load
 
     # A signal to the second process, while the first chunk runs, stops both after it.
-    advance = runs.start
+    advance = material.start
     def start(*args, **kw):
         running, state = advance(*args, **kw)
         def once(self, state, taken, count):
@@ -46,10 +46,10 @@ PROCESS = """
         once_interrupted = type("Interrupted", (JointFit,), {"advance": once})
         fields = {field.name: getattr(running, field.name) for field in dataclasses.fields(running)}
         return once_interrupted(**fields), state
-    runs.start = start
+    material.start = start
     stopped = runs.run_fit(f"{folder}/cache", f"{folder}/run", CONFIG)
     assert (stopped.step, stopped.run.is_finished) == (10, False), stopped
-    runs.start = advance
+    material.start = advance
     report = runs.run_fit(f"{folder}/cache", f"{folder}/run", CONFIG, resume=True)
     assert (report.resumed_from, report.step, report.run.is_finished) == (10, 25, True), report
 

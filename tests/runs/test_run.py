@@ -26,7 +26,7 @@ from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.model.saved import load
-from lore_jax.runs import run as runs
+from lore_jax.runs import material
 from lore_jax.runs.config import SplitConfig
 from lore_jax.runs.folder import read_run
 from lore_jax.runs.run import run_fit
@@ -389,7 +389,7 @@ def test_sigterm_before_the_fit_begins_ends_it_at_once(cache, tmp_path, monkeypa
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("it goes on")
 
-    monkeypatch.setattr(runs, "start", chosen_for_hours)
+    monkeypatch.setattr(material, "start", chosen_for_hours)
     handler = signal.getsignal(signal.SIGTERM)
     assert main(["fit", str(cache), "--out", str(tmp_path / "run")]) == 0
     assert "stopped before the fit began, nothing is kept" in capsys.readouterr().out
