@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-
     from lore_jax.cli.models import LoadedModel
-    from lore_jax.data.preferences import Preferences
-    from lore_jax.evaluation.answer_rows import AnswerCondition
+    from lore_jax.cli.tested import Tested
     from lore_jax.evaluation.evaluate import Condition, ConditionByAnswers
     from lore_jax.evaluation.schema import AnswerRow, AxesEntry, Conclusion, CurveRow, SplitEntry
-    from lore_jax.methods.as_said import AnswersPredictor, ByStrictPairs
+    from lore_jax.methods.as_said import ByStrictPairs
     from lore_jax.methods.base import Predictor
     from lore_jax.runs.folder import Parts, RunFolder
 
@@ -82,6 +79,7 @@ class Summary(TypedDict):
 def run(config: Config) -> Summary:
     """Evaluates, writes the results, and sums them up."""
     from lore_jax.cli.models import load_model
+    from lore_jax.cli.tested import what_to_test
     from lore_jax.evaluation.answer_gains import over_strict_pairs
     from lore_jax.evaluation.conclusion import conclusions_of
     from lore_jax.evaluation.evaluate import evaluate
@@ -110,7 +108,7 @@ def run(config: Config) -> Summary:
     if config.learning_curve and run.as_said:
         raise ValueError("--learning-curve fits strict pairs: this run has fitted what was said")
     loaded, fitted = load_model(config.run), run.manifest
-    tested = _what_to_test(config, run, loaded)
+    tested = what_to_test(run, loaded, cache=config.cache, test=config.test)
     conditions, entry = tested.conditions, tested.entry
     name, seed = fitted["config"]["fit"]["method"]["name"], config.seed
     methods = {name: tested.predictor, **(_baselines(run, tested) if config.baselines else {})}
@@ -178,85 +176,7 @@ def lines(result: Summary) -> list[str]:
     ]
 
 
-class _Tested(NamedTuple):
-    """What is tested: conditions, the run as a method for their users, the split's entry.
-
-    Beside them the pairs of the run, and where answers were fitted as they were said, the same
-    conditions of answers.
-    """
-
-    conditions: Sequence[Condition | ConditionByAnswers]
-    predictor: Predictor | AnswersPredictor
-    entry: SplitEntry
-    parts: Parts
-    answers: Sequence[AnswerCondition] = ()
-
-
-def _what_to_test(config: Config, run: RunFolder, loaded: LoadedModel) -> _Tested:
-    """The pairs, or answers, that the run's split kept, or those of `--test`."""
-    from lore_jax.cli.models import refuse_other_encoder
-    from lore_jax.evaluation.results import describe_split
-    from lore_jax.evaluation.shots import count_per_user
-    from lore_jax.methods.base import BasisPredictor
-    from lore_jax.runs.test_sets import (
-        answer_conditions,
-        by_strict_pairs,
-        conditions_of_other_pairs,
-        run_conditions,
-    )
-    from lore_jax.storage.cache.reader import load_cache
-
-    assert loaded.users is not None
-    said = run.load_answer_parts(config.cache) if run.as_said else None
-    parts = run.load_parts(config.cache) if said is None else said.as_pairs()
-    # `report` joins the results of runs that differ in their seed alone: it numbers the split.
-    manifest, number = run.manifest, run.manifest["config"]["seed"]
-    if config.test is None:
-        answers = [] if said is None else answer_conditions(said)
-        conditions = by_strict_pairs(answers) if answers else run_conditions(parts)
-        split = manifest["split"]
-        assert split is not None
-        assert manifest["group_by"] is not None
-        entry = describe_split(
-            {"seen": _names(parts.train), "unseen": _names(parts.shots)},
-            items=list(dict.fromkeys(items for _, items in parts.tests)),
-            group_by=manifest["group_by"],
-            digest=split["digest"],
-            data=Path(manifest["data"]["cache"]).name,
-            split=number,
-            dropped=split["dropped"],
-            given={cell.users: count_per_user(cell.shots) for cell in conditions},
-        )
-        if answers:
-            return _Tested(conditions, _as_said(loaded), entry, parts, answers)
-        own = BasisPredictor(loaded.model, loaded.users)
-        return _Tested(conditions, own, entry, parts)
-    refuse_other_encoder(loaded, config.test)
-    test = load_cache(config.test)
-    other = conditions_of_other_pairs(parts.train, loaded.users, test, config.test)
-    entry = describe_split(
-        {"seen": other.names},
-        items=[condition.items for condition in other.conditions],
-        group_by="response",
-        digest="",
-        data=config.test.name,
-        split=number,
-        dropped={"pairs_of_unknown_users": other.pairs_of_unknown_users},
-    )
-    return _Tested(other.conditions, BasisPredictor(loaded.model, other.users), entry, parts)
-
-
-def _as_said(loaded: LoadedModel) -> AnswersPredictor:
-    """The run as a method for users known by answers."""
-    from lore_jax.methods.as_said import AnswersPredictor
-
-    assert loaded.said is not None
-    answers, users = loaded.said
-    assert users is not None
-    return AnswersPredictor(loaded.model, answers, users)
-
-
-def _answer_rows(config: Config, tested: _Tested, name: str) -> list[AnswerRow]:
+def _answer_rows(config: Config, tested: Tested, name: str) -> list[AnswerRow]:
     from lore_jax.evaluation.answer_rows import answer_rows
     from lore_jax.methods.as_said import AnswersPredictor
 
@@ -274,16 +194,7 @@ def _answer_rows(config: Config, tested: _Tested, name: str) -> list[AnswerRow]:
     )
 
 
-def _names(prefs: Preferences | None) -> np.ndarray:
-    """The users' names, or their numbers."""
-    import numpy as np
-
-    if prefs is None:
-        return np.zeros(0, int)
-    return np.arange(prefs.num_users) if prefs.user_ids is None else prefs.user_ids
-
-
-def _baselines(run: RunFolder, tested: _Tested) -> dict[str, Predictor | ByStrictPairs]:
+def _baselines(run: RunFolder, tested: Tested) -> dict[str, Predictor | ByStrictPairs]:
     """Methods beside the run's; where it has fitted answers, these take strict pairs instead."""
     import jax
 
@@ -346,11 +257,12 @@ def _learning_curve(
 
 
 def _describe_users(
-    run: RunFolder, loaded: LoadedModel, tested: _Tested, cache: Path | None
+    run: RunFolder, loaded: LoadedModel, tested: Tested, cache: Path | None
 ) -> AxesEntry:
     """The axes of disagreement, with texts where the cache has them, and the diagnostics."""
     import numpy as np
 
+    from lore_jax.cli.tested import as_said
     from lore_jax.evaluation.diagnostics import diagnose
     from lore_jax.evaluation.different_picks import different_picks
     from lore_jax.evaluation.disagreement import describe_axes, prompts_of_responses, with_texts
@@ -364,7 +276,7 @@ def _describe_users(
     groups, pairs = {"seen users": users}, [parts.train, *parts.tests.values()]
     if parts.shots is not None:
         said = [cell.shots for cell in tested.answers if cell.users == "unseen"]
-        known = _as_said(loaded).known(said[0]).users if said else adapt(model, parts.shots)
+        known = as_said(loaded).known(said[0]).users if said else adapt(model, parts.shots)
         groups["unseen users"] = known
         pairs.append(parts.shots)
     prompt = np.max([prompts_of_responses(prefs) for prefs in pairs], axis=0)
