@@ -145,7 +145,9 @@ def has_room(devices: Devices, size: int) -> bool:
 
 
 def filled_up(table: Any) -> Any:
-    """A small table with rows of zeros behind it up to a round number; a large one as it is.
+    """A small array with rows of zeros behind it up to a round number; a large one as it is.
+
+    So is one that is not on the host: programs are shared where nothing has to be moved for it.
 
     Example:
         >>> filled_up(np.ones((300, 2))).shape
@@ -156,7 +158,7 @@ def filled_up(table: Any) -> Any:
         return table
     if not (spare := rounded_rows(len(table)) - len(table)):
         return table
-    return np.pad(np.asarray(table), [(0, spare), (0, 0)])
+    return np.pad(np.asarray(table), [(0, spare), *[(0, 0)] * (np.ndim(table) - 1)])
 
 
 def split(array: Any, devices: Devices) -> jax.Array:

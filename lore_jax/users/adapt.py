@@ -21,6 +21,7 @@ from lore_jax.model.model import Model, table_of_rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
 from lore_jax.model.prior import Prior
 from lore_jax.parallel.devices import filled_up, num_cores
+from lore_jax.parallel.rounding import rounded
 from lore_jax.solvers.likelihood import Likelihood
 
 # 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache;
@@ -201,8 +202,7 @@ def _worth_joining(longer: Bucket, bucket: Bucket) -> bool:
 
 def padded_length(shots: int) -> int:
     """The next number with at most three binary digits: little padding, and few programs."""
-    step = 1 << max(0, shots.bit_length() - 3)
-    return -(-shots // step) * step
+    return rounded(shots, 3)
 
 
 def _chunk_size(shots: int, users: int, platform: str) -> int:

@@ -9,19 +9,18 @@ padded to the session's capacity.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import answers as checked_answers
 from lore_jax.model.answer_model import AnswerModel, num_entries
-from lore_jax.model.model import Model, response_keys, rewards
+from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior
 from lore_jax.users.answer_criteria import AnswerPicks, margin_features
 from lore_jax.users.answer_questions import (
@@ -34,10 +33,16 @@ from lore_jax.users.answer_questions import (
 )
 from lore_jax.users.answer_solver import AnswerSolver
 from lore_jax.users.answering import AnswerPosterior, check_scales
-from lore_jax.users.candidates import check_rows
-from lore_jax.users.entries import Entries, rows_of_entries
-from lore_jax.users.kept_answers import Kept, added, last_order, no_answers, without_last
-from lore_jax.users.named_users import NamedUsers, Who
+from lore_jax.users.kept_answers import (
+    Kept,
+    added,
+    entries_of,
+    last_order,
+    no_answers,
+    without_last,
+)
+from lore_jax.users.named_users import Who
+from lore_jax.users.scored_users import ScoredUsers
 
 _FORMAT = 1
 _SAVED = ("format", "table", "users", "kinds", "answers")
@@ -45,7 +50,7 @@ _COLUMNS = ("user", "items", "outcome", "order")
 _ENTRIES_AT_A_TIME = 1 << 15
 
 
-class AnswerSession:
+class AnswerSession(ScoredUsers):
     """One user or many who answer in several ways, kept warm.
 
     Args:
@@ -92,12 +97,10 @@ class AnswerSession:
         if not self.kinds:
             raise ValueError("kinds is empty: at least one kind of answers is expected")
         check_scales(answers, self.kinds)
-        self._users, self.capacity, self.count = NamedUsers(users), capacity, count
-        self.model, self.answers, self._embeddings = model, answers, embeddings
+        super().__init__(model, embeddings, users)
+        self.answers, self.capacity, self.count = answers, capacity, count
         rates = any(kind.name == "rating" for kind in self.kinds)
-        self._solver = AnswerSolver(model, answers, embeddings, with_intercept=rates)
-        table = rewards(model, embeddings).table
-        self._rewards = np.asarray(table)
+        self._solver = AnswerSolver(model.prior, answers, self._table, with_intercept=rates)
         self._candidates = {}
         for kind, given in (candidates or {}).items():
             self._check_kind(kind)
@@ -105,21 +108,11 @@ class AnswerSession:
             if len(rows) < count:
                 got = f"{len(rows)} candidates of {kind}"
                 raise ValueError(f"{got}: at least {count}, the session's count, are expected")
-            self._candidates[kind] = rows, margin_features(kind, table[rows])
+            self._candidates[kind] = rows, margin_features(kind, self._table[rows])
         self._kept = [no_answers(kind, self.num_users) for kind in self.kinds]
         nobody = self._solve([part.take(np.zeros(1, int)) for part in self._kept])
         repeat = np.zeros(self.num_users, int)
         self._posterior = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], nobody)
-
-    @property
-    def names(self) -> Shaped[np.ndarray, " users"]:
-        """The users' names."""
-        return self._users.names
-
-    @property
-    def num_users(self) -> int:
-        """The number of users."""
-        return len(self.names)
 
     @property
     def posterior(self) -> AnswerPosterior:
@@ -195,24 +188,6 @@ class AnswerSession:
             raise ValueError(f"last is {last}: 1 or more, or None for all answers, is expected")
         users = np.unique(self._users.numbers(user))
         return self._commit(users, without_last([part.take(users) for part in self._kept], last))
-
-    def score(self, rows: ArrayLike, user: Who = None) -> Float[np.ndarray, "*users c"]:
-        """Rewards of responses, in logits; only differences within a prompt mean anything.
-
-        Args:
-            rows: of the table, `[c]`.
-            user: whose; None: the only user's.
-
-        Returns:
-            Scores `[c]`, or `[users, c]` where several users are given.
-
-        Raises:
-            ValueError: a row is outside the table, or a user is not of this session.
-        """
-        users = self._users.numbers(user)
-        rewards_of = self._rewards[check_rows("rows", rows, len(self._rewards))]
-        scores = np.asarray(self._posterior.users.weights)[users] @ rewards_of.T
-        return scores[0] if user is None or isinstance(user, str | int | np.integer) else scores
 
     def ask(self, kind: Kind, user: Who = None) -> AnswerQuestions:
         """The next questions of one kind, of the candidates about which nothing was said that way.
@@ -309,9 +284,9 @@ class AnswerSession:
             raise ValueError(f"the session takes no {kind}: {known} are expected")
         return self.kinds.index(kind)
 
-    def _digest(self) -> str:
-        """Of the table, whose rows the answers name."""
-        return hashlib.sha256(response_keys(self._embeddings).tobytes()).hexdigest()
+    @property
+    def _weights(self) -> Float[Array | np.ndarray, "users rank"]:
+        return self._posterior.users.weights
 
     def _commit(self, users: np.ndarray, mine: list[Kept]) -> AnswerPosterior:
         posterior = self._solve(mine)  # before anything is changed
@@ -338,7 +313,15 @@ class AnswerSession:
         parts = []
         for at in range(0, users, size):
             some = np.minimum(np.arange(at, at + size), users - 1)
-            parts.append(self._solver.solve(self._entries([part.take(some) for part in kept])))
+            mine = [part.take(some) for part in kept]
+            entries = entries_of(
+                self.kinds,
+                mine,
+                capacity=self.capacity,
+                responses=len(self._rewards),
+                neighbours=self._solver.neighbours,
+            )
+            parts.append(self._solver.solve(entries))
         found: Posterior = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:users], *parts)
         rank = self.model.rank
         taken = {name: getattr(found, name) for name in POSTERIOR_ARRAYS}
@@ -364,26 +347,6 @@ class AnswerSession:
         entries = self.capacity * sum(num_entries(kind, neighbours=True) for kind in self.kinds)
         most = 1 << (self.num_users - 1).bit_length()
         return max(1, min(most, _ENTRIES_AT_A_TIME // entries))
-
-    def _entries(self, kept: list[Kept]) -> Entries:
-        """The answers of some users, each kind padded to the session's capacity."""
-        first, second, weights, outcomes = [], [], [], []
-        neighbours, responses = self._solver.neighbours, len(self._rewards)
-        users = len(kept[0].count)
-        for kind, part in zip(self.kinds, kept, strict=True):
-            full = part.with_slots(self.capacity)
-            items = full.items[:, : self.capacity]
-            rows = rows_of_entries(kind, items, responses, neighbours=neighbours)
-            for own, out in zip(rows, (first, second), strict=True):
-                out.append(np.moveaxis(own, 0, 2).reshape(-1, users))
-            live = np.arange(self.capacity)[:, None] < part.count
-            each = num_entries(kind, neighbours=neighbours)
-            weights.append(np.repeat(live.astype(np.float32), each, axis=0))
-            outcomes.append(np.ascontiguousarray(full.outcome[:, : self.capacity].T))
-        rows = np.concatenate(first), np.concatenate(second)
-        weight = np.concatenate(weights)
-        users_ids = np.arange(users, dtype=np.int32)
-        return Entries(users_ids, self.kinds, *rows, weight, tuple(outcomes), neighbours)
 
     def _ask_size(self, kind: Kind, users: int) -> int:
         """How many of so many users are asked together."""

@@ -12,9 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.model.answer_model import AnswerModel
-from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
-from lore_jax.model.prior import GaussianPrior, MixturePrior
+from lore_jax.model.prior import GaussianPrior, MixturePrior, Prior
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.users.adapt import differences, project
 from lore_jax.users.entries import Entries, segments
@@ -24,9 +23,9 @@ class AnswerSolver:
     """Solves for users of one model from their answers over one table.
 
     Args:
-        model: a fitted model with a Gaussian prior, or a mixture.
+        prior: of a fitted model, Gaussian or a mixture.
         answers: how people answer.
-        embeddings: the table.
+        table: the model's rewards of the responses (`table_of_rewards`).
         with_intercept: whether users have intercepts, as where some rate.
 
     Raises:
@@ -35,19 +34,17 @@ class AnswerSolver:
 
     def __init__(
         self,
-        model: Model,
+        prior: Prior,
         answers: AnswerModel,
-        embeddings: Float[Array | np.ndarray, "responses dim"],
+        table: Float[Array, "responses rank"],
         *,
         with_intercept: bool,
     ) -> None:
-        prior = model.prior
         self.prior = _with_intercept(prior, answers.intercept) if with_intercept else prior
         self.neighbours = isinstance(prior, GaussianPrior) and not answers.lapse
-        columns = rewards(model, embeddings).table
         if with_intercept:
-            columns = jnp.concatenate([columns, jnp.ones((len(columns), 1))], axis=1)
-        self._table = project(self.prior, jnp.pad(columns, ((0, 1), (0, 0))))
+            table = jnp.concatenate([table, jnp.ones((len(table), 1))], axis=1)
+        self._table = project(self.prior, jnp.pad(table, ((0, 1), (0, 0))))
         self._answers, self._sure = answers, dataclasses.replace(answers, lapse=0.0)
 
     def solve(self, entries: Entries) -> Posterior:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import Answers, Feedback
 from lore_jax.model.answer_model import AnswerModel, num_entries
-from lore_jax.model.model import Model, Rewards, rewards
+from lore_jax.model.model import Model, Rewards, rewards, table_of_rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
 from lore_jax.parallel.devices import num_cores
 from lore_jax.solvers.likelihood import Likelihood
@@ -114,7 +114,8 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
     """
     check_scales(answers, (block.kind for block in feedback.blocks))
     with_intercept = feedback.has_ratings
-    solver = AnswerSolver(model, answers, feedback.embeddings, with_intercept=with_intercept)
+    table = table_of_rewards(model, feedback.embeddings)
+    solver = AnswerSolver(model.prior, answers, table, with_intercept=with_intercept)
     posterior = population_posterior(model, feedback.num_users, feedback.user_ids)
     out = {name: np.array(getattr(posterior, name)) for name in POSTERIOR_ARRAYS}
     rank = model.rank

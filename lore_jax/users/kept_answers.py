@@ -10,6 +10,8 @@ from jaxtyping import Int
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import Answers
+from lore_jax.model.answer_model import num_entries
+from lore_jax.users.entries import Entries, rows_of_entries
 
 _SLOTS = 8  # made at a time
 
@@ -134,3 +136,37 @@ def without_last(kept: Sequence[Kept], last: int | None) -> list[Kept]:
         )
         for part, order in zip(kept, orders, strict=True)
     ]
+
+
+def entries_of(
+    kinds: Sequence[Kind],
+    kept: Sequence[Kept],
+    *,
+    capacity: int,
+    responses: int,
+    neighbours: bool,
+) -> Entries:
+    """The answers of some users as a solver takes them, each kind padded to `capacity` answers.
+
+    Args:
+        kinds: what each part of `kept` says.
+        kept: answers of the same users, kind by kind.
+        capacity: the most answers of a kind.
+        responses: of the table, behind which padding points.
+        neighbours: whether rankings are laid out by neighbours.
+    """
+    first, second, weights, outcomes = [], [], [], []
+    users = len(kept[0].count)
+    for kind, part in zip(kinds, kept, strict=True):
+        full = part.with_slots(capacity)
+        rows = rows_of_entries(kind, full.items[:, :capacity], responses, neighbours=neighbours)
+        for own, out in zip(rows, (first, second), strict=True):
+            out.append(np.moveaxis(own, 0, 2).reshape(-1, users))
+        live = np.arange(capacity)[:, None] < part.count
+        each = num_entries(kind, neighbours=neighbours)
+        weights.append(np.repeat(live.astype(np.float32), each, axis=0))
+        outcomes.append(np.ascontiguousarray(full.outcome[:, :capacity].T))
+    rows = np.concatenate(first), np.concatenate(second)
+    numbers = np.arange(users, dtype=np.int32)
+    weight = np.concatenate(weights)
+    return Entries(numbers, tuple(kinds), *rows, weight, tuple(outcomes), neighbours)

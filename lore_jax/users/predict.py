@@ -8,17 +8,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.basis_posterior import variance_of_differences
 from lore_jax.model.model import Model, Rewards, rewards
 from lore_jax.model.posterior import Posterior
 from lore_jax.parallel.devices import filled_up
-from lore_jax.parallel.rounding import rounded_rows
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
-
-_FEW = 2**14  # pairs or users
 
 
 class Margins(NamedTuple):
@@ -37,9 +34,8 @@ class Margins(NamedTuple):
     @property
     def log_probability(self) -> Float[np.ndarray, " pairs"]:
         """Log probability of the recorded choice, the margin's uncertainty integrated, in nats."""
-        return np.asarray(_predictive(self.likelihood, _filled(self.mean), _filled(self.variance)))[
-            : len(self.mean)
-        ]
+        moments = filled_up(self.mean), filled_up(self.variance)
+        return np.asarray(_predictive(self.likelihood, *moments))[: len(self.mean)]
 
     @property
     def probability(self) -> Float[np.ndarray, " pairs"]:
@@ -128,19 +124,10 @@ def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
             f"the posterior has {posterior.num_users} users, the preferences have {prefs.num_users}"
         )
     table, pairs = rewards(model, filled_up(prefs.embeddings)), prefs.num_pairs
-    # Few pairs and users are filled up too: test sets of like size share a program.
+    # Pairs and users are filled up too: test sets of like size share a program.
     columns = prefs.chosen, prefs.rejected, prefs.user, posterior.weights, posterior.covariance
-    mean, variance = moments_of_margins(table, *jax.tree.map(_filled, columns))
+    mean, variance = moments_of_margins(table, *jax.tree.map(filled_up, columns))
     return Margins(np.asarray(mean)[:pairs], np.asarray(variance)[:pairs], model.likelihood)
-
-
-def _filled(values: Shaped[np.ndarray | Array, "count ..."]) -> Shaped[np.ndarray | Array, "..."]:
-    """With zeros behind it up to a round number, where there are few."""
-    count = len(values)
-    if count > _FEW:
-        return values
-    spare = rounded_rows(count) - count
-    return np.pad(np.asarray(values), [(0, spare), *[(0, 0)] * (np.ndim(values) - 1)])
 
 
 @jax.jit

@@ -10,22 +10,21 @@ says, to rounding.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-from lore_jax.model.model import Model, response_keys, rewards
+from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Components, Posterior
 from lore_jax.users.answers import Answers, AnswerStore, added, check_answers
 from lore_jax.users.batches import BatchSolver
 from lore_jax.users.candidates import AnsweredPairs, check_pairs, check_question, check_rows
 from lore_jax.users.criteria import Criterion, Picks
-from lore_jax.users.named_users import NamedUsers, Who
+from lore_jax.users.named_users import Who
 from lore_jax.users.new_replies import rewards_of_new
 from lore_jax.users.questions import (
     Questions,
@@ -34,6 +33,7 @@ from lore_jax.users.questions import (
     targets_of,
     typical_distance,
 )
+from lore_jax.users.scored_users import ScoredUsers
 
 _FORMAT = 1
 _ROWS = ("user", "chosen", "rejected")
@@ -42,7 +42,7 @@ _SAVED = ("format", "table", "users", *_ROWS, "time")
 _MARGINS_AT_A_TIME = 1 << 18
 
 
-class Session:
+class Session(ScoredUsers):
     """One user or many, kept warm.
 
     Args:
@@ -88,11 +88,9 @@ class Session:
             raise ValueError(f"capacity is {capacity}: 1 or more is expected")
         if half_life is not None and not 0.0 < half_life < float("inf"):
             raise ValueError(f"half_life is {half_life}: a number above 0, or None, is expected")
-        self._users = NamedUsers(users)
+        super().__init__(model, embeddings, users)
         self.capacity, self.count, self.criterion = capacity, count, criterion
-        self.half_life, self.model, self._embeddings = half_life, model, embeddings
-        self._table = rewards(model, embeddings).table
-        self._rewards = np.asarray(self._table)
+        self.half_life = half_life
         self._pairs = None
         if candidates is not None:
             self._pairs = check_pairs("candidates", candidates, 1, len(self._rewards))
@@ -112,16 +110,6 @@ class Session:
         repeat = np.zeros(self.num_users, int)
         self._posterior = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], posterior)
         self._known = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], known)
-
-    @property
-    def names(self) -> Shaped[np.ndarray, " users"]:
-        """The users' names."""
-        return self._users.names
-
-    @property
-    def num_users(self) -> int:
-        """The number of users."""
-        return len(self.names)
 
     @property
     def posterior(self) -> Posterior:
@@ -188,28 +176,6 @@ class Session:
             raise ValueError(f"last is {last}: 1 or more, or None for all answers, is expected")
         users = np.unique(self._users.numbers(user))
         return self._commit(users, self.answers.take(users).dropped(last))
-
-    def score(self, rows: ArrayLike, user: Who = None) -> Float[np.ndarray, "*users c"]:
-        """Rewards of responses, in logits; only differences within a prompt mean anything.
-
-        Args:
-            rows: of the table, `[c]`; or embeddings `[c, dim]` of replies that it does not hold.
-            user: whose; None: the only user's.
-
-        Returns:
-            Scores `[c]`, or `[users, c]` where several users are given.
-
-        Raises:
-            ValueError: a row is outside the table, an embedding is not finite or of another width,
-                or a user is not of this session.
-        """
-        users = self._users.numbers(user)
-        if np.ndim(rows) == 2:
-            rewards_of = rewards_of_new(self.model, np.asarray(rows))
-        else:
-            rewards_of = self._rewards[check_rows("rows", rows, len(self._rewards))]
-        scores = np.asarray(self._posterior.weights)[users] @ rewards_of.T
-        return scores[0] if user is None or isinstance(user, str | int | np.integer) else scores
 
     def ask(self, user: Who = None, *, without: ArrayLike | None = None) -> Questions:
         """The next questions, of the candidates that were not answered.
@@ -306,9 +272,9 @@ class Session:
             session.observe(chosen, rejected, user, time=saved["time"])
         return session
 
-    def _digest(self) -> str:
-        """Of the table, whose rows the answers name."""
-        return hashlib.sha256(response_keys(self._embeddings).tobytes()).hexdigest()
+    @property
+    def _weights(self) -> Float[Array | np.ndarray, "users rank"]:
+        return self._posterior.weights
 
     def _commit(self, users: np.ndarray, answers: Answers) -> Posterior:
         posterior, known = self._solver.solve(answers)  # before anything is changed

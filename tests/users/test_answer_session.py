@@ -10,7 +10,7 @@ from small_objects import KINDS, small_objects
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import answers, from_answers
 from lore_jax.model.answer_model import begin_answers
-from lore_jax.model.model import rewards
+from lore_jax.model.model import table_of_rewards
 from lore_jax.users.answer_questions import ask_answers
 from lore_jax.users.answer_session import AnswerSession
 from lore_jax.users.answering import adapt_answers
@@ -86,7 +86,7 @@ def test_answers_one_by_one_are_those_refitted_together(made, session):
     np.testing.assert_allclose(found.users.covariance, expected.users.covariance, atol=2e-5)
     np.testing.assert_allclose(found.intercept, expected.intercept, atol=2e-5)
     np.testing.assert_allclose(found.intercept_variance, expected.intercept_variance, atol=2e-5)
-    table = np.asarray(rewards(model, feedback.embeddings).table)
+    table = np.asarray(table_of_rewards(model, feedback.embeddings))
     np.testing.assert_allclose(
         session.score([3, 4], ["bob", "ann"]), found.users.weights[[1, 0]] @ table[[3, 4]].T
     )

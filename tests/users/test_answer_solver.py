@@ -6,6 +6,7 @@ import pytest
 from small_objects import small_objects
 
 from lore_jax.model.answer_model import begin_answers
+from lore_jax.model.model import table_of_rewards
 from lore_jax.model.prior import SimplexPrior
 from lore_jax.users.answer_solver import AnswerSolver
 from lore_jax.users.answering import adapt_answers
@@ -20,8 +21,9 @@ def made():
 
 def test_neighbours_and_pairs_of_rankings_say_the_same(made):
     model, feedback = made
+    table = table_of_rewards(model, feedback.embeddings)
     how = begin_answers(feedback)
-    solver = AnswerSolver(model, how, feedback.embeddings, with_intercept=True)
+    solver = AnswerSolver(model.prior, how, table, with_intercept=True)
     assert solver.neighbours
     users = np.arange(6, dtype=np.int32)
     counts = [8] * len(feedback.blocks)
@@ -38,13 +40,15 @@ def test_neighbours_and_pairs_of_rankings_say_the_same(made):
 
 def test_with_lapses_rankings_stand_by_their_pairs(made):
     model, feedback = made
+    table = table_of_rewards(model, feedback.embeddings)
     how = begin_answers(feedback, lapse=0.1)
-    assert not AnswerSolver(model, how, feedback.embeddings, with_intercept=True).neighbours
+    assert not AnswerSolver(model.prior, how, table, with_intercept=True).neighbours
 
 
 def test_intercepts_need_a_gaussian_prior(made):
     model, feedback = made
+    table = table_of_rewards(model, feedback.embeddings)
     simplex = model.replace(prior=SimplexPrior(jnp.full(model.rank, 1.0 / model.rank)))
     how = begin_answers(feedback)
     with pytest.raises(ValueError, match="SimplexPrior: ratings need a GaussianPrior"):
-        AnswerSolver(simplex, how, feedback.embeddings, with_intercept=True)
+        AnswerSolver(simplex.prior, how, table, with_intercept=True)
