@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from lore_jax.cli.models import (
     LoadedModel,
@@ -42,22 +42,16 @@ class CandidateSet(NamedTuple):
 
 
 class CandidateSets(NamedTuple):
-    """A table of responses, the replies to each prompt, and the texts of the table, if known."""
+    """A table of responses, the replies to each prompt, and the texts of the table, if known.
 
+    Beside them the users whom a model knows, and their names.
+    """
+
+    users: Posterior
+    names: Shaped[np.ndarray, " users"]
     table: Float[np.ndarray, "responses dim"]
     sets: list[CandidateSet]
     replies: list[str]
-
-
-def users_of(loaded: LoadedModel) -> Posterior:
-    """The users of a model.
-
-    Raises:
-        ValueError: it has none.
-    """
-    if loaded.users is None:
-        raise ValueError(f"{loaded.path} has no users: `lore-jax adapt` makes some")
-    return loaded.users
 
 
 def refuse_target(out: Path, *, overwrite: bool) -> None:
@@ -83,7 +77,8 @@ def read_candidates(source: Path, loaded: LoadedModel, encoder: Path | None) -> 
     Raises:
         ValueError: one line says what does not fit, and in which row.
     """
-    users = users_of(loaded)
+    if (users := loaded.users) is None:
+        raise ValueError(f"{loaded.path} has no users: `lore-jax adapt` makes some")
     if encoder is not None and source.suffix not in _TEXT_FILES:
         expected = f"rows of texts ({', '.join(_TEXT_FILES)})"
         raise ValueError(f"encoder is given for {source}: only {expected} are embedded")
@@ -109,7 +104,8 @@ def read_candidates(source: Path, loaded: LoadedModel, encoder: Path | None) -> 
         raise ValueError(
             f"{source} has dim {table.shape[1]}, {loaded.path} was fitted on dim {dim}"
         )
-    return CandidateSets(table, sets, [reply for _, reply in texts])
+    names = np.array(list(user_numbers(users)))
+    return CandidateSets(users, names, table, sets, [reply for _, reply in texts])
 
 
 class _Asked(NamedTuple):

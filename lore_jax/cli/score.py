@@ -42,17 +42,16 @@ def run(config: Config) -> dict[str, object]:
     """Scores, and writes the file."""
     import numpy as np
 
-    from lore_jax.cli.candidate_sets import read_candidates, refuse_target, users_of, write_rows
-    from lore_jax.cli.models import load_model, user_numbers
+    from lore_jax.cli.candidate_sets import read_candidates, refuse_target, write_rows
+    from lore_jax.cli.models import load_model
     from lore_jax.users.score import top_k
 
     refuse_target(config.out, overwrite=config.overwrite)
     if config.top_k is not None and config.top_k < 1:
         raise ValueError(f"top_k is {config.top_k}: 1 or more is expected")
     loaded = load_model(config.model)
-    users = users_of(loaded)
-    table, sets, replies = read_candidates(config.candidates, loaded, config.encoder)
-    names = np.array(list(user_numbers(users)))
+    candidates = read_candidates(config.candidates, loaded, config.encoder)
+    users, names, table, sets, replies = candidates
     parts: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     for number, (rows, own) in enumerate(sets):
         some = users if own is None else users.take(own)
