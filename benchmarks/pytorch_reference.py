@@ -6,6 +6,10 @@ The published joint fit takes the users in a Python loop: `x_u @ (V softmax(W)')
 differences x_u of the user's pairs, the mean of -log(sigmoid(.)), summed over users; one Adam on V
 and W. New users are fitted in the same way with V frozen. The vectorised step has the same loss and
 the same Adam, and a table of responses instead of differences.
+
+The population model has no published code. What stands here for it is its joint mode, as one would
+write it in PyTorch: column 0 with weight 1 for everybody, N(0, I) deviations along the others, item
+effects, ridges, one Adam on all of them over the table.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
 TEMPERATURE = 100.0
+RIDGE = 3.0  # its size changes no time
 Step = Callable[[], float]
 Tensor: TypeAlias = "torch.Tensor"
 
@@ -78,6 +83,27 @@ def vectorised_fit(
         return (torch.nn.functional.softplus(-margin) / count[rows[2]]).sum()
 
     return _adam_step(torch.optim.Adam([directions, logits], lr=0.5), loss)
+
+
+def vectorised_population(
+    table: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, user: np.ndarray, rank: int
+) -> Step:
+    """One step to the joint mode of basis, item effects and deviations, all users at once."""
+    embeddings = torch.from_numpy(table) / float(np.sqrt(np.mean(np.sum(table**2, axis=1))))
+    rows = [torch.from_numpy(np.asarray(index, np.int64)) for index in (chosen, rejected, user)]
+    directions = torch.randn(table.shape[1], rank, requires_grad=True)
+    effects = torch.zeros(len(table), rank, requires_grad=True)
+    deviations = torch.zeros(int(user.max()) + 1, rank - 1, requires_grad=True)
+
+    def loss() -> Tensor:
+        rewards = embeddings @ directions + effects
+        along = rewards[rows[0]] - rewards[rows[1]]
+        margin = along[:, 0] + (along[:, 1:] * deviations[rows[2]]).sum(1)
+        prior = 0.5 * (deviations**2).sum()
+        ridges = RIDGE * ((directions**2).sum() + (effects**2).sum())
+        return (torch.nn.functional.softplus(-margin).sum() + prior + ridges) / len(user)
+
+    return _adam_step(torch.optim.Adam([directions, effects, deviations], lr=0.05), loss)
 
 
 def published_adapt(

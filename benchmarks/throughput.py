@@ -13,7 +13,10 @@ installed its rows are absent. The published rows are timed on a few steps and m
     fit        joint fit, 1,000 users x 45 pairs, dim 4096, rank 5: time to the loss that 1,000
                published steps reach
     choose     the recommended fit and ridge BT, everything chosen, beside the same with everything
-               given: seconds, compilation, log loss of further choices; four shapes
+               given, and beside the same grids in PyTorch: seconds, compilation, log loss of
+               further choices; four shapes
+    growth     seconds of a fit and of adapting against users, pairs, responses, dim and rank, with
+               the exponents
     distinct   the same with a text of its own in every place, 90,000 responses
     adapt      500 users x 9 shots over 9,000 distinct responses, dim 4096, basis applied inside
     users      rewards given, rank 8, 10 shots: users a second against the number of users; users
@@ -45,6 +48,7 @@ import jax
 
 from benchmarks.throughput_choose import choose_section
 from benchmarks.throughput_fit import fit_section, memory_section
+from benchmarks.throughput_growth import growth_section
 from benchmarks.throughput_parts import HAS_TORCH, SMOKE, Row, Sizes
 from benchmarks.throughput_questions import ask_section, session_section
 from benchmarks.throughput_users import adapt_section, score_section, start_section, users_section
@@ -101,7 +105,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ("fit", "distinct", "choose", "adapt", "users", "score")
+    names = ("fit", "distinct", "choose", "growth", "adapt", "users", "score")
     names += ("ask", "session", "start", "memory", "embed")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for throughput.json and throughput.md"
@@ -123,6 +127,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "fit": lambda: fit_section(size),
         "distinct": lambda: fit_section(size, distinct=True),
         "choose": lambda: choose_section(size, smoke=options.smoke),
+        "growth": lambda: growth_section(size, smoke=options.smoke),
         "adapt": lambda: adapt_section(size),
         "users": lambda: users_section(size),
         "score": lambda: score_section(size),

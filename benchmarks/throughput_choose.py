@@ -12,9 +12,10 @@ import numpy as np
 from jax import monitoring
 
 import lore_jax as lore
-from benchmarks.throughput_parts import SEED, Row, Sizes, comparisons
+from benchmarks.throughput_parts import HAS_TORCH, SEED, Row, Sizes, comparisons, pytorch_rows
 from lore_jax.data.preferences import Preferences
-from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY
+from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY, default_repeats
+from lore_jax.methods.gaussian.candidates import RANKS
 
 # users, pairs of each, prompts with eight replies, dim
 SHAPES = ((1000, 45, 1600, 4096), (300, 20, 63, 384), (1000, 45, 1600, 1024), (4000, 20, 6250, 384))
@@ -45,7 +46,6 @@ def choose_section(size: Sizes, *, smoke: bool) -> Iterator[Row]:
     for users, pairs, prompts, dim in SMOKE_SHAPES if smoke else SHAPES:
         shape = dataclasses.replace(size, users=users, pairs=pairs, prompts=prompts, dim=dim)
         prefs, test = comparisons(shape, distinct=False)
-        prefs = dataclasses.replace(prefs, embeddings=jnp.asarray(prefs.embeddings))
         named = f"{users:,} users x {pairs}, {prefs.num_responses:,} responses, dim {dim}"
         # To see that it runs, one number is left open.
         few = lore.PopulationConfig(
@@ -58,6 +58,11 @@ def choose_section(size: Sizes, *, smoke: bool) -> Iterator[Row]:
             logit_scale=1.0,
         )
         population = lore.FitConfig(few, folds=2) if smoke else lore.FitConfig()
+        if HAS_TORCH:
+            method = few if smoke else lore.PopulationConfig()
+            work = f"population model chosen, {named}"
+            yield pytorch_row(work, prefs, method, population.folds, size.timed_steps)
+        prefs = dataclasses.replace(prefs, embeddings=jnp.asarray(prefs.embeddings))
         for family, open_config in (
             ("population model", population),
             ("ridge BT", RIDGE_BRADLEY_TERRY),
@@ -70,20 +75,53 @@ def choose_section(size: Sizes, *, smoke: bool) -> Iterator[Row]:
             given = dataclasses.replace(open_config, method=method)
             _timed(prefs, test, given)
             alone, _, same = _timed(prefs, test, given)
-            work = f"{family}, {named}"
             yield {
-                "work": work,
-                "method": "lore_jax, everything given",
+                "work": f"{family} given, {named}",
+                "method": "lore_jax",
                 "seconds": alone,
                 "note": f"log loss of further choices {same:.4f}",
             }
             yield {
-                "work": work,
-                "method": "lore_jax, everything chosen",
+                "work": f"{family} chosen, {named}",
+                "method": "lore_jax",
                 "seconds": again,
-                "note": f"{again / alone:.3g} x; log loss {loss:.4f}; first call {first:.3g} s, of "
-                f"which {compiling:.3g} s compile {programs} programs",
+                "note": f"{again / alone:.3g} x given; log loss {loss:.4f}; first call {first:.3g} "
+                f"s, of which {compiling:.3g} s compile {programs} programs",
             }
+
+
+def pytorch_row(
+    work: str, prefs: Preferences, method: lore.PopulationConfig, folds: int, timed: int
+) -> Row:
+    """The same grids on the same folds in PyTorch, and the fit: few steps of each rank, multiplied.
+
+    Every setting is fitted on every fold, in as many steps as here; those that take none here, for
+    they are convex, in as many as the others. A fold's fit is timed on all pairs.
+    """
+    from benchmarks.pytorch_reference import vectorised_population
+
+    steps: dict[int, int] = {}
+    for stage in method.stages(prefs):
+        choices = stage.choices({"rank": method.rank or max(RANKS)})
+        repeats = default_repeats(prefs) if stage.method.num_steps(choices) == 0 else 1
+        for choice in choices:
+            rank, taken = int(choice["rank"]), getattr(stage.method, "steps", method.steps)
+            steps[rank] = steps.get(rank, 0) + folds * repeats * taken
+    steps[max(steps)] += method.steps
+    given = np.asarray(prefs.embeddings), prefs.chosen, prefs.rejected, prefs.user
+    rows = [
+        row
+        for rank, count in steps.items()
+        for row in pytorch_rows(
+            work, {f"rank {rank}": lambda r=rank: vectorised_population(*given, r)}, count, timed
+        )
+    ]
+    return {
+        "work": work,
+        "method": "PyTorch, vectorised",
+        "seconds": sum(row["seconds"] for row in rows),
+        "note": "; ".join(f"{row['method']}: {row['note']}" for row in rows),
+    }
 
 
 def _timed(

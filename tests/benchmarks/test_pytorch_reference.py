@@ -22,3 +22,15 @@ def test_the_published_and_the_vectorised_steps_agree():
     step = published_adapt(table, chosen, rejected, user, rng.normal(size=(8, 3)))
     first = step()
     assert [step() for _ in range(20)][-1] < first
+
+
+def test_the_population_step_lowers_its_loss():
+    pytest.importorskip("torch")
+    from benchmarks.pytorch_reference import vectorised_population
+
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(30, 8)).astype(np.float32)
+    rows = rng.integers(30, size=(2, 40))
+    step = vectorised_population(table, *rows, np.repeat(np.arange(5), 8), 3)
+    losses = [step() for _ in range(100)]
+    assert losses[-1] < losses[0]
