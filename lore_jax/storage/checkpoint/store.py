@@ -16,14 +16,11 @@ The manifest alone says what to read, on any number of devices. Nothing is pickl
 from __future__ import annotations
 
 import contextlib
-import errno
-import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import jax
 import numpy as np
@@ -41,11 +38,13 @@ from lore_jax.storage.checkpoint.manifest import (
     leaves_by_name,
     make_manifest,
 )
+from lore_jax.storage.checkpoint.orbax_noise import (
+    disk_error,
+    without_chatter,
+    without_tracebacks,
+)
 from lore_jax.storage.files import check_file_list, json_sha256, locked, write_file_list
 from lore_jax.storage.json_fields import Versioned, check_fields
-
-if TYPE_CHECKING:
-    from sys import UnraisableHookArgs
 
 _TEMPORARY = ".orbax-checkpoint-tmp"  # what Orbax appends to the name of a step until it is whole
 _SHOWN = 5  # differences named in a message
@@ -125,7 +124,7 @@ class CheckpointStore:
                 enable_async_checkpointing=False,
                 lightweight_initialize=True,  # the other way reads files that may be corrupt
             )
-            with _without_orbax_chatter():
+            with without_chatter():
                 arrays, manifest = ocp.StandardCheckpointHandler(), ocp.JsonCheckpointHandler()
                 handlers = {"arrays": arrays, "manifest": manifest}
                 self._manager = ocp.CheckpointManager(
@@ -168,12 +167,12 @@ class CheckpointStore:
         arrays = {name: leaf for name, leaf in leaves.items() if leaf.size}
         items = {"arrays": ocp.args.StandardSave(arrays), "manifest": ocp.args.JsonSave(manifest)}
         try:
-            with _without_orbax_tracebacks():
+            with without_tracebacks():
                 saved = self._manager.save(step, args=ocp.args.Composite(**items))
         except Exception as error:
             for leftover in self.path.glob(f"{step}{_TEMPORARY}*"):
                 leftover.rmtree(missing_ok=True)
-            if (disk := _disk_error(error)) is not None:
+            if (disk := disk_error(error)) is not None:
                 raise OSError(disk, os.strerror(disk), str(self.path)) from error
             raise
         if not saved:  # Orbax's way of refusing
@@ -317,54 +316,9 @@ def _as_corruption(path: epath.Path) -> Iterator[None]:
         raise _CorruptionError(line) from error
 
 
-@contextlib.contextmanager
-def _without_orbax_chatter() -> Iterator[None]:
-    """Opening for reading logs three warnings that say that it is for reading."""
-
-    def is_error(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR
-
-    logger = logging.getLogger("absl")
-    logger.addFilter(is_error)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_error)
-
-
-@contextlib.contextmanager
-def _without_orbax_tracebacks() -> Iterator[None]:
-    """An error of saving is raised; Orbax' threads print it too, once each, with tracebacks."""
-    logger, before = logging.getLogger("absl"), sys.unraisablehook
-
-    def is_ours(record: logging.LogRecord) -> bool:
-        return "_SignalingThread" not in record.getMessage()
-
-    def unraisable(unraised: UnraisableHookArgs) -> None:
-        # Writes that end after the first that failed find their event loop gone.
-        if "Event loop is closed" not in str(unraised.exc_value):
-            before(unraised)
-
-    logger.addFilter(is_ours)
-    sys.unraisablehook = unraisable
-    try:
-        yield
-        sys.unraisablehook = before  # after an error it stays: those writes end at any time
-    finally:
-        logger.removeFilter(is_ours)
-
-
 def _restore_target(leaf: Leaf) -> np.ndarray | jax.ShapeDtypeStruct:
     """What Orbax reads a leaf into: devices where it has a sharding, else a NumPy array."""
     sharding = getattr(leaf, "sharding", None)
     if sharding is None:
         return np.empty(leaf.shape, leaf.dtype)
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _disk_error(error: BaseException) -> int | None:
-    """The errno of a refusing disk; tensorstore raises ValueError with the system's text in it."""
-    if isinstance(error, OSError):
-        return error.errno
-    known = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
-    return next((number for number in known if os.strerror(number) in str(error)), None)
