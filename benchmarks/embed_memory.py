@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from benchmarks.peak_memory import json_of_child, peak_memory
 from lore_jax.embed.tokenizer import quiet_import
-from lore_jax.embed.transformer.architectures import Decoder, read_architecture
+from lore_jax.embed.transformer.architectures import Decoder
 from lore_jax.embed.transformer.causal import decoder_parameters
+from lore_jax.embed.transformer.config_file import read_architecture
 from lore_jax.storage.safetensors import write_tensors
 
 DType = Literal["bfloat16", "float32"]

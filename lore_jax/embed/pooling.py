@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from lore_jax.embed.transformer.architectures import Architecture, read_json
+from lore_jax.embed.transformer.architectures import Architecture
+from lore_jax.embed.transformer.config_file import read_json
 from lore_jax.storage.json_fields import Between, check_fields
 
 _Mode = Literal["mean", "first", "last", "last_non_pad"]

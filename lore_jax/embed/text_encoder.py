@@ -15,7 +15,8 @@ from lore_jax.embed.pooling import Pooling, read_pooling
 from lore_jax.embed.render import Renderer, make_renderer
 from lore_jax.embed.texts import encode_texts
 from lore_jax.embed.tokenizer import load_tokenizer
-from lore_jax.embed.transformer.architectures import Architecture, read_architecture
+from lore_jax.embed.transformer.architectures import Architecture
+from lore_jax.embed.transformer.config_file import read_architecture
 from lore_jax.embed.transformer.placement import Placement, make_placement
 from lore_jax.embed.transformer.weights import Params, load_params, model_identity
 from lore_jax.parallel.devices import Devices

@@ -10,7 +10,7 @@ from experiments.common.tiny_model import (
     write_reward_model,
 )
 from lore_jax.embed.pooling import Pooling, pool, read_pooling
-from lore_jax.embed.transformer.architectures import read_architecture
+from lore_jax.embed.transformer.config_file import read_architecture
 
 ENCODER_CONFIG = {
     "architectures": ["BertModel"],

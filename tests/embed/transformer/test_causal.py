@@ -12,8 +12,8 @@ from experiments.common.tiny_model import (
 )
 from lore_jax.embed import embed_texts
 from lore_jax.embed.forward import own_logits
-from lore_jax.embed.transformer.architectures import read_architecture
 from lore_jax.embed.transformer.causal import decoder_parameters
+from lore_jax.embed.transformer.config_file import read_architecture
 
 DECODER = {
     "vocab_size": torch_oracle.VOCABULARY,

@@ -7,7 +7,8 @@ import pytest
 from experiments.common.tiny_model import (
     decoder_config,
 )
-from lore_jax.embed.transformer.architectures import Encoder, read_architecture
+from lore_jax.embed.transformer.architectures import Encoder
+from lore_jax.embed.transformer.config_file import read_architecture
 from lore_jax.embed.transformer.rope import Rope
 
 ENCODER_CONFIG = {

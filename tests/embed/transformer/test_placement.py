@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from lore_jax.embed.transformer.architectures import read_architecture
+from lore_jax.embed.transformer.config_file import read_architecture
 from lore_jax.embed.transformer.layers import (
     Parameter,
 )

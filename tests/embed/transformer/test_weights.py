@@ -14,7 +14,7 @@ from experiments.common.tiny_model import (
     write_reward_model,
 )
 from lore_jax.embed import load_encoder
-from lore_jax.embed.transformer.architectures import read_architecture
+from lore_jax.embed.transformer.config_file import read_architecture
 from lore_jax.embed.transformer.placement import make_placement
 from lore_jax.embed.transformer.weights import load_params, model_identity
 
