@@ -8,6 +8,7 @@ starts.
 
 Newton's direction is found by conjugate gradients, whose every iteration is one product with the
 table and one with its transpose: nothing of size dim x dim is formed, and ridges and folds vmap.
+Where many users made the same comparisons, each is passed over once (`parallel/distinct_pairs.py`).
 Step length and stopping are those of `newton.py`.
 """
 
@@ -88,6 +89,7 @@ def bradley_terry(
         Bradley and Terry 1952; Bose et al. 2025, arXiv 2504.14439, rank 1.
     """
     rows, dim = data.embeddings.shape
+    buckets = data.everybodys
     zeros = _Theta(jnp.zeros(dim), jnp.zeros(rows))
 
     def rewards(theta: _Theta) -> Float[Array, " responses"]:
@@ -108,7 +110,7 @@ def bradley_terry(
             return work(carry, *users), None
 
         carry = jnp.asarray(start)
-        for users in zip(data.buckets, *per_pair, strict=True):
+        for users in zip(buckets, *per_pair, strict=True):
             carry, _ = over_users(part, carry, *users)
         return carry
 
@@ -127,7 +129,7 @@ def bradley_terry(
             return None, jnp.asarray(bucket.pair_weight) * second
 
         gradient = back(over_pairs(add_slopes, zeros.item_effects), state.theta)
-        curvatures = [over_users(curvature, None, bucket)[1] for bucket in data.buckets]
+        curvatures = [over_users(curvature, None, bucket)[1] for bucket in buckets]
 
         def hessian(vector: _Theta) -> _Theta:
             along = rewards(vector)

@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Int32, Shaped
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
+from lore_jax.parallel.distinct_pairs import DistinctPairs
 from lore_jax.parallel.rounding import rounded
 from lore_jax.parallel.table_rows import StreamedTable, Table
 
@@ -74,6 +75,7 @@ class FitData:
             mini-batches; else None.
         outside: of a table in few coordinates, `|e|^2` of what they leave out of each response,
             before the division by `input_scale`; else None.
+        distinct: where many pairs are equal, each of them once; else None.
     """
 
     embeddings: Table
@@ -82,12 +84,21 @@ class FitData:
     users: PerUser
     totals: PerUser | None = None
     outside: Float[Array, "responses"] | None = None
+    distinct: DistinctPairs | None = None
 
     @property
     def table(self) -> Float[Array, "responses dim"]:
         """`embeddings` where a method does not stream them, and so was given an array."""
         assert not isinstance(self.embeddings, StreamedTable)
         return self.embeddings
+
+    @property
+    def everybodys(self) -> tuple[UserBucket, ...]:
+        """Inside one shard, the pairs whoever made them; equal ones may be one."""
+        if self.distinct is None:
+            return self.buckets
+        weight = self.distinct.summed([jnp.asarray(b.pair_weight) for b in self.buckets])
+        return (UserBucket(self.distinct.chosen, self.distinct.rejected, weight),)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from jaxtyping import Shaped
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
+from lore_jax.parallel.distinct_pairs import distinct_pairs
 from lore_jax.parallel.rounding import rounded_rows
 from lore_jax.parallel.table_rows import StreamedTable, as_table
 
@@ -35,7 +36,7 @@ Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type t
 
 _AXIS = "data"
 # `vmap` and `pmap` take a tree of axes in the shape of the data.
-_DATA_AXES = FitData(None, None, 0, 0, 0, None)  # pyright: ignore[reportArgumentType]
+_DATA_AXES = FitData(None, None, 0, 0, 0, None, 0)  # pyright: ignore[reportArgumentType]
 
 
 def total(values: Any) -> Any:
@@ -111,11 +112,13 @@ def place(
     """
     devices = list(devices) if devices else jax.local_devices()[:1]
     buckets, layout = lay_out(prefs, len(devices))
+    distinct = distinct_pairs([np.stack([b.chosen, b.rejected]) for b in buckets])
     data = FitData(
         embeddings=_place_table(prefs.embeddings, devices, streamed),
         input_scale=replicate(np.float32(input_scale), devices),
         buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
         users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
+        distinct=jax.tree.map(lambda leaf: split(leaf, devices), distinct),
     )
     return data, layout
 

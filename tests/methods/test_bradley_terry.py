@@ -150,3 +150,15 @@ def test_the_model_is_the_solution_at_the_ridge_that_is_given_or_chosen():
         direction,
         atol=1e-3 / np.sqrt(2.0 * history.choice["ridge"]),
     )
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_comparisons_that_many_made_are_solved_for_once(devices, monkeypatch):
+    prefs = problem(users=60, responses=6)
+    expected = solve(prefs, 1.0, 0.5, devices=devices)
+    monkeypatch.setattr("lore_jax.parallel.distinct_pairs._MANY", 1)
+    data, _ = place(prefs, 1.0, jax.devices()[:devices])
+    assert data.distinct.chosen.shape[-1] < prefs.num_pairs / devices / 2
+    result = solve(prefs, 1.0, 0.5, devices=devices)
+    np.testing.assert_allclose(result.direction, expected.direction, atol=1e-4)
+    np.testing.assert_allclose(result.item_effects, expected.item_effects, atol=1e-4)
