@@ -16,14 +16,13 @@ import numpy as np
 
 from lore_jax.data.long_rows import without_answers_about
 from lore_jax.export.adapt_cache import rewards_of_cache
-from lore_jax.methods.as_said import known_by_answers
 from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
 from lore_jax.storage.cache.answers import load_feedback
 from lore_jax.storage.cache.manifest import read_manifest
-from lore_jax.users.answering import AnswerPosterior
+from lore_jax.users.answering import AnswerPosterior, adapt_answers
 
 _OF_INTERCEPTS = ("intercept", "intercept_variance", "intercept_covariance")
 
@@ -67,7 +66,7 @@ def adapt_cache_of_answers(
     feedback = dataclasses.replace(feedback, embeddings=table)
     for first in range(0, max(1, feedback.num_users), users_at_a_time):
         users = np.arange(first, min(first + users_at_a_time, feedback.num_users))
-        yield known_by_answers(identity, answers, feedback.take_users(users))
+        yield adapt_answers(identity, answers, feedback.take_users(users))
 
 
 def with_users(parts: Sequence[AnswerPosterior], users: Posterior) -> AnswerPosterior:

@@ -10,9 +10,6 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-import jax.numpy as jnp
-import numpy as np
-
 from lore_jax.data.feedback import Feedback
 from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.data.preferences import Preferences
@@ -21,21 +18,6 @@ from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.model import Model
 from lore_jax.users.answering import AnswerPosterior, adapt_answers
 from lore_jax.users.predict import Margins, margins
-
-
-def known_by_answers(model: Model, answers: AnswerModel, shots: Feedback) -> AnswerPosterior:
-    """`adapt_answers` of users some of whose later answers may be their first ratings.
-
-    Example:
-        >>> known = known_by_answers(model, begin_answers(feedback), feedback.take_kinds("pair"))
-        >>> float(known.intercept_variance[0])
-        1.0
-    """
-    known = adapt_answers(model, answers, shots)
-    if shots.has_ratings:
-        return known
-    spread = jnp.full_like(known.intercept_variance, answers.intercept**2)
-    return dataclasses.replace(known, intercept_variance=np.asarray(spread))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +42,7 @@ class AnswersPredictor:
 
     def known(self, shots: Feedback) -> AnswerPosterior:
         """What shots alone say of users, who may have given none."""
-        return known_by_answers(self.model, self.answers, shots)
+        return adapt_answers(self.model, self.answers, shots)
 
     def adapted(self, shots: Feedback, test: Preferences) -> Margins:
         """Margins of the test pairs of users known by their shots alone."""

@@ -44,7 +44,7 @@ class AnswerPosterior:
     Attributes:
         users: the posterior of their weights, as `adapt` gives it: margins and scores take it.
         intercept: mean of each user's intercept of ratings, `[users]`; 0 without ratings.
-        intercept_variance: its variance, `[users]`.
+        intercept_variance: its variance, `[users]`; the population's without ratings.
         intercept_covariance: its covariance with the weights, `[users, rank]`.
     """
 
@@ -119,10 +119,9 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
     posterior = population_posterior(model, feedback.num_users, feedback.user_ids)
     out = {name: np.array(getattr(posterior, name)) for name in POSTERIOR_ARRAYS}
     rank = model.rank
-    intercept, variance = np.zeros((2, feedback.num_users), np.float32)
+    intercept = np.zeros(feedback.num_users, np.float32)
+    variance = np.full(feedback.num_users, float(answers.intercept) ** 2, np.float32)
     covariance = np.zeros((feedback.num_users, rank), np.float32)
-    if with_intercept:
-        variance[:] = float(answers.intercept) ** 2
 
     def solve(entries: Entries, known: int) -> None:
         users, found = entries.users[:known], solver.solve(entries)

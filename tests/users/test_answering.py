@@ -132,6 +132,8 @@ def test_users_who_say_one_thing_only_and_nobody_are_finite_and_near_the_populat
     assert np.linalg.norm(found.users.weights[0] - np.asarray(model.prior.mean)) < 2.0
     nobody = population_answers(model, how, odd)
     assert float(found.intercept_variance[1]) == pytest.approx(nobody.intercept_variance[1])
+    unrated = adapt_answers(model, how, feedback.take_kinds("pair"))  # whose ratings may come later
+    np.testing.assert_allclose(unrated.intercept_variance, SPREAD**2, rtol=1e-6)
 
 
 def test_with_lapses_users_converge_and_are_less_sure_of_what_surprises(known):
