@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -44,8 +43,8 @@ class AnswerSolver:
         self.neighbours = isinstance(prior, GaussianPrior) and not answers.lapse
         if with_intercept:
             table = jnp.concatenate([table, jnp.ones((len(table), 1))], axis=1)
-        self._table = project(self.prior, jnp.pad(table, ((0, 1), (0, 0))))
-        self._answers, self._sure = answers, dataclasses.replace(answers, lapse=0.0)
+        self.table = project(self.prior, jnp.pad(table, ((0, 1), (0, 0))))
+        self.answers = answers
 
     def solve(self, entries: Entries) -> Posterior:
         """The posterior of the users of some entries, on the host; the intercept stands last.
@@ -53,12 +52,9 @@ class AnswerSolver:
         Args:
             entries: laid out as `neighbours` says.
         """
-        features = differences(self._table, entries.first, entries.second)
+        features = differences(self.table, entries.first, entries.second)
         said = entries.kinds, entries.neighbours, entries.outcome, features, entries.weight
-        found = _solve(self.prior, self._sure, *said, None)
-        if self._answers.lapse:
-            found = _solve(self.prior, self._answers, *said, jnp.asarray(found.weights).T)
-        return jax.device_get(found)
+        return jax.device_get(_solve(self.prior, self.answers, *said))
 
 
 def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
@@ -77,17 +73,38 @@ def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
     return MixturePrior(mean, factor, Mixture(inside.log_share, centre, wider))
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _solve(
+def solve_entries(
     prior: GaussianPrior,
     answers: AnswerModel,
     kinds: tuple[Kind, ...],
     neighbours: bool,
     outcome: tuple[Int[Array | np.ndarray, "_answers users"], ...],
     features: Float[Array, "columns entries users"],
-    weight: Float[Array, "entries users"],
-    start: Float[Array, "rank users"] | None,
+    weight: Float[Array | np.ndarray, "entries users"],
 ) -> Posterior:
-    likelihood = segments(answers, kinds, outcome, neighbours=neighbours)
-    solved = prior.solve(features, weight, start, likelihood)
+    """The posterior of users, who stand in front; with lapses, from the mode without any.
+
+    Args:
+        prior: with the intercept, if there is one.
+        answers: how people answer.
+        kinds: of each stretch of entries.
+        neighbours: whether of rankings only neighbours are entries.
+        outcome: the levels of each stretch.
+        features: projected differences of rewards.
+        weight: how much an entry counts, 0 for padding.
+
+    Returns:
+        The posterior.
+    """
+
+    def solve(answers: AnswerModel, start: Array | None) -> Posterior:
+        likelihood = segments(answers, kinds, outcome, neighbours=neighbours)
+        return prior.solve(features, jnp.asarray(weight), start, likelihood)
+
+    solved = solve(dataclasses.replace(answers, lapse=0.0), None)
+    if answers.lapse:
+        solved = solve(answers, jnp.asarray(solved.weights))
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
+
+
+_solve = jax.jit(solve_entries, static_argnames=("kinds", "neighbours"))
