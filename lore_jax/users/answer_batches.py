@@ -60,6 +60,8 @@ class AnswerBatchSolver:
     ) -> None:
         self._rank, self._responses = model.rank, len(table)
         self._kinds, self._capacity = tuple(kinds), capacity
+        # Rankings stand last: what comes before them is added up by one loop.
+        self._order = sorted(range(len(kinds)), key=lambda number: not kinds[number].levels)
         rates = any(kind.name == "rating" for kind in kinds)
         self._solver = AnswerSolver(model.prior, answers, table, with_intercept=rates)
         entries = capacity * sum(num_entries(kind, neighbours=True) for kind in kinds)
@@ -93,8 +95,8 @@ class AnswerBatchSolver:
     def _solve_part(self, kept: Sequence[Kept]) -> Posterior:
         solver = self._solver
         entries = entries_of(
-            self._kinds,
-            kept,
+            [self._kinds[number] for number in self._order],
+            [kept[number] for number in self._order],
             capacity=self._capacity,
             responses=self._responses,
             neighbours=solver.neighbours,

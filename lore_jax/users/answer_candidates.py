@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.model.answer_model import AnswerModel
@@ -29,7 +30,7 @@ class AnswerCandidates:
         answers: how people answer.
         kind: what is asked for.
         candidates: rows of the table, `[c, items]`, or `[c]` for ratings.
-        table: the model's rewards of the responses, `[responses, rank]`.
+        table: the model's rewards of the responses, `[responses, rank]`, on the host.
         count: how many questions are asked at once.
         num_users: the most users that are asked by one call.
 
@@ -43,7 +44,7 @@ class AnswerCandidates:
         answers: AnswerModel,
         kind: Kind,
         candidates: ArrayLike,
-        table: Float[Array, "responses rank"],
+        table: Float[np.ndarray, "responses rank"],
         *,
         count: int,
         num_users: int,
@@ -53,7 +54,7 @@ class AnswerCandidates:
         if len(self.rows) < count:
             got = f"{len(self.rows)} candidates of {kind}"
             raise ValueError(f"{got}: at least {count}, the session's count, are expected")
-        self._features = margin_features(kind, table[self.rows])
+        self._features = jnp.asarray(margin_features(kind, table[self.rows]))
         self._size = chunk_size(kind, len(self.rows), num_users)
         # A question is the same in whatever order its responses stand.
         self._numbers: dict[tuple[int, ...], list[int]] = {}

@@ -54,9 +54,11 @@ class AnswerPicks(NamedTuple):
 
 
 def margin_features(
-    kind: Kind, rewards: Float[Array, "*c items rank"]
-) -> Float[Array, "*c margins columns"]:
+    kind: Kind, rewards: Float[np.ndarray, "*c items rank"]
+) -> Float[np.ndarray, "*c margins columns"]:
     """Features of the margins that an answer depends on; a last column for the intercept.
+
+    On the host: a few numbers, for which no program has to be compiled.
 
     Args:
         kind: what the answer says.
@@ -66,13 +68,13 @@ def margin_features(
         `[..., margins, rank + 1]`.
 
     Example:
-        >>> margin_features(Kind("ranking", 4, places=3), jnp.ones((7, 4, 2))).shape
+        >>> margin_features(Kind("ranking", 4, places=3), np.ones((7, 4, 2))).shape
         (7, 3, 3)
     """
     alone = kind.name == "rating"
     apart = rewards if alone else rewards[..., :-1, :] - rewards[..., -1:, :]
-    column = jnp.full((*apart.shape[:-1], 1), float(alone))
-    return jnp.concatenate([apart, column], axis=-1)
+    column = np.full((*apart.shape[:-1], 1), alone, apart.dtype)
+    return np.concatenate([apart, column], axis=-1)
 
 
 def log_probabilities(

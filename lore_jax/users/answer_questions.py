@@ -101,7 +101,8 @@ def ask_answers(
     if not np.any(np.asarray(model.prior.covariance)):
         raise ValueError("the model's users have no spread: no answer tells more than another")
     mask = check_asked(asked, users, len(rows))
-    features = margin_features(kind, rewards(model, embeddings).table[rows])
+    table = np.asarray(rewards(model, embeddings).table)
+    features = jnp.asarray(margin_features(kind, table[rows]))
     parts = []
     size = chunk_size(kind, len(rows), users)
     for start in range(0, users, size):

@@ -90,7 +90,7 @@ class AnswerSession(ScoredUsers):
         for kind, rows in (candidates or {}).items():
             self._check_kind(kind)
             self._candidates[kind] = AnswerCandidates(
-                answers, kind, rows, self._table, count=count, num_users=self.num_users
+                answers, kind, rows, self._rewards, count=count, num_users=self.num_users
             )
         self._kept = [no_answers(kind, self.num_users) for kind in self.kinds]
         nobody = solver.solve([part.take(np.zeros(1, int)) for part in self._kept])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.posterior import Posterior
 from lore_jax.model.prior import GaussianPrior, MixturePrior, Prior
 from lore_jax.solvers.mixture import Mixture
-from lore_jax.users.adapt import differences, project
+from lore_jax.users.adapt import differences
 from lore_jax.users.entries import Entries, segments
 
 
@@ -41,9 +42,7 @@ class AnswerSolver:
     ) -> None:
         self.prior = _with_intercept(prior, answers.intercept) if with_intercept else prior
         self.neighbours = isinstance(prior, GaussianPrior) and not answers.lapse
-        if with_intercept:
-            table = jnp.concatenate([table, jnp.ones((len(table), 1))], axis=1)
-        self.table = project(self.prior, jnp.pad(table, ((0, 1), (0, 0))))
+        self.table = _projected(self.prior, table, with_intercept)
         self.answers = answers
 
     def solve(self, entries: Entries) -> Posterior:
@@ -62,15 +61,30 @@ def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
     if not isinstance(prior, GaussianPrior):
         got = f"the model has a {type(prior).__name__}"
         raise ValueError(f"{got}: ratings need a GaussianPrior, for users have intercepts")
+    # On the host: a few numbers, for which no program has to be compiled.
     rank, k = prior.factor.shape
-    factor = jnp.zeros((rank + 1, k + 1)).at[:rank, :k].set(prior.factor).at[rank, k].set(spread)
-    mean = jnp.concatenate([prior.mean, jnp.zeros(1)])
+    factor = np.zeros((rank + 1, k + 1), np.float32)
+    factor[:rank, :k], factor[rank, k] = prior.factor, spread
+    mean = np.append(np.asarray(prior.mean), np.float32(0.0))
     if not isinstance(prior, MixturePrior):
-        return GaussianPrior(mean, factor)
+        return GaussianPrior(jnp.asarray(mean), jnp.asarray(factor))
     inside, slots = prior.mixture, len(prior.mixture.log_share)
-    wider = jnp.zeros((slots, k + 1, k + 1)).at[:, :k, :k].set(inside.spread).at[:, k, k].set(1.0)
-    centre = jnp.concatenate([inside.centre, jnp.zeros((slots, 1))], axis=1)
-    return MixturePrior(mean, factor, Mixture(inside.log_share, centre, wider))
+    wider = np.zeros((slots, k + 1, k + 1), np.float32)
+    wider[:, :k, :k], wider[:, k, k] = inside.spread, 1.0
+    centre = np.zeros((slots, k + 1), np.float32)
+    centre[:, :k] = inside.centre
+    mixture = Mixture(inside.log_share, jnp.asarray(centre), jnp.asarray(wider))
+    return MixturePrior(jnp.asarray(mean), jnp.asarray(factor), mixture)
+
+
+@functools.partial(jax.jit, static_argnames="with_intercept")
+def _projected(
+    prior: GaussianPrior, table: Float[Array, "responses rank"], with_intercept: bool
+) -> Float[Array, "rows columns"]:
+    """The projected table, and a row of zeros behind it."""
+    if with_intercept:
+        table = jnp.concatenate([table, jnp.ones((len(table), 1), table.dtype)], axis=1)
+    return prior.project(jnp.pad(table, ((0, 1), (0, 0))))
 
 
 def solve_entries(

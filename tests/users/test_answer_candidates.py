@@ -23,7 +23,7 @@ def made():
     objects = small_objects()
     model, feedback = objects["model"], objects["feedback"]
     how = begin_answers(feedback)
-    table = table_of_rewards(model, feedback.embeddings)
+    table = np.asarray(table_of_rewards(model, feedback.embeddings))
     candidates = AnswerCandidates(how, RANKING, ROWS, table, count=1, num_users=4)
     return candidates, adapt_answers(model, how, feedback)
 
@@ -60,6 +60,6 @@ def test_users_in_chunks_are_asked_what_each_alone_is(made):
 def test_fewer_candidates_than_questions_are_refused(made):
     objects = small_objects()
     how = begin_answers(objects["feedback"])
-    table = table_of_rewards(objects["model"], objects["feedback"].embeddings)
+    table = np.asarray(table_of_rewards(objects["model"], objects["feedback"].embeddings))
     with pytest.raises(ValueError, match="4 candidates of rankings of 3: at least 5"):
         AnswerCandidates(how, RANKING, ROWS, table, count=5, num_users=4)

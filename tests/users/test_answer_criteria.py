@@ -115,7 +115,7 @@ def test_one_direction_is_not_asked_about_over_and_over():
     rewards = np.zeros((4, 3, 2), np.float32)
     rewards[:3, :, 0] = [1.2, 0.0, -1.2]
     rewards[3, :, 1] = [1.0, 0.0, -1.0]
-    features = margin_features(RANKING, jnp.asarray(rewards))
+    features = jnp.asarray(margin_features(RANKING, rewards))
     assert features.shape == (4, 2, 3)
     spread = jnp.diag(jnp.array([2.0, 2.0, 0.0]))
     picks = next_answers(
