@@ -23,7 +23,8 @@ installed its rows are absent. The published rows are timed on a few steps and m
                of unequal shots
     score      100,000 users x 100 shared candidates; each user's best 10 of 1,000 of their own
     ask        100,000 users' next question out of 1,000 shared pairs, beside each user's best 10
-    session    an answer of one user after warming up, median and worst; answers in batches
+    session    an answer of one user after warming up, median and worst; answers in batches; one
+               user's pairs, ties, ratings and rankings
     start      importing lore_jax beside importing jax; `lore-jax adapt` with its programs compiled
                before
     memory     peak of a fitting process over the bytes of its table

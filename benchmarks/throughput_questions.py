@@ -11,12 +11,21 @@ import numpy as np
 
 import lore_jax as lore
 from benchmarks.throughput_parts import SEED, Row, Sizes, median_seconds, priors
+from lore_jax.data.answer_kinds import Kind
+from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import population_posterior
 from lore_jax.users.criteria import Criterion
 
 RANK, RESPONSES = 8, 5000
+_KEPT = 32  # answers of a kind
+_KINDS = (
+    Kind("pair", 2, levels=2),
+    Kind("tie", 2, levels=3),
+    Kind("rating", 1, levels=5),
+    Kind("ranking", 4, places=3),
+)
 _CRITERIA: tuple[Criterion, ...] = ("information", "variance", "v_optimal")
 
 
@@ -86,3 +95,40 @@ def session_section(size: Sizes) -> Iterator[Row]:
     seconds = median_seconds(everybody, size.turns)
     work, note = f"an answer of each of {users:,} users", f"{users / seconds:,.0f} answers/s"
     yield {"work": work, "method": "lore_jax, session", "seconds": seconds, "note": note}
+    yield from _answer_session_rows(size)
+
+
+def _answer_session_rows(size: Sizes) -> Iterator[Row]:
+    """One user's pairs, ties, ratings and rankings of four, as many as are kept of each."""
+    model, table, _ = model_and_pairs(size)
+    rng, work = np.random.default_rng(SEED), "session of one user, answers of four kinds"
+    scales = {"tie 3": jnp.zeros(1), "rating 5": jnp.array([-2.0, 0.0, 0.0, 0.0])}
+    candidates = {
+        kind: np.stack([rng.choice(RESPONSES, kind.num_items, replace=False) for _ in range(40)])
+        for kind in _KINDS
+    }
+    begun = time.perf_counter()
+    session = lore.AnswerSession(
+        model,
+        AnswerModel(scales, jnp.ones(())),
+        table,
+        _KINDS,
+        candidates=candidates,
+        capacity=_KEPT,
+    )
+    session.warmup()
+    seconds = time.perf_counter() - begun
+    note = "with the programs that the process, or its cache, has"
+    yield {"work": work, "method": "lore_jax, warmup", "seconds": seconds, "note": note}
+    for kind in _KINDS:
+        taken = []
+        for _ in range(_KEPT):
+            by_level = kind.levels and kind.name != "pair"
+            outcome = int(rng.integers(kind.levels)) if by_level else None
+            begun = time.perf_counter()
+            session.observe(kind, session.ask(kind).items[0, 0], outcome=outcome)
+            session.score(np.arange(8))
+            taken.append(time.perf_counter() - begun)
+        note = f"ask, observe, score of 8: {1e3 * max(taken):.2f} ms at worst over {_KEPT} answers"
+        middle = float(np.median(taken))
+        yield {"work": work, "method": f"lore_jax, {kind}", "seconds": middle, "note": note}

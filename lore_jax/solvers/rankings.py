@@ -106,37 +106,47 @@ class Ranking:
 
     def of_orders(
         self,
-        rewards: Float[Array, "n items"],
+        rewards: Float[Array, "items *any"],
         orders: Int[np.ndarray, "orders items"],
-    ) -> Float[Array, "n orders"]:
+    ) -> Float[Array, "orders *any"]:
         """Log probability of many answers about the same responses.
 
-        Orders share softmaxes: of a ranking of four 11 sets of responses stand in 72 of them.
+        Orders share softmaxes: of a ranking of four 11 sets of responses stand in 72 of them. And
+        sets share sums: each is one response more than another set.
 
         Args:
             rewards: of the responses.
             orders: the responses of each answer as they were said.
 
         Returns:
-            `[n, orders]`, in nats.
+            `[orders, ...]`, in nats.
         """
-        sets: dict[tuple[float, frozenset[int]], int] = {}
-        taken = np.zeros((self.num_items, len(orders)), np.float32)
+        sets: dict[tuple[float, tuple[int, ...]], int] = {}
+        taken = np.zeros((len(orders), self.num_items), np.float32)
         used: list[tuple[int, int]] = []
         for number, order in enumerate(orders.tolist()):
             for winner, items, sign in self._stages():
-                taken[order[winner], number] += sign
-                among = sign, frozenset(order[item] for item in items)
-                used.append((sets.setdefault(among, len(sets)), number))
-        counts = np.zeros((len(sets), len(orders)), np.float32)
-        np.add.at(counts, tuple(np.array(used).T), 1.0)
-        sign = np.array([sign for sign, _ in sets], np.float32)
-        inside = np.array([[item in among for item in range(self.num_items)] for _, among in sets])
-        signed = jnp.where(inside[None], sign[None, :, None] * rewards[:, None], -jnp.inf)
-        total = jax.nn.logsumexp(signed, axis=2)
-        exact = jax.lax.Precision.HIGHEST
-        own = jnp.matmul(rewards, taken, precision=exact)
-        return own - jnp.matmul(total, counts, precision=exact)
+                taken[number, order[winner]] += sign
+                among = sign, tuple(sorted(order[item] for item in items))
+                used.append((number, sets.setdefault(among, len(sets))))
+        counts = np.zeros((len(orders), len(sets)), np.float32)
+        np.subtract.at(counts, tuple(np.array(used).T), 1.0)
+        totals: dict[tuple[float, tuple[int, ...]], Array] = {}
+
+        def total(sign: float, items: tuple[int, ...]) -> Array:
+            """The logarithm of the sum of the exponentials."""
+            last = sign * rewards[items[-1]]
+            if len(items) == 1:
+                return last
+            if (sign, items) not in totals:
+                totals[sign, items] = _log_add(total(sign, items[:-1]), last)
+            return totals[sign, items]
+
+        terms = jnp.concatenate([rewards, jnp.stack([total(*among) for among in sets])])
+        # Otherwise XLA computes every exponential anew for each of the orders.
+        terms = jax.lax.optimization_barrier(terms)
+        weight = jnp.asarray(np.concatenate([taken, counts], axis=1))
+        return jnp.tensordot(weight, terms, 1, precision=jax.lax.Precision.HIGHEST)
 
     def predictive(
         self, mean: Float[Array, "entries *any"], variance: Float[Array, "entries *any"]
@@ -217,3 +227,8 @@ class Ranking:
         """The softmax over some responses."""
         share = jax.nn.softmax(jnp.stack([sign * scores[item] for item in items]), axis=0)
         return {item: share[number] for number, item in enumerate(items)}
+
+
+def _log_add(one: Array, other: Array) -> Array:
+    """`log(exp(one) + exp(other))` of finite numbers."""
+    return jnp.maximum(one, other) + jnp.log(1.0 + jnp.exp(-jnp.abs(one - other)))

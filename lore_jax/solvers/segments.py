@@ -6,6 +6,7 @@ Entries of one kind stand together along the first axis; each stretch has its ow
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 
 import flax.struct
@@ -87,15 +88,30 @@ class Segments:
         if not any(isinstance(part, AnswerLikelihood) for part in self.parts):
             pull = -weight * self.slope(margin)
             return sums_over_pairs(features, pull, weight * self.curvature(margin))
-        of_parts = zip(
-            self.parts, self._cut(features, 1), self._cut(margin), self._cut(weight), strict=True
-        )
-        sums = [newton_sums(*arguments) for arguments in of_parts]
+        sums, at = [], 0
+        for part, size in self._joined():
+            own = slice(at, at + size)
+            sums.append(newton_sums(part, features[:, own], margin[own], weight[own]))
+            at += size
         return functools.reduce(functools.partial(jax.tree.map, jnp.add), sums)
 
-    def _cut(self, array: Array, axis: int = 0) -> list[Array]:
+    def _joined(self) -> list[tuple[Likelihood | AnswerLikelihood, int]]:
+        """The parts and their sizes; neighbours that one loop over entries can add up are one."""
+        joined: list[tuple[Likelihood | AnswerLikelihood, int]] = []
+        several = zip(self.parts, self.sizes, strict=True)
+        for alone, group in itertools.groupby(
+            several, key=lambda own: isinstance(own[0], AnswerLikelihood)
+        ):
+            own = list(group)
+            if not alone and len(own) > 1:
+                parts, sizes = zip(*own, strict=True)
+                own = [(Segments(parts, sizes), sum(sizes))]
+            joined += own
+        return joined
+
+    def _cut(self, array: Array) -> list[Array]:
         """The stretch of each part."""
-        return jnp.split(array, np.cumsum(self.sizes)[:-1], axis=axis)
+        return jnp.split(array, np.cumsum(self.sizes)[:-1])
 
     def _join(self, function: Callable[..., Array], *arrays: Array) -> Array:
         stretches = [self._cut(array) for array in arrays]

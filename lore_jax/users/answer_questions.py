@@ -18,11 +18,16 @@ from jaxtyping import Array, Bool, Float, Int
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.model import Model, rewards
-from lore_jax.users.answer_criteria import AnswerPicks, margin_features, next_answers
+from lore_jax.users.answer_criteria import (
+    AnswerPicks,
+    margin_features,
+    next_answers,
+    nodes_at_once,
+)
 from lore_jax.users.answering import AnswerPosterior, check_scales
 from lore_jax.users.candidates import check_asked
 
-_AT_A_TIME = 1 << 19  # numbers that a node of the integrals takes
+_AT_A_TIME = 1 << 19  # numbers that a step of the integrals takes
 _MOST_OUTCOMES = 120  # rankings of five
 
 
@@ -96,7 +101,8 @@ def ask_answers(
     if not np.any(np.asarray(model.prior.covariance)):
         raise ValueError("the model's users have no spread: no answer tells more than another")
     mask = check_asked(asked, users, len(rows))
-    features = margin_features(kind, rewards(model, embeddings).table[rows])
+    table = np.asarray(rewards(model, embeddings).table)
+    features = jnp.asarray(margin_features(kind, table[rows]))
     parts = []
     size = chunk_size(kind, len(rows), users)
     for start in range(0, users, size):
@@ -150,7 +156,8 @@ def check_items(kind: Kind, candidates: ArrayLike, responses: int) -> Int[np.nda
 
 def chunk_size(kind: Kind, candidates: int, users: int) -> int:
     """How many users are asked together."""
-    each = candidates * kind.num_outcomes * max(1, kind.num_items - 1)
+    numbers = candidates * kind.num_outcomes * max(1, kind.num_items - 1)
+    each = numbers * nodes_at_once(kind, candidates)
     return max(1, min(1 << (users - 1).bit_length(), _AT_A_TIME // each))
 
 

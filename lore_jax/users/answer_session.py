@@ -19,35 +19,19 @@ from jaxtyping import Array, Float
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import answers as checked_answers
-from lore_jax.model.answer_model import AnswerModel, num_entries
+from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.model import Model
-from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior
-from lore_jax.users.answer_criteria import AnswerPicks, margin_features
-from lore_jax.users.answer_questions import (
-    AnswerQuestions,
-    ask_chunk,
-    check_items,
-    chunk_size,
-    questions_of,
-    with_intercepts,
-)
-from lore_jax.users.answer_solver import AnswerSolver
+from lore_jax.users.answer_batches import AnswerBatchSolver
+from lore_jax.users.answer_candidates import AnswerCandidates
+from lore_jax.users.answer_questions import AnswerQuestions
 from lore_jax.users.answering import AnswerPosterior, check_scales
-from lore_jax.users.kept_answers import (
-    Kept,
-    added,
-    entries_of,
-    last_order,
-    no_answers,
-    without_last,
-)
+from lore_jax.users.kept_answers import Kept, added, last_order, no_answers, without_last
 from lore_jax.users.named_users import Who
 from lore_jax.users.scored_users import ScoredUsers
 
 _FORMAT = 1
 _SAVED = ("format", "table", "users", "kinds", "answers")
 _COLUMNS = ("user", "items", "outcome", "order")
-_ENTRIES_AT_A_TIME = 1 << 15
 
 
 class AnswerSession(ScoredUsers):
@@ -99,18 +83,17 @@ class AnswerSession(ScoredUsers):
         check_scales(answers, self.kinds)
         super().__init__(model, embeddings, users)
         self.answers, self.capacity, self.count = answers, capacity, count
-        rates = any(kind.name == "rating" for kind in self.kinds)
-        self._solver = AnswerSolver(model.prior, answers, self._table, with_intercept=rates)
-        self._candidates = {}
-        for kind, given in (candidates or {}).items():
+        solver = AnswerBatchSolver(
+            model, answers, self._table, self.kinds, self.num_users, capacity
+        )
+        self._solver, self._candidates = solver, {}
+        for kind, rows in (candidates or {}).items():
             self._check_kind(kind)
-            rows = check_items(kind, given, len(self._rewards))
-            if len(rows) < count:
-                got = f"{len(rows)} candidates of {kind}"
-                raise ValueError(f"{got}: at least {count}, the session's count, are expected")
-            self._candidates[kind] = rows, margin_features(kind, self._table[rows])
+            self._candidates[kind] = AnswerCandidates(
+                answers, kind, rows, self._rewards, count=count, num_users=self.num_users
+            )
         self._kept = [no_answers(kind, self.num_users) for kind in self.kinds]
-        nobody = self._solve([part.take(np.zeros(1, int)) for part in self._kept])
+        nobody = solver.solve([part.take(np.zeros(1, int)) for part in self._kept])
         repeat = np.zeros(self.num_users, int)
         self._posterior = jax.tree.map(lambda leaf: np.asarray(leaf)[repeat], nobody)
 
@@ -121,11 +104,9 @@ class AnswerSession(ScoredUsers):
 
     def warmup(self) -> None:
         """Compiles all programs."""
-        for size in {1, min(2, self.num_users)}:
-            self._solve([part.take(np.zeros(size, int)) for part in self._kept])
-        for kind in self._candidates:
-            for size in {1, self._ask_size(kind, self.num_users)}:
-                self._ask(kind, np.zeros(size, int))
+        self._solver.warmup()
+        for candidates in self._candidates.values():
+            candidates.warmup(self._posterior)
 
     def observe(
         self,
@@ -205,14 +186,8 @@ class AnswerSession(ScoredUsers):
         users = self._users.numbers(user)
         if kind not in self._candidates:
             raise ValueError(f"the session has no candidates of {kind}")
-        size = self._ask_size(kind, len(users))
-        parts = []
-        for at in range(0, len(users), size):
-            parts.append(
-                self._ask(kind, users[np.minimum(np.arange(at, at + size), len(users) - 1)])
-            )
-        picks = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(users)], *parts)
-        return questions_of(self._candidates[kind][0], picks)
+        kept = self._kept[self.kinds.index(kind)].take(users)
+        return self._candidates[kind].ask(self._posterior, users, kept)
 
     def to_dict(self) -> dict[str, Any]:
         """The answers as plain lists and numbers, fit for JSON; `from_dict` leads back.
@@ -289,7 +264,7 @@ class AnswerSession(ScoredUsers):
         return self._posterior.users.weights
 
     def _commit(self, users: np.ndarray, mine: list[Kept]) -> AnswerPosterior:
-        posterior = self._solve(mine)  # before anything is changed
+        posterior = self._solver.solve(mine)  # before anything is changed
         for number, part in enumerate(mine):
             kept = self._kept[number].with_slots(part.outcome.shape[1])
             part = part.with_slots(kept.outcome.shape[1])
@@ -305,63 +280,3 @@ class AnswerSession(ScoredUsers):
         taken = jax.tree.map(lambda leaf: leaf[users], self._posterior)
         named = dataclasses.replace(taken.users, user_ids=self.names[users])
         return dataclasses.replace(taken, users=named)
-
-    def _solve(self, kept: list[Kept]) -> AnswerPosterior:
-        """Posteriors of users, one alone or in batches of one size."""
-        users = len(kept[0].count)
-        size = 1 if users == 1 else self._batch
-        parts = []
-        for at in range(0, users, size):
-            some = np.minimum(np.arange(at, at + size), users - 1)
-            mine = [part.take(some) for part in kept]
-            entries = entries_of(
-                self.kinds,
-                mine,
-                capacity=self.capacity,
-                responses=len(self._rewards),
-                neighbours=self._solver.neighbours,
-            )
-            parts.append(self._solver.solve(entries))
-        found: Posterior = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:users], *parts)
-        rank = self.model.rank
-        taken = {name: getattr(found, name) for name in POSTERIOR_ARRAYS}
-        taken["weights"] = found.weights[:, :rank]
-        taken["covariance"] = np.asarray(found.covariance)[:, :rank, :rank]
-        taken["shots"] = sum((part.count for part in kept), np.zeros(users, np.int32))
-        if found.weights.shape[1] == rank:
-            none = np.zeros(users, np.float32)
-            return AnswerPosterior(
-                Posterior(**taken), none, none.copy(), np.zeros((users, rank), np.float32)
-            )
-        of_intercept = np.asarray(found.covariance)[:, rank]
-        return AnswerPosterior(
-            Posterior(**taken),
-            found.weights[:, rank],
-            of_intercept[:, rank],
-            of_intercept[:, :rank],
-        )
-
-    @property
-    def _batch(self) -> int:
-        """How many users are solved together."""
-        entries = self.capacity * sum(num_entries(kind, neighbours=True) for kind in self.kinds)
-        most = 1 << (self.num_users - 1).bit_length()
-        return max(1, min(most, _ENTRIES_AT_A_TIME // entries))
-
-    def _ask_size(self, kind: Kind, users: int) -> int:
-        """How many of so many users are asked together."""
-        return 1 if users == 1 else chunk_size(kind, len(self._candidates[kind][0]), self.num_users)
-
-    def _ask(self, kind: Kind, users: np.ndarray) -> AnswerPicks:
-        rows, features = self._candidates[kind]
-        part = self._kept[self.kinds.index(kind)].take(users)
-        # A question is the same in whatever order its responses stand.
-        asked, known = np.sort(rows, axis=1), np.sort(part.items, axis=2)
-        live = np.arange(known.shape[1]) < part.count[:, None]
-        available = np.ones((len(users), len(rows)), bool)
-        for slot in range(known.shape[1]):
-            same = (known[:, slot, None] == asked[None]).all(axis=2)
-            available &= ~(same & live[:, slot, None])
-        mean, covariance = with_intercepts(self._posterior, users)
-        picks = ask_chunk(self.answers, kind, mean, covariance, features, available, self.count)
-        return jax.device_get(picks)

@@ -15,7 +15,7 @@ from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.posterior import Posterior
 from lore_jax.model.prior import GaussianPrior, MixturePrior, Prior
 from lore_jax.solvers.mixture import Mixture
-from lore_jax.users.adapt import differences, project
+from lore_jax.users.adapt import differences
 from lore_jax.users.entries import Entries, segments
 
 
@@ -42,10 +42,8 @@ class AnswerSolver:
     ) -> None:
         self.prior = _with_intercept(prior, answers.intercept) if with_intercept else prior
         self.neighbours = isinstance(prior, GaussianPrior) and not answers.lapse
-        if with_intercept:
-            table = jnp.concatenate([table, jnp.ones((len(table), 1))], axis=1)
-        self._table = project(self.prior, jnp.pad(table, ((0, 1), (0, 0))))
-        self._answers, self._sure = answers, dataclasses.replace(answers, lapse=0.0)
+        self.table = _projected(self.prior, table, with_intercept)
+        self.answers = answers
 
     def solve(self, entries: Entries) -> Posterior:
         """The posterior of the users of some entries, on the host; the intercept stands last.
@@ -53,12 +51,9 @@ class AnswerSolver:
         Args:
             entries: laid out as `neighbours` says.
         """
-        features = differences(self._table, entries.first, entries.second)
+        features = differences(self.table, entries.first, entries.second)
         said = entries.kinds, entries.neighbours, entries.outcome, features, entries.weight
-        found = _solve(self.prior, self._sure, *said, None)
-        if self._answers.lapse:
-            found = _solve(self.prior, self._answers, *said, jnp.asarray(found.weights).T)
-        return jax.device_get(found)
+        return jax.device_get(_solve(self.prior, self.answers, *said))
 
 
 def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
@@ -66,28 +61,64 @@ def _with_intercept(prior: object, spread: Array) -> GaussianPrior:
     if not isinstance(prior, GaussianPrior):
         got = f"the model has a {type(prior).__name__}"
         raise ValueError(f"{got}: ratings need a GaussianPrior, for users have intercepts")
+    # On the host: a few numbers, for which no program has to be compiled.
     rank, k = prior.factor.shape
-    factor = jnp.zeros((rank + 1, k + 1)).at[:rank, :k].set(prior.factor).at[rank, k].set(spread)
-    mean = jnp.concatenate([prior.mean, jnp.zeros(1)])
+    factor = np.zeros((rank + 1, k + 1), np.float32)
+    factor[:rank, :k], factor[rank, k] = prior.factor, spread
+    mean = np.append(np.asarray(prior.mean), np.float32(0.0))
     if not isinstance(prior, MixturePrior):
-        return GaussianPrior(mean, factor)
+        return GaussianPrior(jnp.asarray(mean), jnp.asarray(factor))
     inside, slots = prior.mixture, len(prior.mixture.log_share)
-    wider = jnp.zeros((slots, k + 1, k + 1)).at[:, :k, :k].set(inside.spread).at[:, k, k].set(1.0)
-    centre = jnp.concatenate([inside.centre, jnp.zeros((slots, 1))], axis=1)
-    return MixturePrior(mean, factor, Mixture(inside.log_share, centre, wider))
+    wider = np.zeros((slots, k + 1, k + 1), np.float32)
+    wider[:, :k, :k], wider[:, k, k] = inside.spread, 1.0
+    centre = np.zeros((slots, k + 1), np.float32)
+    centre[:, :k] = inside.centre
+    mixture = Mixture(inside.log_share, jnp.asarray(centre), jnp.asarray(wider))
+    return MixturePrior(jnp.asarray(mean), jnp.asarray(factor), mixture)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _solve(
+@functools.partial(jax.jit, static_argnames="with_intercept")
+def _projected(
+    prior: GaussianPrior, table: Float[Array, "responses rank"], with_intercept: bool
+) -> Float[Array, "rows columns"]:
+    """The projected table, and a row of zeros behind it."""
+    if with_intercept:
+        table = jnp.concatenate([table, jnp.ones((len(table), 1), table.dtype)], axis=1)
+    return prior.project(jnp.pad(table, ((0, 1), (0, 0))))
+
+
+def solve_entries(
     prior: GaussianPrior,
     answers: AnswerModel,
     kinds: tuple[Kind, ...],
     neighbours: bool,
     outcome: tuple[Int[Array | np.ndarray, "_answers users"], ...],
     features: Float[Array, "columns entries users"],
-    weight: Float[Array, "entries users"],
-    start: Float[Array, "rank users"] | None,
+    weight: Float[Array | np.ndarray, "entries users"],
 ) -> Posterior:
-    likelihood = segments(answers, kinds, outcome, neighbours=neighbours)
-    solved = prior.solve(features, weight, start, likelihood)
+    """The posterior of users, who stand in front; with lapses, from the mode without any.
+
+    Args:
+        prior: with the intercept, if there is one.
+        answers: how people answer.
+        kinds: of each stretch of entries.
+        neighbours: whether of rankings only neighbours are entries.
+        outcome: the levels of each stretch.
+        features: projected differences of rewards.
+        weight: how much an entry counts, 0 for padding.
+
+    Returns:
+        The posterior.
+    """
+
+    def solve(answers: AnswerModel, start: Array | None) -> Posterior:
+        likelihood = segments(answers, kinds, outcome, neighbours=neighbours)
+        return prior.solve(features, jnp.asarray(weight), start, likelihood)
+
+    solved = solve(dataclasses.replace(answers, lapse=0.0), None)
+    if answers.lapse:
+        solved = solve(answers, jnp.asarray(solved.weights))
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), solved)
+
+
+_solve = jax.jit(solve_entries, static_argnames=("kinds", "neighbours"))

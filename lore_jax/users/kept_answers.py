@@ -155,18 +155,22 @@ def entries_of(
         responses: of the table, behind which padding points.
         neighbours: whether rankings are laid out by neighbours.
     """
-    first, second, weights, outcomes = [], [], [], []
-    users = len(kept[0].count)
-    for kind, part in zip(kinds, kept, strict=True):
-        full = part.with_slots(capacity)
-        rows = rows_of_entries(kind, full.items[:, :capacity], responses, neighbours=neighbours)
-        for own, out in zip(rows, (first, second), strict=True):
-            out.append(np.moveaxis(own, 0, 2).reshape(-1, users))
-        live = np.arange(capacity)[:, None] < part.count
-        each = num_entries(kind, neighbours=neighbours)
-        weights.append(np.repeat(live.astype(np.float32), each, axis=0))
-        outcomes.append(np.ascontiguousarray(full.outcome[:, :capacity].T))
-    rows = np.concatenate(first), np.concatenate(second)
+    each = [num_entries(kind, neighbours=neighbours) for kind in kinds]
+    users, size = len(kept[0].count), capacity * sum(each)
+    rows = np.zeros((2, size, users), np.int32)
+    weight = np.zeros((size, users), np.float32)
+    outcomes, at = [], 0
+    for kind, part, entries in zip(kinds, kept, each, strict=True):
+        slots = min(part.outcome.shape[1], capacity)
+        own = slice(at, at + slots * entries)
+        pairs = rows_of_entries(kind, part.items[:, :slots], responses, neighbours=neighbours)
+        for out, values in zip(rows, pairs, strict=True):
+            out[own].reshape(slots, entries, users)[:] = values.transpose(1, 2, 0)
+        live = np.arange(slots)[:, None] < part.count
+        weight[own].reshape(slots, entries, users)[:] = live[:, None]
+        outcome = np.zeros((capacity, users), np.int32)
+        outcome[:slots] = part.outcome[:, :slots].T
+        outcomes.append(outcome)
+        at += capacity * entries
     numbers = np.arange(users, dtype=np.int32)
-    weight = np.concatenate(weights)
-    return Entries(numbers, tuple(kinds), *rows, weight, tuple(outcomes), neighbours)
+    return Entries(numbers, tuple(kinds), rows[0], rows[1], weight, tuple(outcomes), neighbours)

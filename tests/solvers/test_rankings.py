@@ -49,8 +49,8 @@ def test_probabilities_are_those_of_the_definition_and_add_up_to_one(kind):
 def test_all_orders_at_once_have_the_probability_of_each(kind):
     rewards = 3.0 * np.random.default_rng(5).standard_normal((3, kind.num_items))
     orders = np.array(list(itertools.permutations(range(kind.num_items))))[::7]
-    found = kind.of_orders(single(rewards), orders)
-    for row, own in zip(found, rewards, strict=True):
+    found = kind.of_orders(single(rewards.T), orders)
+    for row, own in zip(found.T, rewards, strict=True):
         expected = [log_ranking(own[order], kind.places, kind.worst) for order in orders]
         np.testing.assert_allclose(row, expected, atol=1e-4)
 

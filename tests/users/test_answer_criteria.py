@@ -95,9 +95,9 @@ def test_a_ranking_tells_more_than_a_choice_and_a_choice_more_than_a_pair():
 
 
 def test_lapses_leave_a_part_of_what_is_said():
-    how, margin = dataclasses.replace(TRUE_ANSWERS, lapse=0.2), jnp.array([[0.4, -1.0]])
+    how, margin = dataclasses.replace(TRUE_ANSWERS, lapse=0.2), jnp.array([[0.4], [-1.0]])
     for kind in (TIE, RANKING, ENDS):
-        own = margin[:, : max(1, kind.num_items - 1)]
+        own = margin[: max(1, kind.num_items - 1)]
         meant = jnp.exp(log_probabilities(TRUE_ANSWERS, kind, own))
         found = jnp.exp(log_probabilities(how, kind, own))
         np.testing.assert_allclose(found, 0.8 * meant + 0.2 / kind.num_outcomes, atol=1e-5)
@@ -105,8 +105,8 @@ def test_lapses_leave_a_part_of_what_is_said():
 
 def test_log_probabilities_add_up_to_one_far_out():
     for kind in (TIE, RANKING, ENDS):
-        margin = 200.0 * jax.random.normal(jax.random.key(0), (9, max(1, kind.num_items - 1)))
-        total = jnp.sum(jnp.exp(log_probabilities(TRUE_ANSWERS, kind, margin)), axis=1)
+        margin = 200.0 * jax.random.normal(jax.random.key(0), (max(1, kind.num_items - 1), 9))
+        total = jnp.sum(jnp.exp(log_probabilities(TRUE_ANSWERS, kind, margin)), axis=0)
         np.testing.assert_allclose(total, 1.0, atol=1e-4)
 
 
@@ -115,7 +115,7 @@ def test_one_direction_is_not_asked_about_over_and_over():
     rewards = np.zeros((4, 3, 2), np.float32)
     rewards[:3, :, 0] = [1.2, 0.0, -1.2]
     rewards[3, :, 1] = [1.0, 0.0, -1.0]
-    features = margin_features(RANKING, jnp.asarray(rewards))
+    features = jnp.asarray(margin_features(RANKING, rewards))
     assert features.shape == (4, 2, 3)
     spread = jnp.diag(jnp.array([2.0, 2.0, 0.0]))
     picks = next_answers(

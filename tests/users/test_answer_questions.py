@@ -30,7 +30,7 @@ def test_users_together_are_asked_what_each_alone_is(known, kind):
     asked = np.zeros((posterior.users.num_users, 8), bool)
     asked[1, :7] = True
     found = ask_answers(model, how, posterior, embeddings, kind, rows, count=2, asked=asked)
-    features = margin_features(kind, rewards(model, embeddings).table[rows])
+    features = margin_features(kind, np.asarray(rewards(model, embeddings).table)[rows])
     mean, covariance = with_intercepts(posterior, np.arange(3))
     for user in range(3):
         alone = jax.jit(next_answers, static_argnums=1, static_argnames="count")(
