@@ -8,9 +8,9 @@ from lore_jax.fitting.fit import fit_predictor
 from lore_jax.methods.rivals.nearest_users import NearestUsersConfig
 
 
-def few_items(seed=0):
-    """21 users who judge 6 responses; user 3 has no pairs, those of user 5 weigh nothing."""
-    return problem(seed, responses=6)
+def few_items(seed=0, users=21):
+    """Users who judge 6 responses; user 3 has no pairs, those of user 5 weigh nothing."""
+    return problem(seed, users=users, responses=6)
 
 
 def nearest_users(prefs, kappa=3.0, devices=1):

@@ -33,6 +33,7 @@ from lore_jax.methods.rivals.user_votes import (
 from lore_jax.model.model import response_keys
 from lore_jax.parallel.buckets import FitData, Layout
 from lore_jax.parallel.devices import first_shard
+from lore_jax.parallel.rounding import rounded_rows
 from lore_jax.solvers.likelihood import LOGISTIC
 
 KAPPAS = (10.0, 3.0, 1.0, 0.3)
@@ -82,8 +83,8 @@ class NearestUsersConfig(WithoutSteps):
         return 1.0
 
     def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[Float[Array, " users"]]:
-        """Zeros, one a user of the fit: programs know their number by it."""
-        return [jnp.zeros(prefs.num_users)] * len(choices)
+        """Zeros, one a row of scores: programs know their number by it, so it is a round one."""
+        return [jnp.zeros(rounded_rows(prefs.num_users))] * len(choices)
 
     def init(self, data: FitData, hyper: Float[Array, " users"], *, key: jax.Array) -> Scores:
         """Counts wins and losses."""
@@ -117,8 +118,8 @@ class NearestUsersConfig(WithoutSteps):
     def export(self, fitted: Scores, layout: Layout, prefs: Preferences) -> NearestUsersPredictor:
         """The scores of responses that were judged, by their embeddings."""
         (variant,) = self.variants()
-        own = slice(prefs.num_responses)  # the table may be filled up
-        score, judged = first_shard(fitted.score)[:, own], first_shard(fitted.judged)[:, own]
+        own = slice(prefs.num_users), slice(prefs.num_responses)  # the rest fills up
+        score, judged = first_shard(fitted.score)[own], first_shard(fitted.judged)[own]
         known = judged.any(axis=0)
         keys = response_keys(prefs.embeddings)[known]
         return NearestUsersPredictor(score[:, known], judged[:, known], keys, variant["kappa"])

@@ -15,7 +15,11 @@ from lore_jax.methods.rivals.pair_slots import padded_pairs, rounded_slots
 from lore_jax.methods.rivals.unsaved import Unsaved
 from lore_jax.methods.rivals.user_votes import USERS_AT_A_TIME, Scores, neighbour_margins
 from lore_jax.model.model import find_responses, response_keys
+from lore_jax.parallel.rounding import rounded, rounded_rows
 from lore_jax.users.predict import Margins
+
+_LEAST_USERS = USERS_AT_A_TIME  # fewer cost as much
+_DIGITS_OF_USERS = 3  # to steps of a quarter: few shapes, as each is a program
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,9 +40,10 @@ class NearestUsersPredictor(Unsaved):
 
     def adapted(self, shots: Preferences, test: Preferences) -> Margins:
         """Log odds given each user's shots, without uncertainty; 0 where nobody votes."""
-        # Responses that nobody judged share a last column, in which nobody votes.
-        nobody = np.zeros((len(self.score), 1), np.float32)
-        scores = Scores(*(jnp.asarray(np.hstack([x, nobody])) for x in (self.score, self.judged)))
+        # Responses that nobody judged share a column behind the others, in which nobody votes.
+        rows, columns = self.score.shape
+        spare = (0, rounded_rows(rows) - rows), (0, rounded_rows(columns + 1) - columns)
+        scores = Scores(*(jnp.asarray(np.pad(x, spare)) for x in (self.score, self.judged)))
         (given, _), (asked, pairs) = (self._padded(prefs) for prefs in (shots, test))
         margin = _margins(scores, given, asked, np.float32(self.kappa))
         mean = np.zeros(test.num_pairs, np.float32)
@@ -50,10 +55,11 @@ class NearestUsersPredictor(Unsaved):
         return self.adapted(shots, test)
 
     def _padded(self, prefs: Preferences) -> tuple[Pairs, np.ndarray]:
-        """Pairs of all users by the columns of the scores; where they stand."""
+        """Pairs of all users, and of nobody, by the columns of the scores; where they stand."""
         column = find_responses(self.keys, response_keys(prefs.embeddings))
         column = np.where(column >= 0, column, len(self.keys)).astype(np.int32)
-        users = np.arange(prefs.num_users)
+        users = np.full(rounded(max(_LEAST_USERS, prefs.num_users), _DIGITS_OF_USERS), -1)
+        users[: prefs.num_users] = np.arange(prefs.num_users)
         pairs, slots = padded_pairs(prefs, users, rounded_slots(prefs, users))
         sides = {name: column[getattr(pairs, name)] for name in ("chosen", "rejected")}
         return dataclasses.replace(pairs, **sides), slots

@@ -7,6 +7,7 @@ import pytest
 import rival_populations
 from few_items import few_items, nearest_users
 
+from lore_jax.fitting.fit import _finish, _init
 from lore_jax.methods.base import FoldWeights
 from lore_jax.methods.rivals import nearest_users as nearest_users_module
 from lore_jax.methods.rivals.nearest_users import NearestUsersConfig
@@ -29,6 +30,16 @@ def test_folds_are_predicted_as_the_predictor_predicts():
         pairs = layout.pairs(bucket)[0]
         real = pairs >= 0
         np.testing.assert_allclose(prediction.loss[0, 0][real], expected[pairs[real]], atol=1e-4)
+
+
+def test_populations_of_like_size_share_programs():
+    method = NearestUsersConfig(kappa=3.0)
+    programs, found = (_init(NearestUsersConfig()), _finish(method)), []
+    for users in (22, 23, 24):
+        predictor = nearest_users(few_items(users=users))
+        assert predictor.score.shape == (users, 6)  # what fills up is not kept
+        found.append([program._cache_size() for program in programs])
+    assert found == found[:1] * 3
 
 
 def test_it_predicts_known_items_by_those_who_agree():

@@ -1,11 +1,15 @@
 """What validation chooses of one fit, the population it assumes, and what is refused."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 import rival_populations
 from shared_pairs import shared_pairs
 
 from lore_jax.data.preferences import from_arrays
+from lore_jax.fitting.fit import _chunk, _finish, _init
 from lore_jax.methods.rivals.answer_matrix import num_shared_pairs
 from lore_jax.methods.rivals.pref import PReFConfig
 
@@ -26,6 +30,22 @@ def test_steps_and_beta_are_chosen_of_one_fit():
     )
     assert predictor.model.rank == 2
     assert np.isfinite(predictor.users.weights).all()
+
+
+def test_populations_of_like_size_share_programs():
+    method, found = PReFConfig(rank=2, beta=10.0, steps=5), []
+    devices = tuple(jax.local_devices()[:1])
+    programs = (
+        _init(PReFConfig()),
+        _chunk(PReFConfig(), 5, "jit", devices),
+        _finish(dataclasses.replace(method, rank=None)),
+    )
+    for users in (18, 19, 20):
+        population = rival_populations.Population(shared_pairs(users=users), *[None] * 2)
+        rival_populations.fitted(method, population)
+        found.append([program._cache_size() for program in programs])
+    assert min(found[0]) > 0
+    assert found == found[:1] * 3
 
 
 def test_what_is_refused():
