@@ -110,9 +110,7 @@ class InContextConfig(NetworkConfig):
             margin = side * self.scores(params, rows, context, tokens)
             return jnp.sum(targets.weight * LOGISTIC.loss(margin)), jnp.sum(targets.weight)
 
-        keys = jax.random.split(step.key, len(step.drawn.users))
-        losses, weights = jax.vmap(of_user)(keys, step.drawn.pairs)
-        return Objective(jnp.sum(losses), jnp.sum(weights))
+        return step.over_users(of_user)
 
     def user_margins(
         self, params: Params, rows: Rows, shots: Pairs, targets: Pairs, hyper: Hyper

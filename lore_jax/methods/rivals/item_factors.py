@@ -1,9 +1,9 @@
 """Factors of responses where no text is read: a table that says nothing, and a start for them.
 
-In the space of responses a response's embedding is its own unit vector. Ridge Bradley-Terry there
-has the responses' effects b for its direction, and the directions along which users depart from it
-most (`gaussian.initial_directions`), columns of orthonormal length over the responses judged, are
-where the factors start: at half a logit each.
+In the space of responses a response's embedding is a unit vector of its own. The direction of ridge
+Bradley-Terry is then the responses' effects b. Factors start along the directions in which users
+depart from it most (`gaussian.initial_directions`), with a root mean square of half a logit over
+the responses judged.
 """
 
 from __future__ import annotations

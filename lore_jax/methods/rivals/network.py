@@ -6,9 +6,11 @@ follows gathers rows of the result. So nothing of the size of all pairs is forme
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lore_jax.methods.rivals.draws import Drawn, Pairs
@@ -36,6 +38,12 @@ class Step(NamedTuple):
     hyper: Hyper
     key: jax.Array
     progress: Float[Array, ""]
+
+    def over_users(self, of_user: Callable[[jax.Array, Pairs], tuple[Array, Array]]) -> Objective:
+        """Sums of the users' losses and weights, each found with a key of the user's own."""
+        keys = jax.random.split(self.key, len(self.drawn.users))
+        losses, weights = jax.vmap(of_user)(keys, self.drawn.pairs)
+        return Objective(jnp.sum(losses), jnp.sum(weights))
 
 
 class Objective(NamedTuple):

@@ -126,9 +126,7 @@ class VariationalConfig(NetworkConfig):
             weight = jnp.sum(targets.weight)
             return jnp.sum(loss) + beta * (weight > 0) * kl_from_prior(user), weight
 
-        keys = jax.random.split(step.key, len(step.drawn.users))
-        losses, weights = jax.vmap(of_user)(keys, step.drawn.pairs)
-        return Objective(jnp.sum(losses), jnp.sum(weights))
+        return step.over_users(of_user)
 
     def user_margins(
         self, params: Params, rows: Rows, shots: Pairs, targets: Pairs, hyper: Hyper
