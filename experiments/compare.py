@@ -12,9 +12,10 @@ its own. All methods of the roster (`lore_jax.fitting.roster`) have the same tra
 validation folds, draws of shots, and a budget of 30 seconds to choose and to fit on two cores,
 which is set beside what they took.
 
-Each (data set, test, split) is one file in RUN/polis/parts or RUN/synthetic/parts: a run that was
-stopped goes on where it was. RUN/polis and RUN/synthetic hold results.json, tables.md and figures;
-`lore-jax report RUN/polis/results.json --out page.html` makes a page.
+Each (data set, test, split, method) is one file in RUN/polis/parts or RUN/synthetic/parts: a run
+that was stopped goes on where it was, and one with more methods fits those alone. RUN/polis and
+RUN/synthetic hold results.json, tables.md and figures; `lore-jax report RUN/polis/results.json
+--out page.html` makes a page.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ from lore_jax.evaluation.schema import FitEntry, Results
 from lore_jax.fitting.roster import ROSTER, entries
 from lore_jax.parallel.compilation_cache import keep_compiled_programs
 from lore_jax.reporting.comparison_tables import comparison_markdown
-from lore_jax.runs.comparison import comparison_part, run_comparison
-from lore_jax.runs.parts import Part
+from lore_jax.runs.comparison import ComparedTest, compared_test, run_comparison
 
 _SMOKE = ComparisonConfig(shots=(0, 5), user_shares=(), smoke=True)
 
@@ -86,24 +86,24 @@ class Config:
 def run(config: Config) -> dict[str, Results]:
     """Makes the parts that are missing and reports on all of them."""
     keep_compiled_programs()
-    groups: dict[str, list[Part]] = {}
+    groups: dict[str, list[ComparedTest]] = {}
     if config.data is not None and not config.smoke:
-        groups["polis"] = _polis_parts(config, config.data)
+        groups["polis"] = _polis_tests(config, config.data)
     if config.populations:
-        groups["synthetic"] = _synthetic_parts(config)
+        groups["synthetic"] = _synthetic_tests(config)
     notes = {"polis": NOTE, "synthetic": "Synthetic populations."}
     if not groups:
         raise ValueError("there is nothing to compare on: --data or --populations is expected")
     results = {}
-    for name, parts in groups.items():
+    for name, tests in groups.items():
         note = f"{notes[name]} FITS OF A FEW STEPS." if config.smoke else notes[name]
         out = config.out / name
-        results[name] = run_comparison(out, parts, seed=config.seed, note=note)
+        results[name] = run_comparison(out, tests, seed=config.seed, note=note)
         print(f"# {name}\n\n{comparison_markdown(results[name])}\n\nSaved in {out}")
     return results
 
 
-def _synthetic_parts(config: Config) -> list[Part]:
+def _synthetic_tests(config: Config) -> list[ComparedTest]:
     sizes = SMOKE_SIZES if config.smoke else Sizes()
     populations = config.populations[: 1 if config.smoke else None]
 
@@ -113,7 +113,7 @@ def _synthetic_parts(config: Config) -> list[Part]:
         return compared_split(four, items, None)._replace(folds_by="prompt")
 
     return [
-        _part(config, name, items, number, split, about=sizes)
+        _test(config, name, items, number, split, about=sizes)
         for number in range(1 if config.smoke else config.splits)
         # Every method can be fitted for items that others have judged.
         for items in (("known items",) if config.smoke else config.tests)
@@ -121,7 +121,7 @@ def _synthetic_parts(config: Config) -> list[Part]:
     ]
 
 
-def _polis_parts(config: Config, root: Path) -> list[Part]:
+def _polis_tests(config: Config, root: Path) -> list[ComparedTest]:
     names = config.conversations or tuple(
         sorted(path.parent.name for path in root.glob("*/comments.csv"))
     )
@@ -135,7 +135,7 @@ def _polis_parts(config: Config, root: Path) -> list[Part]:
         return polis_split(conversations[name], embeddings, items, seed=config.seed + number)
 
     return [
-        _part(config, name, items, number, split, about=embeddings.encoder)
+        _test(config, name, items, number, split, about=embeddings.encoder)
         for number in range(config.splits)
         for items in config.tests
         for name in names
@@ -165,7 +165,7 @@ def polis_split(
     )
 
 
-def _part(
+def _test(
     config: Config,
     name: str,
     items: Holdout,
@@ -173,10 +173,10 @@ def _part(
     split: Callable[..., ComparedSplit],
     *,
     about: object,
-) -> Part:
+) -> ComparedTest:
     """One data set, test and split."""
     comparison = ComparisonConfig(user_shares=config.user_shares)
-    return comparison_part(
+    return compared_test(
         entries(config.methods or ROSTER),
         lambda: split(name, items, number),
         _SMOKE if config.smoke else comparison,

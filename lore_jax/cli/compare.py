@@ -23,8 +23,9 @@ class Config:
     All choose their settings on the same validation folds and are given the same shots. A table
     has accuracy, log loss, calibration, the bottom decile and what each method costs; beside it
     stand paired differences to the population model, with intervals for new users and items. A
-    method that cannot run on the data says why. The same command goes on where it was stopped;
-    `lore-jax report OUT/results.json --out page.html` makes a page of it.
+    method that cannot run on the data says why. The same command goes on where it was stopped, and
+    with more methods it fits those alone; `lore-jax report OUT/results.json --out page.html` makes
+    a page of it.
 
     Attributes:
         cache: the cache.
@@ -63,7 +64,7 @@ def run(config: Config) -> dict[str, object]:
         FIGURES,
         RESULTS,
         TABLES,
-        comparison_part,
+        compared_test,
         refuse_other_folder,
         run_comparison,
     )
@@ -101,8 +102,8 @@ def run(config: Config) -> dict[str, object]:
         _announce(f"split {number}, {items}")
         return compared_split(cut(items, number), items, prefs.user_ids)
 
-    parts = [
-        comparison_part(
+    compared = [
+        compared_test(
             methods,
             lambda items=items, number=number: split(items, number),
             config.compare,
@@ -118,7 +119,7 @@ def run(config: Config) -> dict[str, object]:
     ]
     smoke = "FITS OF A FEW STEPS, NOTHING CHOSEN." if config.compare.smoke else ""
     note = " ".join(filter(None, [smoke, manifest["note"]]))
-    results = run_comparison(config.out, parts, seed=config.seed, note=note)
+    results = run_comparison(config.out, compared, seed=config.seed, note=note)
     return {
         "results": str(config.out / RESULTS),
         "tables": str(config.out / TABLES),

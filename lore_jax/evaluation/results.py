@@ -241,6 +241,39 @@ def join(parts: Sequence[Results]) -> Results:
     return joined
 
 
+def side_by_side(methods: Sequence[Results]) -> Results:
+    """Joins methods that were compared one by one on the same split; the rest is the first's.
+
+    Args:
+        methods: results of a split and test each, with `fits` and `fewer_users`.
+
+    Returns:
+        The results of a comparison of all of them: fits of all users first, method by method.
+
+    Raises:
+        ValueError: there are none, or two are about different splits.
+    """
+    if not methods:
+        raise ValueError("there are no methods to set side by side")
+    entries = [{**entry, "chosen": {}} for part in methods for entry in part["splits"]]
+    if any(entry != entries[0] for entry in entries):
+        data, split = entries[0]["data"], entries[0]["split"]
+        raise ValueError(f"split {split} of {data!r} is not the same for all of its methods")
+    chosen = {name: own for part in methods for name, own in part["splits"][0]["chosen"].items()}
+    by_share = zip(*(part.get("fits", []) for part in methods), strict=True)
+    shares = methods[0].get("fewer_users", {})
+    return {
+        **methods[0],
+        "splits": [{**methods[0]["splits"][0], "chosen": chosen}],
+        "rows": [row for part in methods for row in part["rows"]],
+        "fits": [fit for fits in by_share for fit in fits],
+        "fewer_users": {
+            share: [row for part in methods for row in part.get("fewer_users", {})[share]]
+            for share in shares
+        },
+    }
+
+
 def select(results: Results, where: Where) -> list[Row]:
     """The rows that a `Where` names.
 

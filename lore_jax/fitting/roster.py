@@ -12,7 +12,9 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lore_jax.data.preferences import Preferences
+import numpy as np
+
+from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.data.splits import GroupBy, Holdout
 from lore_jax.fitting.config import LATER_VARIANT, FitConfig
 from lore_jax.methods.base import AnyMethod
@@ -91,6 +93,19 @@ class Entry:
             raise ValueError(f"it needs {self.needs}, and the test is of {holdout}")
         method = (self.quick if smoke else self.make)(prefs)
         return FitConfig(method, holdout=holdout, group_by=group_by)
+
+    def settings(self, *, smoke: bool = False) -> dict[str, object]:
+        """What decides the method's numbers beside the data.
+
+        Example:
+            >>> ROSTER["drm"].settings()
+            {'class': 'PrincipalDirectionsConfig', 'fields': {'rank': None, 'spread': None}}
+        """
+        # What is made for the data is made for rows of norm 1 with a head.
+        table = np.eye(2, dtype=np.float32)
+        prefs = from_arrays(table, [0], [1], [0], head=table[0])
+        method = (self.quick if smoke else self.make)(prefs)
+        return {"class": type(method).__name__, "fields": dataclasses.asdict(method)}
 
 
 def _lore(prefs: Preferences) -> SimplexConfig:

@@ -27,7 +27,6 @@ from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import Choice, Stage
 from lore_jax.methods.checks import check_positive
 from lore_jax.methods.shared_direction import Direction, SharedDirection, product
-from lore_jax.model.model import rms_row_norm
 from lore_jax.parallel.buckets import FitData, UserBucket, add_to_rows, over_users
 from lore_jax.parallel.devices import largest, total
 from lore_jax.parallel.table_rows import map_rows, sum_over_rows
@@ -212,10 +211,6 @@ class BradleyTerryConfig(SharedDirection):
         ridges = RIDGES if self.ridge is None else (self.ridge,)
         candidates: list[Choice] = [{"ridge": ridge} for ridge in ridges]
         return [Stage("ridge", self, tuple(candidates), open_ended=("ridge",))]
-
-    def input_scale(self, prefs: Preferences) -> float:
-        """The RMS norm of the rows, so that ridges mean the same for every encoder."""
-        return rms_row_norm(prefs.embeddings)
 
     def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[Float[Array, ""]]:
         """The ridge."""

@@ -17,6 +17,13 @@ def check_positive(config: object, *names: str) -> None:
             raise ValueError(f"steps is {value}: at most {_MOST_STEPS:,} are expected")
 
 
+def check_at_least(config: object, least: int, *names: str) -> None:
+    """Raises a ValueError if one of these fields is below `least`."""
+    for name in names:
+        if getattr(config, name) < least:
+            raise ValueError(f"{name} is {getattr(config, name)}: {least} or more is expected")
+
+
 def check_rank(rank: int | None) -> None:
     """Raises a ValueError if a rank is given that is below 1."""
     if rank is not None and rank < 1:

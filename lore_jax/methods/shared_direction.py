@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.methods.base import BasisPredictor, Choice, FoldWeights, Info, Prediction, predicted
+from lore_jax.methods.base import BasisPredictor, FoldWeights, Prediction, predicted
+from lore_jax.methods.defaults import WithoutSteps
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import bradley_terry_model
 from lore_jax.parallel.buckets import FitData, Layout, features
@@ -32,42 +33,13 @@ class Direction(NamedTuple):
     own: Float[Array, "*shards #responses"]
 
 
-class SharedDirection:
+class SharedDirection(WithoutSteps):
     """The half of the contract that methods share whose one direction serves everybody.
 
-    The state is the direction; `init` finds it, and no step is taken.
+    The state is the direction, which `init` finds.
     """
 
     likelihood: Likelihood = LOGISTIC
-
-    @property
-    def by_inner_products(self) -> bool:
-        """A direction that is given is not chosen from."""
-        return False
-
-    @property
-    def loss_unit(self) -> str:
-        """No step is taken."""
-        return "nats a pair"
-
-    @property
-    def num_minibatches(self) -> int:
-        """The optimum is found on everything."""
-        return 1
-
-    def variants(self) -> list[Choice]:
-        """None."""
-        return [{}]
-
-    def num_steps(self, choices: Sequence[Choice]) -> int:
-        """None."""
-        return 0
-
-    def step(
-        self, state: Direction, data: FitData, hyper: Float[Array, "..."]
-    ) -> tuple[Direction, Info]:
-        """Is never taken."""
-        return state, Info(jnp.zeros(()), jnp.zeros(()))
 
     def finish(self, state: Direction, data: FitData, hyper: Float[Array, "..."]) -> Direction:
         """The direction for embeddings as they are."""

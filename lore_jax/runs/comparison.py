@@ -1,20 +1,30 @@
-"""A comparison of methods on disk: one file a test and split, then results, tables and figures.
+"""A comparison of methods on disk: one file a test, split and method, then tables and figures.
 
-parts/*.json   what methods do on one split; made once, so that a stopped comparison goes on
-results.json   all of them
+parts/*/*.json what a method does on one split; made once, so that a stopped comparison goes on, and
+               a method that is added later is all that is fitted
+results.json   all of them, side by side
 tables.md      the tables
 figures/       differences, curves over shots and over users in the fit
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lore_jax.data.splits import Holdout
 from lore_jax.evaluation.comparison import ComparedSplit, ComparisonConfig, compare
 from lore_jax.evaluation.names import GAUSSIAN
-from lore_jax.evaluation.results import describe_split, join, make_results, write_results
+from lore_jax.evaluation.results import (
+    describe_split,
+    join,
+    make_results,
+    plain,
+    side_by_side,
+    write_results,
+)
 from lore_jax.evaluation.schema import FitEntry, Results
 from lore_jax.fitting.roster import Entry
 from lore_jax.reporting.comparison_figures import save_comparison_figures
@@ -25,7 +35,19 @@ from lore_jax.storage.files import write_file
 PARTS, RESULTS, TABLES, FIGURES = "parts", "results.json", "tables.md", "figures"
 
 
-def comparison_part(
+class ComparedTest(NamedTuple):
+    """One test of one split, method by method.
+
+    Attributes:
+        config: what decides its numbers, of all methods.
+        parts: for `run_parts`, one a method.
+    """
+
+    config: Mapping[str, object]
+    parts: Sequence[Part]
+
+
+def compared_test(
     methods: Mapping[str, Entry],
     split: Callable[[], ComparedSplit],
     config: ComparisonConfig,
@@ -36,12 +58,15 @@ def comparison_part(
     seed: int,
     about: object = None,
     announce: Callable[[FitEntry], None] | None = None,
-) -> Part:
-    """One test of one split, for `run_parts`.
+) -> ComparedTest:
+    """One test of one split, for `run_comparison`.
+
+    Methods know nothing of each other, so each one's rows are a file of its own, under its own
+    settings: what is fitted is what is missing.
 
     Args:
         methods: of the roster, by name.
-        split: makes the split.
+        split: makes the split, the same whenever it is called; not called where nothing is missing.
         config: how methods are compared.
         data: name of the data set.
         items: what the test holds out.
@@ -51,39 +76,60 @@ def comparison_part(
         announce: is given the entry of each fit when it is done.
 
     Returns:
-        The part.
+        The test.
     """
-    settings = {"config": {"methods": list(methods), "comparison": config, "about": about}}
+    of_all = {"comparison": config, "about": about}
 
-    def make() -> Results:
-        compared = split()
-        found = compare(
-            methods, compared, config, data=data, number=number, seed=seed, announce=announce
-        )
-        entry = describe_split(
-            compared.names,
-            items=(items,),
-            group_by=compared.group_by,
-            digest=compared.digest,
-            data=data,
-            split=number,
-            dropped=compared.dropped,
-            chosen=found.chosen,
-        )
-        more = {"fits": found.fits, "fewer_users": found.fewer_users, "budget": config.budget}
-        return make_results(
-            found.rows, [entry], name="comparison", seed=seed, method=GAUSSIAN, **settings, **more
-        )
+    def part(name: str, entry: Entry) -> Part:
+        own = {"method": name, **entry.settings(smoke=config.smoke)}
+        settings = {"config": {**own, **of_all}}
 
-    return Part(f"{data}-{items.replace(' ', '-')}-{number}", {**settings, "seed": seed}, make)
+        def make() -> Results:
+            compared = _latest(split)
+            found = compare(
+                {name: entry},
+                compared,
+                config,
+                data=data,
+                number=number,
+                seed=seed,
+                announce=announce,
+            )
+            about_split = describe_split(
+                compared.names,
+                items=(items,),
+                group_by=compared.group_by,
+                digest=compared.digest,
+                data=data,
+                split=number,
+                dropped=compared.dropped,
+                chosen=found.chosen,
+            )
+            more = {"fits": found.fits, "fewer_users": found.fewer_users, "budget": config.budget}
+            about_run = {"name": "comparison", "seed": seed, "method": GAUSSIAN}
+            return make_results(found.rows, [about_split], **about_run, **settings, **more)
+
+        folder = f"{data}-{items.replace(' ', '-')}-{number}"
+        return Part(f"{folder}/{name}", {**settings, "seed": seed}, make)
+
+    parts = [part(name, entry) for name, entry in methods.items()]
+    return ComparedTest({"methods": list(methods), **of_all}, parts)
 
 
-def run_comparison(out: Path, parts: Sequence[Part], *, seed: int, note: str = "") -> Results:
+@functools.lru_cache(maxsize=1)
+def _latest(split: Callable[[], ComparedSplit]) -> ComparedSplit:
+    """The split that all methods of a test are fitted to, one after the other."""
+    return split()
+
+
+def run_comparison(
+    out: Path, tests: Sequence[ComparedTest], *, seed: int, note: str = ""
+) -> Results:
     """Makes the parts that are missing and writes what all of them say.
 
     Args:
         out: the folder.
-        parts: from `comparison_part`.
+        tests: from `compared_test`.
         seed: of the first split.
         note: what must be said beside every number.
 
@@ -94,7 +140,14 @@ def run_comparison(out: Path, parts: Sequence[Part], *, seed: int, note: str = "
         ValueError: a part that is there was made with other settings.
         OSError: the disk refused.
     """
-    results = join(run_parts(out / PARTS, parts, description="tests x splits"))
+    parts = [part for test in tests for part in test.parts]
+    made = iter(run_parts(out / PARTS, parts, description="tests x splits x methods"))
+    _latest.cache_clear()
+    of_tests = []
+    for test in tests:
+        of_tests.append(side_by_side([next(made) for _ in test.parts]))
+        of_tests[-1]["config"] = plain(test.config)
+    results = join(of_tests)
     results["seed"], results["note"] = seed, note or None
     text = "\n\n".join(filter(None, [note, comparison_markdown(results)]))
     write_results(out / RESULTS, results)

@@ -21,7 +21,7 @@ class Part(NamedTuple):
     """One part of an experiment.
 
     Attributes:
-        name: of its file, without `.json`.
+        name: of its file, without `.json`; with a `/`, in a folder of its own.
         settings: entries of its results that decide its numbers ("config", "seed", ...).
         make: makes its results; called only if the file is missing.
     """
@@ -50,6 +50,7 @@ def run_parts(folder: Path, parts: Sequence[Part], *, description: str) -> list[
     for part in tqdm(parts, desc=description, disable=None):
         path, settings = folder / f"{part.name}.json", plain(part.settings)
         if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             drop_programs_if_many()
             write_results(path, cast(Results, {**part.make(), **settings}))
         stored = read_results(path)

@@ -17,6 +17,7 @@ from lore_jax.evaluation.results import (
     plain,
     read_results,
     select,
+    side_by_side,
     users_of,
     write_results,
 )
@@ -61,6 +62,26 @@ def test_fits_of_a_comparison_are_joined():
     assert [fit["method"] for fit in joined["fits"]] == ["a", "b"]
     assert joined["fewer_users"] == {"0.5": [{"shots": 1}, {"shots": 2}], "0.25": []}
     assert "fits" not in join([part(0), part(1)])
+
+
+def test_methods_of_one_split_stand_side_by_side():
+    def alone(name, digest="d"):
+        rows = [{"method": name}]
+        fits = [{"method": name, "user_share": share} for share in (1.0, 0.5)]
+        entry = {**split_entry(), "chosen": {name: {"ridge": 1.0}}, "digest": digest}
+        more = {"fits": fits, "fewer_users": {"0.5": rows}}
+        return make_results(rows, [entry], name="t", config=None, seed=0, **more)
+
+    both = side_by_side([alone("a"), alone("b")])
+    assert [row["method"] for row in both["rows"]] == ["a", "b"]
+    fits = [(fit["method"], fit["user_share"]) for fit in both["fits"]]
+    assert fits == [("a", 1.0), ("b", 1.0), ("a", 0.5), ("b", 0.5)]
+    assert both["fewer_users"] == {"0.5": [{"method": "a"}, {"method": "b"}]}
+    assert [list(entry["chosen"]) for entry in both["splits"]] == [["a", "b"]]
+    with pytest.raises(ValueError, match=r"split 0 of .* is not the same for all of its methods"):
+        side_by_side([alone("a"), alone("b", digest="other")])
+    with pytest.raises(ValueError, match="no methods to set side by side"):
+        side_by_side([])
 
 
 def test_plain_numbers():

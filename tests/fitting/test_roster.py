@@ -1,11 +1,14 @@
 """The roster: every method is configured for both tests, names are checked."""
 
 import dataclasses
+import itertools
+import json
 
 import numpy as np
 import pytest
 from small_objects import small_objects
 
+from lore_jax.evaluation.results import plain
 from lore_jax.fitting.roster import ROSTER, entries
 
 
@@ -25,6 +28,17 @@ def test_every_method_is_configured_alike(name):
     # With --smoke nothing is chosen.
     stages = config.method.stages(prefs)
     assert all(len(stage.candidates) * len(stage.method.variants()) == 1 for stage in stages)
+
+
+def test_settings_are_the_methods_own():
+    for smoke in (False, True):
+        found = [entry.settings(smoke=smoke) for entry in ROSTER.values()]
+        assert json.loads(json.dumps(plain(found))) == plain(found)
+        assert all(one != other for one, other in itertools.combinations(found, 2))
+    lore = ROSTER["lore"]
+    assert lore.settings()["class"] == "SimplexConfig"
+    assert lore.settings()["fields"]["scale"] == 30.0
+    assert lore.settings() != lore.settings(smoke=True)
 
 
 def test_names_are_checked():

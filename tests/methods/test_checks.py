@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lore_jax.methods.checks import check_positive, check_rank, possible_ranks
+from lore_jax.methods.checks import check_at_least, check_positive, check_rank, possible_ranks
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
@@ -18,6 +18,13 @@ def test_what_is_not_positive_is_refused(value):
 def test_steps_are_counted_in_32_bits():
     with pytest.raises(ValueError, match="steps is 4294967296: at most 2,147,483,647"):
         check_positive(SimpleNamespace(steps=2**32), "steps")
+
+
+def test_what_is_too_small_is_refused():
+    config = SimpleNamespace(width=0, size=1)
+    check_at_least(config, 0, "width", "size")
+    with pytest.raises(ValueError, match=r"^width is 0: 1 or more is expected$"):
+        check_at_least(config, 1, "size", "width")
 
 
 def test_a_rank_below_one_is_refused():

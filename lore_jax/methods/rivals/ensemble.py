@@ -32,15 +32,13 @@ from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import Choice, FoldWeights, Prediction, Stage, predicted
-from lore_jax.methods.bradley_terry import RIDGES, BradleyTerryConfig, bradley_terry
+from lore_jax.methods.bradley_terry import BradleyTerryConfig, bradley_terry
 from lore_jax.methods.checks import check_positive
-from lore_jax.methods.rivals.unsaved import Unsaved
+from lore_jax.methods.rivals.ensemble_predictor import EnsemblePredictor, lower_bounds
 from lore_jax.methods.shared_direction import Direction, SharedDirection
-from lore_jax.model.model import rms_row_norm
 from lore_jax.parallel.buckets import FitData, Layout, UserBucket, features
 from lore_jax.parallel.devices import first_shard
 from lore_jax.solvers.likelihood import LOGISTIC
-from lore_jax.users.predict import Margins
 
 _PADDING = np.uint32(2**31)  # users that fill up a bucket draw as this one
 
@@ -85,13 +83,7 @@ class EnsembleConfig(SharedDirection):
 
     def stages(self, prefs: Preferences) -> list[Stage]:
         """The ridge, as of Bradley-Terry."""
-        ridges = RIDGES if self.ridge is None else (self.ridge,)
-        candidates: list[Choice] = [{"ridge": ridge} for ridge in ridges]
-        return [Stage("ridge", BradleyTerryConfig(), tuple(candidates), open_ended=("ridge",))]
-
-    def input_scale(self, prefs: Preferences) -> float:
-        """The RMS norm of the rows, so that ridges mean the same for every encoder."""
-        return rms_row_norm(prefs.embeddings)
+        return BradleyTerryConfig(ridge=self.ridge).stages(prefs)
 
     def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[Float[Array, ""]]:
         """The ridge."""
@@ -121,11 +113,11 @@ class EnsembleConfig(SharedDirection):
         """By the heads, whoever the user is."""
         heads = jnp.matmul(data.table, fitted.along.T, preferred_element_type=jnp.float32)
         heads -= jnp.mean(heads, axis=0, keepdims=True)
-        bound = heads.mean(axis=1) - self.lower_bound * heads.std(axis=1, ddof=1)
+        bound = lower_bounds(heads, self.lower_bound)[:, None]
         return [
             predicted(
                 LOGISTIC,
-                features(bound[:, None], bucket),
+                features(bound, bucket),
                 features(heads, bucket).var(axis=0, ddof=1)[None],
             )
             for bucket in data.buckets
@@ -136,29 +128,3 @@ class EnsembleConfig(SharedDirection):
         heads = first_shard(fitted.along).T
         table = np.asarray(prefs.take_responses().embeddings, np.float32)
         return EnsemblePredictor(heads, table.mean(axis=0) @ heads, self.lower_bound)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EnsemblePredictor(Unsaved):
-    """Heads, whoever the user is.
-
-    Attributes:
-        heads: for embeddings as they are.
-        origin: what each head gives the mean response of the fit.
-        lower_bound: k.
-    """
-
-    heads: Float[np.ndarray, "dim heads"]
-    origin: Float[np.ndarray, " heads"]
-    lower_bound: float
-
-    def adapted(self, shots: Preferences, test: Preferences) -> Margins:
-        """Everybody's margins, and their variance over the heads."""
-        heads = np.asarray(test.embeddings, np.float32) @ self.heads - self.origin
-        bound = heads.mean(axis=1) - self.lower_bound * heads.std(axis=1, ddof=1)
-        differences = heads[test.chosen] - heads[test.rejected]
-        return Margins(bound[test.chosen] - bound[test.rejected], differences.var(axis=1, ddof=1))
-
-    def fitted(self, shots: Preferences, test: Preferences) -> Margins:
-        """The same."""
-        return self.adapted(shots, test)

@@ -18,16 +18,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.methods.base import BasisPredictor, FoldWeights, Prediction, predicted
-from lore_jax.model.basis import LinearBasis
-from lore_jax.model.model import Model, rms_row_norm
+from lore_jax.methods.base import BasisPredictor, Choice, FoldWeights, Prediction, predicted
+from lore_jax.methods.defaults import WholeTable, columns_in_use
+from lore_jax.methods.rivals.linear_predictor import linear_predictor
 from lore_jax.model.prior import GaussianPrior
 from lore_jax.parallel.buckets import FitData, Layout, features
 from lore_jax.parallel.devices import first_shard
 from lore_jax.solvers.likelihood import LOGISTIC
 from lore_jax.solvers.newton import map_estimate
 from lore_jax.solvers.pair_sums import combine, quadratic_form
-from lore_jax.users.adapt import adapt
 
 
 @flax.struct.dataclass
@@ -45,27 +44,12 @@ class GaussianWeights:
     spread: Float[Array, "*variants k"]
 
 
-class GaussianWeightsMethod:
+class GaussianWeightsMethod(WholeTable):
     """The half of the contract that follows once `finish` has found `GaussianWeights`."""
 
-    @property
-    def loss_unit(self) -> str:
-        """Of steps, if there are any."""
-        return "nats a pair"
-
-    @property
-    def by_inner_products(self) -> bool:
-        """The basis is found from the table as it is."""
-        return False
-
-    @property
-    def num_minibatches(self) -> int:
-        """The basis is found from everything."""
-        return 1
-
-    def input_scale(self, prefs: Preferences) -> float:
-        """The RMS norm of the rows, so that settings mean the same for every encoder."""
-        return rms_row_norm(prefs.embeddings)
+    def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[Float[Array, " k"]]:
+        """1 for the columns in use."""
+        return columns_in_use(choices)
 
     def predict(
         self, fitted: GaussianWeights, data: FitData, fold: Sequence[FoldWeights], hyper: Any
@@ -101,6 +85,4 @@ class GaussianWeightsMethod:
         )
         used = spread != 0.0  # a NaN stays visible
         prior = GaussianPrior(jnp.asarray(mean[used]), jnp.diag(jnp.asarray(spread[used])))
-        params = {"V": jnp.asarray(directions[:, used])}
-        model = Model(LinearBasis(int(used.sum())), params, jnp.ones(()), prior)
-        return BasisPredictor(model, adapt(model, prefs))
+        return linear_predictor(directions[:, used], prior, prefs)

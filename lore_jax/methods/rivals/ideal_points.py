@@ -27,7 +27,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lore_jax.methods.checks import check_at_least
 from lore_jax.methods.rivals.draws import Pairs
+from lore_jax.methods.rivals.network import Rows, Scale
 from lore_jax.methods.rivals.reward_network import FirstLayer
 from lore_jax.methods.rivals.vector_network import VectorNetworkConfig
 from lore_jax.model.basis import Params
@@ -79,9 +81,7 @@ class IdealPointsConfig(VectorNetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("prototypes", "size", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: 1 or more is expected")
+        check_at_least(self, 1, "prototypes", "size", "width")
 
     @property
     def vector_size(self) -> int:
@@ -99,21 +99,14 @@ class IdealPointsConfig(VectorNetworkConfig):
         }
 
     def rows(
-        self,
-        params: Params,
-        embeddings: Float[Array, "responses dim"],
-        input_scale: Float[Array, ""] | float,
-    ) -> Float[Array, "responses width"]:
+        self, params: Params, embeddings: Float[Array, "responses dim"], input_scale: Scale
+    ) -> Rows:
         """F of each response."""
         network = {"params": params["network"]}
         return jnp.asarray(self._points().apply(network, embeddings, input_scale))
 
     def vector_margins(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        vector: Float[Array, " size"],
-        pairs: Pairs,
+        self, params: Params, rows: Rows, vector: Float[Array, " size"], pairs: Pairs
     ) -> Float[Array, " pairs"]:
         """How much closer to the user's ideal point the chosen response is, squared."""
         ideal = jax.nn.softmax(params["logits"] + vector) @ params["prototypes"]

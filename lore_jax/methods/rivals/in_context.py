@@ -1,9 +1,7 @@
 """GPO and FSPO: a transformer that reads a user's pairs and predicts the user's other pairs.
 
-A token is a pair, `A (e_chosen - e_rejected)` plus what says which kind it is: context, oriented as
-answered, or target, whose sides are in random order. There are no positions, so the order of the
-context does not matter. Context tokens attend to each other, and targets to the context, never to
-one another. One context token belongs to nobody: without shots it is all there is to attend to.
+A token is a pair, `A (e_chosen - e_rejected)`: one of the context, oriented as answered, or a
+target, whose sides are in random order (`pair_transformer`).
 
 The network is trained over users: a step draws users and parts each one's pairs into context and
 targets that share no response (`draws.context_and_targets`). A new user costs a forward pass. A
@@ -21,65 +19,18 @@ import dataclasses
 from collections.abc import Mapping
 from typing import ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from lore_jax.methods.rivals.draws import Drawn, Pairs, context_and_targets
+from lore_jax.methods.checks import check_at_least
+from lore_jax.methods.rivals.draws import Pairs, context_and_targets
+from lore_jax.methods.rivals.network import Hyper, Objective, Rows, Scale, Step, UserMargins
+from lore_jax.methods.rivals.network_method import NetworkConfig
+from lore_jax.methods.rivals.pair_transformer import PairTransformer
 from lore_jax.methods.rivals.reward_network import FirstLayer
-from lore_jax.methods.rivals.training import Hyper, NetworkConfig, Objective
 from lore_jax.model.basis import Params
 from lore_jax.solvers.likelihood import LOGISTIC
-
-
-class _Block(nn.Module):
-    """One layer: both kinds of token attend to the context, then each goes through an MLP."""
-
-    heads: int
-
-    @nn.compact
-    def __call__(
-        self,
-        context: Float[Array, "context width"],
-        targets: Float[Array, "targets width"],
-        real: Bool[Array, " context"],
-    ) -> tuple[Float[Array, "context width"], Float[Array, "targets width"]]:
-        width = context.shape[-1]
-        before, after = nn.LayerNorm(), nn.LayerNorm()
-        attend = nn.MultiHeadDotProductAttention(self.heads)
-        first, second = nn.Dense(2 * width), nn.Dense(width)
-        seen = before(context)
-
-        def layer(tokens: Array) -> Array:
-            mask = jnp.broadcast_to(real[None, None], (1, len(tokens), len(real)))
-            tokens = tokens + attend(before(tokens), seen, seen, mask=mask)
-            return tokens + second(nn.gelu(first(after(tokens))))
-
-        return layer(context), layer(targets)
-
-
-class _Transformer(nn.Module):
-    """From differences of rows to a score of each target as it is oriented."""
-
-    layers: int
-    heads: int
-
-    @nn.compact
-    def __call__(
-        self,
-        context: Float[Array, "context width"],
-        targets: Float[Array, "targets width"],
-        real: Bool[Array, " context"],
-    ) -> Float[Array, " targets"]:
-        width = context.shape[-1]
-        kinds = self.param("kinds", nn.initializers.normal(0.1), (3, width))
-        context = jnp.concatenate([context + kinds[:1], kinds[2:]])
-        targets, real = targets + kinds[1:2], jnp.append(real, True)
-        for _ in range(self.layers):
-            context, targets = _Block(self.heads)(context, targets, real)
-        small = nn.initializers.normal(0.1 * width**-0.5)
-        return nn.Dense(1, kernel_init=small)(nn.LayerNorm()(targets))[:, 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +66,7 @@ class InContextConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: 1 or more is expected")
+        check_at_least(self, 1, "width", "layers", "heads")
         if self.width % self.heads:
             raise ValueError(
                 f"width is {self.width}: a multiple of heads, {self.heads}, is expected"
@@ -132,11 +81,8 @@ class InContextConfig(NetworkConfig):
         return {"pairs": first["params"], "transformer": rest["params"]}
 
     def rows(
-        self,
-        params: Params,
-        embeddings: Float[Array, "responses dim"],
-        input_scale: Float[Array, ""] | float,
-    ) -> Float[Array, "responses width"]:
+        self, params: Params, embeddings: Float[Array, "responses dim"], input_scale: Scale
+    ) -> Rows:
         """A e."""
         first = {"params": params["pairs"]}
         return jnp.asarray(FirstLayer(self.width).apply(first, embeddings, input_scale))
@@ -144,7 +90,7 @@ class InContextConfig(NetworkConfig):
     def scores(
         self,
         params: Params,
-        rows: Float[Array, "responses width"],
+        rows: Rows,
         context: Pairs,
         targets: Float[Array, "targets width"],
     ) -> Float[Array, " targets"]:
@@ -153,17 +99,7 @@ class InContextConfig(NetworkConfig):
         tokens, real = differences(rows, context), jnp.asarray(context.weight) > 0
         return jnp.asarray(self._transformer().apply(transformer, tokens, targets, real))
 
-    def objective(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        vectors: Float[Array, "drawn size"],
-        drawn: Drawn,
-        hyper: Hyper,
-        *,
-        key: jax.Array,
-        progress: Float[Array, ""],
-    ) -> Objective:
+    def objective(self, params: Params, rows: Rows, step: Step) -> Objective:
         """The loss of the targets, each with its sides in random order."""
 
         def of_user(key: jax.Array, pairs: Pairs) -> tuple[Array, Array]:
@@ -174,29 +110,22 @@ class InContextConfig(NetworkConfig):
             margin = side * self.scores(params, rows, context, tokens)
             return jnp.sum(targets.weight * LOGISTIC.loss(margin)), jnp.sum(targets.weight)
 
-        keys = jax.random.split(key, len(drawn.users))
-        losses, weights = jax.vmap(of_user)(keys, drawn.pairs)
-        return Objective(jnp.sum(losses), jnp.sum(weights))
+        return step.over_users(of_user)
 
     def user_margins(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        shots: Pairs,
-        targets: Pairs,
-        hyper: Hyper,
-    ) -> tuple[Float[Array, " targets"], Float[Array, " targets"]]:
+        self, params: Params, rows: Rows, shots: Pairs, targets: Pairs, hyper: Hyper
+    ) -> UserMargins:
         """Half the difference of the scores of both orders, taken to be certain."""
         tokens = differences(rows, targets)
         both = self.scores(params, rows, shots, jnp.concatenate([tokens, -tokens]))
         margin = 0.5 * (both[: len(tokens)] - both[len(tokens) :])
         return margin, jnp.zeros_like(margin)
 
-    def _transformer(self) -> _Transformer:
-        return _Transformer(self.layers, self.heads)
+    def _transformer(self) -> PairTransformer:
+        return PairTransformer(self.layers, self.heads)
 
 
-def differences(rows: Float[Array, "responses width"], pairs: Pairs) -> Float[Array, "pairs width"]:
+def differences(rows: Rows, pairs: Pairs) -> Float[Array, "pairs width"]:
     """Chosen minus rejected rows of one user's pairs.
 
     Example:

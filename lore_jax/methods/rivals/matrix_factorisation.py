@@ -5,8 +5,8 @@
 b is a response's effect on everybody, F its factors. It is the population model (`gaussian`) on a
 table that says nothing: there every response has its own effects in the rewards and in the columns
 of the deviations, `b ~ N(0, 1 / 2 ridge_effects)` and F's columns likewise, and those are all there
-is. So it is fitted by the same Laplace EM, F starting along the directions of users' departures in
-the space of responses, and a new user is folded in by the mode given the shots.
+is. So it is fitted by the same Laplace EM (F starts as `item_factors` says), and a new user is
+folded in by the mode given the shots.
 
 A response is recognised by its embedding, wherever it stands in a table. One that was in no pair of
 the fit has effect and factors 0: pairs of two such responses are a coin. So this is for known items
@@ -25,17 +25,15 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.base import BasisPredictor, Choice, FoldWeights, Info, Prediction, Stage
-from lore_jax.methods.checks import check_positive
-from lore_jax.methods.gaussian.initial_directions import score_directions
+from lore_jax.methods.checks import check_at_least, check_positive
+from lore_jax.methods.defaults import WholeTable, columns_in_use
 from lore_jax.methods.gaussian.laplace_em import PopulationHyper, PopulationState
 from lore_jax.methods.gaussian.method import PopulationConfig, PopulationFit
+from lore_jax.methods.rivals.item_factors import blank, with_factors
 from lore_jax.parallel.buckets import FitData, Layout
-from lore_jax.parallel.devices import total
 
 RIDGES_EFFECTS = (3.0, 1.0, 0.3, 0.1)
 RIDGES_FACTORS = (30.0, 10.0, 3.0, 1.0)
@@ -43,11 +41,10 @@ RANKS = (2, 4)
 MOST_RESPONSES = 4096  # of a table: the start takes the identity of their number
 
 _SELECTION = {"steps": 60, "learning_rate": 0.1}  # enough to choose by
-_START_SIZE = 0.5  # of a response's factor, in logits
 
 
 @dataclasses.dataclass(frozen=True)
-class MatrixFactorisationConfig:
+class MatrixFactorisationConfig(WholeTable):
     """Effects and factors of responses, without text; None: chosen on validation.
 
     Attributes:
@@ -70,23 +67,13 @@ class MatrixFactorisationConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "ridge_effects", "ridge_factors", "steps", "learning_rate")
-        if self.rank is not None and self.rank < 0:
-            raise ValueError(f"rank is {self.rank}: 0 or more is expected")
+        if self.rank is not None:
+            check_at_least(self, 0, "rank")
 
     @property
     def loss_unit(self) -> str:
         """As of the population model."""
         return self._population.loss_unit
-
-    @property
-    def by_inner_products(self) -> bool:
-        """The table is not read, so there is nothing to reduce."""
-        return False
-
-    @property
-    def num_minibatches(self) -> int:
-        """Steps are taken on everything."""
-        return 1
 
     def stages(self, prefs: Preferences) -> list[Stage]:
         """The effects while everybody is alike, a convex problem; then the factors.
@@ -131,15 +118,14 @@ class MatrixFactorisationConfig:
 
     def hypers(self, choices: Sequence[Choice], prefs: Preferences) -> list[PopulationHyper]:
         """Ridges, and factors in use."""
-        columns = np.arange(max(choice["rank"] for choice in choices))
         return [
             PopulationHyper(
                 jnp.float32(choice["ridge_effects"]),
                 jnp.float32(choice["ridge_factors"]),
                 jnp.ones(2),
-                jnp.asarray(columns < choice["rank"], jnp.float32),
+                columns,
             )
-            for choice in choices
+            for choice, columns in zip(choices, columns_in_use(choices), strict=True)
         ]
 
     def num_steps(self, choices: Sequence[Choice]) -> int:
@@ -148,26 +134,19 @@ class MatrixFactorisationConfig:
 
     def init(self, data: FitData, hyper: PopulationHyper, *, key: jax.Array) -> PopulationState:
         """Bradley-Terry's effects; factors along which users depart from them most."""
-        state = self._population.init(_blank(data), hyper, key=key)
-        responses, count = data.embeddings.shape[0], len(hyper.columns)
-        effects = state.params["item_effects"]
-        itself = dataclasses.replace(data, embeddings=jnp.eye(responses), outside=None)
-        factors = score_directions(itself, effects[:, 0], key, count)
-        start = effects.at[:, 1:].set(_START_SIZE * jnp.sqrt(_num_judged(data)) * factors)
-        basis = jax.tree.map(jnp.zeros_like, state.params["basis"])
-        return state.replace(params={"basis": basis, "item_effects": start})  # pyright: ignore[reportAttributeAccessIssue]
+        return with_factors(self._population.init(blank(data), hyper, key=key), data, key)
 
     def step(
         self, state: PopulationState, data: FitData, hyper: PopulationHyper
     ) -> tuple[PopulationState, Info]:
         """A step of Laplace EM."""
-        return self._population.step(state, _blank(data), hyper)
+        return self._population.step(state, blank(data), hyper)
 
     def finish(
         self, state: PopulationState, data: FitData, hyper: PopulationHyper
     ) -> PopulationFit:
         """Effects and factors; a basis of zeros leaves nothing unknown."""
-        fitted = self._population.finish(state, _blank(data), hyper)
+        fitted = self._population.finish(state, blank(data), hyper)
         return dataclasses.replace(fitted, basis_posterior=None)
 
     def predict(
@@ -178,7 +157,7 @@ class MatrixFactorisationConfig:
         hyper: PopulationHyper,
     ) -> list[Prediction]:
         """The uncertainty of weights, and of responses the fold's fit has not seen, integrated."""
-        return self._population.predict(fitted, _blank(data), fold, hyper)
+        return self._population.predict(fitted, blank(data), fold, hyper)
 
     def export(self, fitted: PopulationFit, layout: Layout, prefs: Preferences) -> BasisPredictor:
         """A model whose basis is 0 and whose responses have effects of their own."""
@@ -193,17 +172,3 @@ class MatrixFactorisationConfig:
             num_components=0,
             logit_scale=1.0,
         )
-
-
-def _num_judged(data: FitData) -> Float[Array, ""]:
-    """How many responses stand in a pair: the table may have others."""
-    pairs = jnp.zeros(data.embeddings.shape[0])
-    for bucket in data.buckets:
-        for side in (bucket.chosen, bucket.rejected):
-            pairs = pairs.at[side].add(jnp.asarray(bucket.pair_weight))
-    return jnp.sum(total(pairs) > 0).astype(jnp.float32)
-
-
-def _blank(data: FitData) -> FitData:
-    """The same pairs over a table that says nothing."""
-    return dataclasses.replace(data, embeddings=jnp.zeros(data.embeddings.shape), outside=None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,8 @@ from jaxtyping import Array, Float, Int
 
 from lore_jax.data.preferences import Preferences
 from lore_jax.methods.rivals.draws import Pairs
-from lore_jax.methods.rivals.pair_slots import pair_slots
+from lore_jax.methods.rivals.network import Hyper, Rows, UserNetwork
+from lore_jax.methods.rivals.pair_slots import padded_pairs
 from lore_jax.methods.rivals.unsaved import Unsaved
 from lore_jax.model.basis import Params
 from lore_jax.parallel.buckets import lay_out
@@ -28,34 +28,8 @@ _USERS_AT_A_TIME = 64
 _LEAST_SLOTS = 32  # of shots: few lengths share few programs, which take seconds to compile
 
 
-class UserNetwork(Protocol):
-    """A network that knows a user by shots; hashable, all numbers that are chosen in `hyper`."""
-
-    def rows(
-        self, params: Params, embeddings: Float[Array, "responses dim"], input_scale: Any
-    ) -> Float[Array, "responses width"]:
-        """What the network reads of each response: all that touches embeddings."""
-        ...
-
-    def user_margins(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        shots: Pairs,
-        targets: Pairs,
-        hyper: dict[str, Array],
-    ) -> tuple[Float[Array, " targets"], Float[Array, " targets"]]:
-        """Mean and variance of one user's margins of the targets, whose weights are not read."""
-        ...
-
-
 def margins_of_users(
-    network: UserNetwork,
-    params: Params,
-    rows: Float[Array, "responses width"],
-    shots: Pairs,
-    targets: Pairs,
-    hyper: dict[str, Array],
+    network: UserNetwork, params: Params, rows: Rows, shots: Pairs, targets: Pairs, hyper: Hyper
 ) -> tuple[Float[Array, "users targets"], Float[Array, "users targets"]]:
     """`user_margins` of many users, who stand in front of shots and targets."""
 
@@ -136,13 +110,9 @@ def _padded(shots: Preferences, users: Int[np.ndarray, " users"], behind: int) -
     slots = _LEAST_SLOTS
     while slots < shots.pairs_per_user()[users[users >= 0]].max(initial=0):
         slots *= 4
-    pairs = pair_slots(shots, users, slots)
-    # A last pair that is nobody's, for the padding.
-    chosen, rejected = (
-        np.append(side, np.int32(0))[pairs] + np.int32(behind)
-        for side in (shots.chosen, shots.rejected)
-    )
-    return Pairs(chosen, rejected, np.append(shots.pair_weight, np.float32(0.0))[pairs])
+    pairs, _ = padded_pairs(shots, users, slots)
+    chosen, rejected = (side + np.int32(behind) for side in (pairs.chosen, pairs.rejected))
+    return dataclasses.replace(pairs, chosen=chosen, rejected=rejected)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -152,11 +122,6 @@ def _rows(network: UserNetwork, params: Params, embeddings: Array, input_scale: 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _margins(
-    network: UserNetwork,
-    params: Params,
-    rows: Array,
-    shots: Pairs,
-    targets: Pairs,
-    hyper: dict[str, Array],
+    network: UserNetwork, params: Params, rows: Array, shots: Pairs, targets: Pairs, hyper: Hyper
 ) -> tuple[Array, Array]:
     return margins_of_users(network, params, rows, shots, targets, hyper)

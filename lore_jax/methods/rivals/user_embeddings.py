@@ -25,7 +25,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lore_jax.methods.checks import check_at_least
 from lore_jax.methods.rivals.draws import Pairs
+from lore_jax.methods.rivals.network import Rows, Scale
 from lore_jax.methods.rivals.reward_network import RewardNetwork
 from lore_jax.methods.rivals.vector_network import VectorNetworkConfig
 from lore_jax.model.basis import Params
@@ -62,9 +64,8 @@ class UserEmbeddingsConfig(VectorNetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("size", 1), ("width", 1), ("clusters", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}: {least} or more is expected")
+        check_at_least(self, 1, "size", "width")
+        check_at_least(self, 0, "clusters")
 
     @property
     def vector_size(self) -> int:
@@ -82,21 +83,14 @@ class UserEmbeddingsConfig(VectorNetworkConfig):
         return params
 
     def rows(
-        self,
-        params: Params,
-        embeddings: Float[Array, "responses dim"],
-        input_scale: Float[Array, ""] | float,
-    ) -> Float[Array, "responses width"]:
+        self, params: Params, embeddings: Float[Array, "responses dim"], input_scale: Scale
+    ) -> Rows:
         """The table behind the first layer."""
         network = {"params": params["network"]}
         return RewardNetwork(self.width).apply(network, embeddings, input_scale, method="rows")  # pyright: ignore[reportReturnType]
 
     def vector_margins(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        vector: Float[Array, " size"],
-        pairs: Pairs,
+        self, params: Params, rows: Rows, vector: Float[Array, " size"], pairs: Pairs
     ) -> Float[Array, " pairs"]:
         """Differences of rewards at the user's u."""
         user = vector

@@ -1,18 +1,15 @@
 """VPL: an encoder reads a user's pairs, a decoder scores responses for what it found.
 
-    q(z | pairs) = N(M p, diag exp(S p)),   p = sum_i a_i h_i,   a = softmax over the set and 0
-    h_i = leaky_relu(C e_chosen + R e_rejected + b),   attention logits q . h_i
+    q(z | pairs) = N(mean, variance) of a set of pairs                   (`set_encoder`)
     r(e, z) = v . leaky_relu(A e + B z + b)                              (`reward_network`)
 
 trained on users' pairs in two parts, context and targets (`draws.context_and_targets`), by
 
     sum over targets loss(r(chosen, z) - r(rejected, z)) + beta KL(q(z | context) || N(0, I)),
 
-z drawn from q, beta rising from 0 to `kl_weight` over the first half of the steps. The 0 in the
-softmax is a pair that says nothing: without shots p = 0, so q is the prior, and with many shots its
-part vanishes. A new user costs one encoder pass; margins are means over draws of z, with their
-variance. Margins change sign with a target's sides, and targets are not in the context: so the
-label cannot leak.
+z drawn from q, beta rising from 0 to `kl_weight` over the first half of the steps. A new user costs
+one encoder pass; margins are means over draws of z, with their variance. Margins change sign with a
+target's sides, and targets are not in the context: so the label cannot leak.
 
 What differs from the paper: one hidden layer of 64 instead of two of 512, since users are hundreds;
 targets apart from the context, so that what generalises is rewarded; rates of 3e-4 to 3e-3 in
@@ -23,54 +20,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lore_jax.methods.rivals.draws import Drawn, Pairs, context_and_targets
+from lore_jax.methods.checks import check_at_least
+from lore_jax.methods.rivals.draws import Pairs, context_and_targets
+from lore_jax.methods.rivals.network import Hyper, Objective, Rows, Scale, Step, UserMargins
+from lore_jax.methods.rivals.network_method import NetworkConfig
 from lore_jax.methods.rivals.reward_network import FirstLayer, RewardNetwork
-from lore_jax.methods.rivals.training import Hyper, NetworkConfig, Objective
+from lore_jax.methods.rivals.set_encoder import SetEncoder, UserGaussian, kl_from_prior
 from lore_jax.model.basis import Params
 from lore_jax.solvers.likelihood import LOGISTIC
 
 _DRAWS = 4  # of z in predictions, and their mirror images
-
-
-class UserGaussian(NamedTuple):
-    """What is thought of a user, `q(z)`.
-
-    Attributes:
-        mean: of z.
-        log_variance: of each entry.
-    """
-
-    mean: Float[Array, " latent"]
-    log_variance: Float[Array, " latent"]
-
-
-class _Encoder(nn.Module):
-    """From the rows of a user's pairs to `q(z)`."""
-
-    latent: int
-
-    @nn.compact
-    def __call__(
-        self, hidden: Float[Array, "pairs width"], weight: Float[Array, " pairs"]
-    ) -> UserGaussian:
-        bias = self.param("bias", nn.initializers.zeros, (hidden.shape[1],))
-        hidden = nn.leaky_relu(hidden + bias[None])
-        logits = nn.Dense(1, use_bias=False, name="attention")(hidden)[:, 0]
-        # A pair of weight c counts as c pairs; the pair that says nothing has logit 0.
-        logits = logits + jnp.log(weight)
-        attention = jax.nn.softmax(jnp.append(logits, 0.0))[:-1]
-        pooled = attention @ hidden
-        mean = nn.Dense(self.latent, use_bias=False, name="mean")(pooled)
-        small = nn.initializers.normal(0.1 * hidden.shape[1] ** -0.5)
-        spread = nn.Dense(self.latent, use_bias=False, kernel_init=small, name="log_variance")
-        return UserGaussian(mean, spread(pooled))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +67,7 @@ class VariationalConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("latent", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: 1 or more is expected")
+        check_at_least(self, 1, "latent", "width")
 
     def init_params(self, dim: int, *, key: jax.Array) -> Params:
         """Decoder and encoder, whose first layers read the table."""
@@ -115,15 +78,12 @@ class VariationalConfig(NetworkConfig):
         return {
             "decoder": decoder["params"],
             "pairs": FirstLayer(2 * self.width).init(keys[1], *example)["params"],
-            "encoder": _Encoder(self.latent).init(keys[2], *hidden)["params"],
+            "encoder": SetEncoder(self.latent).init(keys[2], *hidden)["params"],
         }
 
     def rows(
-        self,
-        params: Params,
-        embeddings: Float[Array, "responses dim"],
-        input_scale: Float[Array, ""] | float,
-    ) -> Float[Array, "responses width"]:
+        self, params: Params, embeddings: Float[Array, "responses dim"], input_scale: Scale
+    ) -> Rows:
         """Side by side A e, C e and R e."""
         decoder, encoder = {"params": params["decoder"]}, {"params": params["pairs"]}
         of_rewards = RewardNetwork(self.width).apply(
@@ -132,22 +92,16 @@ class VariationalConfig(NetworkConfig):
         of_pairs = FirstLayer(2 * self.width).apply(encoder, embeddings, input_scale)
         return jnp.concatenate([jnp.asarray(of_rewards), jnp.asarray(of_pairs)], axis=1)
 
-    def encode(
-        self, params: Params, rows: Float[Array, "responses width"], pairs: Pairs
-    ) -> UserGaussian:
+    def encode(self, params: Params, rows: Rows, pairs: Pairs) -> UserGaussian:
         """`q(z)` after one user's pairs."""
         chosen = rows[:, self.width : 2 * self.width][jnp.asarray(pairs.chosen)]
         rejected = rows[:, 2 * self.width :][jnp.asarray(pairs.rejected)]
         encoder = {"params": params["encoder"]}
         weight = jnp.asarray(pairs.weight)
-        return _Encoder(self.latent).apply(encoder, chosen + rejected, weight)  # pyright: ignore[reportReturnType]
+        return SetEncoder(self.latent).apply(encoder, chosen + rejected, weight)  # pyright: ignore[reportReturnType]
 
     def decode(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        z: Float[Array, " latent"],
-        pairs: Pairs,
+        self, params: Params, rows: Rows, z: Float[Array, " latent"], pairs: Pairs
     ) -> Float[Array, " pairs"]:
         """Margins of pairs for one z."""
         decoder, table = {"params": params["decoder"]}, rows[:, : self.width]
@@ -158,19 +112,9 @@ class VariationalConfig(NetworkConfig):
 
         return rewards(jnp.asarray(pairs.chosen)) - rewards(jnp.asarray(pairs.rejected))
 
-    def objective(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        vectors: Float[Array, "drawn size"],
-        drawn: Drawn,
-        hyper: Hyper,
-        *,
-        key: jax.Array,
-        progress: Float[Array, ""],
-    ) -> Objective:
+    def objective(self, params: Params, rows: Rows, step: Step) -> Objective:
         """Minus the evidence lower bound of the targets, with one draw of z a user."""
-        beta = hyper["kl_weight"] * jnp.minimum(1.0, 2.0 * progress)
+        beta = step.hyper["kl_weight"] * jnp.minimum(1.0, 2.0 * step.progress)
 
         def of_user(key: jax.Array, pairs: Pairs) -> tuple[Array, Array]:
             key_parts, key_z = jax.random.split(key)
@@ -182,18 +126,11 @@ class VariationalConfig(NetworkConfig):
             weight = jnp.sum(targets.weight)
             return jnp.sum(loss) + beta * (weight > 0) * kl_from_prior(user), weight
 
-        keys = jax.random.split(key, len(drawn.users))
-        losses, weights = jax.vmap(of_user)(keys, drawn.pairs)
-        return Objective(jnp.sum(losses), jnp.sum(weights))
+        return step.over_users(of_user)
 
     def user_margins(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        shots: Pairs,
-        targets: Pairs,
-        hyper: Hyper,
-    ) -> tuple[Float[Array, " targets"], Float[Array, " targets"]]:
+        self, params: Params, rows: Rows, shots: Pairs, targets: Pairs, hyper: Hyper
+    ) -> UserMargins:
         """Mean and variance of margins over the same few draws of z for everybody."""
         user = self.encode(params, rows, shots)
         drawn = jax.random.normal(jax.random.key(0), (_DRAWS, self.latent))
@@ -201,20 +138,3 @@ class VariationalConfig(NetworkConfig):
         draws = user.mean[None] + jnp.exp(0.5 * user.log_variance)[None] * noise
         margins = jax.vmap(lambda z: self.decode(params, rows, z, targets))(draws)
         return jnp.mean(margins, axis=0), jnp.var(margins, axis=0)
-
-
-def kl_from_prior(user: UserGaussian) -> Float[Array, ""]:
-    """`KL(q || N(0, I)) = sum (mean^2 + variance - 1 - log variance) / 2`, in nats.
-
-    Args:
-        user: q.
-
-    Returns:
-        The divergence, 0 or more.
-
-    Example:
-        >>> kl_from_prior(UserGaussian(jnp.ones(2), jnp.zeros(2)))
-        Array(1., dtype=float32)
-    """
-    variance = jnp.exp(user.log_variance)
-    return 0.5 * jnp.sum(user.mean**2 + variance - 1.0 - user.log_variance)

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lore_jax.methods.rivals.draws import Drawn, Pairs
-from lore_jax.methods.rivals.training import Hyper, NetworkConfig, Objective
+from lore_jax.methods.rivals.draws import Pairs
+from lore_jax.methods.rivals.network import Hyper, Objective, Rows, Step, UserMargins
+from lore_jax.methods.rivals.network_method import NetworkConfig
 from lore_jax.methods.rivals.user_vector import fit_vector
 from lore_jax.model.basis import Params
 from lore_jax.solvers.likelihood import LOGISTIC
@@ -37,28 +38,15 @@ class VectorNetworkConfig(NetworkConfig):
     spread: float | None = None
 
     def vector_margins(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        vector: Float[Array, " size"],
-        pairs: Pairs,
+        self, params: Params, rows: Rows, vector: Float[Array, " size"], pairs: Pairs
     ) -> Float[Array, " pairs"]:
         """Margins of the pairs of a user with this vector."""
         raise NotImplementedError
 
-    def objective(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        vectors: Float[Array, "drawn size"],
-        drawn: Drawn,
-        hyper: Hyper,
-        *,
-        key: jax.Array,
-        progress: Float[Array, ""],
-    ) -> Objective:
+    def objective(self, params: Params, rows: Rows, step: Step) -> Objective:
         """The objective, of the users drawn: the pairs drawn stand for all pairs of their user."""
-        dropped = jax.random.bernoulli(key, self.DROPOUT, (len(drawn.users), 1))
+        drawn, vectors = step.drawn, step.vectors
+        dropped = jax.random.bernoulli(step.key, self.DROPOUT, (len(drawn.users), 1))
 
         def of_user(vector: Array, pairs: Pairs, weight: Array) -> Array:
             margin = self.vector_margins(params, rows, vector, pairs)
@@ -68,17 +56,12 @@ class VectorNetworkConfig(NetworkConfig):
 
         worn = jnp.where(dropped, 0.0, vectors)
         losses = jax.vmap(of_user)(worn, drawn.pairs, drawn.weight)
-        penalties = jnp.sum(vectors**2, axis=1) / (2.0 * hyper["spread"] ** 2)
+        penalties = jnp.sum(vectors**2, axis=1) / (2.0 * step.hyper["spread"] ** 2)
         return Objective(jnp.sum(losses + penalties), jnp.sum(drawn.weight))
 
     def user_margins(
-        self,
-        params: Params,
-        rows: Float[Array, "responses width"],
-        shots: Pairs,
-        targets: Pairs,
-        hyper: Hyper,
-    ) -> tuple[Float[Array, " targets"], Float[Array, " targets"]]:
+        self, params: Params, rows: Rows, shots: Pairs, targets: Pairs, hyper: Hyper
+    ) -> UserMargins:
         """Margins at the vector that the shots give, taken to be certain."""
         vector = fit_vector(
             lambda vector: self.vector_margins(params, rows, vector, shots),

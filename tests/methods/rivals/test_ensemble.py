@@ -1,4 +1,4 @@
-"""Heads against ridge Bradley-Terry on the weighted pairs; means and bounds by NumPy."""
+"""Heads against ridge Bradley-Terry on the weighted pairs; folds; what is refused."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from joint_fit import differences, problem
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.fit import fit_predictor
 from lore_jax.methods.base import FoldWeights
-from lore_jax.methods.rivals.ensemble import EnsembleConfig, EnsemblePredictor, bootstrap_weights
+from lore_jax.methods.rivals.ensemble import EnsembleConfig, bootstrap_weights
 from lore_jax.methods.shared_direction import Direction
 from lore_jax.parallel.buckets import PerUser
 from lore_jax.parallel.devices import over_shards, place
@@ -50,22 +50,6 @@ def test_draws_do_not_depend_on_the_shards_and_average_one():
     np.testing.assert_array_equal(drawn(prefs, 0, devices=8), one)
     judged = prefs.pairs_per_user() > 0
     assert abs(one[judged].mean() - 1.0) < 0.3
-
-
-def test_mean_and_lower_bound():
-    prefs, rng = problem(), np.random.default_rng(0)
-    heads = rng.normal(size=(prefs.dim, 4)).astype(np.float32)
-    table = np.asarray(prefs.embeddings)
-    origin = table.mean(axis=0) @ heads
-    mean = EnsemblePredictor(heads, origin, 0.0).adapted(prefs, prefs)
-    each = differences(prefs) @ heads
-    np.testing.assert_allclose(mean.mean, each.mean(axis=1), atol=1e-4)
-    np.testing.assert_allclose(mean.variance, each.var(axis=1, ddof=1), rtol=1e-4)
-    bound = EnsemblePredictor(heads, origin, 2.0).fitted(prefs, prefs)
-    spread = ((table - table.mean(axis=0)) @ heads).std(axis=1, ddof=1)
-    expected = each.mean(axis=1) - 2.0 * (spread[prefs.chosen] - spread[prefs.rejected])
-    np.testing.assert_allclose(bound.mean, expected, atol=1e-4)
-    np.testing.assert_array_equal(bound.variance, mean.variance)
 
 
 def test_folds_are_predicted_as_the_predictor_predicts():

@@ -20,6 +20,7 @@ from lore_jax.data.preferences import from_arrays
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.rivals.draws import Drawn
 from lore_jax.methods.rivals.ideal_points import IdealPointsConfig
+from lore_jax.methods.rivals.network import Step
 
 SMALL = IdealPointsConfig(
     steps=200,
@@ -83,9 +84,8 @@ def test_gradients_equal_finite_differences():
     def loss(values):
         rows = SMALL.rows(values[0], some_table(), 2.0)
         hyper, key = {"spread": jnp.float32(0.8)}, jax.random.key(0)
-        return SMALL.objective(
-            values[0], rows, values[1], drawn, hyper, key=key, progress=jnp.float32(0.0)
-        ).loss
+        step = Step(drawn, values[1], hyper, key, jnp.float32(0.0))
+        return SMALL.objective(values[0], rows, step).loss
 
     vectors = jnp.asarray(np.random.default_rng(2).normal(size=(3, 4)), jnp.float32)
     by_jax, by_differences = directional_derivative(loss, (params, vectors))

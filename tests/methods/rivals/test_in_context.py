@@ -20,6 +20,7 @@ from trained_networks import (
 
 from lore_jax.methods.rivals.draws import Drawn, context_and_targets
 from lore_jax.methods.rivals.in_context import InContextConfig, differences
+from lore_jax.methods.rivals.network import Step
 
 SMALL = InContextConfig(
     steps=200,
@@ -90,9 +91,8 @@ def drawn_and_params():
 
 
 def objective_of(params, drawn):
-    rows, key = SMALL.rows(params, some_table(), 2.0), jax.random.key(7)
-    vectors, progress = jnp.zeros((3, 0)), jnp.float32(0.0)
-    return SMALL.objective(params, rows, vectors, drawn, {}, key=key, progress=progress)
+    step = Step(drawn, jnp.zeros((3, 0)), {}, jax.random.key(7), jnp.float32(0.0))
+    return SMALL.objective(params, SMALL.rows(params, some_table(), 2.0), step)
 
 
 def test_the_objective_equals_the_formula():

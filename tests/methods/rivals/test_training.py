@@ -1,58 +1,16 @@
-"""A linear network by hand: steps of AdamW against NumPy, marks, shards, what is refused."""
+"""A linear network by hand: steps of AdamW against NumPy, marks, shards."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from joint_fit import differences, problem
+from one_direction import DECAY, GIVEN, RATE, STEPS
 
 import lore_jax as lore
 from lore_jax.fitting.fit import fit_predictor, start
-from lore_jax.methods.rivals.training import NetworkConfig, Objective
 from lore_jax.parallel.host_state import onto_devices, without_devices
-from lore_jax.solvers.likelihood import LOGISTIC
-
-RATE, DECAY, STEPS = 0.01, 0.5, 8
-
-
-@dataclasses.dataclass(frozen=True)
-class OneDirection(NetworkConfig):
-    """z = v . (e_chosen - e_rejected) + d_u, everybody and all pairs in every step."""
-
-    GRID: ClassVar[Mapping[str, tuple[float, ...]]] = {
-        "learning_rate": (RATE, 2 * RATE),
-        "weight_decay": (DECAY,),
-    }
-    VECTOR_RATE: ClassVar[float] = 0.02
-
-    steps: int = STEPS
-    pairs_a_step: int = 100
-
-    @property
-    def vector_size(self):
-        return 1
-
-    def init_params(self, dim, *, key):
-        return {"kernel": jnp.full((dim, 1), 0.1), "bias": jnp.zeros(1)}
-
-    def rows(self, params, embeddings, input_scale):
-        return embeddings @ params["kernel"] / input_scale
-
-    def objective(self, params, rows, vectors, drawn, hyper, *, key, progress):
-        pairs = drawn.pairs
-        margin = (rows[pairs.chosen] - rows[pairs.rejected])[..., 0] + vectors + params["bias"][0]
-        return Objective(jnp.sum(pairs.weight * LOGISTIC.loss(margin)), jnp.sum(pairs.weight))
-
-    def user_margins(self, params, rows, shots, targets, hyper):
-        margin = (rows[targets.chosen] - rows[targets.rejected])[:, 0] + params["bias"][0]
-        return margin + jnp.sum(shots.weight), jnp.zeros_like(margin)
-
-
-GIVEN = OneDirection(learning_rate=RATE, weight_decay=DECAY, stop_after=STEPS)
 
 
 def by_numpy(prefs, scale):
@@ -99,24 +57,6 @@ def test_steps_equal_numpy(devices):
         np.testing.assert_array_equal(old, new)
 
 
-def test_stopping_is_a_variant_and_settings_are_a_grid():
-    method = OneDirection()
-    (stage,) = method.stages(problem())
-    assert stage.candidates == (
-        {"learning_rate": RATE, "weight_decay": DECAY},
-        {"learning_rate": 2 * RATE, "weight_decay": DECAY},
-    )
-    assert method.variants() == [{"stop_after": mark} for mark in (2, 4, 8)]
-    assert method.num_steps(stage.candidates) == STEPS
-    assert method.num_steps([{"stop_after": 2.0}, {"stop_after": 4.0}]) == 4
-    config = lore.FitConfig(method, group_by="response", folds=2)
-    predictor, history = fit_predictor(problem(), config, key=0)
-    assert history.choice["stop_after"] in (2, 4, 8)
-    assert len(history.loss) == history.choice["stop_after"]
-    assert len(history.sweeps[0].settings) == 6
-    assert predictor.hyper["learning_rate"] == np.float32(history.choice["learning_rate"])
-
-
 def test_a_fit_that_stops_early_is_the_longer_one_at_that_mark():
     prefs = problem()
     early = dataclasses.replace(GIVEN, stop_after=4)
@@ -130,26 +70,3 @@ def test_a_training_that_diverges_is_seen():
     away = dataclasses.replace(GIVEN, learning_rate=1e38)
     predictor, _ = fit_predictor(prefs, lore.FitConfig(away), key=0)
     assert not np.isfinite(predictor.adapted(prefs, prefs).log_probability).all()
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"learning_rate": 0.0}, "learning_rate is 0.0: a positive number"),
-        ({"weight_decay": -1.0}, "weight_decay is -1.0: a positive number"),
-        ({"steps": 0}, "steps is 0: 1 or more"),
-        ({"users_a_step": 0}, "users_a_step is 0: 1 or more"),
-        ({"stop_after": STEPS + 1}, f"stop_after is {STEPS + 1}: 1 to {STEPS} is expected"),
-    ],
-)
-def test_impossible_settings_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
-        OneDirection(**fields)
-
-
-def test_too_few_users_are_refused():
-    prefs = problem()
-    able = int((prefs.weight_per_user() > 0).sum())
-    message = f"OneDirection learns from users, and {able} have pairs: 20 or more are expected"
-    with pytest.raises(ValueError, match=message):
-        OneDirection(least_users=20).stages(prefs)

@@ -17,6 +17,7 @@ from trained_networks import (
 )
 
 from lore_jax.methods.rivals.draws import Drawn
+from lore_jax.methods.rivals.network import Step
 from lore_jax.methods.rivals.user_embeddings import UserEmbeddingsConfig
 
 HYPER = {"spread": jnp.float32(0.8)}
@@ -48,9 +49,8 @@ def draw_and_params(kind):
 
 def objective_of(method, params, drawn, vectors):
     rows = method.rows(params, some_table(), 2.0)
-    return method.objective(
-        params, rows, vectors, drawn, HYPER, key=jax.random.key(0), progress=jnp.float32(0.5)
-    )
+    step = Step(drawn, vectors, HYPER, jax.random.key(0), jnp.float32(0.5))
+    return method.objective(params, rows, step)
 
 
 def test_the_objective_equals_the_formula():
