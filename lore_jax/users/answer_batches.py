@@ -117,8 +117,9 @@ class AnswerBatchSolver:
         taken |= {"covariance": covariance[:, :rank, :rank], "shots": shots}
         posterior = Posterior(**taken | {"weights": weights[:, :rank]})
         if weights.shape[1] == rank:
-            nothing = np.zeros((users, rank + 2), np.float32)
-            return AnswerPosterior(posterior, nothing[:, 0], nothing[:, 1], nothing[:, 2:])
+            nothing = np.zeros((users, rank + 1), np.float32)
+            spread = np.full(users, float(self._solver.answers.intercept) ** 2, np.float32)
+            return AnswerPosterior(posterior, nothing[:, 0], spread, nothing[:, 1:])
         return AnswerPosterior(
             posterior, weights[:, rank], covariance[:, rank, rank], covariance[:, rank, :rank]
         )
