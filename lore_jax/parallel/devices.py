@@ -112,7 +112,7 @@ def place(
     """
     devices = list(devices) if devices else jax.local_devices()[:1]
     buckets, layout = lay_out(prefs, len(devices))
-    distinct = distinct_pairs([np.stack([b.chosen, b.rejected]) for b in buckets])
+    distinct = distinct_pairs([(np.asarray(b.chosen), np.asarray(b.rejected)) for b in buckets])
     data = FitData(
         embeddings=_place_table(prefs.embeddings, devices, streamed),
         input_scale=replicate(np.float32(input_scale), devices),

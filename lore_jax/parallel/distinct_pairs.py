@@ -12,6 +12,7 @@ prompt. Which pair is which is laid out once; weights, which differ by fold, are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import flax.struct
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from jaxtyping import Array, Float, Int, Int32
 from scipy.sparse import csr_matrix
 
 from lore_jax.parallel.rounding import rounded
+
+Rows: TypeAlias = Int[np.ndarray, "shards _shots _users"]
 
 _MANY = 2**16  # fewer pairs take milliseconds, and programs are shared by all data sets without
 _DIGITS = 5
@@ -50,30 +53,31 @@ class DistinctPairs:
 
 
 def distinct_pairs(
-    buckets: Sequence[Int[np.ndarray, "2 shards _shots _users"]],
+    buckets: Sequence[tuple[Rows, Rows]],
 ) -> DistinctPairs | None:
     """Finds equal pairs within each shard.
 
     Args:
-        buckets: rows of the preferred and of the other responses, of each bucket.
+        buckets: rows of the preferred and of the other responses, of each bucket; copied where
+            there are several.
 
     Returns:
         The distinct pairs (NumPy arrays), or None: there are few pairs, or hardly any are equal.
 
     Example:
         >>> rows = np.arange(2**16, dtype=np.int32).reshape(1, 256, 256) % 96
-        >>> found = distinct_pairs([np.stack([rows, rows + 1])])
+        >>> found = distinct_pairs([(rows, rows + 1)])
         >>> found.chosen.shape, int(found.number[0][0, 0, 3])
         ((1, 1, 96), 3)
     """
-    shards, pairs = buckets[0].shape[1], sum(rows[0, 0].size for rows in buckets)
+    shards, pairs = len(buckets[0][0]), sum(chosen[0].size for chosen, _ in buckets)
     if pairs * shards < _MANY:
         return None
-    responses = 1 + max(int(rows.max()) for rows in buckets)
+    responses = 1 + max(int(side.max()) for sides in buckets for side in sides)
     found = []
     for shard in range(shards):
-        sides = np.concatenate([rows[:, shard].reshape(2, -1) for rows in buckets], axis=1)
-        made = csr_matrix((np.ones(pairs, np.int8), tuple(sides)), shape=(responses, responses))
+        sides = tuple(_joined([rows[side][shard] for rows in buckets]) for side in (0, 1))
+        made = csr_matrix((np.ones(pairs, np.int8), sides), shape=(responses, responses))
         if 2 * made.nnz > pairs:
             return None
         made.data = np.arange(
@@ -85,9 +89,14 @@ def distinct_pairs(
     for shard, made in enumerate(found):
         first[shard, 0, : made.nnz] = np.repeat(np.arange(responses), np.diff(made.indptr))
         second[shard, 0, : made.nnz] = made.indices
-    number = tuple(np.empty(rows.shape[1:], np.int32) for rows in buckets)
-    for rows, numbers in zip(buckets, number, strict=True):
+    number = tuple(np.empty(chosen.shape, np.int32) for chosen, _ in buckets)
+    for (chosen, rejected), numbers in zip(buckets, number, strict=True):
         for shard, made in enumerate(found):
-            chosen, rejected = rows[:, shard].reshape(2, -1)
-            numbers[shard] = np.reshape(made[chosen, rejected], numbers[shard].shape)
+            entries = made[chosen[shard].ravel(), rejected[shard].ravel()]
+            numbers[shard] = np.reshape(entries, numbers[shard].shape)
     return DistinctPairs(first, second, number)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """One after the other; a single one is not copied."""
+    return parts[0].ravel() if len(parts) == 1 else np.concatenate([part.ravel() for part in parts])
