@@ -24,7 +24,7 @@ from jaxtyping import Float, Int, Shaped
 from lore_jax.data.splits import GroupBy, Holdout, Users
 from lore_jax.evaluation.names import Control
 from lore_jax.evaluation.schema import AxesEntry, Machine, Metric, Results, Row, SplitEntry
-from lore_jax.storage.files import read_checked, with_checksum, write_file
+from lore_jax.storage.files import read_checked, read_whole, with_checksum, write_file
 from lore_jax.storage.json_fields import check_fields
 
 _FORMAT = 5
@@ -195,7 +195,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         0
     """
     try:
-        results = json.loads(Path(path).read_bytes())
+        results = json.loads(read_whole(Path(path)))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(results, dict) or "rows" not in results or "format" not in results:

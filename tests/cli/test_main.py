@@ -80,6 +80,34 @@ def test_python_m_and_version(here):
     )
 
 
+def test_an_output_that_is_closed_or_full_ends_without_a_traceback(here):
+    command = [sys.executable, "-m", "lore_jax", "--version"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=env, **pipes, text=True) as closed:
+        closed.stdout.close()
+        assert (closed.stderr.read(), closed.wait()) == ("", 0)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.stderr, done.returncode) == ("lore-jax: No space left on device\n", 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError("Unable to allocate 7 TiB"), "there is not enough memory: Unable to all"),
+        (MemoryError(), "there is not enough memory: for what was asked"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of"), "there is not enough memory: RESOURCE_EXHAU"),
+    ],
+)
+def test_too_little_memory_is_said_in_words(capsys, monkeypatch, error, line):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr("lore_jax.cli.inspect.run", fail)
+    assert run(capsys, "inspect", "cache", status=2).startswith(f"lore-jax: {line}")
+
+
 def test_debug_shows_the_traceback(here, capsys):
     assert "Traceback" in run(capsys, "inspect", "nothing", "--debug", status=2)
 
