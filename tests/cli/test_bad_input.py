@@ -54,6 +54,10 @@ class Here:
         np.save(self.folder / name, array, **options)
         return name
 
+    def results(self, **fields):
+        content = {"format": 5, **NO_RESULTS, **fields}
+        return self.write("results.json", with_checksum(content, compact=True))
+
     def pipe(self, name):
         os.mkfifo(self.folder / name)
         return name
@@ -92,7 +96,14 @@ def good(tmp_path_factory):
     return folder
 
 
-RESULTS = with_checksum({"format": 5, "rows": [{}], "splits": []}, compact=True).decode()
+NO_RESULTS = {
+    **{"name": "", "config": None, "seed": 0, "splits": [], "rows": [], "axes": {}},
+    "measured": None,
+    "machine": {
+        **{"python": "", "packages": {}, "platform": "", "device": "", "devices": 1, "cores": 1}
+    },
+}
+RESULTS = with_checksum({"format": 5, **NO_RESULTS}, compact=True).decode()
 EYE = np.eye(4, dtype=np.float32)
 GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
 NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
@@ -838,6 +849,17 @@ CASES = {
             "9999999999",
         ],
         "steps is 9999999999: at most 2,147,483,647 are expected",
+    ),
+    "report of rows that are no rows": (
+        lambda here: [
+            *("report", here.results(rows=[{}])),
+            *("--out", "page.html"),
+        ],
+        "results.json: rows\\[0\\] has no 'num_users'",
+    ),
+    "report of a number of users that is a text": (
+        lambda here: ["report", here.results(seed="x"), "--out", "page.html"],
+        "results.json: seed is 'x': a whole number is expected",
     ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],
