@@ -69,7 +69,7 @@ def as_weight(value: object, *, texts: bool = True) -> float:
     if texts and isinstance(value, str):
         with contextlib.suppress(ValueError):
             number = float(value)
-    if isinstance(number, int | float) and not isinstance(number, bool):
-        if 0 <= number <= _LARGEST_WEIGHT:
-            return float(number)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if is_number and 0 <= number <= _LARGEST_WEIGHT:  # pyright: ignore[reportOperatorIssue]
+        return float(number)  # pyright: ignore[reportArgumentType]
     raise ValueError(f"weight is {short(value)}: a number, finite and 0 or more, is expected")
