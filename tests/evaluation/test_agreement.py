@@ -3,20 +3,19 @@
 The file carries the digest of what it holds: it is what somebody made, not what a disk damaged.
 """
 
-import copy
 import random
 
 import numpy as np
 import pytest
 from scored import Scored
+from strange_json import of_other_kinds, put
 from synthetic_results import USERS, by_shots, preferences, split_entry
 
 from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.results import make_results, read_results, write_results
 
-CASES = 400
+CASES = 200
 FREE = ("config", "measured", "format")  # of any type; another format is another error
-STRANGE = [None, True, -1.5, 10**400, "x", [], {}, [[[]]], {"a": {}}]
 
 
 def whole():
@@ -55,49 +54,17 @@ def whole():
     return make_results(rows, [entry], name="t", config={}, seed=0, **more)
 
 
-def places(value, at=()):
-    """Where a field stands: every key of objects, the first entry of lists."""
-    if at:
-        yield at
-    if isinstance(value, dict | list):
-        keys = value if isinstance(value, dict) else range(min(1, len(value)))
-        for key in keys:
-            yield from places(value[key], (*at, key))
-
-
-def at(content, place):
-    for key in place:
-        content = content[key]
-    return content
-
-
-def put(content, place, value):
-    changed = copy.deepcopy(content)
-    at(changed, place[:-1])[place[-1]] = value
-    return changed
-
-
-def kind(value):
-    if type(value) is int and value > 2**63:
-        return "beyond 64 bits"
-    return "number" if type(value) in (int, float) else type(value).__name__
-
-
 def test_a_field_of_another_type_is_refused_at_its_place(tmp_path):
     content, file = whole(), tmp_path / "results.json"
     write_results(file, content)
     assert read_results(file) == content
-    # Ids of users are texts or numbers.
-    fields = [p for p in places(content) if p[0] not in FREE and not (len(p) > 4 and "users" in p)]
-    cases = [
-        (place, value)
-        for place in fields
-        for value in STRANGE
-        # Null is fine in some places, and any number in the place of some.
-        if kind(value) not in (kind(at(content, place)), "NoneType")
-        and at(content, place) is not None
-    ]
-    refused = 0
+
+    def is_free(place):  # ids of users are texts or numbers
+        return place[0] in FREE or (len(place) > 4 and "users" in place)
+
+    cases = [(place, value) for place, value in of_other_kinds(content) if not is_free(place)]
+    # JSON as it is written has no NaN.
+    cases = [(place, value) for place, value in cases if value == value]
     for place, value in random.Random(0).sample(cases, CASES):
         write_results(file, put(content, place, value))
         with pytest.raises(ValueError, match=r"results\.json") as refusal:
@@ -106,8 +73,6 @@ def test_a_field_of_another_type_is_refused_at_its_place(tmp_path):
         assert message.startswith(f"{file}: {place[0]}"), message
         assert "\n" not in message
         assert len(message) < len(str(file)) + 200
-        refused += 1
-    assert refused == CASES
 
 
 ROW = ("rows", 0)
