@@ -15,6 +15,7 @@ import pytest
 from command_line import run
 from small_run import QUICK_OPTIONS, write_small_cache
 
+from lore_jax.cli.main import main
 from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.results import Where, read_results, select
 from lore_jax.export.parquet import hash_user_ids
@@ -193,6 +194,24 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     assert "effective rank of the disagreement" in run(capsys, "inspect", "run")
     (tmp_path / "run" / "checkpoints" / "25" / "arrays" / "_METADATA").write_bytes(b"")
     assert "25/arrays/_METADATA is truncated" in run(capsys, "inspect", "run", status=1)
+
+
+def test_fit_says_once_what_it_keeps(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_small_cache(tmp_path / "cache")
+    options = ["--method", "reference", "--split.items", "new items", "--devices", "1"]
+    assert main(["fit", "cache", "--out", "run", *options]) == 0
+    said = capsys.readouterr()
+    (kept, few) = read_run("run").manifest["split"]["summary"]
+    assert said.err == f"lore-jax: {kept}\nlore-jax: {few}\n"  # before the fit
+    assert len(said.out.splitlines()) == 2  # the folder, and what was fitted
+    assert "groups: " not in said.out
+    assert main(["fit", "cache", "--out", "run", *options, "--resume"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.splitlines()[2:] == [f"  {kept}", f"  {few}"]
+    assert main(["fit", "cache", "--out", "run", *options, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["split"]["summary"] == [kept, few]
 
 
 def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):
