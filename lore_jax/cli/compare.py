@@ -15,6 +15,8 @@ from lore_jax.evaluation.comparison import ComparisonConfig
 if TYPE_CHECKING:
     from lore_jax.evaluation.schema import FitEntry
 
+_MOST_SPLITS = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -73,8 +75,8 @@ def run(config: Config) -> dict[str, object]:
     from lore_jax.storage.files import json_sha256
 
     methods = entries(ROSTER if config.methods is None else config.methods)
-    if config.splits < 1:
-        raise ValueError(f"splits is {config.splits}: 1 or more is expected")
+    if not 1 <= config.splits <= _MOST_SPLITS:
+        raise ValueError(f"splits is {config.splits}: 1 to {_MOST_SPLITS:,} is expected")
     if not config.items:
         raise ValueError("no items are given: 'new items', 'known items' or both are expected")
     refuse_other_folder(config.out)

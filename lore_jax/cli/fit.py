@@ -64,9 +64,11 @@ def run(config: Config) -> dict[str, object]:
         import jax
 
         jax.distributed.initialize()  # before anything looks at the devices
+    from lore_jax.runs.folder import MANIFEST
     from lore_jax.runs.run import run_fit
     from lore_jax.runs.sigterm import StoppedEarlyError
 
+    resumed = config.resume and (config.out / MANIFEST).exists()
     try:
         report = run_fit(
             config.cache,
@@ -77,7 +79,7 @@ def run(config: Config) -> dict[str, object]:
             announce=_announce,
         )
     except StoppedEarlyError:
-        nothing = {"resumed_from": 0, "step": 0, "steps": None, "loss": None}
+        nothing = {"resumed": False, "resumed_from": 0, "step": 0, "steps": None, "loss": None}
         return {
             "run": str(config.out),
             "finished": False,
@@ -90,6 +92,7 @@ def run(config: Config) -> dict[str, object]:
     return {
         "run": str(report.run.path),
         "finished": report.run.is_finished,
+        "resumed": resumed,
         "resumed_from": report.resumed_from,
         "step": report.step,
         "steps": report.steps,
@@ -121,8 +124,11 @@ def lines(result: Mapping[str, Any]) -> list[str]:
             f"  {sizes['train']:,} {result['unit']} of {sizes['users/seen']:,} seen users fitted; "
             f"{sizes['users/unseen']:,} users kept for the test"
         )
-        text += [f"  {line}" for line in result["split"]["summary"]]
-    text.append("  " + ", ".join(f"{name} {value:g}" for name, value in result["choice"].items()))
+        if result["resumed"]:  # else it was said on standard error, before the fit began
+            text += [f"  {line}" for line in result["split"]["summary"]]
+    if result["choice"]:
+        chosen = (f"{name} {value:g}" for name, value in result["choice"].items())
+        text.append(f"  {', '.join(chosen)}")
     if result["loss"] is not None:
         first = f", from step {result['resumed_from']:,} on" if result["resumed_from"] else ""
         steps = f"{result['step']:,} of {result['steps']:,}{first}"

@@ -133,7 +133,7 @@ def _describe_run(path: Path) -> Report:
     for name in ("config", "choice", "data", "split", "devices", "versions"):
         report[name] = manifest[name]  # pyright: ignore[reportGeneralTypeIssues]
     report["num_steps"], report["as_said"] = manifest["steps"], run.as_said
-    report["steps_taken"] = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
+    report["steps_taken"] = len(metrics.read_bytes().splitlines()) if metrics.is_file() else 0
     report["finished"], report["evaluated"] = run.is_finished, (path / RESULTS).exists()
     if report["evaluated"]:
         try:

@@ -128,6 +128,8 @@ def _in_one_line(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, ValueError | OSError):
         text = str(error)
+    elif isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):
+        text = f"there is not enough memory: {str(error) or 'for what was asked'}"
     else:
         text = f"{type(error).__name__}: {error} (--debug shows where)"
     return " ".join(text.split())

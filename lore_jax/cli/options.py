@@ -36,12 +36,13 @@ class UserNames:
     def apply(self, user_ids: Iterable[object]) -> list[str]:
         """The names to write."""
         from lore_jax.export.parquet import hash_user_ids
+        from lore_jax.storage.files import read_whole
 
         if self.hash_key is not None and not self.hash_ids:
             raise ValueError("--hash-key is given without --hash-ids")
         if not self.hash_ids:
             return [str(name) for name in user_ids]
-        key = b"" if self.hash_key is None else self.hash_key.read_bytes()
+        key = b"" if self.hash_key is None else read_whole(self.hash_key)
         if self.hash_key is not None and not key:
             raise ValueError(f"{self.hash_key} is empty: a secret is expected in it")
         names = [str(name) for name in user_ids]

@@ -47,6 +47,11 @@ class Kind:
         if self.levels != _LEVELS.get(self.name, self.levels):
             wanted = _LEVELS[self.name]
             raise ValueError(f"a {self.name} has {self.levels} levels: {wanted} are expected")
+        if not by_level and self.levels:
+            got = f"a {self.name} has {self.levels} levels"
+            raise ValueError(f"{got}: 0 are expected, it says an order")
+        if self.name != "ranking" and self.places:
+            raise ValueError(f"a {self.name} says {self.places} places: 0 are expected")
         if self.name == "ranking" and not 1 <= self.places < max(self.num_items, 2):
             got = f"a ranking of {self.num_items} says {self.places} places"
             raise ValueError(f"{got}: 1 to {self.num_items - 1} are expected")

@@ -171,6 +171,9 @@ def answers(
     for name, value in columns.items():
         if value.shape != (count,):
             raise ValueError(f"{name} has shape {value.shape}: [{count}], one entry an answer")
+    for name, value in {"items": rows, **columns}.items():
+        beyond = ((value < -(2**31)) | (value >= 2**31)).reshape(count, -1).any(axis=1)
+        refuse(beyond, name + " is {} in answer {}: numbers of 32 bits are expected", value)
     if kind.levels:
         outside = (columns["outcome"] < 0) | (columns["outcome"] >= kind.levels)
         message = f"outcome is {{}} in answer {{}}, outside 0 .. {kind.levels - 1} of {kind}"

@@ -27,6 +27,7 @@ from lore_jax.solvers.likelihood import LOGISTIC
 
 _ENTRIES_AT_A_TIME = 4_194_304  # of the table: 16 MB in float32
 _PAIRS_AT_A_TIME = 262_144
+_MOST_ROWS = 2**31 - 1  # counted in 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,3 +275,12 @@ def _check(config: SyntheticConfig) -> None:
     if rank > dim:
         raise ValueError(f"rank {rank} is above dim {dim}: at most {dim} is expected")
     require("pairs_per_user", 0 <= low <= high, "(least, most) with 0 <= least <= most")
+    counts = {
+        f"{config.num_users} users with up to {high} pairs": config.num_users * max(high, 1),
+        f"{config.num_prompts} prompts with {config.responses_per_prompt} responses": (
+            config.num_prompts * config.responses_per_prompt
+        ),
+    }
+    for text, count in counts.items():
+        if count > _MOST_ROWS:
+            raise ValueError(f"{text} are too many: at most {_MOST_ROWS:,} rows are expected")

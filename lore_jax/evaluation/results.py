@@ -15,29 +15,22 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from lore_jax.data.splits import GroupBy, Holdout, Users
+from lore_jax.evaluation.agreement import check_agreement
 from lore_jax.evaluation.names import Control
 from lore_jax.evaluation.schema import AxesEntry, Machine, Metric, Results, Row, SplitEntry
-from lore_jax.storage.files import read_checked, with_checksum, write_file
+from lore_jax.storage.files import read_checked, read_whole, with_checksum, write_file
 from lore_jax.storage.json_fields import check_fields
 
 _FORMAT = 5
 _DIGITS = 6  # of stored numbers: a millionth of a point, and half the size
 _PACKAGES = ("lore-jax", "jax", "jaxlib", "flax", "optax", "numpy")
-
-
-class _ResultsFields(TypedDict):
-    """What is checked of `Results`: that which everything else is looked up in."""
-
-    rows: list[dict[str, Any]]
-    splits: list[dict[str, Any]]
-    axes: NotRequired[dict[str, dict[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,14 +181,15 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not such a file, corrupt, or of another format version.
+        ValueError: it is not such a file, corrupt, or of another format version; or a field is not
+            what `Results` says, or disagrees with another. One line names it.
 
     Example:
         >>> read_results("run/results.json")["seed"]  # doctest: +SKIP
         0
     """
     try:
-        results = json.loads(Path(path).read_bytes())
+        results = json.loads(read_whole(Path(path)))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(results, dict) or "rows" not in results or "format" not in results:
@@ -207,7 +201,11 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             f"{path} holds results of format {results['format']!r}, format {_FORMAT} is expected: "
             "evaluate again with this version"
         )
-    check_fields(results, _ResultsFields, str(path))
+    check_fields(results, Results, str(path))
+    try:
+        check_agreement(cast(Results, results))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return cast(Results, results)
 
 

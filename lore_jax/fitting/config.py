@@ -52,6 +52,8 @@ class FitConfig:
     repeats: int | None = None
 
     def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise ValueError(f"folds is {self.folds}: 2 or more are expected")
         if self.repeats is not None and not 1 <= self.repeats <= _MOST_REPEATS:
             expected = f"1 to {_MOST_REPEATS:,} is expected"
             raise ValueError(f"repeats is {self.repeats}: {expected}")

@@ -23,6 +23,7 @@ from lore_jax.data.long_rows import set_aside_long_rows_of_answers
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.selection import choose
+from lore_jax.fitting.steps import take_steps
 from lore_jax.fitting.validation import SweepTable
 from lore_jax.methods.as_said import AnswersPredictor
 from lore_jax.methods.base import Choice, Info
@@ -95,7 +96,7 @@ def fit_feedback(
     """
     options = {"ties": ties, "lapse": lapse}
     running, state = start_feedback(feedback, config, key=key, **options)
-    state, info = running.advance(state, 0, running.steps)
+    state, info = take_steps(running, state, progress=True)
     fitted = running.finish(state)
     loss = np.asarray(info.loss)
     return FeedbackFit(fitted.model, fitted.answers, fitted.users, loss, running.choice)

@@ -16,6 +16,7 @@ from lore_jax.data.preferences import Preferences
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.selection import choose
+from lore_jax.fitting.steps import take_steps
 from lore_jax.fitting.validation import SweepTable
 from lore_jax.methods.base import AnyMethod, BasisPredictor, Choice, Info, Predictor
 from lore_jax.model.model import Model
@@ -147,8 +148,8 @@ def fit(
         key: the one source of randomness, or a seed.
         devices: where to; users and their pairs are split over them. None: the first device alone.
         mapping: "jit" (`NamedSharding`) or "pmap".
-        progress: shows on standard error how far choosing has come: a bar on a terminal, elsewhere
-            a line every half minute.
+        progress: shows on standard error how far choosing and the fit have come: a bar on a
+            terminal, elsewhere a line every half minute.
 
     Returns:
         The model, the posterior of the users of `prefs` in their order, and the history.
@@ -187,9 +188,7 @@ def fit_predictor(
     """The same as `fit` for any method: what it exports, and the history."""
     where = {"devices": devices, "mapping": mapping}
     running, state = start(prefs, config, key=key, progress=progress, **where)
-    info = Info(np.zeros(0, np.float32), np.zeros(0, np.float32))
-    if running.steps:
-        state, info = running.advance(state, 0, running.steps)
+    state, info = take_steps(running, state, progress=progress)
     history = History(*info, running.choice, running.sweeps, running.method.loss_unit)
     return running.finish(state), history
 

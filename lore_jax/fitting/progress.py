@@ -1,4 +1,4 @@
-"""How far choosing has come: a bar on a terminal, elsewhere a line every half minute."""
+"""How far choosing or a fit has come: a bar on a terminal, elsewhere a line every half minute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECONDS = 30.0  # between two lines
 
 
 class Progress:
-    """Counts the fits of validation and says so on standard error.
+    """Counts the fits of validation, or the steps of one fit, and says so on standard error.
 
     Args:
         shown: False: counts alone.
@@ -45,16 +45,28 @@ class Progress:
     def fitted(self, stage: str) -> None:
         """One more fit of a stage is done; threads may say so at once."""
         with self._lock:
-            self.count += 1
-            if not self._shown:
-                return
-            if sys.stderr.isatty():
-                if self._bar is None:
-                    self._bar = tqdm(unit="fit", leave=False)
-                self._bar.update()
-                if self._bar.desc != (text := f"choosing: {stage}"):
-                    self._bar.set_description_str(text)
-            elif time.monotonic() - self._said >= _SECONDS:
-                self._said = time.monotonic()
-                text = f"lore_jax: choosing {stage}, {self.count:,} fits done"
-                print(text, file=sys.stderr, flush=True)
+            self._show(self.count + 1, f"choosing: {stage}", "fit")
+            self._say(f"choosing {stage}, {self.count:,} fits done")
+
+    def stepped(self, taken: int, total: int) -> None:
+        """So many steps of a fit are taken."""
+        with self._lock:
+            self._show(taken, "fitting", "step", total)
+            self._say(f"fitting, {taken:,} of {total:,} steps done")
+
+    def _show(self, count: int, text: str, unit: str, total: int | None = None) -> None:
+        """Counts, on a terminal by a bar."""
+        more, self.count = count - self.count, count
+        if not self._shown or not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = tqdm(unit=unit, total=total, leave=False)
+        self._bar.update(more)
+        if self._bar.desc != text:
+            self._bar.set_description_str(text)
+
+    def _say(self, text: str) -> None:
+        """Where there is no terminal, a line now and then."""
+        if self._shown and not sys.stderr.isatty() and time.monotonic() - self._said >= _SECONDS:
+            self._said = time.monotonic()
+            print(f"lore_jax: {text}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _MOST_STEPS = 2**31 - 1  # counted in 32 bits
+_WIDEST = 65_536  # layer of a basis, the last one with its columns included
 
 
 def check_positive(config: object, *names: str) -> None:
@@ -25,9 +26,18 @@ def check_at_least(config: object, least: int, *names: str) -> None:
 
 
 def check_rank(rank: int | None) -> None:
-    """Raises a ValueError if a rank is given that is below 1."""
+    """Raises a ValueError if a rank is given that no basis has."""
     if rank is not None and rank < 1:
         raise ValueError(f"rank is {rank}: 1 or more is expected")
+    if rank is not None and rank > _WIDEST:
+        raise ValueError(f"rank is {rank}: at most {_WIDEST:,} is expected")
+
+
+def check_hidden(hidden: Sequence[int]) -> None:
+    """Raises a ValueError if a width of a hidden layer is not one."""
+    for width in hidden:
+        if not 1 <= width <= _WIDEST:
+            raise ValueError(f"hidden holds {width}: widths of 1 to {_WIDEST:,} are expected")
 
 
 def possible_ranks(

@@ -44,10 +44,10 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
     Example:
         >>> html = page(read_results("run/results.json"))  # doctest: +SKIP
     """
-    if not results["rows"]:
-        raise ValueError("the results have no rows: there is nothing to report")
     if title is not None and not title.strip():
         raise ValueError("title is empty: some words are expected")
+    if not results["rows"]:
+        raise ValueError("the results have no rows: there is nothing to report")
     if title is None:
         data = dict.fromkeys(entry["data"] or results["name"] for entry in results["splits"])
         title = ", ".join(data)

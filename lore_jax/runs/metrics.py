@@ -17,7 +17,7 @@ from typing import TypedDict
 import numpy as np
 from jaxtyping import Float
 
-from lore_jax.storage.files import write_file
+from lore_jax.storage.files import read_whole, write_file
 from lore_jax.storage.json_fields import Count, check_fields
 
 LOG = "metrics"  # the key of a `LogDigest` in what a checkpoint keeps beside its arrays
@@ -61,7 +61,7 @@ def append_metrics(path: Path, rows: Sequence[Metrics]) -> None:
 
 def log_digest(path: Path) -> LogDigest:
     """Size and digest of the log as it is."""
-    data = path.read_bytes() if path.exists() else b""
+    data = read_whole(path) if path.exists() else b""
     return LogDigest(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
@@ -78,7 +78,7 @@ def find_log_corruption(path: Path, extra: Mapping[str, object]) -> str | None:
     size, digest = known["bytes"], known["sha256"]  # pyright: ignore[reportIndexIssue]
     if not path.exists():
         return f"{path} is missing" if size else None
-    data = path.read_bytes()
+    data = read_whole(path)
     if len(data) < size:
         return f"{path} is truncated: {len(data)} of {size} bytes up to the newest checkpoint"
     if hashlib.sha256(data[:size]).hexdigest() != digest:
@@ -100,7 +100,7 @@ def cut_metrics(path: Path, step: int, extra: Mapping[str, object]) -> None:
         return
     if line is not None:
         raise ValueError(f"{line}; move it away, and the run goes on without it")
-    data, known = path.read_bytes(), extra.get(LOG)
+    data, known = read_whole(path), extra.get(LOG)
     if known is None:
         write_file(path, data.splitlines(keepends=True)[:step])
     else:
@@ -109,5 +109,5 @@ def cut_metrics(path: Path, step: int, extra: Mapping[str, object]) -> None:
 
 def last_loss(path: Path) -> float | None:
     """The loss of the last step, in nats a pair, or None if there is none."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = read_whole(path).splitlines() if path.exists() else []
     return json.loads(lines[-1])["loss"] if lines else None

@@ -115,6 +115,19 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def read_whole(path: Path) -> bytes:
+    """The bytes of a file; a pipe or a device, which may never end, is refused with a ValueError.
+
+    Example:
+        >>> read_whole(Path("/dev/zero"))
+        Traceback (most recent call last):
+        ValueError: /dev/zero is no regular file: one with an end is expected
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file: one with an end is expected")
+    return path.read_bytes()
+
+
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises FileExistsError if there is a file at `path` and it is not to be overwritten."""
     if path.exists() and not overwrite:
@@ -176,7 +189,7 @@ def read_checked(path: Path, *, compact: bool = False) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file is corrupt, or was changed by hand.
     """
-    data = path.read_bytes()
+    data = read_whole(path)
     try:
         content = json.loads(data)
         del content["sha256"]

@@ -18,14 +18,22 @@ import numpy as np
 
 
 class Between(NamedTuple):
-    """The least and the largest value of a whole number, in `Annotated`."""
+    """The least and the largest value of a number, in `Annotated`.
 
-    least: int
-    most: int
+    Attributes:
+        least: the least.
+        most: the largest.
+        or_null: null stands in the file where the number is NaN.
+    """
+
+    least: float
+    most: float
+    or_null: bool = False
 
 
 _LARGEST = 2**63 - 1
 Count = Annotated[int, Between(0, _LARGEST)]  # of rows, pairs, bytes ...
+MaybeNaN = Annotated[float, Between(-math.inf, math.inf, or_null=True)]
 
 
 class Versioned(typing.TypedDict):
@@ -53,7 +61,8 @@ def check_fields(value: object, expected: Any, where: str) -> None:
         value: what `json.loads` gave.
         expected: a `TypedDict` (further keys are allowed), or what stands in one: str, int, float
             (a finite one, or a whole number), bool, None, `Literal`, `X | Y`, `list[X]`, `tuple`,
-            `dict[str, X]`, `Count`, Any. Of arrays, lists are looked for: JSON has no others.
+            `dict[str, X]`, `Annotated[X, Between(...)]`, Any. Of arrays, lists are looked for: JSON
+            has no others.
         where: the file, for the message.
 
     Raises:
@@ -126,7 +135,9 @@ def _is_of_kind(value: object, expected: Any) -> bool:
         return isinstance(value, str | int) and value in parts
     if origin is Annotated:
         kind, bounds = parts
-        return _is_of_kind(value, kind) and bounds.least <= typing.cast(int, value) <= bounds.most
+        if value is None:
+            return bounds.or_null
+        return _is_of_kind(value, kind) and bounds.least <= typing.cast(float, value) <= bounds.most
     if origin in (dict, Mapping) or expected is dict or typing.is_typeddict(expected):
         return isinstance(value, dict)
     if origin in (list, Sequence, tuple) or expected is list:
@@ -162,9 +173,10 @@ def _in_words(expected: Any) -> str:
     if origin is Literal:
         return " or ".join(map(repr, parts))
     if origin is Annotated:
-        least, most = parts[1]
-        limit = f"{least} or more" if most == _LARGEST else f"{least} to {most:,}"
-        return f"{_in_words(parts[0])} of {limit}"
+        least, most, or_null = parts[1]
+        limit = f" of {least} or more" if most >= _LARGEST else f" of {least} to {most:,}"
+        limit = "" if least == -math.inf else limit
+        return f"{_in_words(parts[0])}{limit}{' or null' if or_null else ''}"
     if origin is not None:
         return _WORDS[list if origin in (list, Sequence, tuple) else dict]
     if typing.is_typeddict(expected):

@@ -10,28 +10,57 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from lore_jax.data.answer_kinds import Kind
+from lore_jax.data.answer_kinds import Kind, KindName
 from lore_jax.data.feedback import answers as checked_answers
 from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.model import Model
+from lore_jax.storage.json_fields import Between, Count
 from lore_jax.users.answer_batches import AnswerBatchSolver
 from lore_jax.users.answer_candidates import AnswerCandidates
 from lore_jax.users.answer_questions import AnswerQuestions
 from lore_jax.users.answering import AnswerPosterior, check_scales
 from lore_jax.users.kept_answers import Kept, added, last_order, no_answers, without_last
 from lore_jax.users.named_users import Who
-from lore_jax.users.scored_users import ScoredUsers
+from lore_jax.users.scored_users import ScoredUsers, check_lengths, check_saved, in_saved
 
 _FORMAT = 1
-_SAVED = ("format", "table", "users", "kinds", "answers")
 _COLUMNS = ("user", "items", "outcome", "order")
+_KIND_FIELDS = tuple(field.name for field in dataclasses.fields(Kind))
+
+
+class _SavedKind(TypedDict):
+    """The fields of a `Kind`."""
+
+    name: KindName
+    num_items: Count
+    levels: Count
+    places: Count
+
+
+class _SavedAnswers(TypedDict):
+    """Answers of one kind, sorted by user and, of a user, by order."""
+
+    user: list[Count]
+    items: list[list[Count]]
+    outcome: list[Count]
+    order: list[Annotated[int, Between(1, 2**62)]]  # among the user's answers of all kinds
+
+
+class SavedAnswerSession(TypedDict):
+    """What `AnswerSession.to_dict` gives."""
+
+    format: Count
+    table: str  # digest of the responses
+    users: list[str]
+    kinds: list[_SavedKind]
+    answers: list[_SavedAnswers]  # of each kind
 
 
 class AnswerSession(ScoredUsers):
@@ -226,7 +255,8 @@ class AnswerSession(ScoredUsers):
             options: as of `AnswerSession`, but `kinds` and `users`.
 
         Raises:
-            ValueError: `saved` is no such dictionary, or was made with another table.
+            ValueError: `saved` is no such dictionary, or was made with another table; one line
+                names the first field that is not what it should be.
 
         Example:
             >>> how, stars = begin_answers(feedback), Kind("rating", 1, levels=5)
@@ -236,18 +266,18 @@ class AnswerSession(ScoredUsers):
             >>> AnswerSession.from_dict(saved, model, how, feedback.embeddings).num_users
             1
         """
-        missing = [name for name in _SAVED if name not in saved]
-        if missing or saved["format"] != _FORMAT:
-            got = f"{', '.join(missing)} missing" if missing else f"format {saved['format']!r}"
-            raise ValueError(f"the saved session has {got}: format {_FORMAT} is expected")
-        kinds = [Kind(**kind) for kind in saved["kinds"]]
+        check_saved(saved, SavedAnswerSession, _FORMAT)
+        with in_saved():
+            kinds = [Kind(**{n: kind[n] for n in _KIND_FIELDS}) for kind in saved["kinds"]]
+            _check_kept(kinds, saved["answers"], len(embeddings))
         session = cls(model, answers, embeddings, kinds, users=saved["users"], **options)
         if saved["table"] != session._digest():
             raise ValueError("the saved session was made with another table of responses")
         for kind, said in zip(kinds, saved["answers"], strict=True):
             if said["user"]:
                 outcome = said["outcome"] if kind.levels and kind.name != "pair" else None
-                session.observe(kind, said["items"], said["user"], outcome=outcome)
+                with in_saved():
+                    session.observe(kind, said["items"], said["user"], outcome=outcome)
         for part, said in zip(session._kept, saved["answers"], strict=True):
             live = np.arange(part.order.shape[1]) < part.count[:, None]
             part.order[live] = said["order"]
@@ -280,3 +310,23 @@ class AnswerSession(ScoredUsers):
         taken = jax.tree.map(lambda leaf: leaf[users], self._posterior)
         named = dataclasses.replace(taken.users, user_ids=self.names[users])
         return dataclasses.replace(taken, users=named)
+
+
+def _check_kept(kinds: Sequence[Kind], answers: Sequence[_SavedAnswers], responses: int) -> None:
+    """Refuses answers that are not of these kinds, or that do not stand in their order."""
+    if len(set(kinds)) < len(kinds) or len(kinds) != len(answers):
+        got = f"{len(kinds)} kinds, {len(set(kinds))} of them different, and {len(answers)} answers"
+        raise ValueError(f"{got}: as many of each are expected")
+    when: set[tuple[int, int]] = set()
+    for number, (kind, said) in enumerate(zip(kinds, answers, strict=True)):
+        if kind.num_items > responses:
+            raise ValueError(f"{kind} are about more than the {responses} responses there are")
+        check_lengths(said, _COLUMNS)
+        if wrong := [len(items) for items in said["items"] if len(items) != kind.num_items]:
+            got = f"answers[{number}].items holds {wrong[0]} responses"
+            raise ValueError(f"{got}: {kind.num_items} are expected of {kind}")
+        own = list(zip(said["user"], said["order"], strict=True))
+        if own != sorted(own) or len(when | set(own)) < len(when) + len(own):
+            expected = "users in ascending order, and of each an order of its own, are expected"
+            raise ValueError(f"answers[{number}] are not sorted: {expected}")
+        when |= set(own)

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from lore_jax.model.model import Model
-from lore_jax.storage.files import canonical_json, refuse_existing, write_file
+from lore_jax.storage.files import canonical_json, read_whole, refuse_existing, write_file
 from lore_jax.users.session import Session
 
 _COLUMNS = ("user", "chosen", "rejected", "time")
@@ -78,7 +78,9 @@ def load_session(
         The session.
 
     Raises:
-        ValueError: the file holds no session, or one of another table.
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no session, or one of another table; or a column or field is not
+            what it should be.
 
     Example:
         >>> path = save_session("session.parquet", Session(model, prefs.embeddings, users=["ann"]))
@@ -87,13 +89,23 @@ def load_session(
     """
     import pyarrow.parquet
 
+    content = pyarrow.BufferReader(read_whole(Path(path)))
     try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from None
-    metadata = table.schema.metadata or {}
-    if _METADATA not in metadata or not set(_COLUMNS) <= set(table.column_names):
-        raise ValueError(f"{path} holds no session: a file of `save_session` is expected")
-    saved = json.loads(metadata[_METADATA])
-    saved |= {name: table[name].to_numpy() for name in _COLUMNS}
-    return Session.from_dict(saved, model, embeddings, candidates, **options)
+        table = pyarrow.parquet.ParquetFile(content).read()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is not a Parquet file: {reason}") from None
+    nothing = f"{path} holds no session: a file of `save_session` is expected"
+    if any(table.column_names.count(name) != 1 for name in _COLUMNS):
+        raise ValueError(nothing)
+    try:
+        saved = json.loads((table.schema.metadata or {}).get(_METADATA, b""))
+    except (ValueError, RecursionError):
+        raise ValueError(nothing) from None
+    if not isinstance(saved, dict):
+        raise ValueError(nothing)
+    saved |= {name: table[name].to_pylist() for name in _COLUMNS}
+    try:
+        return Session.from_dict(saved, model, embeddings, candidates, **options)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -11,7 +11,7 @@ says, to rounding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Components, Posterior
+from lore_jax.storage.json_fields import Count
 from lore_jax.users.answers import Answers, AnswerStore, added, check_answers
 from lore_jax.users.batches import BatchSolver
 from lore_jax.users.candidates import AnsweredPairs, check_pairs, check_question, check_rows
@@ -33,13 +34,24 @@ from lore_jax.users.questions import (
     targets_of,
     typical_distance,
 )
-from lore_jax.users.scored_users import ScoredUsers
+from lore_jax.users.scored_users import ScoredUsers, check_lengths, check_saved, in_saved
 
 _FORMAT = 1
 _ROWS = ("user", "chosen", "rejected")
-_SAVED = ("format", "table", "users", *_ROWS, "time")
 
 _MARGINS_AT_A_TIME = 1 << 18
+
+
+class SavedSession(TypedDict):
+    """What `Session.to_dict` gives: an entry of the columns is an answer."""
+
+    format: Count
+    table: str  # digest of the responses
+    users: list[str]
+    user: list[Count]
+    chosen: list[Count]
+    rejected: list[Count]
+    time: list[float]
 
 
 class Session(ScoredUsers):
@@ -250,7 +262,8 @@ class Session(ScoredUsers):
             options: as of `Session`, but `users`.
 
         Raises:
-            ValueError: `saved` is no such dictionary, or was made with another table.
+            ValueError: `saved` is no such dictionary, or was made with another table; one line
+                names the first field that is not what it should be.
 
         Example:
             >>> session = Session(model, prefs.embeddings, users=["ann"])
@@ -260,16 +273,15 @@ class Session(ScoredUsers):
             >>> again.posterior.shots
             array([2], dtype=int32)
         """
-        missing = [name for name in _SAVED if name not in saved]
-        if missing or saved["format"] != _FORMAT:
-            got = f"{', '.join(missing)} missing" if missing else f"format {saved['format']!r}"
-            raise ValueError(f"the saved session has {got}: format {_FORMAT} is expected")
+        check_saved(saved, SavedSession, _FORMAT)
+        check_lengths(saved, (*_ROWS, "time"))
         session = cls(model, embeddings, candidates, users=saved["users"], **options)
         if saved["table"] != session._digest():
             raise ValueError("the saved session was made with another table of responses")
         if len(saved["chosen"]):
             user, chosen, rejected = (np.asarray(saved[name]) for name in _ROWS)
-            session.observe(chosen, rejected, user, time=saved["time"])
+            with in_saved():
+                session.observe(chosen, rejected, user, time=saved["time"])
         return session
 
     @property

@@ -13,16 +13,20 @@ import numpy as np
 import pytest
 from small_run import QUICK_OPTIONS, write_small_cache
 
+from experiments.common.tiny_model import write_reward_model, write_sentence_encoder
 from lore_jax.cli.main import main
 from lore_jax.fitting.config import FitConfig
 from lore_jax.methods.reference import ReferenceConfig
 from lore_jax.model.saved import load, save
 from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.runs.run import run_fit
+from lore_jax.storage.cache.writer import CacheWriter
 from lore_jax.storage.files import locked, with_checksum
 
+HUGE = 10**400
 GOOD = {"user_id": "ann", "prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}
 NUMBERS = {"user_id": "ann", "chosen": 0, "rejected": 1}
+RATING = {"user_id": "ann", "response": 0, "rating": 3}
 REFERENCE_HEAD = RunConfig(
     fit=FitConfig(ReferenceConfig()), split=SplitConfig(items=("new items",)), devices=1
 )
@@ -49,6 +53,10 @@ class Here:
     def array(self, array, name="table.npy", **options):
         np.save(self.folder / name, array, **options)
         return name
+
+    def results(self, **fields):
+        content = {"format": 5, **NO_RESULTS, **fields}
+        return self.write("results.json", with_checksum(content, compact=True))
 
     def pipe(self, name):
         os.mkfifo(self.folder / name)
@@ -88,11 +96,19 @@ def good(tmp_path_factory):
     return folder
 
 
-RESULTS = with_checksum({"format": 5, "rows": [{}], "splits": []}, compact=True).decode()
+NO_RESULTS = {
+    **{"name": "", "config": None, "seed": 0, "splits": [], "rows": [], "axes": {}},
+    "measured": None,
+    "machine": {
+        **{"python": "", "packages": {}, "platform": "", "device": "", "devices": 1, "cores": 1}
+    },
+}
+RESULTS = with_checksum({"format": 5, **NO_RESULTS}, compact=True).decode()
 EYE = np.eye(4, dtype=np.float32)
 GIVEN = ["--embeddings", "table.npy", "--encoder", "eye", "--out", "out"]
 NAN = np.where(np.arange(16).reshape(4, 4) == 9, np.nan, EYE)
 NAN_ROWS = np.where(np.arange(48).reshape(4, 12) == 25, np.nan, np.ones(12)).astype(np.float32)
+ENDLESS = "{% for i in range(10**9) %}x{% endfor %}"
 RESUME = ["--method", "reference", "--split.items", "new items", "--devices", "1", "--resume"]
 
 
@@ -114,6 +130,15 @@ def changed_results(here):
     content = {"format": 4, "rows": [], "splits": [], "axes": {}, "seed": 1}
     changed = with_checksum(content, compact=True).replace(b'"seed":1', b'"seed":2')
     return here.write("results.json", changed)
+
+
+def fit_long_row(here):
+    """A cache whose first row has norm 1e25: its square is no float32."""
+    with CacheWriter(here.folder / "long", dim=4, dtype="float32", encoder={}) as writer:
+        writer.append(EYE * np.float32([1e25, 1, 1, 1]))
+        sides = {"chosen": [0, 2], "rejected": [1, 3], "user": [0, 0], "prompt": [0, 1]}
+        writer.finish(**sides, user_ids=["ann"])
+    return ["fit", "long", "--out", "out", "--split.everything"]
 
 
 def embed(here, config):
@@ -225,6 +250,56 @@ CASES = {
         lambda here: prepare(here, {**NUMBERS, "weight": -1}),
         "line 1: weight is -1",
     ),
+    "a weight of 400 digits": (
+        lambda here: prepare(here, {**NUMBERS, "weight": HUGE}),
+        r"line 1: weight is 10+\.\.\.: a number, finite and 0 or more",
+    ),
+    "a weight that float32 cannot hold": (
+        lambda here: prepare(here, {**NUMBERS, "weight": 1e300}),
+        r"line 1: weight is 1e\+300: a number, finite and 0 or more",
+    ),
+    "a weight of an answer of 400 digits": (
+        lambda here: prepare(here, {**NUMBERS, "strength": 1, "weight": HUGE}),
+        r"line 1: weight is 10+\.\.\.: a number, finite and 0 or more",
+    ),
+    "a rating of 400 digits": (
+        lambda here: prepare(here, {**RATING, "rating": HUGE}),
+        r"line 1: rating is 10+\.\.\.: a number, true or false, up or down",
+    ),
+    "a rating that is no number": (
+        lambda here: prepare(here, {**RATING, "rating": float("nan")}),
+        "line 1: rating is nan: a number, true or false, up or down",
+    ),
+    "a row of 400 digits": (
+        lambda here: prepare(here, {**NUMBERS, "chosen": 0}, {**NUMBERS, "rejected": HUGE}),
+        r"line 2: rejected is 10+\.\.\., outside the embeddings of 4 rows",
+    ),
+    "a choice of 400 digits": (
+        lambda here: prepare(here, {"user_id": "ann", "responses": [0, 1], "choice": HUGE}),
+        r"line 1: choice is 10+\.\.\.: a whole number from 0 to 1",
+    ),
+    "one response as a list of them": (
+        lambda here: prepare(here, {"user_id": "ann", "responses": 3, "choice": 0}),
+        "line 1: responses is an integer: a list is expected",
+    ),
+    "a number of more digits than Python reads": (
+        lambda here: [
+            *prepare(here),
+            here.write("pairs.jsonl", json.dumps(NUMBERS).replace("1}", "9" * 5000 + "}")),
+        ][:-1],
+        "line 1: not a whole JSON object",
+    ),
+    "nested for ever": (
+        lambda here: [
+            *prepare(here),
+            here.write("pairs.jsonl", json.dumps(NUMBERS).replace("1}", "[" * 10**5)),
+        ][:-1],
+        "line 1: not a whole JSON object",
+    ),
+    "half a character": (
+        lambda here: prepare(here, {**NUMBERS, "user_id": "ann \ud800"}),
+        r"line 1: holds a lone surrogate \('\\ud800'\): UTF-8 text is expected",
+    ),
     "two files": (
         lambda here: ["prepare", here.rows(GOOD), here.rows(GOOD, name="b.jsonl"), "--out", "out"],
         "2 sources are given: one file, or Polis folders",
@@ -316,6 +391,24 @@ CASES = {
         lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--hash-ids", "--hash-key", "nokey"]),
         "nokey: No such file",
     ),
+    "hash key that is a pipe": (
+        lambda here: prepare(
+            here, NUMBERS, options=[*GIVEN, "--hash-ids", "--hash-key", here.pipe("key")]
+        ),
+        "key is no regular file: one with an end is expected",
+    ),
+    "hash key that is a device": (
+        lambda here: prepare(
+            here, NUMBERS, options=[*GIVEN, "--hash-ids", "--hash-key", "/dev/zero"]
+        ),
+        "/dev/zero is no regular file: one with an end is expected",
+    ),
+    "hashed twice": (
+        lambda here: prepare(
+            here, {**NUMBERS, "user_id": "0123456789abcdef" * 4}, options=[*GIVEN, "--hash-ids"]
+        ),
+        "--hash-ids is given, but the users' names are hashes already",
+    ),
     "name of a book": (
         lambda here: prepare(here, {**NUMBERS, "user_id": "x" * 100_000}),
         r"line 1: user_id has 100,000 characters: at most 1,000",
@@ -327,6 +420,24 @@ CASES = {
     "a device": (
         lambda here: ["prepare", "/dev/zero", *GIVEN],
         "/dev/zero is no regular file: a file of rows is expected",
+    ),
+    "embeddings that are a pipe": (
+        lambda here: [
+            *("prepare", here.rows(NUMBERS), "--embeddings", here.pipe("table.npy"), *GIVEN[2:])
+        ],
+        "table.npy is no regular file: an array in .npy or .safetensors is expected",
+    ),
+    "a head that is a pipe": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--head", here.pipe("head.npy")]),
+        "head.npy is no regular file",
+    ),
+    "a row that float32 cannot hold": (
+        lambda here: prepare(here, NUMBERS, array=EYE.astype(float) * 1e300),
+        r"table.npy: embeddings row 0 holds 1e\+300 in column 0, which float32 cannot hold",
+    ),
+    "a row whose norm float32 cannot hold": (
+        fit_long_row,
+        "embeddings row 0 is so long that float32 cannot hold the square of its norm",
     ),
     # Polis
     "no conversation": (
@@ -432,9 +543,42 @@ CASES = {
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--ridge-population", "inf"],
         "ridge_population is inf: a positive number is expected",
     ),
+    "endless effects": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--item-effects", "inf"],
+        "item_effects is inf: 0 or more, and finite, is expected",
+    ),
+    "an endless anchor": (
+        lambda here: [
+            *("fit", here.copy("cache"), "--out", "out"),
+            *("--method", "simplex", "--anchor", "inf"),
+        ],
+        "anchor is inf: 0 or more, and finite, is expected",
+    ),
+    "no folds, and nothing to choose": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", *QUICK_OPTIONS, "--folds", "0"],
+        "folds is 0: 2 or more are expected",
+    ),
+    "a hidden layer of no width": (
+        lambda here: ["fit", here.copy("cache"), "--out", "out", "--hidden", "0"],
+        "hidden holds 0: widths of 1 to 65,536 are expected",
+    ),
+    "an absurd hidden layer": (
+        lambda here: [
+            *("fit", here.copy("cache"), "--out", "out"),
+            *("--method", "simplex", "--hidden", "8", str(2**62)),
+        ],
+        "hidden holds 4611686018427387904: widths of 1 to 65,536 are expected",
+    ),
+    "an absurd rank behind a hidden layer": (
+        lambda here: [
+            *("fit", here.copy("cache"), "--out", "out"),
+            *("--hidden", "8", "--rank", str(2**62)),
+        ],
+        "rank is 4611686018427387904: at most 65,536 is expected",
+    ),
     "one fold": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--folds", "1"],
-        "count is 1: 2 folds",
+        "folds is 1: 2 or more are expected",
     ),
     "a seed of more than 64 bits": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--seed", str(2**70)],
@@ -592,6 +736,10 @@ CASES = {
         lambda here: ["score", here.copy("nobody"), here.copy("cache"), "--out", "s.jsonl"],
         "nobody has no users: `lore-jax adapt` makes some",
     ),
+    "candidates that are a pipe": (
+        lambda here: ["score", here.copy("run"), here.pipe("rows.jsonl"), "--out", "s.jsonl"],
+        "rows.jsonl is no regular file: a file of rows is expected",
+    ),
     "candidates of another dim": (
         lambda here: ["score", here.copy("run"), here.array(EYE), "--out", "s.jsonl"],
         "table.npy has dim 4, run was fitted on dim 12",
@@ -599,6 +747,10 @@ CASES = {
     "NaN in a candidate": (
         lambda here: ["score", here.copy("run"), here.array(NAN_ROWS), "--out", "s.jsonl"],
         "candidate 2, row 2 of the embeddings, has a reward that is not finite",
+    ),
+    "NaN in a candidate that would be picked": (
+        lambda here: ["pick", here.copy("run"), here.array(NAN_ROWS), "--out", "s.jsonl"],
+        "candidate 2.* has a reward that is not finite",
     ),
     # evaluate
     "no run": (
@@ -677,6 +829,10 @@ CASES = {
         lambda here: ["report", changed_results(here), "--out", "page.html"],
         "results.json is corrupt: its content does not agree with the sha256 it carries",
     ),
+    "report of a device": (
+        lambda here: ["report", "/dev/zero", "--out", "page.html"],
+        "/dev/zero is not there: a run, or its results, is expected",
+    ),
     "prepare with a negative seed": (
         lambda here: ["prepare", "pairs.jsonl", "--list-responses", "new.jsonl", "--seed", "-1"],
         "seed is -1: 0 or more is expected",
@@ -693,6 +849,17 @@ CASES = {
             "9999999999",
         ],
         "steps is 9999999999: at most 2,147,483,647 are expected",
+    ),
+    "report of rows that are no rows": (
+        lambda here: [
+            *("report", here.results(rows=[{}])),
+            *("--out", "page.html"),
+        ],
+        "results.json: rows\\[0\\] has no 'num_users'",
+    ),
+    "report of a number of users that is a text": (
+        lambda here: ["report", here.results(seed="x"), "--out", "page.html"],
+        "results.json: seed is 'x': a whole number is expected",
     ),
     "report into a folder": (
         lambda here: ["report", here.copy("run"), "--out", "page"],
@@ -719,6 +886,20 @@ CASES = {
         lambda here: embed(here, {"rope_theta": 10**400}),
         "rope_theta is a number beyond 64 bits: a number is expected",
     ),
+    "more tokens than the model knows": (
+        lambda here: [
+            *("embed", here.rows(GOOD), "--out", "out", "--model"),
+            write_sentence_encoder(here.folder / "model", vocab_size=100, pad_token_id=99),
+        ],
+        "model: the tokenizer gives token [0-9]+, the weights have 100 tokens: they do not belong",
+    ),
+    "a template without an end": (
+        lambda here: [
+            *("embed", here.rows(GOOD), "--out", "out", "--model"),
+            write_reward_model(here.folder / "model", template=ENDLESS),
+        ],
+        "the model's chat template fails: OverflowError, Range too big",
+    ),
     # inspect
     "inspect nothing": (lambda here: ["inspect", "nothing"], "nothing does not exist"),
     "inspect a file": (lambda here: ["inspect", here.write("file", "")], "file is a file"),
@@ -731,6 +912,14 @@ CASES = {
         lambda here: ["demo", "--users", "0", "--out", "out"],
         "num_users is 0: 1 or more is expected",
     ),
+    "demo for more people than there are": (
+        lambda here: ["demo", "--users", str(10**12), "--out", "out"],
+        "1000000000000 users with up to 60 pairs are too many: at most 2,147,483,647 rows",
+    ),
+    "demo of a rank beyond its dim": (
+        lambda here: ["demo", "--rank", "100", "--out", "out"],
+        "rank 100 is above dim 32: at most 32 is expected",
+    ),
     "comparing with an unknown method": (
         lambda here: ["compare", here.copy("cache"), "--out", "out", "--methods", "gausian"],
         "there is no method 'gausian': is gaussian meant",
@@ -741,7 +930,11 @@ CASES = {
     ),
     "comparing no splits": (
         lambda here: ["compare", here.copy("cache"), "--out", "out", "--splits", "0"],
-        "splits is 0: 1 or more is expected",
+        "splits is 0: 1 to 1,000 is expected",
+    ),
+    "comparing for ever": (
+        lambda here: ["compare", here.copy("cache"), "--out", "out", "--splits", str(2**62)],
+        "splits is 4611686018427387904: 1 to 1,000 is expected",
     ),
     "comparing no items": (
         lambda here: ["compare", here.copy("cache"), "--out", "out", "--items"],

@@ -15,6 +15,7 @@ import pytest
 from command_line import run
 from small_run import QUICK_OPTIONS, write_small_cache
 
+from lore_jax.cli.main import main
 from lore_jax.evaluation.evaluate import Condition, evaluate
 from lore_jax.evaluation.results import Where, read_results, select
 from lore_jax.export.parquet import hash_user_ids
@@ -78,6 +79,34 @@ def test_python_m_and_version(here):
         done.stderr
         == "lore-jax: there is no command 'prepar': is prepare meant? See lore-jax --help\n"
     )
+
+
+def test_an_output_that_is_closed_or_full_ends_without_a_traceback(here):
+    command = [sys.executable, "-m", "lore_jax", "--version"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=env, **pipes, text=True) as closed:
+        closed.stdout.close()
+        assert (closed.stderr.read(), closed.wait()) == ("", 0)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.stderr, done.returncode) == ("lore-jax: No space left on device\n", 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError("Unable to allocate 7 TiB"), "there is not enough memory: Unable to all"),
+        (MemoryError(), "there is not enough memory: for what was asked"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of"), "there is not enough memory: RESOURCE_EXHAU"),
+    ],
+)
+def test_too_little_memory_is_said_in_words(capsys, monkeypatch, error, line):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr("lore_jax.cli.inspect.run", fail)
+    assert run(capsys, "inspect", "cache", status=2).startswith(f"lore-jax: {line}")
 
 
 def test_debug_shows_the_traceback(here, capsys):
@@ -165,6 +194,24 @@ def test_from_a_cache_to_its_evaluation(tmp_path, monkeypatch, capsys):
     assert "effective rank of the disagreement" in run(capsys, "inspect", "run")
     (tmp_path / "run" / "checkpoints" / "25" / "arrays" / "_METADATA").write_bytes(b"")
     assert "25/arrays/_METADATA is truncated" in run(capsys, "inspect", "run", status=1)
+
+
+def test_fit_says_once_what_it_keeps(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_small_cache(tmp_path / "cache")
+    options = ["--method", "reference", "--split.items", "new items", "--devices", "1"]
+    assert main(["fit", "cache", "--out", "run", *options]) == 0
+    said = capsys.readouterr()
+    (kept, few) = read_run("run").manifest["split"]["summary"]
+    assert said.err == f"lore-jax: {kept}\nlore-jax: {few}\n"  # before the fit
+    assert len(said.out.splitlines()) == 2  # the folder, and what was fitted
+    assert "groups: " not in said.out
+    assert main(["fit", "cache", "--out", "run", *options, "--resume"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.splitlines()[2:] == [f"  {kept}", f"  {few}"]
+    assert main(["fit", "cache", "--out", "run", *options, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["split"]["summary"] == [kept, few]
 
 
 def test_evaluated_on_other_pairs_of_its_users(tmp_path, monkeypatch, capsys):

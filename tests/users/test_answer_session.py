@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from small_objects import KINDS, small_objects
+from strange_json import of_other_kinds, put
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import answers, from_answers
@@ -161,3 +162,64 @@ def test_what_no_session_is_made_of_is_refused(made, session):
         AnswerSession.from_dict(saved | {"format": 7}, model, how, feedback.embeddings)
     with pytest.raises(ValueError, match="another table"):
         AnswerSession.from_dict(saved, model, how, feedback.embeddings[:-1])
+
+
+@pytest.fixture(scope="module")
+def said(made):
+    """A saved session of two kinds, and what leads back."""
+    model, how, feedback = made
+    session = AnswerSession(model, how, feedback.embeddings, [TIE, STARS], users=["ann", "bob"])
+    session.observe(TIE, [3, 4], "ann", outcome=1)
+    session.observe(STARS, [[3], [5]], ["bob", "ann"], outcome=[4, 0])
+    session.observe(TIE, [5, 4], "ann", outcome=2)
+    saved = session.to_dict()
+
+    def read(changed):
+        return AnswerSession.from_dict(changed, model, how, feedback.embeddings)
+
+    assert read(json.loads(json.dumps(saved))).to_dict() == saved
+    return saved, read
+
+
+def test_a_saved_field_of_another_type_is_refused_at_its_place(said):
+    saved, read = said
+    for place, value in of_other_kinds(saved):
+        with pytest.raises(ValueError, match=r"^the saved session[ :]") as refusal:
+            read(put(saved, place, value))
+        assert str(place[0]) in str(refusal.value)
+
+
+TIES, RATINGS = ("answers", 0), ("answers", 1)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ((*TIES, "user"), [0], "1 user, 2 items, 2 outcome, 2 order: as many of each"),
+        ((*TIES, "user", 1), 2, "user 2 is not one of the 2"),
+        ((*TIES, "items", 0), [3], "holds 1 responses: 2 are expected of pairs or ties"),
+        ((*TIES, "items", 0, 0), 2**33, "items is .* numbers of 32 bits are expected"),
+        ((*TIES, "items", 0, 0), 10**6, "items holds 1000000, outside a table of"),
+        ((*TIES, "outcome", 0), 3, "outcome is 3 in answer 0, outside 0 .. 2"),
+        ((*TIES, "order", 0), 0, "order.0. is 0: a whole number of 1 to"),
+        ((*TIES, "order", 0), 9, "are not sorted"),
+        ((*RATINGS, "user"), [1, 0], "are not sorted"),
+        ((*RATINGS, "order", 0), 1, "are not sorted"),  # as an order of the ties
+        (("kinds", 0, "num_items"), 3, "a tie is about 3 responses: 2 are expected"),
+        (("kinds", 1, "places"), 5, "a rating says 5 places: 0 are expected"),
+        (("kinds",), [], "0 kinds, 0 of them different, and 2 answers"),
+        (("users", 0), "bob", "user_ids holds 'bob' 2 times"),
+    ],
+)
+def test_saved_answers_that_cannot_be_are_refused(said, place, value, message):
+    saved, read = said
+    with pytest.raises(ValueError, match=f"^the saved session(: | has ).*{message}"):
+        read(put(saved, place, value))
+
+
+def test_a_saved_kind_of_more_responses_than_there_are_is_refused(said):
+    saved, read = said
+    ranking = {"name": "ranking", "num_items": 10**9, "levels": 0, "places": 1}
+    nothing = {name: [] for name in ("user", "items", "outcome", "order")}
+    with pytest.raises(ValueError, match=r"the saved session: .* are about more than the"):
+        read({**saved, "kinds": [ranking], "answers": [nothing]})

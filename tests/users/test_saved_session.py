@@ -1,12 +1,14 @@
 """Sessions on disk and as dictionaries come back as they were."""
 
 import json
+import os
 
 import jax.numpy as jnp
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from strange_json import of_other_kinds, put
 
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model
@@ -63,3 +65,62 @@ def test_other_files_and_tables_are_refused(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"user": [1]}), path)
     with pytest.raises(ValueError, match="holds no session"):
         load_session(path, MODEL, TABLE)
+
+
+def test_a_field_of_another_type_is_refused_at_its_place():
+    saved = answered().to_dict()
+    for place, value in of_other_kinds(saved):
+        with pytest.raises(ValueError, match=r"^the saved session[ :]") as refusal:
+            Session.from_dict(put(saved, place, value), MODEL, TABLE, capacity=32)
+        assert str(place[0]) in str(refusal.value)
+    with pytest.raises(ValueError, match="the saved session is a list: a mapping is expected"):
+        Session.from_dict([], MODEL, TABLE)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("user",), [0, 0, 2], "3 user, 4 chosen, 4 rejected, 4 time: as many of each"),
+        (("user", 0), 3, "user 3 is not one of the 3"),
+        (("chosen", 1), 14, "chosen holds 14, outside a table of 14"),
+        (("rejected", 1), 2**40, "rejected holds 1099511627776, outside a table of 14"),
+        (("chosen", 0), 3, "chosen equals rejected"),
+        (("time", 1), -5.0, "an answer is dated -5, before"),
+        (("users", 0), "bob", "user_ids holds 'bob' 2 times"),
+        (("users",), [], "users has shape"),
+    ],
+)
+def test_what_cannot_be_is_refused(place, value, message):
+    changed = put(answered().to_dict(), place, value)
+    with pytest.raises(ValueError, match=f"^the saved session(: | has ).*{message}"):
+        Session.from_dict(changed, MODEL, TABLE, capacity=32)
+
+
+COLUMNS = [["x"] * 4, [None] * 4, [0.5] * 4, [[0]] * 4, [True] * 4, [b"x"] * 4, [2**40] * 4]
+
+
+@pytest.mark.parametrize("column", ["user", "chosen", "rejected", "time"])
+def test_columns_of_other_types_are_refused(tmp_path, column):
+    path = save_session(tmp_path / "session.parquet", answered())
+    table = pyarrow.parquet.read_table(path)
+    at = table.column_names.index(column)
+    others = [table.set_column(at, column, pyarrow.array(own)) for own in COLUMNS]
+    others = others[:2] + others[3:6] if column == "time" else others  # any number is a time
+    others += [table.remove_column(at), table.append_column(column, table[column])]
+    for other in others:
+        pyarrow.parquet.write_table(other.replace_schema_metadata(table.schema.metadata), path)
+        with pytest.raises(ValueError, match=r"session\.parquet(: the saved| holds no) session"):
+            load_session(path, MODEL, TABLE, capacity=32)
+
+
+def test_metadata_and_files_that_are_no_session_are_refused(tmp_path):
+    path = save_session(tmp_path / "session.parquet", answered())
+    table = pyarrow.parquet.read_table(path)
+    for text in (b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"users": 3}'):
+        changed = table.replace_schema_metadata({b"lore_jax.session": text})
+        pyarrow.parquet.write_table(changed, path)
+        with pytest.raises(ValueError, match=r"session\.parquet(: the saved| holds no) session"):
+            load_session(path, MODEL, TABLE)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is no regular file"):
+        load_session(tmp_path / "pipe", MODEL, TABLE)

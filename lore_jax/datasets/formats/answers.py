@@ -14,6 +14,7 @@ null or empty is not there. JSONL, Parquet and CSV (whose lists are JSON).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Hashable, Sequence
@@ -321,7 +322,9 @@ def answers_are_indices(row: Row) -> bool:
     """
     row = _given(row)
     if "responses" in row:
-        values = as_list("responses", row["responses"])
-        return bool(values) and type(as_integer(values[0])) is int
+        with contextlib.suppress(ValueError):  # of what is no list, where the row is read
+            values = as_list("responses", row["responses"])
+            return bool(values) and type(as_integer(values[0])) is int
+        return False
     column = "chosen" if "chosen" in row else next((n for n in RESPONSE if n in row), None)
     return column is not None and type(as_integer(row[column])) is int

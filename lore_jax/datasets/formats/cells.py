@@ -10,7 +10,11 @@ import contextlib
 import json
 from collections.abc import Sequence
 
-from lore_jax.datasets.formats.messages import kind_of
+import numpy as np
+
+from lore_jax.datasets.formats.messages import kind_of, short
+
+_LARGEST_WEIGHT = float(np.finfo(np.float32).max)  # what a table of weights can hold
 
 
 def as_list(column: str, value: object) -> list[object]:
@@ -45,7 +49,7 @@ def as_whole(column: str, value: object, low: int, high: int) -> int:
     """A whole number within bounds."""
     value = as_integer(value)
     if type(value) is not int or not low <= value <= high:
-        got = repr(value) if isinstance(value, int | float | str) else kind_of(value)
+        got = short(value) if isinstance(value, int | float | str) else kind_of(value)
         raise ValueError(f"{column} is {got}: a whole number from {low} to {high} is expected")
     return value
 
@@ -59,11 +63,13 @@ def as_integer(value: object) -> object:
     return int(value) if is_whole else value  # pyright: ignore[reportArgumentType]
 
 
-def as_weight(value: object) -> float:
-    """How much an answer counts."""
-    number = -1.0
-    with contextlib.suppress(ValueError):
-        number = float(value) if isinstance(value, str | int | float) else number
-    if isinstance(value, bool) or not 0 <= number < float("inf"):
-        raise ValueError(f"weight is {value!r}: a number, finite and 0 or more, is expected")
-    return number
+def as_weight(value: object, *, texts: bool = True) -> float:
+    """How much an answer counts; `texts`: digits are a number too."""
+    number = value
+    if texts and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if is_number and 0 <= number <= _LARGEST_WEIGHT:  # pyright: ignore[reportOperatorIssue]
+        return float(number)  # pyright: ignore[reportArgumentType]
+    raise ValueError(f"weight is {short(value)}: a number, finite and 0 or more, is expected")

@@ -93,7 +93,7 @@ def parse_comparison(row: Mapping[str, object]) -> Comparison:
             prompt = _with_system(system, prompt)
     check_prompt("prompt", prompt)
     if chosen == rejected:
-        raise ValueError(f"chosen equals rejected ({_short(chosen)})")
+        raise ValueError(f"chosen equals rejected ({short(chosen)})")
     return Comparison(prompt, chosen, rejected)
 
 
@@ -111,7 +111,7 @@ def parse_conversation(name: str, value: object) -> tuple[tuple[Message, ...], s
         ValueError: one line that begins with `name`.
     """
     if not isinstance(value, list):
-        got = f"{kind_of(value)} ({_short(value)})"
+        got = f"{kind_of(value)} ({short(value)})"
         raise ValueError(f"{name} is {got}: a list of messages is expected")
     prompt, reply = _side(name, value)
     if not prompt:
@@ -124,14 +124,14 @@ def parse_conversation(name: str, value: object) -> tuple[tuple[Message, ...], s
 def parse_messages(name: str, value: object) -> tuple[Message, ...]:
     """Reads a list of `{"role": ..., "content": ...}`; messages of errors begin with `name`."""
     if not isinstance(value, list):
-        got = f"{kind_of(value)} ({_short(value)})"
+        got = f"{kind_of(value)} ({short(value)})"
         raise ValueError(f"{name} is {got}: a text or a list of messages is expected")
     messages = []
     for number, message in enumerate(value):
         where = f"{name}: message {number}"
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
             expected = "an object with role and content is expected"
-            raise ValueError(f"{where} is {_short(message)}: {expected}")
+            raise ValueError(f"{where} is {short(message)}: {expected}")
         role, content = message["role"], message["content"]
         if role not in ("system", "user", "assistant"):
             raise ValueError(f"{where} has role {role!r}: system, user or assistant is expected")
@@ -153,7 +153,7 @@ def check_reply(name: str, reply: str) -> None:
     """Refuses a reply that is empty, or a list rendered as text; errors begin with `name`."""
     if _LIST_AS_TEXT.fullmatch(reply):
         raise ValueError(
-            f"{name} is a list rendered as text ({_short(reply)}): the text itself is expected"
+            f"{name} is a list rendered as text ({short(reply)}): the text itself is expected"
         )
     if not reply.strip():
         raise ValueError(f"{name} is an empty reply")
@@ -210,6 +210,7 @@ def _with_system(system: str, messages: tuple[Message, ...]) -> tuple[Message, .
     return (Message("system", system), *_without_system(messages))
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value in a message: as Python writes it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

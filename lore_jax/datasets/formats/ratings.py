@@ -29,6 +29,7 @@ from lore_jax.datasets.formats.messages import (
     check_reply,
     kind_of,
     parse_messages,
+    short,
 )
 from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
 from lore_jax.datasets.formats.rows import (
@@ -244,11 +245,11 @@ def rating_of(column: str, row: Mapping[str, object]) -> float:
     if isinstance(value, str) and value.strip().lower() in _WORDS:
         number = _WORDS[value.strip().lower()]
     elif isinstance(value, str | int | float):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             number = float(value)
     if math.isfinite(number):
         return number
-    got = repr(value) if isinstance(value, str | float) else kind_of(value)
+    got = short(value) if isinstance(value, str | int | float) else kind_of(value)
     raise ValueError(f"{column} is {got}: a number, true or false, up or down, is expected")
 
 

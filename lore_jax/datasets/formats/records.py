@@ -255,6 +255,13 @@ def _row_of_line(data: bytes, encoding: str) -> Row | None:
         raise ValueError(f"{problem}: {line[:40]!r}") from None
     if not isinstance(row, dict):
         raise ValueError(f"{kind_of(row)}: one JSON object a line is expected")
+    # Half of a character, which JSON can escape and no file of UTF-8 can hold.
+    if "\\ud" in line.lower():
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = ascii(error.object[error.start])
+            raise ValueError(f"holds a lone surrogate ({half}): UTF-8 text is expected") from None
     return row
 
 

@@ -23,7 +23,8 @@ from jaxtyping import Float, Int
 from lore_jax.data.checks import LONGEST_NAME
 from lore_jax.data.feedback import Answers
 from lore_jax.data.preferences import Preferences, from_arrays
-from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison
+from lore_jax.datasets.formats.cells import as_weight
+from lore_jax.datasets.formats.messages import Message, kind_of, parse_comparison, short
 from lore_jax.datasets.formats.records import BadRows, Row, RowSource, read_records
 from lore_jax.storage.cache.answers import answer_tensors
 
@@ -229,7 +230,8 @@ def response_row(name: str, value: object, num_responses: int) -> int:
         expected = "an integer, a row of the embeddings, is expected"
         raise ValueError(f"{name} is {kind_of(value)}: {expected}")
     if not 0 <= value < num_responses:
-        raise ValueError(f"{name} is {value}, outside the embeddings of {num_responses} rows")
+        outside = f"outside the embeddings of {num_responses} rows"
+        raise ValueError(f"{name} is {short(value)}, {outside}")
     return value
 
 
@@ -242,7 +244,8 @@ def _read_pairs(path: RowSource, parse: _ParseRow, bad: BadRows | None) -> Index
     for where, row in read_records(path, bad):
         try:
             _check_columns(row)
-            user_id, weight = row_name("user_id", row["user_id"]), _weight(row.get("weight", 1.0))
+            user_id = row_name("user_id", row["user_id"])
+            weight = as_weight(row.get("weight", 1.0), texts=False)
             if (has_prompt_id is not None) and has_prompt_id != ("prompt_id" in row):
                 state = "missing" if has_prompt_id else "given"
                 raise ValueError(f"prompt_id is {state}, unlike in the rows before")
@@ -265,12 +268,6 @@ def no_rows(path: RowSource, bad: BadRows) -> ValueError:
     """The error of a file without rows, or with bad ones alone."""
     reason = f"{bad.count} bad ones, the first: {bad.first[0]}" if bad.count else "one is expected"
     return ValueError(f"{path} holds no rows: {reason}")
-
-
-def _weight(value: object) -> float:
-    if isinstance(value, int | float) and type(value) is not bool and 0 <= value < float("inf"):
-        return value
-    raise ValueError(f"weight is {value!r}: a number, finite and 0 or more, is expected")
 
 
 def _check_columns(row: Row) -> None:

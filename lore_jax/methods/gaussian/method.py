@@ -22,7 +22,7 @@ from lore_jax.methods.base import (
     Stage,
     predicted,
 )
-from lore_jax.methods.checks import check_positive, check_rank
+from lore_jax.methods.checks import check_hidden, check_positive, check_rank
 from lore_jax.methods.gaussian import candidates, laplace_em
 from lore_jax.methods.gaussian.laplace_em import EMConfig, PopulationHyper, PopulationState
 from lore_jax.methods.gaussian.mixture_em import learn_mixture, level_of, standardised
@@ -99,10 +99,11 @@ class PopulationConfig(EMConfig):
             self, "steps", "learning_rate", "ridge_population", "ridge_deviation", "logit_scale"
         )
         check_rank(self.rank)
+        check_hidden(self.hidden)
         for name in ("item_effects", "item_effects_deviation"):
             size = getattr(self, name)
-            if size is not None and not size >= 0:
-                raise ValueError(f"{name} is {size}: 0 or more is expected")
+            if size is not None and not 0 <= size < float("inf"):
+                raise ValueError(f"{name} is {size}: 0 or more, and finite, is expected")
         if self.num_components is not None and self.num_components not in candidates.NUM_COMPONENTS:
             counts = ", ".join(map(str, candidates.NUM_COMPONENTS))
             raise ValueError(f"num_components is {self.num_components}: {counts} is expected")

@@ -48,5 +48,6 @@ class SimplexSettings:
     def __post_init__(self) -> None:
         check_positive(self, "steps", "learning_rate", "temperature", "scale", "num_minibatches")
         for name in ("anchor", "prune"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: 0 or more is expected")
+            if not 0 <= getattr(self, name) < float("inf"):
+                expected = "0 or more, and finite, is expected"
+                raise ValueError(f"{name} is {getattr(self, name)}: {expected}")

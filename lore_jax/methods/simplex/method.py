@@ -20,7 +20,7 @@ from lore_jax.methods.base import (
     Stage,
     predicted,
 )
-from lore_jax.methods.checks import check_rank, possible_ranks
+from lore_jax.methods.checks import check_hidden, check_rank, possible_ranks
 from lore_jax.methods.simplex import joint_fit
 from lore_jax.methods.simplex.config import SimplexSettings
 from lore_jax.methods.simplex.joint_fit import SimplexHyper, SimplexState
@@ -49,6 +49,7 @@ class SimplexConfig(SimplexSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rank(self.rank)
+        check_hidden(self.hidden)
 
     @property
     def loss_unit(self) -> str:
