@@ -103,7 +103,8 @@ class JointFit:
             program = _chunk(method, count, self.mapping, self.devices)
             state, info = program(state, self.data, self.hyper)
             info = Info(*map(first_shard, info))
-            give_back_freed_memory()
+            if taken == 0:  # it was compiled for
+                give_back_freed_memory()
             return state, info
         # Steps are dispatched one by one, every epoch in another order, each on a mini-batch of its
         # own: on a CPU a view of the table, which nothing copies.
