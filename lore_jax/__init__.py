@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.export.stablehlo import export_adapt as export_adapt
     from lore_jax.export.stablehlo import export_margins as export_margins
     from lore_jax.export.stablehlo import export_score as export_score
+    from lore_jax.export.stablehlo_answers import export_adapt_answers as export_adapt_answers
     from lore_jax.fitting.config import PAPER as PAPER
     from lore_jax.fitting.config import PAPER_MINIBATCH as PAPER_MINIBATCH
     from lore_jax.fitting.config import RIDGE_BRADLEY_TERRY as RIDGE_BRADLEY_TERRY
@@ -155,6 +156,7 @@ _HOME = {
     "fit_feedback": "fitting.feedback",
     "export_weights": "export.parquet",
     "export_adapt": "export.stablehlo",
+    "export_adapt_answers": "export.stablehlo_answers",
     "export_margins": "export.stablehlo",
     "export_score": "export.stablehlo",
     "adapt_cache": "export.adapt_cache",

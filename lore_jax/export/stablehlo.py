@@ -78,7 +78,7 @@ def export_adapt(
     index = jax.ShapeDtypeStruct((users, shots), jnp.int32)
     pair_weight = jax.ShapeDtypeStruct((users, shots), jnp.float32)
     embeddings = jax.ShapeDtypeStruct((responses, input_width(model.params)), jnp.float32)
-    return _write_program(path, run, (embeddings, index, index, pair_weight), platforms, overwrite)
+    return write_program(path, run, (embeddings, index, index, pair_weight), platforms, overwrite)
 
 
 def export_score(
@@ -122,7 +122,7 @@ def export_score(
     candidates, users = jax.export.symbolic_shape("candidates, users")
     embeddings = jax.ShapeDtypeStruct((candidates, input_width(model.params)), jnp.float32)
     weights = jax.ShapeDtypeStruct((users, model.rank), jnp.float32)
-    return _write_program(path, run, (embeddings, weights), platforms, overwrite)
+    return write_program(path, run, (embeddings, weights), platforms, overwrite)
 
 
 def export_margins(
@@ -179,16 +179,17 @@ def export_margins(
     shapes = (responses, input_width(model.params)), (users, rank), (users, rank, rank)
     embeddings, weights, covariance = (jax.ShapeDtypeStruct(each, jnp.float32) for each in shapes)
     given = embeddings, index, index, index, weights, covariance
-    return _write_program(path, run, given, platforms, overwrite)
+    return write_program(path, run, given, platforms, overwrite)
 
 
-def _write_program(
+def write_program(
     path: str | os.PathLike[str],
     run: Callable[..., jax.Array | dict[str, jax.Array]],
     shapes: Sequence[jax.ShapeDtypeStruct],
     platforms: Sequence[str],
     overwrite: bool,
 ) -> Path:
+    """A function of arrays of these shapes as a program on disk."""
     path = Path(path)
     refuse_existing(path, overwrite)
     program = jax.export.export(jax.jit(run), platforms=tuple(platforms))(*shapes)

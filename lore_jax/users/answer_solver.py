@@ -83,12 +83,12 @@ def _projected(
 ) -> Float[Array, "rows columns"]:
     """The projected table, and a row of zeros behind it."""
     if with_intercept:
-        table = jnp.concatenate([table, jnp.ones((len(table), 1), table.dtype)], axis=1)
+        table = jnp.pad(table, ((0, 0), (0, 1)), constant_values=1.0)
     return prior.project(jnp.pad(table, ((0, 1), (0, 0))))
 
 
 def solve_entries(
-    prior: GaussianPrior,
+    prior: Prior,
     answers: AnswerModel,
     kinds: tuple[Kind, ...],
     neighbours: bool,

@@ -75,11 +75,11 @@ def segments(
 
 def rows_of_entries(
     kind: Kind,
-    items: Int[np.ndarray, "*n items"],
+    items: Int[Array | np.ndarray, "*n items"],
     num_responses: int,
     *,
     neighbours: bool = False,
-) -> tuple[Int[np.ndarray, "*n entries"], Int[np.ndarray, "*n entries"]]:
+) -> tuple[Int[Array | np.ndarray, "*n entries"], Int[Array | np.ndarray, "*n entries"]]:
     """The two rows of each entry of answers of one kind.
 
     Args:
@@ -97,7 +97,7 @@ def rows_of_entries(
         ([[7, 7, 5]], [[5, 2, 2]])
     """
     if kind.name == "rating":
-        return items, np.full_like(items, num_responses)
+        return items, 0 * items + num_responses
     if neighbours:
         return items[..., :-1], items[..., 1:]
     left, right = np.array(pairs_of(kind.num_items)).T
@@ -145,7 +145,7 @@ def lay_out_entries(
         )
         weight = np.where(ahead < own, block.weight[index], np.float32(0.0))
         for rows, out in zip(entries, (first, second), strict=True):
-            out.append(np.moveaxis(rows, 2, 1).reshape(-1, len(users)))
+            out.append(np.moveaxis(np.asarray(rows), 2, 1).reshape(-1, len(users)))
         weights.append(np.repeat(weight, num_entries(block.kind, neighbours=neighbours), axis=0))
         kinds.append(block.kind)
         outcomes.append(block.outcome[index])
