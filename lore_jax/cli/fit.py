@@ -124,8 +124,10 @@ def lines(result: Mapping[str, Any]) -> list[str]:
             f"  {sizes['train']:,} {result['unit']} of {sizes['users/seen']:,} seen users fitted; "
             f"{sizes['users/unseen']:,} users kept for the test"
         )
-        if result["resumed"]:  # else it was said on standard error, before the fit began
-            text += [f"  {line}" for line in result["split"]["summary"]]
+        # What was kept was said on standard error, before the fit began; what to do about too few
+        # users is said again.
+        summary = result["split"]["summary"][0 if result["resumed"] else 1 :]
+        text += [f"  {line}" for line in summary]
     if result["choice"]:
         chosen = (f"{name} {value:g}" for name, value in result["choice"].items())
         text.append(f"  {', '.join(chosen)}")
