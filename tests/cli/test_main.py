@@ -204,7 +204,8 @@ def test_fit_says_once_what_it_keeps(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     (kept, few) = read_run("run").manifest["split"]["summary"]
     assert said.err == f"lore-jax: {kept}\nlore-jax: {few}\n"  # before the fit
-    assert len(said.out.splitlines()) == 2  # the folder, and what was fitted
+    assert len(said.out.splitlines()) == 3  # the folder, what was fitted, and what to do
+    assert said.out.splitlines()[2] == f"  {few}"
     assert "groups: " not in said.out
     assert main(["fit", "cache", "--out", "run", *options, "--resume"]) == 0
     said = capsys.readouterr()
