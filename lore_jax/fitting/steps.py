@@ -9,15 +9,21 @@ import numpy as np
 from jaxtyping import PyTree
 
 from lore_jax.fitting.progress import Progress
-from lore_jax.methods.base import Info
+from lore_jax.methods.base import AnyMethod, Info
 
-# As a run takes by default, so that both share their programs. Another number for the last steps
-# would be another program: it takes longer to compile than most fits take.
+# Passes over the pairs between two words of progress: as a run takes steps by default, so that both
+# share their programs. Another number for the last steps would be another program, which takes
+# longer to compile than most fits take; steps on mini-batches are one program each.
 _CHUNK = 20
 
 
 class Stepping(Protocol):
     """A fit ready to run."""
+
+    @property
+    def method(self) -> AnyMethod:
+        """What is fitted."""
+        ...
 
     @property
     def steps(self) -> int:
@@ -30,7 +36,7 @@ class Stepping(Protocol):
 
 
 def take_steps(running: Stepping, state: PyTree, *, progress: bool) -> tuple[PyTree, Info]:
-    """Takes all steps of a fit, 20 at a time where that divides them, else at once.
+    """Takes all steps of a fit, 20 passes at a time; at once where a rest would be compiled for.
 
     Args:
         running: the fit.
@@ -45,10 +51,13 @@ def take_steps(running: Stepping, state: PyTree, *, progress: bool) -> tuple[PyT
         >>> state, info = take_steps(running, state, progress=False)  # doctest: +SKIP
     """
     infos = [Info(np.zeros(0, np.float32), np.zeros(0, np.float32))]
-    size = running.steps if running.steps % _CHUNK else _CHUNK
+    minibatches, steps = running.method.num_minibatches, running.steps
+    size = _CHUNK * minibatches
+    if minibatches == 1 and steps % size:
+        size = steps
     with Progress(shown=progress) as shown:
-        for taken in range(0, running.steps, max(size, 1)):
-            state, info = running.advance(state, taken, size)
+        for taken in range(0, steps, size):
+            state, info = running.advance(state, taken, min(size, steps - taken))
             infos.append(Info(*map(np.asarray, jax.block_until_ready(info))))
-            shown.stepped(taken + size, running.steps)
+            shown.stepped(min(taken + size, steps), steps)
     return state, Info(*map(np.concatenate, zip(*infos, strict=True)))

@@ -88,7 +88,7 @@ def bradley_terry(
         Bradley and Terry 1952; Bose et al. 2025, arXiv 2504.14439, rank 1.
     """
     rows, dim = data.embeddings.shape
-    buckets = data.everybodys
+    buckets = data.pairs_of_everybody
     zeros = _Theta(jnp.zeros(dim), jnp.zeros(rows))
 
     def rewards(theta: _Theta) -> Float[Array, " responses"]:

@@ -93,7 +93,7 @@ class FitData:
         return self.embeddings
 
     @property
-    def everybodys(self) -> tuple[UserBucket, ...]:
+    def pairs_of_everybody(self) -> tuple[UserBucket, ...]:
         """Inside one shard, the pairs whoever made them; equal ones may be one."""
         if self.distinct is None:
             return self.buckets

@@ -80,9 +80,8 @@ def distinct_pairs(
         made = csr_matrix((np.ones(pairs, np.int8), sides), shape=(responses, responses))
         if 2 * made.nnz > pairs:
             return None
-        made.data = np.arange(
-            made.nnz, dtype=np.int32
-        )  # the entry (chosen, rejected) is its number
+        # The entry (chosen, rejected) is the number of that pair.
+        made.data = np.arange(made.nnz, dtype=np.int32)
         found.append(made)
     most = rounded(max(made.nnz for made in found), _DIGITS)
     first, second = np.zeros((2, shards, 1, most), np.int32)

@@ -51,8 +51,9 @@ def run_parts(folder: Path, parts: Sequence[Part], *, description: str) -> list[
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [(folder / f"{part.name}.json", plain(part.settings)) for part in parts]
-    for path, settings in files:
-        if path.exists():  # what was made with other settings is refused before more is made
+    made = [file for file in files if file[0].exists()]
+    if len(made) < len(files):  # what was made with other settings is refused before more is made
+        for path, settings in made:
             _read(path, settings)
     for part, (path, settings) in zip(
         tqdm(parts, desc=description, disable=None), files, strict=True
