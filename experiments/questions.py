@@ -15,12 +15,14 @@ people wrote. Rules differ in what they ask alone; adapting is the same for all 
     v_optimal      expected drop of the variance of all pairs of the table's statements
     pref           PReF's rule: variance without what is known of the population
     questionnaire  one order for everybody, chosen before anybody answers
+    at_once        as v_optimal, all questions of a user before the first answer
 
 "synthetic": users drawn from a prior of rank 8, who answer by the model. The rules are then
 compared where the model is true, and no basis is fitted.
 
 Each (conversation, test, split) is one file in RUN/parts. RUN/results.json and RUN/tables.md: the
-number of answers that a rule needs for the accuracy of random after `shots`, as a share of them.
+number of answers that a rule needs for the accuracy of random after `shots`, as a share of them;
+and how much lower than random's its log loss is, with intervals about other voters and statements.
 
 Time: a minute or two of CPU for each part of Polis, most of it fitting; a minute for synthetic.
 """
@@ -40,11 +42,13 @@ import numpy as np
 import lore_jax as lore
 from experiments.common import command_line
 from experiments.common.fits import population_model
+from experiments.common.gains_by_rule import gain_of, gains_table
 from experiments.polis import data_folder
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.data.splits import Holdout, split_users
 from lore_jax.datasets.polis.pairs import polis_preferences
 from lore_jax.datasets.polis.votes import load_polis_embeddings, read_polis
+from lore_jax.evaluation.metrics import per_user_mean
 from lore_jax.model.basis import LinearBasis
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.prior import GaussianPrior
@@ -55,9 +59,10 @@ from lore_jax.users.criteria import Criterion, Targets
 from lore_jax.users.questionnaire import choices, draw_users
 from lore_jax.users.questions import as_components, ask_chunk, question_features
 
-RULES = ("random", "information", "variance", "v_optimal", "pref", "questionnaire")
+RULES = ("random", "information", "variance", "v_optimal", "pref", "questionnaire", "at_once")
 _PREF_RIDGE = 0.02
 _FIT_PAIRS = 40  # of a user, as in `experiments.polis`
+_JUDGED = (5, 10)  # answers after which log losses are compared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +115,20 @@ class Replay(NamedTuple):
 Curve = dict[str, list[float]]
 
 
-def replay(data: Replay, rule: str, shots: int, *, seed: int) -> Curve:
-    """Asks every user `shots` questions by a rule.
+class Replayed(NamedTuple):
+    """What a rule's questions were worth.
 
-    Returns:
-        Accuracy and log loss of the test pairs, macro over users, after 0, 1, ... answers.
+    Attributes:
+        curve: accuracy and log loss of the test pairs, macro over users, after 0, 1, ... answers.
+        pair_loss: log loss of each test pair after some of them (`_JUDGED`), `[times, pairs]`.
     """
+
+    curve: Curve
+    pair_loss: np.ndarray
+
+
+def replay(data: Replay, rule: str, shots: int, *, seed: int) -> Replayed:
+    """Asks every user `shots` questions by a rule."""
     model, answers = data.model, data.answers
     own = candidates_of(answers)
     users, most = own.shape[:2]
@@ -127,49 +140,57 @@ def replay(data: Replay, rule: str, shots: int, *, seed: int) -> Curve:
     features = question_features(table, jnp.asarray(np.sort(own, axis=2)[place]), jnp.float32(0.0))
     goal = Targets(jnp.asarray(data.targets), table[:1])
     asked = np.zeros((users, most), bool)
-    measured = [measure(model, session, data.test)]
+    found = [lore.margins(model, session.posterior, data.test)]
     criterion: Criterion = "variance" if rule == "pref" else "information"
     if rule in ("random", "v_optimal", "variance"):
         criterion = rule
+
+    def choose(known: Any, criterion: Criterion, count: int) -> np.ndarray:
+        draw = (place + users * asked[place].sum(axis=1)).astype(np.int32)
+        picks = ask_chunk(
+            model.likelihood,
+            jax.tree.map(lambda leaf: leaf[place], known),
+            None,
+            features,
+            asked[place],
+            goal,
+            jax.random.key(seed),
+            draw,
+            criterion,
+            count,
+        )
+        return np.asarray(picks.index)[:users]
+
+    if rule == "at_once":
+        order = np.full((users, most), float(shots))
+        for turn, index in enumerate(choose(session.components, "v_optimal", shots).T):
+            who = np.flatnonzero(index >= 0)
+            order[who, index[who]] = turn
     for _ in range(shots):
         if order is not None:
             rank = np.where(asked | (own[:, :, 0] < 0), np.inf, order)
             index = np.where(np.isfinite(rank).any(axis=1), rank.argmin(axis=1), -1)
         else:
             known = pref_posterior(session, table) if rule == "pref" else session.components
-            known = jax.tree.map(lambda leaf: leaf[place], known)
-            draw = (place + users * asked[place].sum(axis=1)).astype(np.int32)
-            picks = ask_chunk(
-                model.likelihood,
-                known,
-                None,
-                features,
-                asked[place],
-                goal,
-                jax.random.key(seed),
-                draw,
-                criterion,
-                1,
-            )
-            index = np.asarray(picks.index)[:users, 0]
+            index = choose(known, criterion, 1)[:, 0]
         who = np.flatnonzero(index >= 0)
         asked[who, index[who]] = True
         if len(who):
             chosen, rejected = own[who, index[who]].T
             session.observe(chosen, rejected, who)
-        measured.append(measure(model, session, data.test))
-    accuracy, log_loss = zip(*measured, strict=True)
-    return {"accuracy": list(accuracy), "log_loss": list(log_loss)}
+        found.append(lore.margins(model, session.posterior, data.test))
+    losses = [-after.log_probability.astype(np.float64) for after in found]
+    right = [(after.mean > 0) + 0.5 * (after.mean == 0) for after in found]
+    curve = {
+        "accuracy": [macro_mean(values, data.test) for values in right],
+        "log_loss": [macro_mean(values, data.test) for values in losses],
+    }
+    return Replayed(curve, np.array([losses[n] for n in _JUDGED if n <= shots]))
 
 
-def measure(model: Model, session: lore.Session, test: Preferences) -> tuple[float, float]:
-    """Accuracy and log loss, macro over users with test pairs."""
-    found = lore.margins(model, session.posterior, test)
-    count = test.pairs_per_user()
-    has = count > 0
-    right = np.bincount(test.user, (found.mean > 0) + 0.5 * (found.mean == 0), test.num_users)
-    loss = np.bincount(test.user, -found.log_probability, test.num_users)
-    return float((right[has] / count[has]).mean()), float((loss[has] / count[has]).mean())
+def macro_mean(values: np.ndarray, test: Preferences) -> float:
+    """The mean over users with test pairs of their means."""
+    return float(np.nanmean(per_user_mean(values, test.user, test.num_users)))
 
 
 def candidates_of(answers: Preferences) -> np.ndarray:
@@ -275,18 +296,26 @@ def synthetic_part(config: Config, split: int) -> Replay:
     return Replay(model, answers, compared(drawn[c : c + tests], 2 * split + 1), spread)
 
 
-def curves(data: Replay, config: Config, split: int) -> dict[str, Curve]:
-    """Every rule's curves; random's are the means of its draws."""
-    out = {}
+def part_of(data: Replay, config: Config, split: int) -> dict[str, Any]:
+    """Every rule's curves, random's the means of its draws, and losses against random's."""
+    curves, pair_loss = {}, {}
     for rule in RULES:
         drawn = [
             replay(data, rule, config.shots, seed=1000 * split + draw)
             for draw in range(config.draws if rule == "random" else 1)
         ]
-        out[rule] = {
-            name: np.mean([one[name] for one in drawn], axis=0).tolist() for name in drawn[0]
+        curves[rule] = {
+            name: np.mean([one.curve[name] for one in drawn], axis=0).tolist()
+            for name in ("accuracy", "log_loss")
         }
-    return out
+        pair_loss[rule] = np.mean([one.pair_loss for one in drawn], axis=0)
+    gains = {
+        rule: [gain_of(data.test, split, values) for values in pair_loss["random"] - losses]
+        for rule, losses in pair_loss.items()
+    }
+    names = data.test.user_ids
+    voters = [f"{split}-{user}" for user in range(data.test.num_users)] if names is None else names
+    return {"curves": curves, "voters": list(voters), "gains": gains}
 
 
 def answers_needed(curve: Sequence[float], accuracy: float) -> float:
@@ -340,7 +369,7 @@ def run(config: Config) -> list[dict[str, Any]]:
         root = data_folder(config.data, config.out, smoke=config.smoke, seed=config.seed)
         names = sorted(path.parent.name for path in root.glob("*/comments.csv"))
         wanted = [(n, test, split) for test in config.tests for split in splits for n in names]
-    results = []
+    results, judged = [], [n for n in _JUDGED if n <= config.shots]
     for name, test, split in wanted:
         path = folder / f"{name}-{test.replace(' ', '-')}-{split}.json"
         if not path.exists():
@@ -350,10 +379,10 @@ def run(config: Config) -> list[dict[str, Any]]:
             else:
                 data = polis_part(config, root, name, test, split)  # pyright: ignore
             part = {"data": name, "test": test, "split": split}
-            part["curves"] = curves(data, config, split)
+            part |= part_of(data, config, split)
             write_file(path, [json.dumps(part).encode()])
         results.append(json.loads(path.read_bytes()))
-        text = tables(results, config.shots)
+        text = f"{tables(results, config.shots)}\n\n{gains_table(results, RULES[1:], judged)}"
         write_file(config.out / "tables.md", [text.encode(), b"\n"])
     write_file(config.out / "results.json", [json.dumps(results).encode()])
     print(text)
