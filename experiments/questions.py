@@ -13,6 +13,7 @@ people wrote. Rules differ in what they ask alone; adapting is the same for all 
     information    mutual information of answer and weights
     variance       variance of the margin
     v_optimal      expected drop of the variance of all pairs of the table's statements
+    v_later        the same, of pairs of the statements that will be predicted
     pref           PReF's rule: variance without what is known of the population
     questionnaire  one order for everybody, chosen before anybody answers
     at_once        as v_optimal, all questions of a user before the first answer
@@ -59,7 +60,16 @@ from lore_jax.users.criteria import Criterion, Targets
 from lore_jax.users.questionnaire import choices, draw_users
 from lore_jax.users.questions import as_components, ask_chunk, question_features
 
-RULES = ("random", "information", "variance", "v_optimal", "pref", "questionnaire", "at_once")
+RULES = (
+    "random",
+    "information",
+    "variance",
+    "v_optimal",
+    "v_later",
+    "pref",
+    "questionnaire",
+    "at_once",
+)
 _PREF_RIDGE = 0.02
 _FIT_PAIRS = 40  # of a user, as in `experiments.polis`
 _JUDGED = (5, 10)  # answers after which log losses are compared
@@ -104,12 +114,14 @@ class Replay(NamedTuple):
         answers: pairs that each user can be asked, oriented as answered.
         test: pairs to predict, of the same users.
         targets: mean of `f f'` over pairs of the table.
+        later: the same over pairs of the responses of `test`.
     """
 
     model: Model
     answers: Preferences
     test: Preferences
     targets: np.ndarray
+    later: np.ndarray
 
 
 Curve = dict[str, list[float]]
@@ -138,12 +150,15 @@ def replay(data: Replay, rule: str, shots: int, *, seed: int) -> Replayed:
     size = 1 << (users - 1).bit_length()
     place = np.minimum(np.arange(size), users - 1)
     features = question_features(table, jnp.asarray(np.sort(own, axis=2)[place]), jnp.float32(0.0))
-    goal = Targets(jnp.asarray(data.targets), table[:1])
+    moment = data.later if rule == "v_later" else data.targets
+    goal = Targets(jnp.asarray(moment), table[:1])
     asked = np.zeros((users, most), bool)
     found = [lore.margins(model, session.posterior, data.test)]
     criterion: Criterion = "variance" if rule == "pref" else "information"
     if rule in ("random", "v_optimal", "variance"):
         criterion = rule
+    elif rule == "v_later":
+        criterion = "v_optimal"
 
     def choose(known: Any, criterion: Criterion, count: int) -> np.ndarray:
         draw = (place + users * asked[place].sum(axis=1)).astype(np.int32)
@@ -257,14 +272,16 @@ def polis_part(config: Config, root: Path, name: str, test: Holdout, split: int)
     train = lore.draw_shots(pairs.train.take_users(seen), _FIT_PAIRS, seed=seed)
     fit = population_model(holdout=test, group_by="response", smoke=config.smoke)
     model, _, _ = lore.fit(train, fit, key=jax.random.key(seed))
-    judged = np.unique(np.concatenate([pairs.train.chosen, pairs.train.rejected]))
-    spread = np.cov(np.asarray(rewards(model, table).table)[judged].T)
-    return Replay(
-        model,
-        pairs.train.take_users(unseen),
-        pairs.test.take_users(unseen),
-        2.0 * np.atleast_2d(spread).astype(np.float32),
-    )
+    of_table = np.asarray(rewards(model, table).table)
+    targets, later = (of_pairs_of(of_table, part) for part in (pairs.train, pairs.test))
+    voters = [part.take_users(unseen) for part in (pairs.train, pairs.test)]
+    return Replay(model, *voters, targets, later)
+
+
+def of_pairs_of(table: np.ndarray, prefs: Preferences) -> np.ndarray:
+    """Mean of `f f'` over pairs of the responses that were judged."""
+    judged = np.unique(np.concatenate([prefs.chosen, prefs.rejected]))
+    return 2.0 * np.atleast_2d(np.cov(table[judged].T)).astype(np.float32)
 
 
 def synthetic_part(config: Config, split: int) -> Replay:
@@ -291,9 +308,8 @@ def synthetic_part(config: Config, split: int) -> Replay:
         chosen, rejected = np.where(is_first, *sides), np.where(is_first, *sides[::-1])
         return from_arrays(table, chosen, rejected, user, num_users=users)
 
-    spread = 2.0 * np.cov(table.T).astype(np.float32)
-    answers = compared(drawn[:c], 2 * split)
-    return Replay(model, answers, compared(drawn[c : c + tests], 2 * split + 1), spread)
+    answers, test = compared(drawn[:c], 2 * split), compared(drawn[c : c + tests], 2 * split + 1)
+    return Replay(model, answers, test, *(of_pairs_of(table, part) for part in (answers, test)))
 
 
 def part_of(data: Replay, config: Config, split: int) -> dict[str, Any]:

@@ -69,10 +69,11 @@ def test_what_is_asked_at_once_is_the_batch_before_any_answer(tmp_path, monkeypa
     observe = lore.Session.observe
     monkeypatch.setattr(lore.Session, "observe", noted)
     questions.replay(data, "at_once", 5, seed=0)
-    # All users are asked the same, and targets are pairs of the whole table.
-    table = data.answers.embeddings
-    everything = np.stack(np.triu_indices(len(table), 1), axis=1)
+    # All users are asked the same, and targets are pairs of all responses that they may be asked.
     pairs = np.unique(np.sort(candidates_of(data.answers)[0], axis=1), axis=0)
+    rows = np.unique(pairs)
+    everything = rows[np.stack(np.triu_indices(len(rows), 1), axis=1)]
+    table = data.answers.embeddings
     nobody = lore.population_posterior(data.model, 1)
     batch = lore.ask(
         data.model, nobody, table, pairs, count=5, criterion="v_optimal", targets=everything
