@@ -273,9 +273,13 @@ def polis_part(config: Config, root: Path, name: str, test: Holdout, split: int)
     fit = population_model(holdout=test, group_by="response", smoke=config.smoke)
     model, _, _ = lore.fit(train, fit, key=jax.random.key(seed))
     of_table = np.asarray(rewards(model, table).table)
-    targets, later = (of_pairs_of(of_table, part) for part in (pairs.train, pairs.test))
-    voters = [part.take_users(unseen) for part in (pairs.train, pairs.test)]
-    return Replay(model, *voters, targets, later)
+    return Replay(
+        model,
+        pairs.train.take_users(unseen),
+        pairs.test.take_users(unseen),
+        of_pairs_of(of_table, pairs.train),
+        of_pairs_of(of_table, pairs.test),
+    )
 
 
 def of_pairs_of(table: np.ndarray, prefs: Preferences) -> np.ndarray:
@@ -309,7 +313,7 @@ def synthetic_part(config: Config, split: int) -> Replay:
         return from_arrays(table, chosen, rejected, user, num_users=users)
 
     answers, test = compared(drawn[:c], 2 * split), compared(drawn[c : c + tests], 2 * split + 1)
-    return Replay(model, answers, test, *(of_pairs_of(table, part) for part in (answers, test)))
+    return Replay(model, answers, test, of_pairs_of(table, answers), of_pairs_of(table, test))
 
 
 def part_of(data: Replay, config: Config, split: int) -> dict[str, Any]:
