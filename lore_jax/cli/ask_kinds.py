@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lore_jax.cli.ask import Question
+from lore_jax.cli.ask_pairs import Question
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.users.answer_session import AnswerSession
 from lore_jax.users.candidates import candidate_pairs
