@@ -4,7 +4,8 @@
 
 Synthetic users, whose basis and population are known: how many strict pairs tell as much of a new
 user as ten strengths of five levels, one ranking of four, and so on; what ties add to pairs, a
-third of which are ties; what rankings tell that are asked for; what an answer costs in adapting.
+third of which are ties; what rankings tell that are asked for; what an answer costs in adapting;
+what a wrong lapse rate costs.
 Users of whom nothing is known but their answers, basis and cut points fitted: how well every
 outcome is calibrated, and what is gained over the strict pairs of the same answers.
 
@@ -166,6 +167,26 @@ def ties(config: Config) -> dict[str, Any]:
     return rows
 
 
+def lapses(config: Config) -> dict[str, Any]:
+    """Pairs of which a tenth are at random: what a lapse rate too low or too high costs.
+
+    Twenty pairs of each new user, and as many held out.
+    """
+    truth = truth_of(50 if config.smoke else min(config.users, 1000))
+    drawn = synthetic_feedback(
+        truth, {PAIRS: 40}, responses_per_prompt=REPLIES, seed=1, lapse=0.1
+    ).feedback
+    shots, test = draw_answers(drawn, 20, seed=0)
+    rows: dict[str, Any] = {}
+    for rate in (0.1,) if config.smoke else (0.0, 0.05, 0.1, 0.2):
+        how = dataclasses.replace(TRUE_ANSWERS, lapse=rate)
+        known = adapt_answers(truth.model, how, shots)
+        (said,) = answer_probabilities(truth.model, how, known, test)
+        log_loss = -float(np.mean(said.log_probability))
+        rows[f"rate {rate:g}"] = {"right": right(truth, known.users), "log_loss": log_loss}
+    return rows
+
+
 def asked(config: Config) -> dict[str, Any]:
     """Rankings of four of 100 prompts: after a first one the most informative, or any."""
     truth = truth_of(50 if config.smoke else min(config.users, 1000))
@@ -280,6 +301,7 @@ def fitted(config: Config) -> dict[str, Any]:
 def cost(config: Config) -> dict[str, Any]:
     """Microseconds of CPU of adapting, an answer: 16 answers of each user, a small table.
 
+    Beside answers about several responses stands what all the pairs cost that such an answer makes.
     Kinds take turns, for other programs on the machine slow down all of them.
     """
     truth = truth_of(500 if config.smoke else 20_000)
@@ -290,9 +312,10 @@ def cost(config: Config) -> dict[str, Any]:
         calls[str(kind)] = functools.partial(
             adapt_answers, truth.model, TRUE_ANSWERS, drawn.feedback
         )
-        if kind == PAIRS:
+        if kind == PAIRS or kind.num_items > 2:
             pairs = strict_pairs(drawn.feedback)
-            calls["pairs, by adapt"] = functools.partial(lore.adapt, truth.model, pairs)
+            name = "pairs, by adapt" if kind == PAIRS else f"the pairs of {kind}, by adapt"
+            calls[name] = functools.partial(lore.adapt, truth.model, pairs)
     seconds = dict.fromkeys(calls, float("inf"))
     for _ in range(2 if config.smoke else 12):
         for name, call in calls.items():
@@ -391,7 +414,7 @@ def _of_pairs(margins: Any) -> dict[str, float]:
 def run(config: Config) -> dict[str, Any]:
     """Measures everything; prints and writes `results.json`."""
     parts: dict[str, Any] = {"worth": worth, "ties": ties, "fitted": fitted, "cost": cost}
-    parts["asked"] = asked
+    parts |= {"asked": asked, "lapses": lapses}
     if config.data is not None:
         for split in range(config.splits):
             parts[f"polis {split}"] = lambda config, split=split: polis(config, split)

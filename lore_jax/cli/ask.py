@@ -7,17 +7,17 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from lore_jax.cli.arguments import POSITIONAL
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from lore_jax.cli.ask_pairs import Asker, Question
     from lore_jax.data.preferences import Preferences
     from lore_jax.model.model import Model
     from lore_jax.model.posterior import Posterior
-    from lore_jax.users.session import Session
 
 _SHOWN = 300  # characters of a text
 _AXES = 3
@@ -29,7 +29,8 @@ class Config:
 
     Answer a or b; s skips a question, u takes the last answer back, q ends. After each answer you
     see what would now be picked for you. The answers are written after each of them, as rows that
-    `prepare` reads (with --cache, for their embeddings).
+    `prepare` reads (with --cache, for their embeddings). A run that was fitted to ties, strengths
+    or ratings as they were said asks for those: n is no preference, a2 is "a, by more than a1".
 
     Attributes:
         model: a run, or a saved model.
@@ -39,7 +40,9 @@ class Config:
         most: the most questions.
         least_gain: stop when the next answer is expected to be worth less, in nats (log 2 = 0.69 is
             one sure bit).
-        criterion: what a question is chosen for.
+        criterion: what a question is chosen for; where more than a or b is asked for, information.
+        say: what is asked for: pair, tie, strength or rating; by default the first of strength, tie
+            and rating that the run knows, else pair.
         overwrite: replace a file that is there.
     """
 
@@ -50,16 +53,19 @@ class Config:
     most: int = 30
     least_gain: float = 0.02
     criterion: str = "information"
+    say: Literal["pair", "tie", "strength", "rating"] | None = None
     overwrite: bool = False
 
 
 class _Answer(NamedTuple):
-    index: int  # of the candidate
-    rows: tuple[int, int] | None  # chosen and rejected; None: skipped
+    question: Question
+    said: int | None  # None: skipped
 
 
 def run(config: Config) -> dict[str, Any]:
     """Asks, and writes the file."""
+    from lore_jax.cli.ask_kinds import kind_asker, kind_to_ask
+    from lore_jax.cli.ask_pairs import PairAsker
     from lore_jax.cli.models import load_model, refuse_other_encoder
     from lore_jax.runs.folder import MANIFEST, read_run
     from lore_jax.storage.cache.reader import load_cache, read_texts
@@ -82,19 +88,24 @@ def run(config: Config) -> dict[str, Any]:
         cache = Path(read_run(config.model).manifest["data"]["cache"])
     refuse_other_encoder(loaded, cache)
     prefs, texts = load_cache(cache), list(read_texts(cache))
-    session = Session(
-        loaded.model,
-        prefs.embeddings,
-        candidate_pairs(prefs),
-        users=[config.user],
-        capacity=max(config.most, 32),
-        criterion=config.criterion,  # pyright: ignore[reportArgumentType]
-    )
+    kind = kind_to_ask(loaded, config.say)
+    options: dict[str, Any] = {"users": [config.user], "capacity": max(config.most, 32)}
+    if kind is None:
+        session = Session(
+            loaded.model,
+            prefs.embeddings,
+            candidate_pairs(prefs),
+            criterion=config.criterion,  # pyright: ignore[reportArgumentType]
+            **options,
+        )
+        asker: Asker = PairAsker(session)
+    else:
+        asker = kind_asker(loaded, kind, prefs, **options)
     _say("one moment ...")
-    session.warmup()
-    answers = _dialogue(config, session, prefs, texts)
-    learned = _learned(loaded.model, loaded.users, session.posterior, prefs, texts)
-    count = sum(answer.rows is not None for answer in answers)
+    asker.warmup()
+    answers = _dialogue(config, asker, prefs, texts)
+    learned = _learned(loaded.model, loaded.users, asker.you, prefs, texts)
+    count = sum(answer.said is not None for answer in answers)
     return {
         "out": str(config.out) if count else None,
         "user": config.user,
@@ -119,62 +130,54 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     return text
 
 
-def _dialogue(
-    config: Config, session: Session, prefs: Preferences, texts: list[Any]
-) -> list[_Answer]:
+def _dialogue(config: Config, asker: Asker, prefs: Preferences, texts: list[Any]) -> list[_Answer]:
     """Asks until the end; the file is written after each answer."""
-    import numpy as np
-
     given: list[_Answer] = []
-    while sum(answer.rows is not None for answer in given) < config.most:
-        skipped = [answer.index for answer in given if answer.rows is None]
-        question = session.ask(without=np.array(skipped, int))
-        index, gain = int(question.index[0, 0]), float(question.gain[0, 0])
-        if index < 0:
+    while sum(answer.said is not None for answer in given) < config.most:
+        question = asker.ask([answer.question.index for answer in given if answer.said is None])
+        if question is None:
             _say("there is no question left")
             break
-        if gain < config.least_gain:
-            _say(f"sure enough: the next answer would be worth {gain:.3f} nats")
+        if question.gain < config.least_gain:
+            _say(f"sure enough: the next answer would be worth {question.gain:.3f} nats")
             break
-        pair = int(question.first[0, 0]), int(question.second[0, 0])
-        _show(pair, texts)
-        word = _read()
-        if word in ("a", "b"):
-            rows = pair if word == "a" else (pair[1], pair[0])
-            session.observe(*rows)
-            given.append(_Answer(index, rows))
-            _say(_pick_text(session, prefs, texts, pair[0]))
+        _show(question.rows, texts)
+        word, said = _read(asker)
+        if said is not None:
+            asker.observe(question.rows, said)
+            given.append(_Answer(question, said))
+            _say(_pick_text(asker, prefs, texts, question.rows[0]))
         elif word == "s":
-            given.append(_Answer(index, None))
+            given.append(_Answer(question, None))
         elif word == "u":
-            if given and given.pop().rows is not None:
-                session.forget(last=1)
+            if given and given.pop().said is not None:
+                asker.forget()
         else:
             break
-        _write(config, given, texts)
+        _write(config, asker, given, texts)
     return given
 
 
-def _read() -> str:
-    """The first letter of an answer that is one; q at the end of the input."""
+def _read(asker: Asker) -> tuple[str, int | None]:
+    """The first letter of a line, and what it says if it is an answer; q at the input's end."""
     while True:
-        _say("a, b, s(kip), u(ndo) or q(uit)? ", end="")
+        _say(f"{asker.words}, s(kip), u(ndo) or q(uit)? ", end="")
         line = sys.stdin.readline()
-        word = line.strip().lower()[:1]
-        if not line or word == "q":
-            return "q"
-        if word in ("a", "b", "s", "u"):
-            return word
+        word = line.strip().lower()
+        if not line or word[:1] == "q":
+            return "q", None
+        if (said := asker.read(word)) is not None or word[:1] in ("s", "u"):
+            return word[:1], said
 
 
-def _show(pair: tuple[int, int], texts: list[Any]) -> None:
+def _show(rows: tuple[int, ...], texts: list[Any]) -> None:
     if texts:
-        _say(f"\n{_prompt_text(texts[pair[0]][0])}".rstrip())
-    for letter, row in zip("AB", pair, strict=True):
-        _say(f"  {letter}: {_text(row, texts)}")
+        _say(f"\n{_prompt_text(texts[rows[0]][0])}".rstrip())
+    for letter, row in zip("AB", rows, strict=False):
+        _say(f"  {letter}: {_text(row, texts)}" if len(rows) > 1 else f"  {_text(row, texts)}")
 
 
-def _pick_text(session: Session, prefs: Preferences, texts: list[Any], row: int) -> str:
+def _pick_text(asker: Asker, prefs: Preferences, texts: list[Any], row: int) -> str:
     """What would now be picked among the responses to the prompt of a question."""
     import numpy as np
 
@@ -187,8 +190,8 @@ def _pick_text(session: Session, prefs: Preferences, texts: list[Any], row: int)
         None,
     )
     mine = prefs.prompt == prompt
-    rows = np.unique(np.concatenate([prefs.chosen[mine], prefs.rejected[mine]]))
-    best = int(rows[np.argmax(session.score(rows))])
+    rows = np.unique(np.concatenate([prefs.chosen[mine], prefs.rejected[mine], [row]]))
+    best = int(rows[np.argmax(asker.score(rows))])
     return f"  would now be picked for you: {_text(best, texts)}"
 
 
@@ -232,21 +235,20 @@ def _directions(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(weights - weights.mean(axis=0), scores, rcond=None)[0]
 
 
-def _write(config: Config, given: list[_Answer], texts: list[Any]) -> None:
+def _write(config: Config, asker: Asker, given: list[_Answer], texts: list[Any]) -> None:
     """The answers as rows of texts, or of row numbers where the cache has no texts."""
     from lore_jax.storage.files import write_json_lines
 
     rows = []
-    for answer in given:
-        if answer.rows is None:
+    for (_, _, responses), said in given:
+        if said is None:
             continue
-        chosen, rejected = answer.rows
         row: dict[str, object] = {"user_id": config.user}
         if texts:
-            row["prompt"] = texts[chosen][0]
-            row["chosen"], row["rejected"] = texts[chosen][1], texts[rejected][1]
-        else:
-            row["chosen"], row["rejected"] = chosen, rejected
+            row["prompt"] = texts[responses[0]][0]
+        for name, value in asker.row(responses, said).items():
+            is_response = texts and name in ("chosen", "rejected", "response")
+            row[name] = texts[value][1] if is_response else value  # pyright: ignore
         rows.append(row)
     write_json_lines(config.out, rows, len(rows), "answer")
 

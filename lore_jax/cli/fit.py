@@ -21,7 +21,7 @@ class Config:
     ends with status 0; while settings are being chosen it ends at once, and nothing is kept.
 
     Answers of other kinds than strict pairs (ties, strengths, rankings, votes, ratings) are fitted
-    as they were said, on one device, where the method is the population model.
+    as they were said where the method is the population model.
 
     Attributes:
         cache: the cache to fit.

@@ -8,6 +8,7 @@ kept apart, and users are drawn, by the one function that does so for pairs.
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -76,17 +77,20 @@ def split_answers(
         True
     """
     neighbours, links = _neighbours(feedback)
-    cut = four_way(
-        neighbours,
-        unseen_users=unseen_users,
-        test=test,
-        group_by=group_by,
-        items=items,
-        fold=fold,
-        min_train=min_train,
-        min_test=min_test,
-        seed=seed,
-    )
+    try:
+        cut = four_way(
+            neighbours,
+            unseen_users=unseen_users,
+            test=test,
+            group_by=group_by,
+            items=items,
+            fold=fold,
+            min_train=min_train,
+            min_test=min_test,
+            seed=seed,
+        )
+    except ValueError as error:
+        raise ValueError(_of_answers(str(error), links)) from None
     rows = {name: _whole(row, links) for name, row in cut.rows.items()}
     user = np.concatenate([block.user for block in feedback.blocks])
     sides: dict[Users, np.ndarray] = {"seen": cut.seen_users, "unseen": cut.unseen_users}
@@ -169,6 +173,13 @@ def _neighbours(feedback: Feedback) -> tuple[Preferences, Int[np.ndarray, "answe
         row=pairs[4],
         head=None,
     ), np.concatenate(links)
+
+
+def _of_answers(problem: str, links: Int[np.ndarray, "answers"]) -> str:
+    """What is wrong with the split of pairs, in words of answers where each is one pair."""
+    if np.any(links > 1):
+        return problem + " (pairs of responses that stand next to each other in an answer)"
+    return re.sub(r"\bpair(s?)\b", r"answer\1", problem)
 
 
 def _whole(

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lore_jax.data.feedback import Feedback
 from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.data.long_rows import set_aside_long_rows_of_answers
+from lore_jax.fitting.answer_buckets import lay_out_answers
 from lore_jax.fitting.config import FitConfig
 from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.selection import choose
@@ -28,20 +29,26 @@ from lore_jax.fitting.validation import SweepTable
 from lore_jax.methods.as_said import AnswersPredictor
 from lore_jax.methods.base import Choice, Info
 from lore_jax.methods.gaussian import feedback_em, laplace_em
-from lore_jax.methods.gaussian.feedback_em import AnswerBucket, AnswerState
+from lore_jax.methods.gaussian.feedback_em import AnswerState
 from lore_jax.methods.gaussian.laplace_em import PopulationHyper
 from lore_jax.methods.gaussian.method import PopulationConfig
-from lore_jax.model.answer_model import AnswerModel, Ties, begin_answers, num_entries
-from lore_jax.model.basis import make_basis
+from lore_jax.model.answer_model import AnswerModel, Ties, begin_answers
+from lore_jax.model.basis import Params, make_basis
 from lore_jax.model.basis_posterior import BasisPosterior, by_column
 from lore_jax.model.model import Model, response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, ItemEffects
-from lore_jax.parallel.buckets import FitData, Layout
-from lore_jax.parallel.devices import first_shard, over_shards, place, split
+from lore_jax.parallel.buckets import FitData, UserLayout
+from lore_jax.parallel.devices import (
+    Devices,
+    Mapping,
+    first_shard,
+    over_shards,
+    place,
+    replicate,
+    split,
+    with_buckets,
+)
 from lore_jax.users.answering import AnswerPosterior, adapt_answers
-from lore_jax.users.entries import buckets_of_users, lay_out_entries, most_answers
-
-_PADDING = 0.25  # of a bucket's slots: how much padding one bucket fewer is worth
 
 
 class FeedbackFit(NamedTuple):
@@ -69,16 +76,24 @@ def fit_feedback(
     key: jax.Array | int,
     ties: Ties = "davidson",
     lapse: float = 0.0,
+    devices: Devices | None = None,
+    mapping: Mapping = "jit",
+    progress: bool = True,
 ) -> FeedbackFit:
     """Fits the basis, everybody's weights, and how people answer together (`feedback_em`).
 
     Args:
         feedback: the answers of the seen users.
-        config: what to fit: the population model, on one device. Its logit scale is 1, and users
-            are one component, unless that is given otherwise, which is refused.
+        config: what to fit: the population model. Its logit scale is 1, and users are one
+            component, unless that is given otherwise, which is refused.
         key: the one source of randomness, or a seed.
         ties: which model ties follow, "davidson" or "rao-kupper".
         lapse: the share of answers at random.
+        devices: where to; users and their answers are split over them. None: the first device
+            alone.
+        mapping: "jit" (`NamedSharding`) or "pmap".
+        progress: shows on standard error how far choosing and the fit have come: a bar on a
+            terminal, elsewhere a line every half minute.
 
     Returns:
         The fit.
@@ -94,9 +109,17 @@ def fit_feedback(
         >>> fitted.model.rank, fitted.answers.cuts("rating 5").shape
         (2, (4,))
     """
-    options = {"ties": ties, "lapse": lapse}
-    running, state = start_feedback(feedback, config, key=key, **options)
-    state, info = take_steps(running, state, progress=True)
+    running, state = start_feedback(
+        feedback,
+        config,
+        key=key,
+        ties=ties,
+        lapse=lapse,
+        devices=devices,
+        mapping=mapping,
+        progress=progress,
+    )
+    state, info = take_steps(running, state, progress=progress)
     fitted = running.finish(state)
     loss = np.asarray(info.loss)
     return FeedbackFit(fitted.model, fitted.answers, fitted.users, loss, running.choice)
@@ -111,11 +134,12 @@ class AnswerFit:
         choice: what was chosen, or given.
         sweeps: the validation tables of the strict pairs.
         feedback: the answers.
-        data: the table on the device, and the strict pairs.
-        layout: of the users of the pairs.
+        data: the answers on devices.
+        layout: where each user lives.
         hyper: the choice as traced numbers.
-        buckets: the answers on the device.
         steps: how many steps make the fit.
+        devices: where it runs.
+        mapping: how it is mapped over them.
     """
 
     method: PopulationConfig
@@ -123,10 +147,11 @@ class AnswerFit:
     sweeps: tuple[SweepTable, ...]
     feedback: Feedback
     data: FitData
-    layout: Layout
+    layout: UserLayout
     hyper: PopulationHyper
-    buckets: tuple[AnswerBucket, ...]
     steps: int
+    devices: tuple[Any, ...]
+    mapping: Mapping
 
     def advance(self, state: AnswerState, taken: int, count: int) -> tuple[AnswerState, Info]:
         """Takes `count` steps when `taken` lie behind; chunks of any sizes end in the same state.
@@ -140,34 +165,22 @@ class AnswerFit:
             The next state, and loss and gradient norm before each step, `[count]`.
         """
         method = dataclasses.replace(self.method, **dict.fromkeys(self.choice))
-        rank = len(self.hyper.columns) + 1
-        program = _program(method, rank, self.feedback.has_ratings, count)
-        state, info = program(state, self.data, (self.buckets, self.hyper))
+        static = method, len(self.hyper.columns) + 1, self.feedback.has_ratings
+        program = _program(*static, count, self.mapping, self.devices)
+        state, info = program(state, self.data, self.hyper)
         return state, Info(*map(first_shard, info))
 
     def finish(self, state: AnswerState) -> AnswersPredictor:
         """The model, how people answer, and the users, once all steps are taken."""
-        rank, with_intercept = len(self.hyper.columns) + 1, self.feedback.has_ratings
-        module, linear = make_basis(rank, self.method.hidden), not self.method.hidden
-
-        def unknown(state: AnswerState, data: FitData, shared: tuple[Any, ...]) -> Any:
-            return feedback_em.what_is_unknown(
-                state,
-                shared[0],
-                dataclasses.replace(data, buckets=()),
-                shared[1],
-                module=module,
-                with_intercept=with_intercept,
-                linear=linear,
-            )
-
-        found = over_shards(unknown, donate=False)(state, self.data, (self.buckets, self.hyper))
-        own, (uncertain, share) = jax.tree.map(
-            lambda leaf: jnp.asarray(first_shard(leaf)), (state, found)
+        static = len(self.hyper.columns) + 1, self.method.hidden, self.feedback.has_ratings
+        found = _unknown(*static)(state, self.data, self.hyper)
+        (params, answers), (uncertain, share) = jax.tree.map(
+            lambda leaf: jnp.asarray(first_shard(leaf)), ((state.params, state.answers), found)
         )
-        model = _model(self.method, own, self.hyper, self.feedback, uncertain, share)
-        users = adapt_answers(model, own.answers, self.feedback)
-        return AnswersPredictor(model, own.answers, users)
+        hyper = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), self.hyper)
+        model = _model(self.method, params, hyper, self.feedback, uncertain, share)
+        users = adapt_answers(model, answers, self.feedback)
+        return AnswersPredictor(model, answers, users)
 
 
 def start_feedback(
@@ -177,6 +190,8 @@ def start_feedback(
     key: jax.Array | int,
     ties: Ties = "davidson",
     lapse: float = 0.0,
+    devices: Devices | None = None,
+    mapping: Mapping = "jit",
     progress: bool = True,
 ) -> tuple[AnswerFit, AnswerState]:
     """Chooses what is to be chosen and makes the first state, for callers who fit in chunks.
@@ -187,6 +202,8 @@ def start_feedback(
         key: the one source of randomness, or a seed.
         ties: which model ties follow.
         lapse: the share of answers at random.
+        devices: where to.
+        mapping: "jit" or "pmap".
         progress: shows how far choosing has come, as of `fit`.
 
     Returns:
@@ -205,33 +222,29 @@ def start_feedback(
     pairs = strict_pairs(feedback, across_prompts=True)
     if not pairs.pair_weight.any():
         raise ValueError(f"{feedback!r}: none of them orders two responses, so nothing is learned")
+    devices = tuple(devices) if devices else tuple(jax.local_devices()[:1])
     key = jax.random.key(key) if isinstance(key, int) else key
     key_choice, key_init = jax.random.split(key)
     config = dataclasses.replace(config, method=method)
     with Progress(shown=progress) as shown:
-        choice, sweeps = choose(pairs, config, key=key_choice, progress=shown)
+        choice, sweeps = choose(pairs, config, key=key_choice, devices=devices, progress=shown)
     method = dataclasses.replace(method, **choice)
     (hyper,) = method.hypers([choice], pairs)
-    data, layout = place(pairs, method.input_scale(pairs))
+    hyper, answers = jax.tree.map(
+        lambda leaf: replicate(np.asarray(leaf), devices), (hyper, answers)
+    )
     rank = len(hyper.columns) + 1
-    module, with_intercept = make_basis(rank, method.hidden), feedback.has_ratings
-    buckets = answer_buckets(feedback)
-
-    def begin(_: tuple[()], data: FitData, shared: tuple[Any, ...]) -> AnswerState:
-        hyper, own, answers, buckets = shared
-        own = jax.random.wrap_key_data(own)
-        params = laplace_em.init(method, module, data, hyper, own).params
-        return feedback_em.init(
-            method, params, answers, buckets, rank=rank, with_intercept=with_intercept
-        )
-
-    shared = hyper, jax.random.key_data(key_init), answers, buckets
-    state = over_shards(begin, donate=False)((), data, shared)
+    static = dataclasses.replace(method, **dict.fromkeys(choice)), rank
+    data, _ = place(pairs, method.input_scale(pairs), devices)
+    shared = hyper, np.asarray(jax.random.key_data(key_init))
+    params = _begin_basis(*static)((), data, shared)
+    buckets, layout = lay_out_answers(feedback, len(devices))
+    data = with_buckets(data, buckets, layout, devices)
+    state = _begin(*static, feedback.has_ratings)(params, data, answers)
     # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
-    state = jax.tree.map(lambda leaf: split(leaf, jax.local_devices()[:1]), state)
-    steps = method.steps
-    running = AnswerFit(method, choice, sweeps, feedback, data, layout, hyper, buckets, steps)
-    return running, state
+    state = jax.tree.map(lambda leaf: split(leaf, devices), state)
+    about = method, choice, sweeps, feedback, data, layout, hyper
+    return AnswerFit(*about, method.steps, devices, mapping), state
 
 
 def answer_method(config: FitConfig) -> PopulationConfig:
@@ -254,59 +267,62 @@ def answer_method(config: FitConfig) -> PopulationConfig:
     return dataclasses.replace(method, logit_scale=1.0, num_components=0)
 
 
-def answer_buckets(feedback: Feedback) -> tuple[AnswerBucket, ...]:
-    """The answers of a joint fit: users of like length side by side, few buckets."""
-    groups: list[np.ndarray] = []
-    for users in buckets_of_users(feedback):  # the longest first
-        if groups and _slots(feedback, np.concatenate([groups[-1], users])) <= (1 + _PADDING) * (
-            _slots(feedback, groups[-1]) + _slots(feedback, users)
-        ):
-            groups[-1] = np.concatenate([groups[-1], users])
-        else:
-            groups.append(users)
-    buckets = []
-    for users in groups:
-        counts = [most_answers(block, users) for block in feedback.blocks]
-        entries = lay_out_entries(feedback, users, counts)
-        first, second = jnp.asarray(entries.first), jnp.asarray(entries.second)
-        outcome = tuple(map(jnp.asarray, entries.outcome))
-        weight = jnp.asarray(entries.weight)
-        buckets.append(AnswerBucket(first, second, weight, outcome, entries.kinds))
-    return tuple(buckets)
+@functools.cache
+def _begin_basis(method: PopulationConfig, rank: int) -> Callable[..., PyTree]:
+    module = make_basis(rank, method.hidden)
+
+    def begin(_: tuple[()], data: FitData, shared: tuple[PopulationHyper, Array]) -> PyTree:
+        hyper, key = shared
+        return laplace_em.init(method, module, data, hyper, jax.random.wrap_key_data(key)).params
+
+    return over_shards(begin, donate=False)
 
 
-def _slots(feedback: Feedback, users: np.ndarray) -> int:
-    """Entries of these users in one bucket, padding included."""
-    each = (num_entries(b.kind) * most_answers(b, users) for b in feedback.blocks)
-    return len(users) * sum(each)
+@functools.cache
+def _begin(method: PopulationConfig, rank: int, with_intercept: bool) -> Callable[..., AnswerState]:
+    options: dict[str, Any] = {"rank": rank, "with_intercept": with_intercept}
+
+    def begin(params: PyTree, data: FitData, answers: AnswerModel) -> AnswerState:
+        return feedback_em.init(method, params, answers, data, **options)
+
+    return over_shards(begin, donate=False)
+
+
+@functools.cache
+def _unknown(
+    rank: int, hidden: tuple[int, ...], with_intercept: bool
+) -> Callable[..., tuple[BasisPosterior | None, Array]]:
+    options: dict[str, Any] = {"module": make_basis(rank, hidden), "linear": not hidden}
+    unknown = functools.partial(
+        feedback_em.what_is_unknown, with_intercept=with_intercept, **options
+    )
+    return over_shards(unknown, donate=False)
 
 
 @functools.cache
 def _program(
-    method: PopulationConfig, rank: int, with_intercept: bool, count: int
+    method: PopulationConfig,
+    rank: int,
+    with_intercept: bool,
+    count: int,
+    mapping: Mapping,
+    devices: tuple[Any, ...],
 ) -> Callable[..., tuple[AnswerState, Info]]:
     module = make_basis(rank, method.hidden)
     options = {"module": module, "config": method, "with_intercept": with_intercept}
 
-    def run(
-        state: AnswerState,
-        data: FitData,
-        shared: tuple[tuple[AnswerBucket, ...], PopulationHyper],
-    ) -> tuple[AnswerState, Info]:
-        buckets, hyper = shared
-        table = dataclasses.replace(data, buckets=())
-
+    def run(state: AnswerState, data: FitData, hyper: PopulationHyper) -> tuple[AnswerState, Info]:
         def one(state: AnswerState, _: None) -> tuple[AnswerState, Info]:
-            return feedback_em.step(state, buckets, table, hyper, **options)
+            return feedback_em.step(state, data, hyper, **options)
 
         return jax.lax.scan(one, state, length=count)
 
-    return over_shards(run, devices=tuple(jax.local_devices()[:1]))
+    return over_shards(run, mapping, devices=devices)
 
 
 def _model(
     method: PopulationConfig,
-    state: AnswerState,
+    params: Params,
     hyper: PopulationHyper,
     feedback: Feedback,
     uncertain: BasisPosterior | None,
@@ -319,14 +335,14 @@ def _model(
         size, ridges = by_column(hyper.item_effects, rank), laplace_em.ridges(hyper)
         effects = ItemEffects(
             jnp.asarray(response_keys(feedback.embeddings)[judged]),
-            (size[None] * state.params["item_effects"])[judged],
+            (size[None] * params["item_effects"])[judged],
             by_column(0.5 * hyper.item_effects**2 / ridges, rank),
             share.T[judged],
         )
     prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
     return Model(
         make_basis(rank, method.hidden),
-        state.params["basis"],
+        params["basis"],
         jnp.asarray(rms_row_norm(feedback.embeddings), jnp.float32),
         prior,
         item_effects=effects,

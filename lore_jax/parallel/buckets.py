@@ -102,19 +102,41 @@ class FitData:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Layout:
+class UserLayout:
     """Where each user lives.
 
     Attributes:
-        num_users: the number of users, those without pairs included.
+        num_users: the number of users, those of whom nothing is known included.
         ids: for each bucket the user ids, int32 `[shards, users]`; -1 for padding.
+    """
+
+    num_users: int
+    ids: tuple[np.ndarray, ...]
+
+    def spread(self, values: Shaped[np.ndarray, "num_users ..."]) -> PerUser:
+        """Values of users to the buckets, `[shards, ..., users]`; padding (row -1) gets 0."""
+        padded = np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])
+        buckets = tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids)
+        return PerUser(buckets)  # pyright: ignore[reportArgumentType]
+
+    def collect(self, values: PerUser, fill: ArrayLike) -> Shaped[np.ndarray, "num_users ..."]:
+        """The inverse of `spread`; `fill` for users in no bucket."""
+        out = np.tile(np.asarray(fill), (self.num_users, *[1] * np.ndim(fill)))
+        for ids, bucket in zip(self.ids, values.buckets, strict=True):
+            out[ids[ids >= 0]] = np.moveaxis(np.asarray(bucket), -1, 1)[ids >= 0]
+        return out
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout(UserLayout):
+    """Where each user lives, and each of the user's pairs.
+
+    Attributes:
         shots: how many slots each bucket's users have.
         first: position of each user's first pair in the preferences, int32 `[num_users]`.
         count: number of pairs of each user, int32 `[num_users]`.
     """
 
-    num_users: int
-    ids: tuple[np.ndarray, ...]
     shots: tuple[int, ...]
     first: np.ndarray
     count: np.ndarray
@@ -126,24 +148,11 @@ class Layout:
         ahead = np.arange(self.shots[bucket], dtype=np.int32)[:, None]
         return np.where(ahead < count[:, None], first[:, None] + ahead, np.int32(-1))
 
-    def spread(self, values: Shaped[np.ndarray, "num_users ..."]) -> PerUser:
-        """Values of users to the buckets, `[shards, ..., users]`; padding (row -1) gets 0."""
-        padded = np.concatenate([values, np.zeros((1, *values.shape[1:]), values.dtype)])
-        buckets = tuple(np.moveaxis(padded[ids], 1, -1) for ids in self.ids)
-        return PerUser(buckets)  # pyright: ignore[reportArgumentType]
-
     def spread_pairs(self, values: Shaped[np.ndarray, "... pairs"]) -> tuple[np.ndarray, ...]:
         """Values of pairs to the buckets, `[shards, ..., shots, users]`; padding gets 0."""
         padded = np.concatenate([values, np.zeros((*values.shape[:-1], 1), values.dtype)], axis=-1)
         pairs = map(self.pairs, range(len(self.ids)))
         return tuple(np.moveaxis(padded[..., index], -3, 0) for index in pairs)
-
-    def collect(self, values: PerUser, fill: ArrayLike) -> Shaped[np.ndarray, "num_users ..."]:
-        """The inverse of `spread`; `fill` for users without pairs."""
-        out = np.tile(np.asarray(fill), (self.num_users, *[1] * np.ndim(fill)))
-        for ids, bucket in zip(self.ids, values.buckets, strict=True):
-            out[ids[ids >= 0]] = np.moveaxis(np.asarray(bucket), -1, 1)[ids >= 0]
-        return out
 
 
 def lay_out(prefs: Preferences, shards: int = 1) -> tuple[tuple[UserBucket, ...], Layout]:
@@ -178,16 +187,27 @@ def deal(prefs: Preferences, shards: int = 1) -> Layout:
     """
     count, ids, shots = prefs.pairs_per_user().astype(np.int32), [], []
     for bucket in _merged(list(group_by_user(prefs))):
-        by_length = np.argsort(-bucket.count, kind="stable")
-        per_shard, longest = -(-len(by_length) // shards), int(bucket.count.max())
+        per_shard, longest = -(-len(bucket.users) // shards), int(bucket.count.max())
         many = per_shard * longest > _FEW_SLOTS
         per_shard = rounded(per_shard, _DIGITS_OF_USERS[many])
-        dealt = np.full(per_shard * shards, -1, np.int32)
-        dealt[: len(by_length)] = bucket.users[by_length]
-        ids.append(dealt.reshape(per_shard, shards).T)
+        ids.append(deal_users(bucket.users, bucket.count, shards, per_shard))
         shots.append(rounded(longest, _DIGITS_OF_SHOTS[many]))
     first = (np.cumsum(count) - count).astype(np.int32)
     return Layout(prefs.num_users, tuple(ids), tuple(shots), first, count)
+
+
+def deal_users(
+    users: Int[np.ndarray, "n"], count: Int[np.ndarray, "n"], shards: int, per_shard: int
+) -> Int32[np.ndarray, "shards per_shard"]:
+    """Users in the order of their length, dealt to shards one by one; -1 behind them.
+
+    Example:
+        >>> deal_users(np.array([4, 7, 9]), np.array([1, 3, 2]), 2, 2).tolist()
+        [[7, 4], [9, -1]]
+    """
+    dealt = np.full(per_shard * shards, -1, np.int32)
+    dealt[: len(users)] = users[np.argsort(-count, kind="stable")]
+    return dealt.reshape(per_shard, shards).T
 
 
 def _merged(buckets: list[Bucket]) -> list[Bucket]:

@@ -14,6 +14,7 @@ and responses x rank for item effects, whatever the number of users and pairs.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -25,7 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Shaped
 
 from lore_jax.data.preferences import Preferences
-from lore_jax.parallel.buckets import FitData, Layout, PerUser, lay_out
+from lore_jax.parallel.buckets import FitData, Layout, PerUser, UserBucket, UserLayout, lay_out
 from lore_jax.parallel.distinct_pairs import distinct_pairs
 from lore_jax.parallel.rounding import rounded_rows
 from lore_jax.parallel.table_rows import StreamedTable, as_table
@@ -121,6 +122,34 @@ def place(
         distinct=jax.tree.map(lambda leaf: split(leaf, devices), distinct),
     )
     return data, layout
+
+
+def with_buckets(
+    data: FitData, buckets: tuple[UserBucket, ...], layout: UserLayout, devices: Devices
+) -> FitData:
+    """Other buckets beside the same table, one shard a device.
+
+    Args:
+        data: whose table.
+        buckets: on the host, with as many shards as there are devices.
+        layout: of their users.
+        devices: where the table is.
+
+    Returns:
+        The data.
+
+    Example:
+        >>> devices = jax.devices()[:1]
+        >>> data, layout = place(prefs, 1.0, devices)
+        >>> with_buckets(data, lay_out(prefs)[0], layout, devices).buckets[0].chosen.shape[0]
+        1
+    """
+    return dataclasses.replace(
+        data,
+        buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
+        users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
+        distinct=None,
+    )
 
 
 def _place_table(embeddings: Any, devices: Devices, streamed: bool) -> Any:

@@ -12,13 +12,13 @@ from typing import TypeVar
 import jax
 import numpy as np
 
-from lore_jax.parallel.buckets import Layout, PerUser
+from lore_jax.parallel.buckets import PerUser, UserLayout
 from lore_jax.parallel.devices import first_shard, on_host, put
 
 State = TypeVar("State")
 
 
-def without_devices(state: State, layout: Layout) -> State:
+def without_devices(state: State, layout: UserLayout) -> State:
     """The state on the host: shared leaves once, users' leaves `[num_users, ...]` in their order.
 
     Args:
@@ -39,7 +39,7 @@ def without_devices(state: State, layout: Layout) -> State:
     return jax.tree.map(host, state, is_leaf=_is_per_user)
 
 
-def onto_devices(kept: State, like: State, layout: Layout) -> State:
+def onto_devices(kept: State, like: State, layout: UserLayout) -> State:
     """The state with its devices: the inverse of `without_devices`, for a fit on others too.
 
     Args:

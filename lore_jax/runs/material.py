@@ -89,7 +89,7 @@ def begin_fit(
     devices: Devices,
     progress: bool,
 ) -> tuple[JointFit | AnswerFit, PyTree]:
-    """The fit and its first state; answers are fitted on the first device.
+    """The fit and its first state.
 
     Args:
         train: what is fitted.
@@ -102,8 +102,9 @@ def begin_fit(
         ValueError: as `start`, or `start_feedback`.
     """
     key = jax.random.key(config.seed)
-    options: dict[str, Any] = {"key": key, "progress": progress}
+    options: dict[str, Any] = {"key": key, "devices": devices, "progress": progress}
+    options["mapping"] = config.mapping
     if isinstance(train, Feedback):
         options |= {"ties": config.answers.ties, "lapse": config.answers.lapse}
         return start_feedback(train, fit_config, **options)
-    return start(train, fit_config, devices=devices, mapping=config.mapping, **options)
+    return start(train, fit_config, **options)

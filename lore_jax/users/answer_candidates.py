@@ -22,6 +22,8 @@ from lore_jax.users.answer_questions import (
 from lore_jax.users.answering import AnswerPosterior
 from lore_jax.users.kept_answers import Kept, no_answers
 
+NOTHING = np.zeros(0, np.int32)
+
 
 class AnswerCandidates:
     """Candidates of one kind, the same for all users.
@@ -68,7 +70,11 @@ class AnswerCandidates:
             self.ask(posterior, users, no_answers(self._kind, size))
 
     def ask(
-        self, posterior: AnswerPosterior, users: Int[np.ndarray, " n"], kept: Kept
+        self,
+        posterior: AnswerPosterior,
+        users: Int[np.ndarray, " n"],
+        kept: Kept,
+        left_out: Int[np.ndarray, " m"] = NOTHING,
     ) -> AnswerQuestions:
         """The next questions to some users.
 
@@ -76,12 +82,14 @@ class AnswerCandidates:
             posterior: of all users.
             users: which of them.
             kept: what these have said in answers of this kind.
+            left_out: numbers of candidates that nobody is asked now.
 
         Returns:
             The questions; -1 where no candidate is left.
         """
         mean, covariance = with_intercepts(posterior, users)
         left = self.left(kept)
+        left[:, left_out] = False
         size, last = 1 if len(users) == 1 else self._size, len(users) - 1
         parts = []
         for at in range(0, len(users), size):

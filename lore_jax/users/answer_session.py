@@ -26,6 +26,7 @@ from lore_jax.users.answer_batches import AnswerBatchSolver
 from lore_jax.users.answer_candidates import AnswerCandidates
 from lore_jax.users.answer_questions import AnswerQuestions
 from lore_jax.users.answering import AnswerPosterior, check_scales
+from lore_jax.users.candidates import check_rows
 from lore_jax.users.kept_answers import Kept, added, last_order, no_answers, without_last
 from lore_jax.users.named_users import Who
 from lore_jax.users.scored_users import ScoredUsers, check_lengths, check_saved, in_saved
@@ -199,24 +200,32 @@ class AnswerSession(ScoredUsers):
         users = np.unique(self._users.numbers(user))
         return self._commit(users, without_last([part.take(users) for part in self._kept], last))
 
-    def ask(self, kind: Kind, user: Who = None) -> AnswerQuestions:
+    def ask(
+        self, kind: Kind, user: Who = None, *, without: ArrayLike | None = None
+    ) -> AnswerQuestions:
         """The next questions of one kind, of the candidates about which nothing was said that way.
 
         Args:
             kind: what to ask for.
             user: whom; None: the only user.
+            without: numbers of candidates not to ask now.
 
         Returns:
             The `AnswerQuestions`; -1 where no candidate is left.
 
         Raises:
-            ValueError: the session has no candidates of this kind, or a user is not of it.
+            ValueError: the session has no candidates of this kind, `without` names others, or a
+                user is not of it.
         """
         users = self._users.numbers(user)
         if kind not in self._candidates:
             raise ValueError(f"the session has no candidates of {kind}")
+        candidates, left_out = self._candidates[kind], np.zeros(0, int)
+        if without is not None and np.size(without):
+            what = "a list of {} candidates"
+            left_out = check_rows("without", without, len(candidates.rows), what)
         kept = self._kept[self.kinds.index(kind)].take(users)
-        return self._candidates[kind].ask(self._posterior, users, kept)
+        return candidates.ask(self._posterior, users, kept, left_out)
 
     def to_dict(self) -> dict[str, Any]:
         """The answers as plain lists and numbers, fit for JSON; `from_dict` leads back.

@@ -32,7 +32,7 @@ from lore_jax.users.entries import (
 )
 from lore_jax.users.predict import moments_of_margins
 
-_ENTRIES_PER_CHUNK = 2**14  # as in `adapt`: a core's cache
+_ENTRIES_PER_CHUNK = {"cpu": 2**14, "accelerator": 2**22}  # as in `adapt`: a core's cache
 _LEAST_USERS = 64
 _MOST_OUTCOMES = 120  # whose probabilities are listed: rankings of five
 
@@ -135,9 +135,18 @@ def adapt_answers(model: Model, answers: AnswerModel, feedback: Feedback) -> Ans
             variance[users] = spread[:, rank, rank]
             covariance[users] = spread[:, rank, :rank]
 
-    jobs = list(_chunks(feedback, neighbours=solver.neighbours))
-    with ThreadPoolExecutor(num_cores()) as pool:
-        for _ in pool.map(lambda job: solve(*job), jobs):
+    on_cpu = next(iter(solver.table.devices())).platform == "cpu"
+    most = _ENTRIES_PER_CHUNK["cpu" if on_cpu else "accelerator"]
+    jobs = list(_chunks(feedback, most, neighbours=solver.neighbours))
+    # As in `adapt`: the default device is the caller's thread's.
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+
+    def work(job: tuple[Entries, int]) -> None:
+        with jax.default_device(device):
+            solve(*job)
+
+    with ThreadPoolExecutor(num_cores() if on_cpu else 2) as pool:
+        for _ in pool.map(work, jobs):
             pass
     out["shots"] = feedback.answers_per_user().astype(np.int32)
     users = Posterior(**out, user_ids=feedback.user_ids)
@@ -267,7 +276,9 @@ def _padded(table: Rewards) -> Rewards:
     )
 
 
-def _chunks(feedback: Feedback, *, neighbours: bool) -> Iterator[tuple[Entries, int]]:
+def _chunks(
+    feedback: Feedback, most_entries: int, *, neighbours: bool
+) -> Iterator[tuple[Entries, int]]:
     """Entries of some users at a time, and how many of the users are no padding."""
     for users in buckets_of_users(feedback):
         counts = [padded_length(most_answers(block, users)) for block in feedback.blocks]
@@ -275,7 +286,7 @@ def _chunks(feedback: Feedback, *, neighbours: bool) -> Iterator[tuple[Entries, 
             count * num_entries(block.kind, neighbours=neighbours)
             for count, block in zip(counts, feedback.blocks, strict=True)
         )
-        most = max(1, _ENTRIES_PER_CHUNK // entries)
+        most = max(1, most_entries // entries)
         most -= most % _LEAST_USERS if most > _LEAST_USERS else 0
         chunk = min(most, max(_LEAST_USERS, 1 << (len(users) - 1).bit_length()))
         for start in range(0, len(users), chunk):

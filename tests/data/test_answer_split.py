@@ -118,5 +118,8 @@ def test_taking_answers_by_number():
 
 def test_too_few_users_are_one_line():
     one = answers(STARS, [0, 4], [0, 1], outcome=[1, 2], prompt=[0, 1])
-    with pytest.raises(ValueError, match="0 of 2 users have 1 training pairs"):
+    with pytest.raises(ValueError, match="0 of 2 users have 1 training answers and 1 test answers"):
         split_answers(from_answers(TABLE, [one]), group_by="prompt", seed=0)
+    order = answers(Kind("ranking", 3, places=2), [[0, 1, 2], [4, 5, 6]], [0, 1], prompt=[0, 1])
+    with pytest.raises(ValueError, match=r"training pairs .* next to each other in an answer\)$"):
+        split_answers(from_answers(TABLE, [order]), group_by="prompt", seed=0)

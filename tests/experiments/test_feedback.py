@@ -10,7 +10,7 @@ from lore_jax.storage.cache.writer import CacheWriter
 
 def test_feedback(tmp_path):
     result = feedback.run(feedback.Config(out=tmp_path / "run", smoke=True))
-    assert set(result) == {"worth", "ties", "fitted", "cost", "asked"}
+    assert set(result) == {"worth", "ties", "fitted", "cost", "asked", "lapses"}
     for how in ("davidson", "rao-kupper"):
         ties = result["ties"][f"basis known, {how}"]
         assert 0.2 < ties["share of ties"] < 0.4

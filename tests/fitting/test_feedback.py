@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from small_answers import QUICK_ANSWERS, small_answers
 
 import lore_jax as lore
 from lore_jax.data.answer_kinds import Kind
@@ -12,9 +13,13 @@ from lore_jax.data.feedback import answers, from_answers
 from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.datasets.synthetic_feedback import FIVE, STARS, TIES, TRUE_ANSWERS, synthetic_feedback
+from lore_jax.fitting import feedback as feedback_fit
+from lore_jax.fitting import progress
 from lore_jax.fitting.config import FitConfig
-from lore_jax.fitting.feedback import answer_buckets, fit_feedback, start_feedback
+from lore_jax.fitting.feedback import fit_feedback, start_feedback
+from lore_jax.methods.base import Info
 from lore_jax.methods.gaussian.method import PopulationConfig
+from lore_jax.parallel.host_state import onto_devices, without_devices
 
 METHOD = PopulationConfig(
     60,
@@ -90,12 +95,6 @@ def test_item_effects_are_of_responses(fitted):
     assert len(model.item_effects.keys) == len(np.unique(feedback.blocks[0].items))
 
 
-def test_every_user_stands_in_one_bucket(fitted):
-    _, drawn, _ = fitted
-    buckets = answer_buckets(drawn.feedback)
-    assert sum(bucket.first.shape[1] for bucket in buckets) == drawn.feedback.num_users
-
-
 def test_what_it_refuses(fitted):
     _, drawn, _ = fitted
     table, key = drawn.feedback.embeddings, jax.random.key(0)
@@ -126,6 +125,47 @@ def test_chunks_of_any_sizes_end_in_the_same_state(fitted):
         ends.append(running.finish(state))
     for a, b in zip(*(jax.tree.leaves((e.answers, e.users)) for e in ends), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_devices_share_the_answers_and_any_of_them_go_on():
+    feedback = small_answers()
+    config = FitConfig(dataclasses.replace(QUICK_ANSWERS.fit.method, steps=4))
+    three, spread = start_feedback(feedback, config, key=0, devices=jax.devices()[:3])
+    one, alone = start_feedback(feedback, config, key=0)
+    spread, _ = three.advance(spread, 0, 2)
+    alone, _ = one.advance(alone, 0, 2)
+    for leaf in jax.tree.leaves((three.data.buckets, spread.deviations)):
+        assert [shard.data.shape[0] for shard in leaf.addressable_shards] == [1] * 3
+    kept = without_devices(spread, three.layout)
+    assert kept.deviations.shape == (feedback.num_users, 2)  # of rank 2 a deviation, an intercept
+    _, of_moved = one.advance(onto_devices(kept, alone, one.layout), 2, 2)
+    spread, info = three.advance(spread, 2, 2)
+    alone, expected = one.advance(alone, 2, 2)
+    np.testing.assert_allclose(info.loss, expected.loss, rtol=1e-5)
+    np.testing.assert_allclose(of_moved.loss, expected.loss, rtol=1e-5)
+    ends = [
+        (end.model.params, end.model.basis_posterior, end.answers, end.users)
+        for end in (three.finish(spread), one.finish(alone))
+    ]
+    for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_progress_is_said_where_it_is_asked_for(fitted, monkeypatch, capsys):
+    class Running:
+        method, steps, choice = METHOD, 2, {}
+
+        def advance(self, state, taken, count):
+            return state, Info(np.zeros(count), np.zeros(count))
+
+        def finish(self, state):
+            return fitted[2]
+
+    monkeypatch.setattr(feedback_fit, "start_feedback", lambda *_, **__: (Running(), None))
+    monkeypatch.setattr(progress, "_SECONDS", 0.0)
+    for shown in (True, False):
+        fit_feedback(fitted[1].feedback, key=0, progress=shown)
+        assert ("2 of 2 steps done" in capsys.readouterr().err) == shown
 
 
 def test_a_row_of_extreme_norm_counts_nothing(fitted):

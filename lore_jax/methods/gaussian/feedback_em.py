@@ -17,12 +17,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
@@ -41,10 +42,19 @@ from lore_jax.methods.gaussian.laplace_em import (
 from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.basis import Params
 from lore_jax.model.basis_posterior import BasisPosterior
-from lore_jax.parallel.buckets import FitData, UserBucket
+from lore_jax.parallel.buckets import (
+    FitData,
+    PerUser,
+    UserBucket,
+    add_to_rows,
+    features,
+    over_users,
+)
+from lore_jax.parallel.devices import total
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.newton import newton_step
 from lore_jax.solvers.pair_sums import combine, pull_together, quadratic_form
+from lore_jax.solvers.segments import Segments
 from lore_jax.users.entries import segments
 
 _LEAST_CURVATURE = 1e-3  # of the largest: along a flat direction a step is short, not wild
@@ -52,22 +62,23 @@ _LONGEST_STEP = 0.5  # of the answer parameters, in logits
 
 
 @flax.struct.dataclass
-class AnswerBucket:
-    """Users of like length and the entries of their answers.
+class AnswerBucket(UserBucket):
+    """Users of like length and the entries of their answers, which stand as pairs do.
+
+    `chosen` are the rows of the responses whose reward counts, `rejected` those of the responses
+    they are compared with: one past the table where there is none.
 
     Attributes:
-        first: rows of the responses whose reward counts, `[entries, users]`.
-        second: rows of those it is compared with; one past the table: nothing.
-        weight: how much an entry counts, `[entries, users]`.
-        outcome: the levels of each stretch, `[answers, users]`.
+        outcome: the levels of each stretch, `[*shards, answers, users]`.
         kinds: the kind of each stretch (static).
     """
 
-    first: Int[Array, "entries users"]
-    second: Int[Array, "entries users"]
-    weight: Float[Array, "entries users"]
-    outcome: tuple[Int[Array, "_answers users"], ...]
+    outcome: tuple[Int[Array | np.ndarray, "*shards _answers users"], ...]
     kinds: tuple[Kind, ...] = flax.struct.field(pytree_node=False)
+
+    def likelihood(self, answers: AnswerModel) -> Segments:
+        """The likelihood of the entries."""
+        return segments(answers, self.kinds, self.outcome)
 
 
 @flax.struct.dataclass
@@ -78,14 +89,14 @@ class AnswerState:
         params: `basis` and `item_effects`, as in `laplace_em`, and `log_intercept`, of tau.
         optimiser: Adam's state.
         answers: how people answer.
-        deviations: each bucket's modes, `[rank, users]`: the intercept last, where there are
-            ratings, else `[rank - 1, users]`.
+        deviations: modes, `[rank, users]`: the intercept last, where there are ratings, else
+            `[rank - 1, users]`.
     """
 
     params: Params
     optimiser: optax.OptState
     answers: AnswerModel
-    deviations: tuple[Float[Array, "_k _users"], ...]
+    deviations: PerUser
 
 
 class Known(NamedTuple):
@@ -106,33 +117,32 @@ def init(
     config: EMConfig,
     params: Params,
     answers: AnswerModel,
-    buckets: tuple[AnswerBucket, ...],
+    data: FitData,
     *,
     rank: int,
     with_intercept: bool,
 ) -> AnswerState:
-    """The state before the first step, every user at the population.
+    """The state before the first step, for one shard, every user at the population.
 
     Args:
         config: how EM runs.
         params: of the basis and item effects, where to begin.
         answers: how people answer, where to begin.
-        buckets: the answers.
+        data: the shard's answers: its buckets are `AnswerBucket`s.
         rank: of the basis.
         with_intercept: whether users have intercepts.
 
     Returns:
-        The state.
+        The state of one shard.
     """
     params = {**params, "log_intercept": jnp.log(jnp.maximum(answers.intercept, 1e-3))}
     k = rank - 1 + with_intercept
-    deviations = tuple(jnp.zeros((k, bucket.first.shape[1])) for bucket in buckets)
-    return AnswerState(params, _adam(config).init(params), answers, deviations)
+    deviations = tuple(jnp.zeros((k, bucket.chosen.shape[-1])) for bucket in data.buckets)
+    return AnswerState(params, _adam(config).init(params), answers, PerUser(deviations))
 
 
 def step(
     state: AnswerState,
-    buckets: tuple[AnswerBucket, ...],
     data: FitData,
     hyper: PopulationHyper,
     *,
@@ -142,10 +152,12 @@ def step(
 ) -> tuple[AnswerState, Info]:
     """One E step, one gradient step of the basis, one Newton step of the answer parameters.
 
+    What crosses shards is the gradient of the basis, as of pairs, and that of the answer
+    parameters with their Hessian: a few numbers.
+
     Args:
-        state: the state.
-        buckets: the answers.
-        data: the table (its buckets are not used).
+        state: the shard's state.
+        data: the shard's answers, and the table.
         hyper: ridges, size of the item effects, columns in use.
         module: the basis (static).
         config: how EM runs (static).
@@ -154,34 +166,42 @@ def step(
     Returns:
         The next state, and for the history the expected loss an answer, in nats.
     """
+    buckets = _of_answers(data)
+    count = total(sum(jnp.sum(bucket.pair_weight) for bucket in buckets))
+    table, pull_back = jax.vjp(
+        lambda params: extended_table(module, params, data, hyper, with_intercept=with_intercept),
+        state.params,
+    )
 
-    def entries(params: Params) -> list[Array]:
-        table = extended_table(module, params, data, hyper, with_intercept=with_intercept)
-        return [jnp.moveaxis(table[b.first] - table[b.second], -1, 0) for b in buckets]
-
-    count = sum(jnp.sum(bucket.weight) for bucket in buckets)
-    along, pull_back = jax.vjp(entries, state.params)
-    modes, known, losses, gradients = [], [], [], []
-    for f, bucket, deviation in zip(along, buckets, state.deviations, strict=True):
-        likelihood = segments(state.answers, bucket.kinds, bucket.outcome)
-        taken = newton_step(f[1:], f[0], bucket.weight, deviation, likelihood=likelihood)
+    def work(
+        so_far: tuple[Array, Array], bucket: AnswerBucket, deviation: Array
+    ) -> tuple[tuple[Array, Array], tuple[Array, Known]]:
+        """Adds loss and gradient in the table; the users' modes, and what they say of entries."""
+        loss, gradient = so_far
+        f, weight = features(table, bucket), jnp.asarray(bucket.pair_weight)
+        likelihood = bucket.likelihood(state.answers)
+        taken = newton_step(f[1:], f[0], weight, deviation, likelihood=likelihood)
         covariance = inverse(taken.lower)
-        loss, gradient = expected_loss(f, bucket.weight, taken.deviation, covariance, likelihood)
-        modes.append(taken.deviation)
-        known.append(known_after(state.answers, bucket, f, taken.deviation, covariance))
-        losses.append(loss)
-        gradients.append(gradient / count)
-    (gradient,) = pull_back(gradients)
+        of_users, of_features = expected_loss(f, weight, taken.deviation, covariance, likelihood)
+        gradient = add_to_rows(gradient, bucket, jnp.moveaxis(of_features, 0, -1))
+        known = known_after(state.answers, bucket, f, taken.deviation, covariance)
+        return (loss + of_users, gradient), (taken.deviation, known)
+
+    so_far, modes, known = (jnp.zeros(()), jnp.zeros_like(table)), [], []
+    for bucket, deviation in zip(buckets, state.deviations.buckets, strict=True):
+        so_far, (mode, entries) = over_users(work, so_far, bucket, jnp.asarray(deviation))
+        modes.append(mode)
+        known.append(entries)
+    (gradient,) = pull_back(so_far[1] / count)
+    loss, gradient = total((so_far[0] / count, gradient))
     ridge = jax.grad(lambda params: penalty(_of_basis(params), hyper) / count)(state.params)
     gradient = jax.tree.map(jnp.add, gradient, ridge)
     updates, optimiser = _adam(config).update(gradient, state.optimiser, state.params)
     params: PyTree = optax.apply_updates(state.params, updates)
     answers = _answer_step(state.answers, buckets, known)
     answers = dataclasses.replace(answers, intercept=_intercept(state.params, with_intercept))
-    loss = sum(losses, jnp.zeros(())) / count
-    return AnswerState(params, optimiser, answers, tuple(modes)), Info(
-        loss, optax.tree.norm(gradient)
-    )
+    state = AnswerState(params, optimiser, answers, PerUser(tuple(modes)))
+    return state, Info(loss, optax.tree.norm(gradient))
 
 
 def extended_table(
@@ -202,7 +222,6 @@ def extended_table(
 
 def what_is_unknown(
     state: AnswerState,
-    buckets: tuple[AnswerBucket, ...],
     data: FitData,
     hyper: PopulationHyper,
     *,
@@ -215,9 +234,8 @@ def what_is_unknown(
     Cut points and intercepts are taken as they are.
 
     Args:
-        state: after the last step.
-        buckets: the answers.
-        data: the table; mapped by `devices.over_shards`.
+        state: after the last step, of one shard.
+        data: the shard's answers, and the table.
         hyper: ridges, size of the item effects, columns in use.
         module: the basis (static).
         with_intercept: whether users have intercepts (static).
@@ -229,26 +247,35 @@ def what_is_unknown(
     """
     table = extended_table(module, state.params, data, hyper, with_intercept=with_intercept)
     used, columns = jnp.maximum(jnp.sum(hyper.columns), 1.0), len(hyper.columns)
+
+    def precision(_: None, bucket: AnswerBucket, start: Array) -> tuple[None, tuple[Array, Array]]:
+        """Of every entry, and the mean second moment of the user's deviations."""
+        f, weight = features(table, bucket), jnp.asarray(bucket.pair_weight)
+        likelihood = bucket.likelihood(state.answers)
+        taken = newton_step(f[1:], f[0], weight, start, likelihood=likelihood)
+        spread = jnp.diagonal(inverse(taken.lower), axis1=0, axis2=1).T
+        second = (taken.deviation**2 + spread)[:columns]
+        moment = jnp.sum(hyper.columns[:, None] * second, axis=0) / used
+        margin = f[0] + combine(f[1:], taken.deviation)
+        return None, (weight * likelihood.curvature(margin), moment)
+
     population: list[Array] = []
     deviations: list[Array] = []
-    for bucket, start in zip(buckets, state.deviations, strict=True):
-        f = jnp.moveaxis(table[bucket.first] - table[bucket.second], -1, 0)
-        likelihood = segments(state.answers, bucket.kinds, bucket.outcome)
-        taken = newton_step(f[1:], f[0], bucket.weight, start, likelihood=likelihood)
-        margin = f[0] + combine(f[1:], taken.deviation)
-        population.append(bucket.weight * likelihood.curvature(margin))
+    for bucket, start in zip(_of_answers(data), state.deviations.buckets, strict=True):
+        _, (curvature, moment) = over_users(precision, None, bucket, jnp.asarray(start))
+        population.append(curvature)
         if columns:
-            spread = jnp.diagonal(inverse(taken.lower), axis1=0, axis2=1).T
-            second = (taken.deviation**2 + spread)[:columns]
-            moment = jnp.sum(hyper.columns[:, None] * second, axis=0) / used
-            deviations.append(population[-1] * moment[None])
-    pairs = tuple(UserBucket(b.first, b.second, b.weight) for b in buckets)
+            deviations.append(curvature * moment[None])
     rows = jnp.pad(jnp.asarray(data.embeddings), ((0, 1), (0, 0)))
-    padded = dataclasses.replace(data, embeddings=rows, buckets=pairs)
+    padded = dataclasses.replace(data, embeddings=rows)
     kinds, kept = (tuple(population), tuple(deviations)), ridges(hyper)
     share = shares(padded, kinds, kept, hyper.item_effects[:, None])
     uncertain = basis_posterior(padded, kinds, kept, share) if linear else None
     return uncertain, share[:, :-1]
+
+
+def _of_answers(data: FitData) -> tuple[AnswerBucket, ...]:
+    return cast("tuple[AnswerBucket, ...]", data.buckets)
 
 
 def _of_basis(params: Params) -> Params:
@@ -276,14 +303,14 @@ def answer_evidence(
         known: of each bucket, what the E step left.
 
     Returns:
-        A sum over all entries, in nats.
+        A sum over all entries of the shard, in nats.
     """
-    total = jnp.zeros(())
+    evidence = jnp.zeros(())
     for bucket, (margin, variance, moved) in zip(buckets, known, strict=True):
-        likelihood = segments(answers, bucket.kinds, bucket.outcome)
+        likelihood = bucket.likelihood(answers)
         value = likelihood.loss(margin) + 0.5 * likelihood.curvature(margin) * variance
-        total += jnp.sum(bucket.weight * (value - likelihood.slope(margin) * moved))
-    return total
+        evidence += jnp.sum(bucket.pair_weight * (value - likelihood.slope(margin) * moved))
+    return evidence
 
 
 def known_after(
@@ -295,10 +322,10 @@ def known_after(
 ) -> Known:
     """What the answer parameters are fitted to, given the E step of a bucket."""
     along = features[1:]
-    likelihood = segments(answers, bucket.kinds, bucket.outcome)
+    likelihood = bucket.likelihood(answers)
     margin, variance = features[0] + combine(along, mean), quadratic_form(along, covariance)
     _, through = jax.vjp(likelihood.curvature, margin)
-    (pull,) = through(0.5 * bucket.weight * variance)
+    (pull,) = through(0.5 * bucket.pair_weight * variance)
     moved = combine(along, combine(covariance, pull_together(along, pull)))
     return Known(margin, variance, moved)
 
@@ -314,7 +341,7 @@ def _answer_step(
     def evidence(flat: Array) -> Array:
         return answer_evidence(dataclasses.replace(answers, free=unravel(flat)), buckets, known)
 
-    gradient, hessian = jax.grad(evidence)(flat), jax.hessian(evidence)(flat)
+    gradient, hessian = total((jax.grad(evidence)(flat), jax.hessian(evidence)(flat)))
     values, vectors = jnp.linalg.eigh(hessian)
     values = jnp.maximum(jnp.abs(values), _LEAST_CURVATURE * jnp.max(jnp.abs(values)))
     move = -vectors @ ((vectors.T @ gradient) / values)

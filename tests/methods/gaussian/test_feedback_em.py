@@ -52,15 +52,15 @@ def evidence(how, bucket, features):
     """Minus the Laplace evidence of all users, the modes found anew, and the estimate."""
     likelihood = segments(how, bucket.kinds, bucket.outcome)
     found = map_estimate(
-        features[1:], features[0], bucket.weight, jnp.zeros((K, USERS)), likelihood=likelihood
+        features[1:], features[0], bucket.pair_weight, jnp.zeros((K, USERS)), likelihood=likelihood
     )
     # A few full steps more: differences need the mode to many digits.
     d = found.deviation
     for _ in range(3):
         z = features[0] + jnp.einsum("kiu,ku->iu", features[1:], d)
         slope, curvature = (
-            bucket.weight * likelihood.slope(z),
-            bucket.weight * likelihood.curvature(z),
+            bucket.pair_weight * likelihood.slope(z),
+            bucket.pair_weight * likelihood.curvature(z),
         )
         hessian = (
             jnp.einsum("aiu,iu,biu->uab", features[1:], curvature, features[1:]) + jnp.eye(K)[None]
@@ -68,11 +68,11 @@ def evidence(how, bucket, features):
         gradient = jnp.einsum("aiu,iu->ua", features[1:], slope) + d.T
         d = d - jnp.linalg.solve(hessian, gradient[..., None])[..., 0].T
     z = features[0] + jnp.einsum("kiu,ku->iu", features[1:], d)
-    curvature = bucket.weight * likelihood.curvature(z)
+    curvature = bucket.pair_weight * likelihood.curvature(z)
     hessian = (
         jnp.einsum("aiu,iu,biu->uab", features[1:], curvature, features[1:]) + jnp.eye(K)[None]
     )
-    loss = jnp.sum(bucket.weight * likelihood.loss(z)) + 0.5 * jnp.sum(d**2)
+    loss = jnp.sum(bucket.pair_weight * likelihood.loss(z)) + 0.5 * jnp.sum(d**2)
     value = loss + 0.5 * jnp.sum(jnp.linalg.slogdet(hessian)[1])
     return value, d, jnp.moveaxis(jnp.linalg.inv(hessian), 0, -1)
 
@@ -108,7 +108,7 @@ def test_the_gradient_in_the_rewards_is_that_of_the_evidence_for_rankings_too(pr
     with jax.enable_x64(True):
         _, mode, covariance = evidence(how, bucket, features)
         likelihood = segments(how, bucket.kinds, bucket.outcome)
-        _, gradient = expected_loss(features, bucket.weight, mode, covariance, likelihood)
+        _, gradient = expected_loss(features, bucket.pair_weight, mode, covariance, likelihood)
         for part in ("levels", "rankings"):
             direction = np.zeros(features.shape)
             if part == "levels":
