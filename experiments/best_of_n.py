@@ -21,9 +21,9 @@ Time: a seed takes some 7 minutes on two busy CPU cores, a split of a conversati
 one file in RUN/parts: a run that was stopped goes on where it was. RUN/best_of_n.json has the
 numbers.
 
-Expected: best of 8 after 10 shots gains 94 % of what Bayes gains, after 20 shots 96 %; Bayes' mode
-99 and 100 %. Polis, 20
-shots: agreed with in 62.3 % among 4 statements, the population's pick in 60.4.
+Expected: best of 8 after 10 shots gains 96 % of what Bayes gains, by the mode 94, after 20 shots 97
+and 96 %; Bayes' mode 99 and 100 %. Polis, by the mode, 20 shots: agreed with in 62.3 % among 4
+statements, the population's pick in 60.4.
 """
 
 from __future__ import annotations

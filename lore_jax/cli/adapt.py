@@ -30,8 +30,7 @@ class Config:
             takes memory for all of them.
         export: the Parquet file of user ids, weights, variances and shots, written part by part:
             without `out` the number of users is not limited by memory.
-        weights: the mode, or the mean, which is better to pick replies by and takes some ten times
-            as long.
+        weights: the mode, or the mean, which is better to pick replies by and takes longer.
         names: user names.
         overwrite: replace what is there.
     """

@@ -18,8 +18,8 @@ def expected_weights(
 
     `w ~ N(m, S)`, the Gaussian nearest to the posterior (`solvers/variational.py`). A pick by the
     expected reward needs the mean: with few answers the mode lies beside it. On synthetic users,
-    best of 8, it gains 2 to 4 % more than the mode after 10 shots and 7 % more after 3
-    (`experiments.best_of_n`). It takes some ten times as long.
+    best of 8, it gains 2 % more than the mode after 10 shots and 8 % more after 3
+    (`experiments.best_of_n`). It takes longer, and compiles a program of its own.
 
     Args:
         model: a fitted model.
