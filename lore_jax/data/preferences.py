@@ -271,6 +271,7 @@ def from_arrays(
         user_ids=user_ids,
         row=order.astype(np.int64),
         head=check_head(head, table.shape[1]),
+        encoder=None,
     )
 
 
