@@ -54,7 +54,7 @@ class Averaged:
     Example:
         >>> unsure = Averaged(LOGISTIC, jnp.array(9.0))
         >>> round(float(unsure.slope(jnp.array(-2.0))), 2)  # LOGISTIC: -.88
-        -0.71
+        -0.72
     """
 
     likelihood: Likelihood
