@@ -75,6 +75,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; `_HOME` says the same 
     from lore_jax.users.drift import choose_retention as choose_retention
     from lore_jax.users.drift import detection_bound as detection_bound
     from lore_jax.users.drift import misfit as misfit
+    from lore_jax.users.expected_weights import expected_weights as expected_weights
     from lore_jax.users.filtering import filter_answers as filter_answers
     from lore_jax.users.predict import margins as margins
     from lore_jax.users.predict import predict_proba as predict_proba
@@ -122,6 +123,7 @@ _HOME = {
     "choose_retention": "users.drift",
     "detection_bound": "users.drift",
     "misfit": "users.drift",
+    "expected_weights": "users.expected_weights",
     "filter_answers": "users.filtering",
     "margins": "users.predict",
     "predict_proba": "users.predict",

@@ -10,7 +10,6 @@ ROOT = Path(__file__).parents[1]
 CHAIN = "tests/cli/test_main.py runs it in the chain from a cache to a report"
 EXCEPTIONS = {
     "cli/fit.py": CHAIN,
-    "cli/adapt.py": CHAIN,
     "cli/score.py": CHAIN,
     "cli/evaluate.py": CHAIN,
     "cli/tested.py": CHAIN,

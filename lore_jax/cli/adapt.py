@@ -6,7 +6,7 @@ import collections
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from lore_jax.cli.arguments import FLAT, POSITIONAL
 from lore_jax.cli.options import UserNames
@@ -30,6 +30,7 @@ class Config:
             takes memory for all of them.
         export: the Parquet file of user ids, weights, variances and shots, written part by part:
             without `out` the number of users is not limited by memory.
+        weights: the mode, or the mean, which is better to pick replies by and takes longer.
         names: user names.
         overwrite: replace what is there.
     """
@@ -38,6 +39,7 @@ class Config:
     cache: Annotated[Path, POSITIONAL]
     out: Path | None = None
     export: Path | None = None
+    weights: Literal["mode", "mean"] = "mode"
     names: Annotated[UserNames, FLAT] = dataclasses.field(default_factory=UserNames)
     overwrite: bool = False
 
@@ -51,6 +53,7 @@ def run(config: Config) -> dict[str, object]:
     from lore_jax.export.adapt_cache import adapt_cache
     from lore_jax.export.adapt_cache_of_answers import adapt_cache_of_answers, with_users
     from lore_jax.export.parquet import export_weights
+    from lore_jax.model.mean_prior import by_mean
     from lore_jax.model.posterior import join
     from lore_jax.model.saved import save
     from lore_jax.storage.cache.manifest import read_manifest
@@ -63,14 +66,19 @@ def run(config: Config) -> dict[str, object]:
     refuse_other_encoder(loaded, config.cache)
     if config.export is not None:
         refuse_existing(config.export, config.overwrite)
-    manifest, not_converged = read_manifest(config.cache), 0
+    manifest, not_converged, model = read_manifest(config.cache), 0, loaded.model
+    if config.weights == "mean":
+        if loaded.said is not None:
+            problem = f"weights is mean, but {loaded.path} has fitted answers as they were said"
+            raise ValueError(f"{problem}: only pairs have means, mode is expected")
+        model = dataclasses.replace(model, prior=by_mean(model.prior))
     shots: list[np.ndarray] = []
     kept: list[Posterior] = []  # a saved model has all of its users in one place; an export has not
     said: list[AnswerPosterior] = []
 
     def adapted() -> Iterator[Posterior]:
         if loaded.said is None:
-            yield from adapt_cache(loaded.model, config.cache)
+            yield from adapt_cache(model, config.cache)
             return
         for known in adapt_cache_of_answers(loaded.model, loaded.said[0], config.cache):
             if config.out is not None:

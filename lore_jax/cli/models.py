@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lore_jax.data.encoder_identity import check_encoder, differences, identity_of
 from lore_jax.model.answer_model import AnswerModel
 from lore_jax.model.basis import input_width
 from lore_jax.model.model import Model
@@ -69,8 +70,8 @@ def refuse_other_encoder(loaded: LoadedModel, cache: Path) -> None:
         return
     expected, encoder = loaded.encoder, manifest["encoder"]
     if encoder_fingerprint(manifest) != encoder_fingerprint({"encoder": expected, "dim": dim}):
-        differences = _differences(encoder, expected)
-        raise ValueError(f"{cache} holds embeddings of another encoder than {path}: {differences}")
+        which = differences(encoder, expected)
+        raise ValueError(f"{cache} holds embeddings of another encoder than {path}: {which}")
 
 
 def load_own_encoder(loaded: LoadedModel, folder: Path) -> TextEncoder:
@@ -89,9 +90,8 @@ def load_own_encoder(loaded: LoadedModel, folder: Path) -> TextEncoder:
     if encoder.model.dim != width:
         problem = f"embeddings of dim {encoder.model.dim}, {loaded.path} was fitted on dim {width}"
         raise ValueError(f"{folder} makes {problem}")
-    if loaded.encoder is not None and (found := encoder.describe()) != dict(loaded.encoder):
-        differences = _differences(found, loaded.encoder)
-        raise ValueError(f"{folder} is another encoder than that of {loaded.path}: {differences}")
+    expected = identity_of(loaded.encoder)
+    check_encoder(encoder, expected, name=str(folder), of=str(loaded.path))
     return encoder
 
 
@@ -99,11 +99,3 @@ def user_numbers(users: Posterior) -> dict[str, int]:
     """Each user's position by name; users without names are called by their numbers."""
     names = range(users.num_users) if users.user_ids is None else users.user_ids
     return {str(name): at for at, name in enumerate(names)}
-
-
-def _differences(encoder: Mapping[str, object], expected: Mapping[str, object]) -> str:
-    return ", ".join(
-        f"{name} {encoder.get(name)!r} (fitted on {expected.get(name)!r})"
-        for name in {**encoder, **expected}
-        if encoder.get(name) != expected.get(name)
-    )

@@ -47,6 +47,7 @@ class Preferences:
         user_ids: the users' own names `[num_users]`, or None.
         row: where each pair stood in the arrays it came from, int64 `[pairs]`.
         head: the reference head `[dim]` of the reward model that made the embeddings, or None.
+        encoder: what made the embeddings (`encoder_identity.py`); None: nobody knows.
     """
 
     embeddings: Float[np.ndarray | Array, "responses dim"]
@@ -59,6 +60,7 @@ class Preferences:
     user_ids: Shaped[np.ndarray, "users"] | None
     row: Int[np.ndarray, "pairs"]
     head: Float[np.ndarray, "dim"] | None
+    encoder: str | None = None
 
     def __repr__(self) -> str:
         """The sizes, in one line."""
@@ -269,6 +271,7 @@ def from_arrays(
         user_ids=user_ids,
         row=order.astype(np.int64),
         head=check_head(head, table.shape[1]),
+        encoder=None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from lore_jax.data.checks import first_not_finite
+from lore_jax.data.encoder_identity import identity_of
 from lore_jax.data.preferences import Preferences
 from lore_jax.datasets.formats.feedback import HowToRead, holds_index_rows, read_text_feedback
 from lore_jax.datasets.formats.in_memory import RowsInMemory, rows_in_memory
@@ -110,7 +112,8 @@ def from_texts(
     labels = [f"response {number}" for number in range(len(conversations))]
     prepared = prepare(conversations, model.renderer, labels)
     tables = list(embed_conversations(prepared.conversations, model, labels, progress=progress))
-    return pairs.preferences(np.concatenate(tables), head=model.head)
+    prefs = pairs.preferences(np.concatenate(tables), head=model.head)
+    return dataclasses.replace(prefs, encoder=identity_of(model.describe()))
 
 
 def _model_folder(name: str | os.PathLike[str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,14 @@ class TextEncoder:
         return self.params.single["embedding"].dtype
 
     def describe(self) -> dict[str, object]:
-        """Everything that an embedding depends on, for a cache's manifest; reads all its files."""
+        """Everything that an embedding depends on, for a cache's manifest.
+
+        Reads all its files, the first time.
+        """
+        return dict(self._description)
+
+    @functools.cached_property
+    def _description(self) -> dict[str, object]:
         renderer, pooling = self.renderer, self.pooling
         return {
             **model_identity(self.folder),

@@ -127,7 +127,11 @@ class JointFit:
         method = _without(self.method, self.choice.keys() - self.method.variants()[0].keys())
         fitted = jax.block_until_ready(_finish(method)(state, self.first_data, self.hyper))
         give_back_freed_memory()
-        return self.method.export(fitted, self.layout, self.prefs)
+        predictor = self.method.export(fitted, self.layout, self.prefs)
+        if not isinstance(predictor, BasisPredictor) or self.prefs.encoder is None:
+            return predictor
+        model = dataclasses.replace(predictor.model, encoder=self.prefs.encoder)
+        return dataclasses.replace(predictor, model=model)
 
 
 def fit(

@@ -41,6 +41,8 @@ class Model:
         item_effects: what responses have of their own, or None.
         likelihood: how probable a choice is, given its margin.
         basis_posterior: what the fit does not know of the basis, or None: it is taken as it is.
+        encoder: what made the embeddings of the fit (`data/encoder_identity.py`), so that new texts
+            of another encoder are refused; None: nobody knows (static).
     """
 
     basis: nn.Module = flax.struct.field(pytree_node=False)
@@ -51,6 +53,7 @@ class Model:
     item_effects: ItemEffects | None = None
     likelihood: Likelihood = LOGISTIC
     basis_posterior: BasisPosterior | None = None
+    encoder: str | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def rank(self) -> int:

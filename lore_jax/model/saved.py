@@ -8,6 +8,7 @@ and a saved model does not run code.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from lore_jax.data.encoder_identity import identity_of
 from lore_jax.model.basis import LinearBasis, MLPBasis, input_width
 from lore_jax.model.basis_posterior import BasisPosterior
 from lore_jax.model.model import Model
@@ -103,8 +105,8 @@ def save(
         path: the folder to make.
         model: a fitted model.
         users: what is known of its users, from `fit` or `adapt`.
-        encoder: what makes the embeddings it takes, as in a cache's manifest; kept for
-            `saved_encoder`.
+        encoder: what makes the embeddings it takes, as in a cache's manifest; None: what the model
+            knows of it.
         overwrite: replace a model that is there: the old one, and its card, are removed when the
             new one is on the disk.
 
@@ -128,6 +130,8 @@ def contents(
     parts = {name: getattr(model, name) for name in _PARTS if getattr(model, name) is not None}
     state = {name: arrays for name, part in parts.items() if (arrays := _arrays(part))}
     state |= {"params": model.params, "input_scale": model.input_scale}
+    if encoder is None and model.encoder is not None:
+        encoder = json.loads(model.encoder)
     extra: dict[str, object] = {
         "format_version": FORMAT_VERSION,
         "parts": {name: _describe(name, part) for name, part in parts.items()},
@@ -287,7 +291,13 @@ def _rebuild_model(tree: Mapping[str, Any], extra: Mapping[str, Any]) -> Model:
         raise ValueError(f"it has no {lacking[0]}")
     params = jax.tree.map(jnp.asarray, tree["params"])
     scale, temperature = jnp.asarray(tree["input_scale"]), extra["temperature"]
-    model = Model(params=params, input_scale=scale, temperature=temperature, **parts)
+    model = Model(
+        params=params,
+        input_scale=scale,
+        temperature=temperature,
+        encoder=identity_of(extra["encoder"]),
+        **parts,
+    )
     try:
         row = jax.ShapeDtypeStruct((1, input_width(params)), jnp.float32)
         made = jax.eval_shape(

@@ -108,7 +108,8 @@ def best_of_n(
 
     Args:
         model: a fitted model.
-        posterior: of the users; one without answers is the population and gets its pick.
+        posterior: of the users, best by `expected_weights`: the expected reward is at their mean;
+            one without answers is the population and gets its pick.
         embeddings: table of responses, `[responses, dim]`.
         candidates: rows of the table, replies to one prompt: `[c]`, the same for everybody, or
             `[users, c]`; None: the whole table.

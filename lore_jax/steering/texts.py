@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
+from lore_jax.data.encoder_identity import check_encoder
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
 from lore_jax.users.score import score
@@ -18,7 +19,10 @@ Reply: TypeAlias = str | list[Message]
 
 
 class Encoder(Protocol):
-    """What makes embeddings of texts: `lore_jax.embed.TextEncoder`, or anything that encodes."""
+    """What makes embeddings of texts: `lore_jax.embed.TextEncoder`, or anything that encodes.
+
+    One that can `describe` itself, as `TextEncoder` does, must be the one of the fit.
+    """
 
     def encode(self, texts: Sequence[str | list[Message]]) -> Float[np.ndarray, "texts dim"]:
         """Embeddings of texts, or of conversations that end with the assistant's turn."""
@@ -37,7 +41,9 @@ def score_texts(
     Args:
         model: a fitted model.
         posterior: of the users.
-        encoder: what made the embeddings of the fit.
+        encoder: what made the embeddings of the fit. A `TextEncoder` is refused if it is another
+            than that of the run or cache which the model comes from; an object that does no more
+            than `encode` has no identity, and is taken at its word.
         prompt: a text, a conversation that ends with the user's turn, or None where texts answer
             nothing (statements).
         replies: texts, or the assistant's turn as a list of one message.
@@ -46,8 +52,8 @@ def score_texts(
         Scores in logits; only their differences mean anything.
 
     Raises:
-        ValueError: there is no reply, one is empty or cannot be embedded, or the embeddings are not
-            as wide as the fit's.
+        ValueError: there is no reply, one is empty or cannot be embedded, the embeddings are not as
+            wide as the fit's, or another encoder makes them.
 
     Example:
         >>> class Letters:
@@ -56,6 +62,7 @@ def score_texts(
         >>> score_texts(model, posterior, Letters(), "Tea?", ["Yes.", "No, thanks."]).shape
         (12, 2)
     """
+    check_encoder(encoder, model.encoder)
     return score(model, posterior, embed_replies(encoder, prompt, replies))
 
 

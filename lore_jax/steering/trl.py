@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lore_jax.data.encoder_identity import check_encoder
 from lore_jax.model.model import Model, rewards
 from lore_jax.model.posterior import Posterior
 from lore_jax.steering.candidates import find_candidates, moments
@@ -35,7 +36,8 @@ def trl_reward(
     Args:
         model: a fitted model.
         posterior: of the users, with names (`user_ids`), or they are numbered.
-        encoder: what made the embeddings of the fit.
+        encoder: what made the embeddings of the fit; as of `score_texts`, another one is refused
+            where it can be told.
         caution: 0: the expected reward.
         empty_reward: of empty completions, which have no embedding; None: they have no reward, and
             TRL leaves them out.
@@ -44,8 +46,9 @@ def trl_reward(
         The function; plain and conversational prompts and completions are understood.
 
     Raises:
-        ValueError: `caution` is negative. The function raises it where the column is missing, a
-            user is not known, or a completion cannot be embedded.
+        ValueError: `caution` is negative, or the encoder is another than the fit's. The function
+            raises it where the column is missing, a user is not known, or a completion cannot be
+            embedded.
 
     Example:
         >>> class Letters:
@@ -57,6 +60,7 @@ def trl_reward(
     """
     if not 0.0 <= caution < np.inf:
         raise ValueError(f"caution is {caution}: a number of 0 or more is expected")
+    check_encoder(encoder, model.encoder)
     names = np.arange(posterior.num_users) if posterior.user_ids is None else posterior.user_ids
     number = {str(name): at for at, name in enumerate(names)}
     rank = model.rank

@@ -39,7 +39,7 @@ def save_answers(
         model: a fitted model.
         answers: how people answer, of the same fit.
         users: what is known of its users, from `fit_feedback` or `adapt_answers`.
-        encoder: what makes the embeddings it takes.
+        encoder: what makes the embeddings it takes; None: what the model knows of it.
         overwrite: replace a model that is there.
 
     Raises:

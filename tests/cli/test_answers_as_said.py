@@ -81,3 +81,6 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_written(folder, monkeypatc
     )
     assert "the method is SimplexConfig: a PopulationConfig is expected" in line
     assert not (folder / "other").exists()
+    line = run(capsys, "adapt", "run", "cache", "--out", "means", "--weights", "mean", status=2)
+    assert "weights is mean, but run has fitted answers as they were said: only pairs" in line
+    assert not (folder / "means").exists()

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from uncertain_model import DIM, USERS, model, posterior
 
 import lore_jax as lore
+from lore_jax.data.encoder_identity import identity_of
 from lore_jax.steering.texts import conversation, reply_text, score_texts
 
 
@@ -53,6 +56,26 @@ def test_the_spellings_of_prompts_and_replies():
 def test_bad_texts_are_named(prompt, replies, message):
     with pytest.raises(ValueError, match=message):
         score_texts(model(), users(), Encoder(), prompt, replies)
+
+
+def test_another_encoder_of_the_same_width_is_refused():
+    class Described(Encoder):
+        def __init__(self, digest):
+            self.digest = digest
+
+        def describe(self):
+            return {"model": "copied", "sha256": self.digest, "pooling": "mean"}
+
+    fitted = identity_of({"model": "original", "sha256": "ab", "pooling": "mean"})
+    known, ask = dataclasses.replace(model(), encoder=fitted), ("Tea?", ["Yes.", "No."])
+    expected = score_texts(model(), users(), Encoder(), *ask)
+    for allowed in (Described("ab"), Encoder()):
+        np.testing.assert_array_equal(score_texts(known, users(), allowed, *ask), expected)
+    line = r"another encoder than that of the model: .*sha256 'cd' \(fitted on 'ab'\)"
+    with pytest.raises(ValueError, match=line):
+        score_texts(known, users(), Described("cd"), *ask)
+    with pytest.raises(ValueError, match=line):
+        lore.trl_reward(known, users(), Described("cd"))
 
 
 def test_another_encoder_is_refused_by_its_width():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from lore_jax.data.encoder_identity import identity_of
 from lore_jax.data.preferences import Preferences, from_arrays
 from lore_jax.storage.available_memory import available_memory
 from lore_jax.storage.cache.manifest import (
@@ -79,7 +80,8 @@ def load_cache(
         prefs = dataclasses.replace(prefs, chosen=chosen, rejected=rejected)
     head = np.array(map_tensor(folder / HEAD, "head")) if HEAD in names else None
     table: Any = _table(folder, manifest, start, stop)
-    return dataclasses.replace(prefs, embeddings=table, head=head)
+    encoder = identity_of(manifest["encoder"])
+    return dataclasses.replace(prefs, embeddings=table, head=head, encoder=encoder)
 
 
 def read_rows(path: str | os.PathLike[str], start: int, stop: int) -> Float[np.ndarray, "rows dim"]:
