@@ -59,10 +59,14 @@ def run(config: Config) -> dict[str, object]:
 
     if config.out is None and config.export is None:
         raise ValueError("--out and --export are both missing: nothing would be written")
+    if config.export is not None:
+        if config.export.suffix != ".parquet":
+            raise ValueError(
+                f"{config.export} ends in {config.export.suffix!r}: .parquet is expected"
+            )
+        refuse_existing(config.export, config.overwrite)
     loaded = load_model(config.model)
     refuse_other_encoder(loaded, config.cache)
-    if config.export is not None:
-        refuse_existing(config.export, config.overwrite)
     manifest, not_converged = read_manifest(config.cache), 0
     shots: list[np.ndarray] = []
     kept: list[Posterior] = []  # a saved model has all of its users in one place; an export has not

@@ -120,7 +120,6 @@ def run(config: Config) -> Summary:
     truth = synthetic(simulated, seed=config.seed)
     items: tuple[Holdout, ...] = ("known items", "new items")
     split = four_way(truth.prefs, group_by="prompt", items=items, seed=config.seed)
-    config.out.mkdir(parents=True, exist_ok=True)  # once everything given is known to be possible
     # One column for what users share, and as many as in the ground truth for how they differ.
     gaussian = PopulationConfig(
         rank=config.rank + 1,
@@ -132,6 +131,7 @@ def run(config: Config) -> Summary:
         logit_scale=1.0,
     )
     fits = {RIDGE_BT: BradleyTerryConfig(config.ridge), GAUSSIAN: gaussian}
+    config.out.mkdir(parents=True, exist_ok=True)  # once everything given is known to be possible
     assert truth.prefs.head is not None
     methods = {REFERENCE_HEAD: BasisPredictor(reference_head(truth.prefs.head))}
     fitted = {}

@@ -45,8 +45,8 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
     Example:
         >>> html = page(read_results("run/results.json"))  # doctest: +SKIP
     """
-    if title is not None and not title.strip():
-        raise ValueError("title is empty: some words are expected")
+    if title is not None:
+        refuse_empty_title(title)
     if not results["rows"]:
         raise ValueError("the results have no rows: there is nothing to report")
     if title is None:
@@ -78,6 +78,12 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
         + "\n".join(parts)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def refuse_empty_title(title: str) -> None:
+    """Refuses a title without words; asked before anything is computed for the page."""
+    if not title.strip():
+        raise ValueError("title is empty: some words are expected")
 
 
 def _main_method(results: Results) -> str:
