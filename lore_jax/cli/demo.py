@@ -16,7 +16,7 @@ import jax
 from tqdm import tqdm
 
 from lore_jax.data.four_way import four_way
-from lore_jax.data.splits import Holdout
+from lore_jax.data.splits import Holdout, draw_shots
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import names
 from lore_jax.evaluation.conclusion import conclusions_of
@@ -142,7 +142,9 @@ def run(config: Config) -> Summary:
     rows = evaluate(methods, conditions(split), shots=_SHOTS, seed=config.seed)
 
     model, users, _ = fitted[GAUSSIAN]
-    groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
+    # With as many shots as in the test, in the shapes that it has compiled.
+    shots = draw_shots(split.shots, names.SHOTS, seed=config.seed)
+    groups = {"seen users": users, "unseen users": adapt(model, shots)}
     prompt = prompts_of_responses(truth.prefs)
     responses = truth.prefs.embeddings
     described = describe_axes(model, groups, responses, prompt=prompt)
