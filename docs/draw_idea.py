@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, SHARED, OWN = "#555555", "#0072B2", "#D55E00"  # legible on white and on dark pages
+INK, SHARED, OWN = "#747B84", "#1A7EC2", "#D55E00"  # legible on white and on dark pages
 
 
 def matrix(panel: Axes, x: float, y: float, shape: tuple[int, int], colour: str, seed: int) -> None:

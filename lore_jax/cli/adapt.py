@@ -62,10 +62,14 @@ def run(config: Config) -> dict[str, object]:
 
     if config.out is None and config.export is None:
         raise ValueError("--out and --export are both missing: nothing would be written")
+    if config.export is not None:
+        if config.export.suffix != ".parquet":
+            raise ValueError(
+                f"{config.export} ends in {config.export.suffix!r}: .parquet is expected"
+            )
+        refuse_existing(config.export, config.overwrite)
     loaded = load_model(config.model)
     refuse_other_encoder(loaded, config.cache)
-    if config.export is not None:
-        refuse_existing(config.export, config.overwrite)
     manifest, not_converged, model = read_manifest(config.cache), 0, loaded.model
     if config.weights == "mean":
         if loaded.said is not None:

@@ -16,7 +16,7 @@ import jax
 from tqdm import tqdm
 
 from lore_jax.data.four_way import four_way
-from lore_jax.data.splits import Holdout
+from lore_jax.data.splits import Holdout, draw_shots
 from lore_jax.datasets.synthetic import SyntheticConfig, synthetic
 from lore_jax.evaluation import names
 from lore_jax.evaluation.conclusion import conclusions_of
@@ -120,7 +120,6 @@ def run(config: Config) -> Summary:
     truth = synthetic(simulated, seed=config.seed)
     items: tuple[Holdout, ...] = ("known items", "new items")
     split = four_way(truth.prefs, group_by="prompt", items=items, seed=config.seed)
-    config.out.mkdir(parents=True, exist_ok=True)  # once everything given is known to be possible
     # One column for what users share, and as many as in the ground truth for how they differ.
     gaussian = PopulationConfig(
         rank=config.rank + 1,
@@ -132,6 +131,7 @@ def run(config: Config) -> Summary:
         logit_scale=1.0,
     )
     fits = {RIDGE_BT: BradleyTerryConfig(config.ridge), GAUSSIAN: gaussian}
+    config.out.mkdir(parents=True, exist_ok=True)  # once everything given is known to be possible
     assert truth.prefs.head is not None
     methods = {REFERENCE_HEAD: BasisPredictor(reference_head(truth.prefs.head))}
     fitted = {}
@@ -142,7 +142,9 @@ def run(config: Config) -> Summary:
     rows = evaluate(methods, conditions(split), shots=_SHOTS, seed=config.seed)
 
     model, users, _ = fitted[GAUSSIAN]
-    groups = {"seen users": users, "unseen users": adapt(model, split.shots)}
+    # With as many shots as in the test, in the shapes that it has compiled.
+    shots = draw_shots(split.shots, names.SHOTS, seed=config.seed)
+    groups = {"seen users": users, "unseen users": adapt(model, shots)}
     prompt = prompts_of_responses(truth.prefs)
     responses = truth.prefs.embeddings
     described = describe_axes(model, groups, responses, prompt=prompt)

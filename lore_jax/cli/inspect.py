@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, cast
 
 from lore_jax.cli.arguments import POSITIONAL
-from lore_jax.storage.cache.manifest import CacheReport, describe_cache
+from lore_jax.storage.cache.manifest import CacheReport, describe_cache, partial_of
 
 if TYPE_CHECKING:
     from lore_jax.evaluation.schema import Diagnostics
@@ -64,7 +64,7 @@ class Report(CacheReport, total=False):
 def run(config: Config) -> Report:
     """Looks at the folder."""
     path, kinds = config.path, "a cache, a run or a saved model"
-    if not path.exists() and not path.with_name(path.name + ".partial").exists():
+    if not path.exists() and not partial_of(path).exists():
         raise FileNotFoundError(f"{path} does not exist: {kinds} is expected")
     if path.is_file():
         raise ValueError(f"{path} is a file: the folder of {kinds} is expected")

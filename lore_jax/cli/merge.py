@@ -102,6 +102,7 @@ def _weights(config: Config, adapters: list[Adapter]) -> tuple[list[str], np.nda
 def _rows_of_weights(path: Path, adapters: list[Adapter]) -> tuple[list[str], np.ndarray]:
     import numpy as np
 
+    from lore_jax.datasets.formats.messages import short
     from lore_jax.datasets.formats.records import read_records, require_columns
 
     folders = [adapter.path.name for adapter in adapters]
@@ -116,9 +117,15 @@ def _rows_of_weights(path: Path, adapters: list[Adapter]) -> tuple[list[str], np
             own = [own.get(folder) or 0.0 for folder in folders]
         numbers = own if isinstance(own, list) else []
         is_whole = len(numbers) == len(folders) and row["user_id"] is not None
-        if not is_whole or not all(type(value) in (int, float) for value in numbers):
+        if not is_whole or not all(map(_is_number, numbers)):
             expected = f"a user_id and {len(folders)} numbers, one an adapter, are expected"
-            raise ValueError(f"{where}: user {row['user_id']!r} has weights {own!r}: {expected}")
+            shown = f"user {short(row['user_id'])} has weights {short(own)}"
+            raise ValueError(f"{where}: {shown}: {expected}")
         names.append(str(row["user_id"]))
         weights.append(numbers)
     return names, np.array(weights, np.float64).reshape(len(names), len(folders))
+
+
+def _is_number(value: object) -> bool:
+    """Whether float64 can hold it."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)

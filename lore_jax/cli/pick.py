@@ -71,6 +71,8 @@ def run(config: Config) -> dict[str, object]:
             "rule, caution or confidence is given with --together, which picks by every rule of "
             "social choice: neither is expected"
         )
+    if config.seed < 0:
+        raise ValueError(f"seed is {config.seed}: 0 or more is expected")
     loaded = load_model(config.model)
     candidates = read_candidates(config.candidates, loaded, config.encoder)
     users, names, table, sets, replies = candidates

@@ -50,7 +50,7 @@ def run(config: Config) -> Summary:
     """Writes the page."""
     from lore_jax.cli import evaluate
     from lore_jax.evaluation.results import join, read_results
-    from lore_jax.reporting.page import page
+    from lore_jax.reporting.page import page, refuse_empty_title
     from lore_jax.runs.folder import MANIFEST, RESULTS
     from lore_jax.storage.files import refuse_existing, write_file
 
@@ -59,6 +59,10 @@ def run(config: Config) -> Summary:
     if config.out.suffix not in (".html", ".htm"):
         raise ValueError(f"--out is {config.out}: the name of an .html file is expected")
     refuse_existing(config.out, config.overwrite)
+    if config.title is not None:
+        refuse_empty_title(config.title)
+    if twice := [path for path in config.runs if config.runs.count(path) > 1]:
+        raise ValueError(f"{twice[0]} is given twice: results of different splits are expected")
     parts = []
     for path in config.runs:
         file = path / RESULTS if path.is_dir() else path

@@ -42,6 +42,16 @@ def check_table(embeddings: npt.ArrayLike) -> Float[np.ndarray | Array, "respons
     return table
 
 
+def random_key(key: object) -> jax.Array:
+    """A key of `jax.random.key`, or the one of a seed."""
+    if isinstance(key, jax.Array):
+        return key
+    if isinstance(key, int | np.integer) and 0 <= key < 2**63:
+        return jax.random.key(int(key))
+    expected = "a key of jax.random.key, or a whole number from 0 and below 2**63"
+    raise ValueError(f"key is {str(key)[:60]}: {expected}, is expected")
+
+
 def first_not_finite(rows: Float[np.ndarray | Array, "rows dim"]) -> tuple[int, int] | None:
     """Row and column of the first entry that is NaN or infinite; None: there is none."""
     # A row whose sum is finite has finite entries; the others, whose sum may have overflown, are

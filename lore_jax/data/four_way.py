@@ -135,6 +135,12 @@ def four_way(
     if not items or len(set(items)) < len(items) or not set(items) <= {"known items", "new items"}:
         wanted = "('known items', 'new items') or one of them is expected"
         raise ValueError(f"items is {items!r}: {wanted}")
+    for name, share in (("unseen_users", unseen_users), ("test", test)):
+        if fold is None and not 0 < share < 1:
+            raise ValueError(f"{name} is {share}: a share between 0 and 1 is expected")
+    for name, least in (("min_train", min_train), ("min_test", min_test), ("seed", seed)):
+        if least < 0:
+            raise ValueError(f"{name} is {least}: 0 or more is expected")
     if fold is not None:
         check_fold(fold)
         if len(items) > 1:

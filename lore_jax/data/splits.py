@@ -257,7 +257,7 @@ def draw_shots(prefs: Preferences, shots: int, *, seed: int) -> Preferences:
         The drawn pairs; table and users stay as they are.
 
     Raises:
-        ValueError: `shots` is negative.
+        ValueError: `shots` or `seed` is negative.
 
     Example:
         >>> bool((draw_shots(prefs, 3, seed=0).pairs_per_user() <= 3).all())
@@ -265,6 +265,8 @@ def draw_shots(prefs: Preferences, shots: int, *, seed: int) -> Preferences:
     """
     if shots < 0:
         raise ValueError(f"shots is {shots}: 0 or more is expected")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}: 0 or more is expected")
     return prefs.take_pairs(rank_within(prefs.user, np.random.default_rng(seed)) < shots)
 
 

@@ -51,6 +51,11 @@ class GivenEmbeddings:
     cache: Path | None = None
     encoder: str | None = None
 
+    def __post_init__(self) -> None:
+        """Checks the name, by which a run will know the encoder again."""
+        if self.encoder is not None and not self.encoder.strip():
+            raise ValueError("encoder is empty: the name of what made the embeddings is expected")
+
 
 class Table(NamedTuple):
     """Embeddings of the responses.

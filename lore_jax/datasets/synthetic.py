@@ -121,6 +121,8 @@ def synthetic(config: SyntheticConfig, *, seed: int) -> Synthetic:
         (4500, (100, 5))
     """
     _check(config)
+    if seed < 0:
+        raise ValueError(f"seed is {seed}: 0 or more is expected")
     # A stream of random numbers each, so that more users do not change the responses.
     rng_table, rng_basis, rng_weights, rng_head, rng_pairs = np.random.default_rng(seed).spawn(5)
 

@@ -100,6 +100,8 @@ def from_texts(
                 "cache is given, but not what encode is called: encoder='its name' is expected, so "
                 "that a run can refuse embeddings of another"
             )
+        if not encoder.strip():
+            raise ValueError("encoder is empty: what encode is called is expected")
         return _cached(pairs, encode, Path(cache), {"model": encoder}, progress=progress)
     if encoder is not None:
         raise ValueError(f"encoder is {encoder!r}, but encode is a model, which has a name: None")
@@ -118,6 +120,9 @@ def from_texts(
 
 def _model_folder(name: str | os.PathLike[str]) -> Path:
     """A model's folder, or that of its files from the hub: no code, no pickled weights."""
+    if not isinstance(name, str | os.PathLike) or not str(name):
+        expected = "a function of texts, a model's folder, or owner/name of one on the hub"
+        raise ValueError(f"encode is {name!r}: {expected}, is expected")
     if Path(name).exists():
         return Path(name)
     return fetch_model(str(name))
@@ -164,7 +169,7 @@ def _embeddings(
         for start in range(first, len(responses), _TEXTS_AT_A_TIME):
             part = responses[start : start + _TEXTS_AT_A_TIME]
             texts = [_text(response) for response in part]
-            rows = np.asarray(encode(texts))
+            rows = _rows(encode(texts))
             if rows.dtype.kind not in "fiu" and rows.dtype.name != "bfloat16":
                 raise ValueError(f"encode returned {rows.dtype}: numbers are expected")
             if rows.ndim != 2 or len(rows) != len(texts) or (dim or rows.shape[1]) != rows.shape[1]:
@@ -176,6 +181,14 @@ def _embeddings(
                 raise ValueError(f"encode returned {rows[entry]} for the text {text!r}: not finite")
             shown.update(len(texts))
             yield rows
+
+
+def _rows(returned: npt.ArrayLike) -> np.ndarray:
+    try:
+        return np.asarray(returned)
+    except ValueError:  # NumPy's own words name no culprit
+        expected = "[texts, dim], one row a text, is expected"
+        raise ValueError(f"encode returned rows of different lengths: {expected}") from None
 
 
 def _text(response: Response) -> str:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from lore_jax.data.checks import random_key
 from lore_jax.data.feedback import Feedback
 from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.data.long_rows import set_aside_long_rows_of_answers
@@ -223,7 +224,7 @@ def start_feedback(
     if not pairs.pair_weight.any():
         raise ValueError(f"{feedback!r}: none of them orders two responses, so nothing is learned")
     devices = tuple(devices) if devices else tuple(jax.local_devices()[:1])
-    key = jax.random.key(key) if isinstance(key, int) else key
+    key = random_key(key)
     key_choice, key_init = jax.random.split(key)
     config = dataclasses.replace(config, method=method)
     with Progress(shown=progress) as shown:

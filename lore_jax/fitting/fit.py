@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from lore_jax.data.checks import random_key
 from lore_jax.data.long_rows import set_aside_long_rows
 from lore_jax.data.preferences import Preferences
 from lore_jax.fitting.config import FitConfig
@@ -227,11 +228,14 @@ def start(
         >>> running, state = start(prefs, FitConfig(PopulationConfig()), key=jax.random.key(0))
         >>> state, info = running.advance(state, 0, 50)  # doctest: +SKIP
     """
+    for name, given, kind in (("prefs", prefs, Preferences), ("config", config, FitConfig)):
+        if not isinstance(given, kind):
+            raise ValueError(f"{name} is a {type(given).__name__}: {kind.__name__} is expected")
     prefs = set_aside_long_rows(prefs)
     if prefs.num_pairs == 0 or not prefs.pair_weight.any():
         raise ValueError("there are no pairs with any weight: a fit needs at least one")
     devices = tuple(devices) if devices else tuple(jax.local_devices()[:1])
-    key = jax.random.key(key) if isinstance(key, int) else key
+    key = random_key(key)
     key_choice, key_init = jax.random.split(key)
     scale = config.method.input_scale(prefs)
     with Progress(shown=progress) as shown:

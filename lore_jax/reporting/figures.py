@@ -26,7 +26,7 @@ from lore_jax.reporting.tables import is_personal, items_label
 # Okabe and Ito's colours, told apart with every kind of colour vision; lines differ in markers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 MARKERS = "osD^vPX*"
-_PANEL = (5.2, 4.6)  # inches of a panel with its legend below: readable on a telephone too
+_PANEL = (4.4, 4.2)  # inches of a panel with its legend below: on a telephone, letters of 11 px
 _DRAWN_BINS = 10  # of a reliability diagram; the error is measured with more
 _DRAWN_DENSITY = 25  # bins of the confidences below it
 
@@ -142,7 +142,7 @@ def shots_figure(
     if left is not None:
         left.set_ylabel("accuracy, macro over users, %")
     if right is not None:
-        right.set_ylabel("gained over 0 shots of the same method, points")
+        right.set_ylabel("gained over 0 shots, points")
     if both:
         title = f"Unseen users, {items_label(items, results)}"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
@@ -178,7 +178,7 @@ def _band(
     mean, low, high = 100.0 * np.array(intervals).T
     axes.plot(shots, mean, **style)
     if shade:
-        axes.fill_between(shots, low, high, color=style.get("color"), alpha=0.15, linewidth=0)
+        axes.fill_between(shots, low, high, color=style.get("color"), alpha=0.2, linewidth=0)
 
 
 def reliability_figure(

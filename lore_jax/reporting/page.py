@@ -15,6 +15,7 @@ from lore_jax.evaluation.schema import Results
 from lore_jax.reporting import tables
 from lore_jax.reporting.comparison_section import comparison_section
 from lore_jax.reporting.comparison_tables import is_comparison
+from lore_jax.reporting.html import paragraph
 from lore_jax.reporting.page_style import POLICY, STYLE
 from lore_jax.reporting.plain_words import conditions_told
 from lore_jax.reporting.sections.answers import answers
@@ -44,8 +45,8 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
     Example:
         >>> html = page(read_results("run/results.json"))  # doctest: +SKIP
     """
-    if title is not None and not title.strip():
-        raise ValueError("title is empty: some words are expected")
+    if title is not None:
+        refuse_empty_title(title)
     if not results["rows"]:
         raise ValueError("the results have no rows: there is nothing to report")
     if title is None:
@@ -62,6 +63,9 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
     for name, described in results.get("axes", {}).items():
         parts += [*example(described), *disagreement(name, described)]
     parts += more_data(results, main)
+    parts.append(
+        paragraph("From here on, for specialists: every method and how it was made.", "part")
+    )
     parts += [*curves(results, methods), *accuracy(results, main, shots)]
     parts += calibration(results, shots, methods)
     parts += provenance(results)
@@ -74,6 +78,12 @@ def page(results: Results, *, note: str = "", title: str | None = None) -> str:
         + "\n".join(parts)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def refuse_empty_title(title: str) -> None:
+    """Refuses a title without words; asked before anything is computed for the page."""
+    if not title.strip():
+        raise ValueError("title is empty: some words are expected")
 
 
 def _main_method(results: Results) -> str:

@@ -10,7 +10,7 @@ STYLE = """
   :root { --paper: #14181d; --ink: #e6e9ee; --soft: #a3adba; --line: #343b45; --blue: #56b4e9;
     --deep: #7cc7f2; --pale: #39708f; --orange: #f0893c; --gray: #8b94a0; --shade: #262c34;
     --main: #1c2a36; --warn: #ffb27d; }
-  img { filter: invert(1) hue-rotate(180deg); mix-blend-mode: lighten; }
+  img { filter: invert(1) hue-rotate(180deg) brightness(1.35); mix-blend-mode: lighten; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -31,6 +31,8 @@ h1 { font-size: 1rem; color: var(--soft); font-weight: 600; margin: 0 0 6px; }
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); }
 .also { font-size: 1.2rem; line-height: 1.4; font-weight: 550; margin-top: 2px; }
 .statement { font-size: .93rem; }
+.part { border-top: 1px solid var(--line); margin-top: 44px; padding-top: 14px; color: var(--soft);
+  max-width: none; }
 .note { color: var(--soft); font-size: .9rem; margin-top: 10px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(155px, 1fr)); gap: 12px;
   margin: 20px 0 0; }
@@ -49,6 +51,7 @@ tr.main th, tr.main td { font-weight: 650; background: var(--main); }
 .figures { display: grid;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); gap: 20px; }
 figure { margin: 0; max-width: 540px; }
+.figures > figure { align-self: end; }
 .wide { display: grid; gap: 20px; }
 .wide figure { max-width: 860px; }
 img, .drawing { width: 100%; height: auto; display: block; }

@@ -116,8 +116,12 @@ def run_fit(
         >>> report = run_fit("cache", "run", RunConfig(seed=1))  # doctest: +SKIP
         >>> model, users = load(report.run.path / "model")  # doctest: +SKIP
     """
+    config = RunConfig() if config is None else config
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"config is a {type(config).__name__}: RunConfig is expected")
+    if not isinstance(cache, str | os.PathLike):
+        raise ValueError(f"cache is a {type(cache).__name__}: the folder of a cache is expected")
     path, cache = Path(os.path.abspath(path)), Path(cache)
-    config = config or RunConfig()
     devices = _devices(config)
     refuse_folder(path, resume=resume, overwrite=overwrite)
     with _one_writer(path), hear_sigterm() as stop:

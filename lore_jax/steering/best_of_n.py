@@ -18,6 +18,7 @@ from lore_jax.steering.candidates import Candidates, draw_rewards, find_candidat
 from lore_jax.users.predict import covariance_root
 
 Rule = Literal["mean", "lower bound", "Thompson"]
+_MOST_DRAWS = 1_000_000
 
 # Relative to the largest: rewards of equal replies differ by rounding.
 _TIE = 1e-5
@@ -51,8 +52,8 @@ class BestOfN:
             raise ValueError(f"caution is {self.caution}: a number of 0 or more is expected")
         if not 0.0 <= self.confidence < 1.0:
             raise ValueError(f"confidence is {self.confidence}: 0 or more and below 1 is expected")
-        if self.draws < 1:
-            raise ValueError(f"draws is {self.draws}: 1 or more is expected")
+        if not 1 <= self.draws <= _MOST_DRAWS:
+            raise ValueError(f"draws is {self.draws}: 1 to {_MOST_DRAWS:,} is expected")
 
 
 class Picks(NamedTuple):

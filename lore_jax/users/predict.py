@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from lore_jax.data.checks import random_key
 from lore_jax.data.preferences import Preferences
 from lore_jax.model.basis_posterior import variance_of_differences
 from lore_jax.model.model import Model, Rewards, rewards
@@ -208,7 +209,7 @@ def sample_weights(posterior: Posterior, count: int, *, key: jax.Array | int) ->
     """
     if count < 1:
         raise ValueError(f"count is {count}: 1 or more is expected")
-    key = jax.random.key(key) if isinstance(key, int) else key
+    key = random_key(key)
     return np.asarray(_draw(posterior.weights, posterior.covariance, key, count))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lora_adapters import matrices, write_adapter
 from small_run import QUICK_OPTIONS, write_small_cache
 
 from experiments.common.tiny_model import write_reward_model, write_sentence_encoder
@@ -141,6 +142,31 @@ def fit_long_row(here):
     return ["fit", "long", "--out", "out", "--split.everything"]
 
 
+def fit(*options):
+    return lambda here: ["fit", here.copy("cache"), "--out", "out", *options]
+
+
+def pick(*options):
+    return lambda here: ["pick", here.copy("run"), here.copy("cache"), "--out", "p.jsonl", *options]
+
+
+def merge(here, **row):
+    adapters = [write_adapter(here.folder / name, matrices(0)).name for name in ("one", "two")]
+    users = here.rows({"user_id": "ann", "weights": [0.5, 0.5], **row}, name="users.jsonl")
+    return ["merge", *adapters, "--users", users, "--out", "out"]
+
+
+def prepare_csv(here, text):
+    here.array(EYE)
+    return ["prepare", here.write("rows.csv", "user_id,prompt,chosen,rejected\n" + text), *GIVEN]
+
+
+def loop(here):
+    """A link to itself."""
+    os.symlink("loop", here.folder / "loop")
+    return "loop"
+
+
 def embed(here, config):
     """With a model whose config.json holds this."""
     here.write("model/config.json", json.dumps(config))
@@ -191,7 +217,88 @@ CASES = {
         lambda here: ["fit", "x", "--out", "y", "--method", "cauchy"],
         "--method is 'cauchy': 'gaussian' or 'simplex'",
     ),
+    "an empty command": (lambda here: [""], "there is no command ''."),
+    "a name that no file can have": (
+        lambda here: ["inspect", "x" * 5000],
+        "x: File name too long",
+    ),
+    "a link to itself": (
+        lambda here: ["prepare", loop(here), *GIVEN],
+        "loop: Too many levels of symbolic links",
+    ),
+    "a value for a switch": (fit("--resume=maybe"), "--resume: ignored explicit argument 'maybe'"),
+    "a shell that is not known": (lambda here: ["completion", "fish"], "invalid choice: 'fish'"),
     # rows
+    "a member twice": (
+        lambda here: [
+            *prepare(here),
+            here.write("pairs.jsonl", json.dumps(NUMBERS).replace("{", '{"user_id": "bob", ')),
+        ][:-1],
+        "line 1: holds 'user_id' twice: each name once is expected",
+    ),
+    "a column twice": (
+        lambda here: [
+            *prepare_csv(here, ""),
+            here.write("rows.csv", "user_id,user_id,prompt,chosen,rejected\na,b,c,d,e\n"),
+        ][:-1],
+        "rows.csv: column 'user_id' is there twice: once is expected",
+    ),
+    "a quote that does not end": (
+        lambda here: prepare_csv(here, 'ann,"Tea?,Yes.,No.\n'),
+        "rows.csv line 2: unexpected end of data",
+    ),
+    "a field too few": (
+        lambda here: prepare_csv(here, "ann,Tea?,Yes.\n"),
+        "rows.csv line 2: 3 fields, the header has 4",
+    ),
+    "UTF-16": (
+        lambda here: [
+            "prepare",
+            here.write("x.jsonl", json.dumps(NUMBERS).encode("utf-16")),
+            *GIVEN,
+        ],
+        "x.jsonl line 1: byte 0 is not UTF-8",
+    ),
+    "zeros instead of rows": (
+        lambda here: ["prepare", here.write("x.jsonl", b"\0" * 4096), *GIVEN],
+        "x.jsonl line 1: not a whole JSON object",
+    ),
+    "an array of rows": (
+        lambda here: ["prepare", here.write("x.jsonl", json.dumps([NUMBERS])), *GIVEN],
+        "x.jsonl line 1: a list: one JSON object a line",
+    ),
+    "a user that is a list": (
+        lambda here: prepare(here, {**NUMBERS, "user_id": ["ann"]}),
+        "line 1: user_id is a list: a text or an integer",
+    ),
+    "a user without a name": (
+        lambda here: prepare(here, {**NUMBERS, "user_id": ""}),
+        "line 1: user_id is empty",
+    ),
+    "true for a row": (
+        lambda here: prepare(here, {**NUMBERS, "chosen": True}),
+        "line 1: chosen is true or false",
+    ),
+    "a row before the first": (
+        lambda here: prepare(here, {**NUMBERS, "chosen": -1}),
+        "line 1: chosen is -1, outside the embeddings of 4 rows",
+    ),
+    "bad rows alone": (
+        lambda here: prepare(here, {**NUMBERS, "rejected": 9}, options=[*GIVEN, "--skip-bad"]),
+        "pairs.jsonl holds no rows: 1 bad ones, the first: pairs.jsonl line 1: rejected is 9",
+    ),
+    "fewer than no pairs": (
+        lambda here: prepare(here, NUMBERS, options=[*GIVEN, "--max-pairs", "-1"]),
+        "max_pairs is -1: 1 or more",
+    ),
+    "a scale upside down": (
+        lambda here: prepare(here, RATING, options=[*GIVEN, "--scale", "5", "1"]),
+        r"scale is \(5, 1\): the lowest rating and a higher one",
+    ),
+    "a list over its rows": (
+        lambda here: ["prepare", here.rows(GOOD), "--list-responses", "pairs.jsonl"],
+        "pairs.jsonl is there already",
+    ),
     "no such file": (
         lambda here: ["prepare", "nothing.jsonl", *GIVEN],
         "nothing.jsonl: No such file",
@@ -312,6 +419,26 @@ CASES = {
     "NaN in an embedding": (
         lambda here: prepare(here, NUMBERS, array=NAN),
         "table.npy: embeddings row 2 holds nan in column 1",
+    ),
+    "complex numbers": (
+        lambda here: prepare(here, NUMBERS, array=EYE.astype(complex)),
+        r"table.npy holds complex128 \[4, 4\]: floats",
+    ),
+    "a folder for an array": (
+        lambda here: prepare(here, NUMBERS, options=["--embeddings", ".", *GIVEN[2:]]),
+        r"\. is no regular file: an array",
+    ),
+    "NaN in a head": (
+        lambda here: prepare(
+            here, NUMBERS, options=[*GIVEN, "--head", here.array(EYE[0] * np.nan, "head.npy")]
+        ),
+        "head holds nan in entry 0",
+    ),
+    "an encoder without a name": (
+        lambda here: prepare(
+            here, NUMBERS, options=["--embeddings", "table.npy", "--encoder", "", "--out", "out"]
+        ),
+        "encoder is empty: the name of what made the embeddings",
     ),
     "infinite in float16": (
         lambda here: prepare(
@@ -539,6 +666,35 @@ CASES = {
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--ridge-deviation", "-1"],
         "ridge_deviation is -1.0",
     ),
+    "a share above one": (fit("--split.unseen-users", "1.5"), "unseen_users is 1.5: a share"),
+    "nothing to test on": (fit("--split.test", "0"), "test is 0.0: a share between 0 and 1"),
+    "fewer than no pairs of a user": (fit("--split.min-train", "-3"), "min_train is -3: 0 or more"),
+    "chunks without steps": (fit("--chunk", "0"), "chunk is 0: 1 or more"),
+    "a time that is no number": (
+        fit("--checkpoint-seconds", "nan"),
+        "checkpoint_seconds is nan: 0",
+    ),
+    "no temperature": (
+        fit("--method", "simplex", "--temperature", "0"),
+        "temperature is 0.0: a posi",
+    ),
+    "a rate that is no number": (
+        fit("--method", "simplex", "--learning-rate", "nan"),
+        "learning_rate is nan: a positive number",
+    ),
+    "fewer than no components": (fit("--num-components", "-1"), "num_components is -1: 0, 2, 4, 8"),
+    "the configuration of nothing": (
+        fit("--config", "x/run.json"),
+        "x is not a run: it has no run",
+    ),
+    "a cache without a name": (
+        lambda here: ["fit", "", "--out", "out"],
+        r"\. is not a cache: it has no manifest.json",
+    ),
+    "a run in its own cache": (
+        lambda here: ["fit", here.copy("cache"), "--out", "cache"],
+        "cache holds 'embeddings-00000.safetensors', which is no part of a run",
+    ),
     "infinite ridge": (
         lambda here: ["fit", here.copy("cache"), "--out", "out", "--ridge-population", "inf"],
         "ridge_population is inf: a positive number is expected",
@@ -705,6 +861,53 @@ CASES = {
         lambda here: ["adapt", here.copy("run"), here.copy("cache"), "--out", here.copy("nobody")],
         "holds a model already",
     ),
+    "an export to a strange file": (
+        lambda here: ["adapt", here.copy("run"), here.copy("cache"), "--export", "users.xls"],
+        "users.xls ends in '.xls': .parquet is expected",
+    ),
+    # pick, relabel, merge, ask
+    "a caution that is no number": (
+        pick("--caution", "nan"),
+        "caution is nan: a number of 0 or more",
+    ),
+    "surer than sure": (pick("--confidence", "2"), "confidence is 2.0: 0 or more and below 1"),
+    "no draws": (pick("--draws", "0"), "draws is 0: 1 to 1,000,000"),
+    "draws without an end": (
+        pick("--draws", str(10**12)),
+        "draws is 1000000000000: 1 to 1,000,000",
+    ),
+    "draws of a negative seed": (pick("--seed", "-1"), "seed is -1: 0 or more"),
+    "pairs for somebody unknown": (
+        lambda here: [
+            *(
+                "relabel",
+                here.copy("run"),
+                here.rows(GOOD),
+                "--encoder",
+                "model",
+                "--out",
+                "out.jsonl",
+            ),
+            *("--user", "zed"),
+        ],
+        "line 1: user 'zed' is not among the users of run",
+    ),
+    "a weight of an adapter of 400 digits": (
+        lambda here: merge(here, weights=[0.5, HUGE]),
+        r"user 'ann' has weights \[0.5, 10+\.\.\.: a user_id and 2 numbers",
+    ),
+    "weights for fewer adapters": (
+        lambda here: merge(here, weights=[0.5]),
+        r"user 'ann' has weights \[0.5\]: a user_id and 2 numbers",
+    ),
+    "a weight for another adapter": (
+        lambda here: merge(here, weights={"three": 1}),
+        "'three' is no adapter: 'one', 'two' are given",
+    ),
+    "answers of a strange criterion": (
+        lambda here: ["ask", here.copy("run"), "--out", "a.jsonl", "--criterion", "luck"],
+        "luck",
+    ),
     # score
     "scores to a strange file": (
         lambda here: ["score", here.copy("run"), here.copy("cache"), "--out", "scores.xls"],
@@ -825,6 +1028,14 @@ CASES = {
         ],
         "title is empty: some words are expected",
     ),
+    "a run twice in a report": (
+        lambda here: ["report", here.copy("run"), "run", "--out", "page.html"],
+        "run is given twice: results of different splits",
+    ),
+    "a run not evaluated, a report without a title": (
+        lambda here: ["report", here.copy("run"), "--out", "page.html", "--title", " "],
+        "title is empty: some words",
+    ),
     "report of changed results": (
         lambda here: ["report", changed_results(here), "--out", "page.html"],
         "results.json is corrupt: its content does not agree with the sha256 it carries",
@@ -911,6 +1122,14 @@ CASES = {
     "demo for nobody": (
         lambda here: ["demo", "--users", "0", "--out", "out"],
         "num_users is 0: 1 or more is expected",
+    ),
+    "demo without a ridge": (
+        lambda here: ["demo", "--ridge", "0", "--out", "out"],
+        "ridge_population is 0.0: a positive number",
+    ),
+    "demo of a negative seed": (
+        lambda here: ["demo", "--seed", "-3", "--out", "out"],
+        "seed is -3: 0 or more",
     ),
     "demo for more people than there are": (
         lambda here: ["demo", "--users", str(10**12), "--out", "out"],

@@ -31,6 +31,12 @@ def test_inspect_finds_damage_and_says_so_with_its_status(here, capsys):
     assert "no corruption found" in run(capsys, "inspect", "cache", "--verify", "quick")
 
 
+def test_a_cache_is_read_from_within(here, capsys, monkeypatch):
+    run(capsys, *PREPARE, "--out", "cache")
+    monkeypatch.chdir(here / "cache")
+    assert "no corruption found" in run(capsys, "inspect", ".")
+
+
 @pytest.mark.parametrize("name", ["results.json", "model/0/files.json"])
 def test_a_pipe_among_the_files_of_a_run_is_found_and_not_waited_for(here, capsys, name):
     write_small_cache(here / "cache")

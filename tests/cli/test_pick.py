@@ -76,7 +76,7 @@ def test_one_reply_for_all(here, capsys):
     [
         (["--together", "--rule", "Thompson"], "is given with --together"),
         (["--caution", "-1"], "caution is -1.0: a number of 0 or more"),
-        (["--draws", "0"], "draws is 0: 1 or more"),
+        (["--draws", "0"], "draws is 0: 1 to 1,000,000"),
         (["--rule", "best"], "rule"),
         (["--out", "picks.csv"], "picks.csv ends in '.csv': .parquet or .jsonl is expected"),
     ],

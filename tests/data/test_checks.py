@@ -1,11 +1,12 @@
 """Bad arrays are refused in one line that says where."""
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 
-from lore_jax.data.checks import check_table, first_not_finite
+from lore_jax.data.checks import check_table, first_not_finite, random_key
 from lore_jax.data.preferences import from_arrays
 
 TABLE = np.arange(20, dtype=np.float32).reshape(5, 4)
@@ -110,3 +111,16 @@ def test_float64_becomes_float32_if_it_fits():
     np.testing.assert_array_equal(table, TABLE.astype(np.float32))
     with pytest.raises(ValueError, match="row 0 holds inf in column 0: not finite"):
         check_table(np.full((2, 2), 1e300))
+
+
+def test_a_key_is_itself_and_a_seed_the_key_of_it():
+    key = jax.random.key(3)
+    assert random_key(key) is key
+    for seed in (3, np.int32(3)):
+        assert (jax.random.key_data(random_key(seed)) == jax.random.key_data(key)).all()
+
+
+@pytest.mark.parametrize("wrong", ["three", 0.5, -1, 2**70, None])
+def test_another_key_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"key is .*: a key of jax.random.key, or a whole number"):
+        random_key(wrong)

@@ -234,7 +234,7 @@ SINGLE = one_prompt(0)
         ),
         (
             lambda: four_way(SINGLE, group_by="response", unseen_users=2, seed=0),
-            "unseen is 2: a share",
+            "unseen_users is 2: a share",
         ),
         (lambda: four_way(SINGLE, fold=(5, 5), seed=0), r"fold is \(5, 5\): \(k, count\) with"),
         (lambda: four_way(SINGLE, fold=(0, 5), items=BOTH, seed=0), "with two kinds of test: one"),

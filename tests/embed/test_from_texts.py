@@ -257,6 +257,12 @@ def test_what_holds_no_rows_of_texts_is_refused(tmp_path):
         lore.from_texts([{"user_id": "ann", "prompt": "Hi", "chosen": "Yes."}], encode)
     with pytest.raises(ValueError, match="the list holds no rows"):
         lore.from_texts([], encode)
+    with pytest.raises(ValueError, match="encode returned rows of different lengths"):
+        lore.from_texts(ROWS, lambda texts: [[1.0] * (1 + n) for n in range(len(texts))])
+    with pytest.raises(ValueError, match="encode is 3: a function of texts, a model's folder"):
+        lore.from_texts(ROWS, 3)
+    with pytest.raises(ValueError, match="encoder is empty: what encode is called"):
+        lore.from_texts(ROWS, encode, cache="nowhere", encoder=" ")
     with pytest.raises(ValueError, match="encoder='its name' is expected"):
         lore.from_texts(ROWS, encode, cache=tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match="no-such-model does not exist: a model's folder"):

@@ -96,6 +96,13 @@ def test_a_fit_without_steps_is_its_first_state():
     assert history.loss.shape == (0,)
 
 
+def test_other_things_than_preferences_and_a_configuration_are_refused():
+    with pytest.raises(ValueError, match="config is a dict: FitConfig is expected"):
+        fit(problem(), {"rank": 3}, key=KEY)
+    with pytest.raises(ValueError, match="prefs is a list: Preferences is expected"):
+        fit([], FitConfig(SIMPLEX), key=KEY)
+
+
 def test_preferences_without_pairs_are_refused():
     prefs = problem()
     silent = dataclasses.replace(prefs, pair_weight=np.zeros_like(prefs.pair_weight))

@@ -125,7 +125,7 @@ def test_the_page_says_what_the_results_say(full):
     assert f"{conclusion['statement']}." in text
     assert "Unseen users, new responses" in text
     assert "Where the pairs come from." in text
-    assert f"users who gained {conclusion['better']} of {conclusion['users']}: more" in text
+    assert f"people who gained {conclusion['better']} of {conclusion['users']}: more" in text
     for label in (
         "personal, 0 shots (population)",
         "personal, another user's weights",

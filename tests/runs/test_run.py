@@ -364,7 +364,7 @@ def test_nothing_is_lost_and_nothing_begun_on_the_wrong_data(cache, copy, tmp_pa
     for changes, match in (
         ({"fit": with_method(rank=99)}, "rank is 99: 1 to 12"),
         ({"split": SplitConfig(min_train=100)}, "0 of 25 users have 100 training pairs"),
-        ({"split": SplitConfig(unseen_users=1.5)}, "unseen is 1.5: a share between 0 and 1"),
+        ({"split": SplitConfig(unseen_users=1.5)}, "unseen_users is 1.5: a share between 0 and 1"),
         ({"devices": 9}, "devices is 9: 1 to 8"),
     ):
         refused(

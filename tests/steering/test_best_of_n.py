@@ -126,7 +126,7 @@ def test_users_own_candidates_are_each_users_own():
         ({"caution": -1.0}, "caution is -1.0: a number of 0 or more"),
         ({"caution": np.nan}, "caution is nan"),
         ({"confidence": 1.0}, "confidence is 1.0: 0 or more and below 1"),
-        ({"draws": 0}, "draws is 0: 1 or more"),
+        ({"draws": 0}, "draws is 0: 1 to 1,000,000"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

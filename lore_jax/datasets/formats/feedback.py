@@ -54,6 +54,11 @@ class HowToRead:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: 0 or more is expected")
+        if self.max_pairs < 1:
+            raise ValueError(f"max_pairs is {self.max_pairs}: 1 or more is expected")
+        if self.scale is not None and self.scale[0] >= self.scale[1]:
+            expected = "the lowest rating and a higher one are expected"
+            raise ValueError(f"scale is {self.scale}: {expected}")
 
 
 def holds_index_rows(path: RowSource, how: HowToRead | None = None) -> bool:

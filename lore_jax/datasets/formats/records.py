@@ -193,6 +193,8 @@ def read_csv(
             if missing := [name for name in columns if name not in header]:
                 found = ", ".join(map(repr, header[:8])) or "nothing"
                 raise ValueError(f"{path}: column {missing[0]!r} is missing; found {found[:200]}")
+            if twice := [name for name in header if name and header.count(name) > 1]:
+                raise ValueError(f"{path}: column {twice[0]!r} is there twice: once is expected")
             for row in reader:
                 if len(row) != len(header):
                     sizes = f"{len(row)} fields, the header has {len(header)}"
@@ -217,6 +219,21 @@ def _messages_of(cell: str) -> object:
             if all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in value):
                 return value
     return cell
+
+
+class _TwiceError(Exception):
+    """A name that an object of JSON has twice, of which a reader would drop one."""
+
+
+def _each_once(members: list[tuple[str, object]]) -> dict[str, object]:
+    row = dict(members)
+    if len(row) < len(members):
+        names = [name for name, _ in members]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return row
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_once)
 
 
 def _read_jsonl(path: Path, bad: BadRows) -> Iterator[tuple[str, Row]]:
@@ -248,7 +265,9 @@ def _row_of_line(data: bytes, encoding: str) -> Row | None:
         problem = "is HTML or XML, not JSONL: was an error page downloaded?"
         raise ValueError(f"{line[:40]!r} {problem}")
     try:
-        row = json.loads(line)
+        row = _DECODER.decode(line)
+    except _TwiceError as error:
+        raise ValueError(f"holds {str(error)!r} twice: each name once is expected") from None
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "cannot be read"
         problem = f"not a whole JSON object ({reason})"

@@ -39,13 +39,17 @@ def disagreement(data: str, described: AxesEntry) -> list[str]:
     else:
         sizes = f"{described['disagreement']:.2f} logits, beside {described['shared']:.2f}"
         explanation = (
+            "People differ along a few axes. Each is shown by the replies that people at its two "
+            "ends like more than others do, strongest first. Bars: how many people lie where; the "
+            "line among them: where somebody starts who has said nothing yet."
+        )
+        terms = (
             f"What each user adds to the rewards that all share ({sizes} that are shared), split "
             "into axes that are uncorrelated over users and rotated so that each is about few "
             "responses (varimax). The number beside a response: what a user one standard deviation "
-            "along the axis adds to its reward, in logits. Bars: how many users lie where; the "
-            "line among them: the population, where a user without shots starts."
+            "along the axis adds to its reward, in logits."
         )
-        out.append(p(explanation))
+        out += [p(explanation), p(terms, "note")]
         prompts = {end.get("prompt") for axis in axes for side in _SIDES for end in axis[side]}
         users = [user for group in described["groups"].values() for user in group]
         features = described.get("features")

@@ -63,15 +63,16 @@ def _cards(results: Results, where: Where, conclusion: Conclusion) -> list[str]:
     own = where.also(Where(control=None))
     after, before = select(results, own), select(results, own.also(Where(shots=0)))
     shots, users = conclusion["shots"], conclusion["users"]
-    when = "all their pairs" if shots is None else f"up to {shots} shots"
-    accuracy = f"after {when}; {_percent(before, 'accuracy')} without"
-    decile = f"{_percent(before, 'bottom_decile')} without"
+    when = "all they said" if shots is None else f"up to {shots} comparisons"
+    known = "new" if where.users == "unseen" else "known"
+    right = f"with {when}; {_percent(before, 'accuracy')} without"
+    worst = f"of their choices; {_percent(before, 'bottom_decile')} without"
     return [
         "<section class='cards'>",
-        card(f"accuracy, {where.users} users", _percent(after, "accuracy"), accuracy),
-        card("bottom decile of the users", _percent(after, "bottom_decile"), decile),
-        card("users who gained", f"{conclusion['better']:,}", f"of {users:,}: more right answers"),
-        card("users who lost", f"{conclusion['worse']:,}", f"of {users:,}: fewer right answers"),
+        card(f"right for {known} people", _percent(after, "accuracy"), right),
+        card("for the tenth predicted worst", _percent(after, "bottom_decile"), worst),
+        card("people who gained", f"{conclusion['better']:,}", f"of {users:,}: more right answers"),
+        card("people who lost", f"{conclusion['worse']:,}", f"of {users:,}: fewer right answers"),
         "</section>",
     ]
 

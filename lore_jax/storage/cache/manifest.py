@@ -110,6 +110,12 @@ def is_part_of_cache(name: str) -> bool:
     return name in known or bool(_SHARD.fullmatch(name)) or is_temporary(name)
 
 
+def partial_of(folder: Path) -> Path:
+    """Where an interrupted write of a cache lies, beside its folder."""
+    named = folder if folder.name else Path(os.path.abspath(folder))  # "." has no name
+    return named.parent / f"{named.name}.partial"
+
+
 def read_manifest(path: str | os.PathLike[str]) -> CacheManifest:
     """The manifest of a cache, a dict, checked against its own digest.
 
@@ -126,7 +132,7 @@ def read_manifest(path: str | os.PathLike[str]) -> CacheManifest:
     folder = Path(path)
     file = folder / MANIFEST
     if not file.is_file():
-        partial = folder.with_name(folder.name + ".partial")
+        partial = partial_of(folder)
         resume = f"; {partial} holds an interrupted write, which the same command resumes"
         hint = resume if partial.exists() else ""
         raise FileNotFoundError(f"{folder} is not a cache: it has no {MANIFEST}{hint}")
@@ -196,7 +202,7 @@ def describe_cache(path: str | os.PathLike[str], *, verify: Verify = "full") -> 
         []
     """
     folder = Path(path)
-    partial = folder.with_name(folder.name + ".partial")
+    partial = partial_of(folder)
     finished = folder.exists() or not partial.exists()
     folder = folder if finished else partial
     if not folder.is_dir() or not any(is_part_of_cache(entry.name) for entry in folder.iterdir()):

@@ -10,7 +10,7 @@ def test_plain_words_then_the_conclusion_then_numbers(results):
     text = "".join(head(results, "personal", told, title="A & B", note="A note."))
     (conclusion,) = conclusions_of(results, "personal").values()
     parts = ["A &amp; B", prediction(results, told[0]), meaning(conclusion)]
-    parts += [conclusion["statement"], "A note.", "bottom decile"]
+    parts += [conclusion["statement"], "A note.", "the tenth predicted worst"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
 
