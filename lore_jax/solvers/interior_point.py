@@ -114,7 +114,7 @@ def simplex_estimate(
         return jnp.any(search.active)
 
     def step(search: _Search) -> _Search:
-        weights, slack = search.weights, search.slack
+        weights, slack = _summing_to_one(search.weights), search.slack
         margin = combine(features, weights)
         apart = features - margin[None]
         pull = -share * likelihood.slope(margin)
@@ -153,7 +153,7 @@ def simplex_estimate(
 
         going = search.active & (gap > tolerance) & (search.steps < max_steps)
         return _Search(
-            weights=jnp.where(going[None], moved / jnp.sum(moved, axis=0, keepdims=True), weights),
+            weights=jnp.where(going[None], moved, search.weights),
             slack=jnp.where(going[None], slack + length[None] * slack_towards, slack),
             steps=search.steps + going,
             active=going,
@@ -179,7 +179,8 @@ def simplex_estimate(
             grad_norm=jnp.full(users, jnp.inf),
         ),
     )
-    weights = jnp.where(jnp.isnan(final.gap)[None], jnp.nan, final.weights)  # a NaN stays visible
+    weights = _summing_to_one(final.weights)
+    weights = jnp.where(jnp.isnan(final.gap)[None], jnp.nan, weights)  # a NaN stays visible
     return SimplexEstimate(weights, final.gap, final.reached, final.steps, final.grad_norm)
 
 
@@ -191,6 +192,15 @@ class _Search(NamedTuple):
     gap: jax.Array
     reached: jax.Array
     grad_norm: jax.Array
+
+
+def _summing_to_one(weights: jax.Array) -> jax.Array:
+    """What a step left, divided by its sum.
+
+    Not where the step ends: a compiler may work out the step once for the weights and again for
+    their sum, and round it differently, which shows where it is a difference of large numbers.
+    """
+    return weights / jnp.sum(weights, axis=0, keepdims=True)
 
 
 def _add_to_diagonal(matrix: jax.Array, diagonal: jax.Array) -> jax.Array:
