@@ -17,7 +17,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +26,7 @@ from lore_jax.data.preferences import Preferences
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import Posterior
 from lore_jax.parallel.buckets import FitData, Layout
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.likelihood import Likelihood
 from lore_jax.users.adapt import adapt
 from lore_jax.users.predict import Margins, margins
@@ -49,7 +49,7 @@ class Info(NamedTuple):
     grad_norm: Float[Array | np.ndarray, "*steps"]
 
 
-@flax.struct.dataclass
+@pytree
 class FoldWeights:
     """The roles of one bucket's pairs in a validation fold; axes `[shards, shots, users]`.
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -28,6 +27,7 @@ from scipy.special import logit
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import Answers, Feedback
+from lore_jax.parallel.pytree import pytree, static
 from lore_jax.solvers.lapse import Lapse
 from lore_jax.solvers.likelihood import LOGISTIC, AnswerLikelihood, Likelihood
 from lore_jax.solvers.ordinal import cumulative_logit
@@ -39,7 +39,7 @@ Ties = Literal["davidson", "rao-kupper"]
 _LEAST_GAP = 0.05  # of two cut points where a level never occurs, in logits
 
 
-@flax.struct.dataclass
+@pytree
 class AnswerModel:
     """What turns rewards into answers of every kind; a pytree.
 
@@ -56,8 +56,8 @@ class AnswerModel:
 
     free: dict[str, Float[Array, " _parameters"]]
     intercept: Float[Array, ""]
-    ties: Ties = flax.struct.field(pytree_node=False, default="davidson")
-    lapse: float = flax.struct.field(pytree_node=False, default=0.0)
+    ties: Ties = static(default="davidson")
+    lapse: float = static(default=0.0)
 
     def cuts(self, scale: str) -> Float[Array, " cuts"]:
         """The cut points of a scale with levels, in logits; of ties: Rao and Kupper's."""

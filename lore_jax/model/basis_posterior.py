@@ -20,13 +20,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lore_jax.parallel.pytree import pytree
 from lore_jax.parallel.table_rows import Table, map_rows
 
 KINDS = 2  # of columns: the population's, and those of users' deviations
@@ -34,7 +34,7 @@ _MOST_ROWS = 4096  # for which the covariance of all responses is formed: 64 MB
 _PAIRS_AT_A_TIME = 1024
 
 
-@flax.struct.dataclass
+@pytree
 class BasisPosterior:
     """The Laplace posterior of a linear basis around its columns.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from lore_jax.model.prior import GaussianPrior, MixturePrior, Prior
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.likelihood import Likelihood
 from lore_jax.solvers.newton import MapEstimate
 from lore_jax.solvers.variational import mean_estimate, mean_under_mixture
 
 
-@flax.struct.dataclass
+@pytree
 class GaussianMeanPrior(GaussianPrior):
     """A Gaussian prior, its users solved for by `variational.mean_estimate`."""
 
@@ -29,7 +29,7 @@ class GaussianMeanPrior(GaussianPrior):
         return mean_estimate(features, offset, pair_weight, start, likelihood=likelihood)
 
 
-@flax.struct.dataclass
+@pytree
 class MixtureMeanPrior(MixturePrior):
     """A mixture prior, its users solved for by `variational.mean_under_mixture`."""
 

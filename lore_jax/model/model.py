@@ -7,7 +7,6 @@ import hashlib
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,13 +21,14 @@ from lore_jax.model.basis_posterior import (
 )
 from lore_jax.model.prior import GaussianPrior, ItemEffects, Prior
 from lore_jax.parallel.devices import filled_up
+from lore_jax.parallel.pytree import pytree, static
 from lore_jax.parallel.table_rows import StreamedTable, Table, as_table
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 _ROWS_AT_A_TIME = 4096  # of a table, so that a memory-mapped one is never copied whole
 
 
-@flax.struct.dataclass
+@pytree
 class Model:
     """A fitted reward model; a pytree, so that it passes through jit, vmap and sharding.
 
@@ -45,15 +45,15 @@ class Model:
             of another encoder are refused; None: nobody knows (static).
     """
 
-    basis: nn.Module = flax.struct.field(pytree_node=False)
+    basis: nn.Module = static()
     params: Params
     input_scale: Float[Array, ""]
     prior: Prior
-    temperature: float = flax.struct.field(pytree_node=False, default=1.0)
+    temperature: float = static(default=1.0)
     item_effects: ItemEffects | None = None
     likelihood: Likelihood = LOGISTIC
     basis_posterior: BasisPosterior | None = None
-    encoder: str | None = flax.struct.field(pytree_node=False, default=None)
+    encoder: str | None = static(default=None)
 
     @property
     def rank(self) -> int:

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import flax.struct
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+
+from lore_jax.parallel.pytree import pytree, static
 
 if TYPE_CHECKING:
     from lore_jax.model.model import Model
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 POSTERIOR_ARRAYS = ("weights", "covariance", "shots", "converged", "steps", "grad_norm")
 
 
-@flax.struct.dataclass
+@pytree
 class Posterior:
     """What is known of each user's weights after some shots: `w ~ N(weights, covariance)`.
 
@@ -38,9 +39,7 @@ class Posterior:
     converged: Bool[Array | np.ndarray, " users"]
     steps: Int32[Array | np.ndarray, " users"]
     grad_norm: Float[Array | np.ndarray, " users"]
-    user_ids: Shaped[np.ndarray, " users"] | None = flax.struct.field(
-        pytree_node=False, default=None
-    )
+    user_ids: Shaped[np.ndarray, " users"] | None = static(default=None)
 
     @property
     def num_users(self) -> int:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt32
 
 from lore_jax.model.posterior import Components, Posterior
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.interior_point import simplex_estimate
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.mixture import Mixture, component_posteriors, mixture_estimate
@@ -23,7 +23,7 @@ _PRECISE = jax.lax.Precision.HIGHEST  # of products of size rank, which cost not
 
 
 class Prior(Protocol):
-    """What is asked of a prior; a `flax.struct.dataclass`."""
+    """What is asked of a prior; a `pytree` class."""
 
     @property
     def mean(self) -> Float[Array, " rank"]:
@@ -87,7 +87,7 @@ class _OneComponent:
         return _as_one(self.solve(along, pair_weight, None, likelihood))
 
 
-@flax.struct.dataclass
+@pytree
 class GaussianPrior(_OneComponent):
     """`w = mean + factor d`, `d ~ N(0, I)`.
 
@@ -159,7 +159,7 @@ class GaussianPrior(_OneComponent):
         return jnp.tensordot(jnp.linalg.inv(gram) @ self.factor.T, weights - mean, 1)
 
 
-@flax.struct.dataclass
+@pytree
 class MixturePrior(GaussianPrior):
     """`w = mean + factor d`, d a mixture of Gaussians with mean 0 and covariance I.
 
@@ -205,7 +205,7 @@ class MixturePrior(GaussianPrior):
         )
 
 
-@flax.struct.dataclass
+@pytree
 class SimplexPrior(_OneComponent):
     """Weights are on the probability simplex, and nothing more is known of them.
 
@@ -259,7 +259,7 @@ def _as_one(posterior: Posterior) -> Components:
     return Components(jnp.zeros((users, 1)), weights, covariance)
 
 
-@flax.struct.dataclass
+@pytree
 class ItemEffects:
     """What the responses of the fit have of their own, beyond what the basis reads in their text.
 

@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +23,7 @@ from jaxtyping import Array, Float, Int, Int32, Shaped
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
 from lore_jax.parallel.distinct_pairs import DistinctPairs
+from lore_jax.parallel.pytree import pytree
 from lore_jax.parallel.rounding import rounded
 from lore_jax.parallel.table_rows import StreamedTable, Table
 
@@ -36,7 +36,7 @@ _DIGITS_OF_SHOTS = 2, 5
 _DIGITS_OF_USERS = 3, 4
 
 
-@flax.struct.dataclass
+@pytree
 class UserBucket:
     """Users of like length; axes `[shards, shots, users]`, or inside one shard `[shots, users]`.
 
@@ -51,7 +51,7 @@ class UserBucket:
     pair_weight: Float[Array | np.ndarray, "*shards shots users"]
 
 
-@flax.struct.dataclass
+@pytree
 class PerUser:
     """Values that belong to users, wherever they stand in a state: they live with their users.
 
@@ -62,7 +62,7 @@ class PerUser:
     buckets: tuple[Shaped[Array | np.ndarray, "... _users"], ...]
 
 
-@flax.struct.dataclass
+@pytree
 class FitData:
     """What a joint fit reads in a step; inside one shard the buckets have lost their first axis.
 

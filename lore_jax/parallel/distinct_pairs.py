@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int32
 from scipy.sparse import csr_matrix
 
+from lore_jax.parallel.pytree import pytree
 from lore_jax.parallel.rounding import rounded
 
 Rows: TypeAlias = Int[np.ndarray, "shards _shots _users"]
@@ -28,7 +28,7 @@ _MANY = 2**16  # fewer pairs take milliseconds, and programs are shared by all d
 _DIGITS = 5
 
 
-@flax.struct.dataclass
+@pytree
 class DistinctPairs:
     """Each comparison once; axes `[shards, 1, distinct]`, or inside one shard `[1, distinct]`.
 

@@ -11,15 +11,15 @@ one.
 
 from __future__ import annotations
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lore_jax.parallel.pytree import pytree, static
 from lore_jax.solvers.likelihood import Likelihood
 
 
-@flax.struct.dataclass
+@pytree
 class Lapse:
     """A likelihood, and a share of answers that say nothing.
 
@@ -42,8 +42,8 @@ class Lapse:
 
     meant: Likelihood
     rate: Float[Array, ""]
-    outcomes: int = flax.struct.field(pytree_node=False)
-    entries: int = flax.struct.field(pytree_node=False, default=1)
+    outcomes: int = static()
+    entries: int = static(default=1)
 
     @property
     def concordance(self) -> None:

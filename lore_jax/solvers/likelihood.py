@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.pair_sums import sums_over_pairs
 
 
 class Likelihood(Protocol):
-    """What is asked of a likelihood; a `flax.struct.dataclass`, so that it passes through jit.
+    """What is asked of a likelihood; a `pytree` class, so that it passes through jit.
 
     Margins z are in logits and positive where the model agrees with the user. The loss must be
     convex in z.
@@ -125,7 +125,7 @@ def largest_move(
     return jnp.max(jnp.abs(along), axis=0, initial=0.0)
 
 
-@flax.struct.dataclass
+@pytree
 class Logistic:
     """Bradley-Terry: `P(chosen) = sigmoid(z)`.
 

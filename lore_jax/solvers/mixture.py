@@ -17,17 +17,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.cholesky import inverse, solve
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.newton import MapEstimate, find_mode, newton_step
 from lore_jax.solvers.pair_sums import combine
 
 
-@flax.struct.dataclass
+@pytree
 class Mixture:
     """Components of users; those out of use have the share 0.
 

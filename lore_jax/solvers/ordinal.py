@@ -15,17 +15,17 @@ With three levels and cut points -a and a this is the model of ties of Rao and K
 
 from __future__ import annotations
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.quadrature import log_expected_probability
 
 _BEYOND = 1e6  # the cut point below the first level, and above the last
 
 
-@flax.struct.dataclass
+@pytree
 class CumulativeLogit:
     """The level that was said, by its cut points; made by `cumulative_logit`.
 

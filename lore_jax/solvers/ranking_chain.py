@@ -20,14 +20,14 @@ of neighbours are the same numbers.
 
 from __future__ import annotations
 
-import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lore_jax.parallel.pytree import pytree, static
 from lore_jax.solvers.pair_sums import sums_over_answers
 
 
-@flax.struct.dataclass
+@pytree
 class RankingChain:
     """What `Ranking` says, for Newton's method alone; a margin's first axis: answers x neighbours.
 
@@ -44,9 +44,9 @@ class RankingChain:
         Plackett 1975, "The analysis of permutations".
     """
 
-    num_items: int = flax.struct.field(pytree_node=False)
-    places: int = flax.struct.field(pytree_node=False, default=1)
-    worst: bool = flax.struct.field(pytree_node=False, default=False)
+    num_items: int = static()
+    places: int = static(default=1)
+    worst: bool = static(default=False)
 
     @property
     def concordance(self) -> float:

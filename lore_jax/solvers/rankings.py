@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import itertools
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lore_jax.parallel.pytree import pytree, static
 from lore_jax.solvers.cholesky import cholesky
 from lore_jax.solvers.quadrature import normal_lattice
 
@@ -40,7 +40,7 @@ def pairs_of(num_items: int) -> tuple[tuple[int, int], ...]:
     return tuple(itertools.combinations(range(num_items), 2))
 
 
-@flax.struct.dataclass
+@pytree
 class Ranking:
     """Plackett-Luce, and best-worst choices; a margin's first axis holds answers times pairs.
 
@@ -62,9 +62,9 @@ class Ranking:
         appropriate response to evidence of public concern" (best-worst).
     """
 
-    num_items: int = flax.struct.field(pytree_node=False)
-    places: int = flax.struct.field(pytree_node=False, default=1)
-    worst: bool = flax.struct.field(pytree_node=False, default=False)
+    num_items: int = static()
+    places: int = static(default=1)
+    worst: bool = static(default=False)
 
     @property
     def concordance(self) -> float:

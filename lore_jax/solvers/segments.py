@@ -9,12 +9,12 @@ import functools
 import itertools
 from collections.abc import Callable
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lore_jax.parallel.pytree import pytree, static
 from lore_jax.solvers.likelihood import (
     AnswerLikelihood,
     Likelihood,
@@ -24,7 +24,7 @@ from lore_jax.solvers.likelihood import (
 from lore_jax.solvers.pair_sums import sums_over_pairs
 
 
-@flax.struct.dataclass
+@pytree
 class Segments:
     """Likelihoods of stretches of a margin's first axis.
 
@@ -40,7 +40,7 @@ class Segments:
     """
 
     parts: tuple[Likelihood | AnswerLikelihood, ...]
-    sizes: tuple[int, ...] = flax.struct.field(pytree_node=False)
+    sizes: tuple[int, ...] = static()
 
     @property
     def concordance(self) -> float | None:

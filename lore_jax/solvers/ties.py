@@ -8,14 +8,14 @@ score, loss'' the variance of v (at most 1/4), and |loss'''| at most that times 
 
 from __future__ import annotations
 
-import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.quadrature import log_expected_probability
 
 
-@flax.struct.dataclass
+@pytree
 class Davidson:
     """Pairs of which some are ties.
 

@@ -26,12 +26,12 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.mixture import Mixture
@@ -43,7 +43,7 @@ _MOST_STEPS = 50
 _TOLERANCE = 1e-3  # posterior standard deviations
 
 
-@flax.struct.dataclass
+@pytree
 class Averaged:
     """A likelihood's expected loss, given the mean of the margin: `E[loss(mean + sd e)]`.
 

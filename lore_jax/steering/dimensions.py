@@ -18,6 +18,7 @@ Reference:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -172,7 +173,8 @@ def declare(model: Model, dimensions: Sequence[str], declared: Mapping[str, str 
             known = ", ".join(map(repr, dimensions))
             raise ValueError(f"{name!r} is no dimension: {known} are there")
         mean[list(dimensions).index(name)] = _weight(name, value)
-    return model.replace(prior=model.prior.replace(mean=jnp.asarray(mean)))  # pyright: ignore[reportAttributeAccessIssue]
+    prior = model.prior.replace(mean=jnp.asarray(mean))  # pyright: ignore[reportAttributeAccessIssue]
+    return dataclasses.replace(model, prior=prior)
 
 
 def _weight(name: str, value: Any) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,7 @@ from lore_jax.model.answer_model import AnswerModel, num_entries
 from lore_jax.model.model import Model, Rewards, rewards, table_of_rewards
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior, population_posterior
 from lore_jax.parallel.devices import num_cores
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.likelihood import Likelihood
 from lore_jax.solvers.rankings import pairs_of
 from lore_jax.users.adapt import padded_length
@@ -37,7 +37,7 @@ _LEAST_USERS = 64
 _MOST_OUTCOMES = 120  # whose probabilities are listed: rankings of five
 
 
-@flax.struct.dataclass
+@pytree
 class AnswerPosterior:
     """What is known of users after their answers.
 

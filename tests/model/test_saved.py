@@ -8,7 +8,6 @@ import sys
 import textwrap
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,7 @@ from lore_jax.model.model import Model, bradley_terry_model, reference_head, res
 from lore_jax.model.posterior import Posterior
 from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, SimplexPrior
 from lore_jax.model.saved import CARD, FORMAT_VERSION, load, save, saved_encoder, storable
+from lore_jax.parallel.pytree import pytree, static
 from lore_jax.solvers.likelihood import Logistic
 from lore_jax.solvers.mixture import one_component
 from lore_jax.storage.checkpoint.store import CheckpointStore
@@ -191,16 +191,16 @@ class Squared(nn.Module):
 
 
 @storable
-@flax.struct.dataclass
+@pytree
 class Doubtful(Logistic):
     """A likelihood of one's own, with a number and an array."""
 
-    share: float = flax.struct.field(pytree_node=False, default=0.1)
+    share: float = static(default=0.1)
     levels: jax.Array | None = None
 
 
 @storable
-@flax.struct.dataclass
+@pytree
 class Shifted(GaussianPrior):
     """A prior of one's own."""
 
@@ -225,7 +225,7 @@ def test_parts_of_ones_own_are_kept(tmp_path):
 
 
 def test_a_likelihood_that_is_not_registered_is_refused(tmp_path):
-    @flax.struct.dataclass
+    @pytree
     class Unregistered(Logistic):
         pass
 

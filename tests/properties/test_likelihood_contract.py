@@ -6,7 +6,6 @@ logistic's, its prediction under a Gaussian margin is exact.
 
 import dataclasses
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +27,7 @@ from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.model.model import rms_row_norm
 from lore_jax.model.saved import load, save, storable
+from lore_jax.parallel.pytree import pytree
 from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.runs.run import run_fit
 from lore_jax.solvers.interior_point import simplex_estimate
@@ -39,7 +39,7 @@ from lore_jax.users.predict import Margins, margins
 
 
 @storable
-@flax.struct.dataclass
+@pytree
 class Probit:
     """`P(chosen) = Phi(z)`."""
 

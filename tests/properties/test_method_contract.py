@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from lore_jax.model.model import Model
 from lore_jax.model.prior import GaussianPrior
 from lore_jax.parallel.buckets import PerUser, features
 from lore_jax.parallel.devices import first_shard, total
+from lore_jax.parallel.pytree import pytree
 from lore_jax.runs import run as runs
 from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.solvers.likelihood import LOGISTIC
@@ -27,7 +27,7 @@ from lore_jax.users.adapt import adapt
 
 
 # --- the method: a fixed random basis, of which only the spread of users' weights is chosen ---
-@flax.struct.dataclass
+@pytree
 class State:
     directions: jax.Array
     weights: PerUser

@@ -20,7 +20,6 @@ import dataclasses
 from typing import NamedTuple, cast
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +50,7 @@ from lore_jax.parallel.buckets import (
     over_users,
 )
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.pytree import pytree, static
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.newton import newton_step
 from lore_jax.solvers.pair_sums import combine, pull_together, quadratic_form
@@ -61,7 +61,7 @@ _LEAST_CURVATURE = 1e-3  # of the largest: along a flat direction a step is shor
 _LONGEST_STEP = 0.5  # of the answer parameters, in logits
 
 
-@flax.struct.dataclass
+@pytree
 class AnswerBucket(UserBucket):
     """Users of like length and the entries of their answers, which stand as pairs do.
 
@@ -74,14 +74,14 @@ class AnswerBucket(UserBucket):
     """
 
     outcome: tuple[Int[Array | np.ndarray, "*shards _answers users"], ...]
-    kinds: tuple[Kind, ...] = flax.struct.field(pytree_node=False)
+    kinds: tuple[Kind, ...] = static()
 
     def likelihood(self, answers: AnswerModel) -> Segments:
         """The likelihood of the entries."""
         return segments(answers, self.kinds, self.outcome)
 
 
-@flax.struct.dataclass
+@pytree
 class AnswerState:
     """What the next step needs.
 

@@ -48,7 +48,6 @@ from __future__ import annotations
 import dataclasses
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -71,6 +70,7 @@ from lore_jax.parallel.buckets import (
     over_users,
 )
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.pytree import pytree
 from lore_jax.parallel.table_rows import map_rows
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
@@ -96,7 +96,7 @@ class EMConfig:
     likelihood: Likelihood = LOGISTIC
 
 
-@flax.struct.dataclass
+@pytree
 class PopulationHyper:
     """What is chosen on validation; every field is traced, so that a sweep is a vmap.
 
@@ -116,7 +116,7 @@ class PopulationHyper:
     mixture: Bool[Array, ""] | bool = True
 
 
-@flax.struct.dataclass
+@pytree
 class PopulationState:
     """What the next step needs; leaves belong to one shard.
 

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,12 +37,13 @@ from lore_jax.model.model import Model, response_keys, rms_row_norm
 from lore_jax.model.prior import GaussianPrior, ItemEffects
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, features
 from lore_jax.parallel.devices import first_shard
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.mixture import Mixture, mixture_estimate, one_component
 from lore_jax.solvers.pair_sums import combine, quadratic_form
 from lore_jax.users.adapt import adapt
 
 
-@flax.struct.dataclass
+@pytree
 class PopulationFit:
     """What a fit has learned.
 

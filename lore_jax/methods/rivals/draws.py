@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +20,10 @@ from jaxtyping import Array, Float, Int
 
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.pytree import pytree
 
 
-@flax.struct.dataclass
+@pytree
 class Pairs:
     """Pairs of one user, or of several with users in front.
 

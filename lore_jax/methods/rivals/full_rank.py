@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -30,6 +29,7 @@ from lore_jax.methods.rivals.full_rank_predictor import USERS_AT_A_TIME, FullRan
 from lore_jax.methods.shared_direction import Direction, SharedDirection
 from lore_jax.parallel.buckets import FitData, Layout, features
 from lore_jax.parallel.devices import first_shard
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.dual import dual_mode, own_margins, pair_kernel
 from lore_jax.solvers.likelihood import LOGISTIC
 
@@ -37,7 +37,7 @@ TAUS = (0.3, 1.0, 3.0)
 MOST_RESPONSES = 8192  # of a fit: their inner products take n^2 numbers
 
 
-@flax.struct.dataclass
+@pytree
 class FullRankFit:
     """What a fit has learned.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,12 +23,13 @@ from lore_jax.methods.rivals.linear_predictor import linear_predictor
 from lore_jax.model.prior import GaussianPrior
 from lore_jax.parallel.buckets import FitData, Layout, features
 from lore_jax.parallel.devices import first_shard
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.likelihood import LOGISTIC
 from lore_jax.solvers.newton import map_estimate
 from lore_jax.solvers.pair_sums import combine, quadratic_form
 
 
-@flax.struct.dataclass
+@pytree
 class GaussianWeights:
     """A linear basis and the distribution of weights on it; variants in a leading axis.
 

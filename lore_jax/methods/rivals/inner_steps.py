@@ -5,13 +5,13 @@ w <- w - rate gradient of the mean loss on the user's pairs,    z = softmax(w) .
 
 from __future__ import annotations
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lore_jax.model.posterior import Posterior
 from lore_jax.model.prior import SimplexPrior
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 INNER_STEPS = 2
@@ -60,7 +60,7 @@ def mixed(
     return sum((features[a] * weights[a][None] for a in range(len(features))), zero)
 
 
-@flax.struct.dataclass
+@pytree
 class InnerStepsPrior(SimplexPrior):
     """Weights are where the inner steps lead.
 

@@ -43,7 +43,7 @@ def with_factors(state: PopulationState, data: FitData, key: jax.Array) -> Popul
     factors = score_directions(itself, effects[:, 0], key, effects.shape[1] - 1)
     start = effects.at[:, 1:].set(_START_SIZE * jnp.sqrt(_num_judged(data)) * factors)
     basis = jax.tree.map(jnp.zeros_like, state.params["basis"])
-    return state.replace(params={"basis": basis, "item_effects": start})  # pyright: ignore[reportAttributeAccessIssue]
+    return dataclasses.replace(state, params={"basis": basis, "item_effects": start})
 
 
 def _num_judged(data: FitData) -> Float[Array, ""]:

@@ -8,7 +8,6 @@ Reference:
 
 from __future__ import annotations
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,6 +18,7 @@ from lore_jax.methods.rivals.outer_loss import Meta, MetaHyper, draw_support, ou
 from lore_jax.methods.rivals.snapshots import first_snapshots, with_snapshot
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.pytree import pytree
 
 STEPS = (50, 100, 150)
 
@@ -26,7 +26,7 @@ _START_SCALE = 0.3  # standard deviation of a reward at the start, in logits
 _START_RATE = 3.0
 
 
-@flax.struct.dataclass
+@pytree
 class MetaState:
     """What the next step needs.
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -25,6 +24,7 @@ from jaxtyping import Array, Float
 from lore_jax.methods.rivals.inner_steps import inner_steps, mixed
 from lore_jax.parallel.buckets import FitData, features
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.likelihood import LOGISTIC
 
 UNUSED = -1e9  # the logit of a column out of use
@@ -32,7 +32,7 @@ UNUSED = -1e9  # the logit of a column out of use
 _SUPPORT = (0.2, 0.8)  # the least and the most of a user's pairs
 
 
-@flax.struct.dataclass
+@pytree
 class Meta:
     """What is meta-learned; snapshots in a leading axis.
 
@@ -47,7 +47,7 @@ class Meta:
     log_rate: Float[Array, "*stops"]
 
 
-@flax.struct.dataclass
+@pytree
 class MetaHyper:
     """What is chosen on validation.
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -24,6 +23,7 @@ from lore_jax.methods.rivals.pref_start import Factors
 from lore_jax.methods.rivals.snapshots import first_snapshots, with_snapshot
 from lore_jax.parallel.buckets import FitData, features
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.likelihood import LOGISTIC
 
 STEPS = (30, 100, 300)
@@ -43,7 +43,7 @@ class Shared(NamedTuple):
     mean: Float[Array, "*stops k"]
 
 
-@flax.struct.dataclass
+@pytree
 class PReFState:
     """What the next step needs.
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -32,12 +31,13 @@ from lore_jax.methods.defaults import WithoutSteps
 from lore_jax.methods.rivals.difference_axes import principal_directions
 from lore_jax.methods.rivals.gaussian_weights import GaussianWeights, GaussianWeightsMethod
 from lore_jax.parallel.buckets import FitData
+from lore_jax.parallel.pytree import pytree
 
 RANKS = (4, 8, 16)
 SPREADS = (0.3, 1.0, 3.0)
 
 
-@flax.struct.dataclass
+@pytree
 class Directions:
     """What `init` finds.
 

@@ -13,7 +13,6 @@ quarter, a half and all of the steps.
 
 from __future__ import annotations
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,12 +26,13 @@ from lore_jax.methods.rivals.training_config import TrainingConfig
 from lore_jax.model.basis import Params
 from lore_jax.parallel.buckets import FitData, PerUser
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.pytree import pytree
 
 _WARM_UP = 0.1  # of the steps
 _AVERAGED = 0.98  # 50 steps
 
 
-@flax.struct.dataclass
+@pytree
 class TrainingState:
     """What the next step needs; leaves belong to one shard.
 

@@ -18,20 +18,20 @@ Reference:
 
 from __future__ import annotations
 
-import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lore_jax.methods.rivals.draws import Pairs
 from lore_jax.parallel.buckets import FitData
 from lore_jax.parallel.devices import total
+from lore_jax.parallel.pytree import pytree
 
 USERS_AT_A_TIME = 8  # whose votes are gathered at once
 
 _SHRINKAGE = 5.0  # pairs in common at which half of an agreement is believed
 
 
-@flax.struct.dataclass
+@pytree
 class Scores:
     """What the users of the fit think of responses.
 

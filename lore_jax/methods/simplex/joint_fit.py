@@ -27,7 +27,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +40,7 @@ from lore_jax.methods.simplex.softmax import loss_and_gradients, weights_of
 from lore_jax.model.basis import Params, apply_to_table, take_columns
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, features
 from lore_jax.parallel.devices import first_shard, on_host, total
+from lore_jax.parallel.pytree import pytree, static
 
 # In mini-batches only; `benchmarks/README.md` has the measurements. Of V's rate: a user has a pair
 # or two in a mini-batch, and the gradient of the logits is mostly noise.
@@ -49,7 +49,7 @@ _LOGITS_RATE = 0.05
 _SQUARES = 0.98
 
 
-@flax.struct.dataclass
+@pytree
 class SimplexHyper:
     """What may differ between fits of one program: a sweep over ranks is a vmap over it.
 
@@ -61,10 +61,10 @@ class SimplexHyper:
 
     columns: Float[Array, " rank"]
     head: Float[Array, " dim"] | None = None
-    num_users: int = flax.struct.field(pytree_node=False, default=0)
+    num_users: int = static(default=0)
 
 
-@flax.struct.dataclass
+@pytree
 class SimplexState:
     """What the next step needs; leaves belong to one shard.
 

@@ -1,6 +1,5 @@
 """The directions of departure against the eigenvectors of users' scores, written out in NumPy."""
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ from scipy.special import expit
 
 from lore_jax.methods.gaussian.initial_directions import score_directions
 from lore_jax.parallel.devices import over_shards, place
+from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.likelihood import LOGISTIC, Logistic
 
 INPUT_SCALE = 3.0
@@ -39,7 +39,7 @@ def scores(prefs, slope):
     return out
 
 
-@flax.struct.dataclass
+@pytree
 class Doubled(Logistic):
     """Choices with half the noise."""
 
