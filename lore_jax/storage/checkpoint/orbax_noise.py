@@ -33,6 +33,8 @@ def without_chatter() -> Iterator[None]:
 def without_tracebacks() -> Iterator[None]:
     """An error of saving is raised; Orbax' threads print it too, once each, with tracebacks."""
     logger, before = logging.getLogger("absl"), sys.unraisablehook
+    tasks = logging.getLogger("asyncio")
+    is_first = _no_failed_write not in tasks.filters
 
     def is_ours(record: logging.LogRecord) -> bool:
         return "_SignalingThread" not in record.getMessage()
@@ -43,12 +45,22 @@ def without_tracebacks() -> Iterator[None]:
             before(unraised)
 
     logger.addFilter(is_ours)
+    tasks.addFilter(_no_failed_write)
     sys.unraisablehook = unraisable
     try:
         yield
-        sys.unraisablehook = before  # after an error it stays: those writes end at any time
+        # After an error these stay: other writes end, or are found to have failed, at any time.
+        sys.unraisablehook = before
+        if is_first:
+            tasks.removeFilter(_no_failed_write)
     finally:
         logger.removeFilter(is_ours)
+
+
+def _no_failed_write(record: logging.LogRecord) -> bool:
+    """Of several writes that a disk refuses one is raised; nobody asks about the others."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or disk_error(error) is None
 
 
 def disk_error(error: BaseException) -> int | None:

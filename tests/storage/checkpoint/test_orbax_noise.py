@@ -28,6 +28,35 @@ def test_the_threads_of_a_save_are_silent(caplog):
     assert sys.unraisablehook is hook
 
 
+def test_other_writes_that_a_disk_refused_are_silent_from_then_on(caplog):
+    logger, hook = logging.getLogger("asyncio"), sys.unraisablehook
+
+    def never_retrieved(error):
+        logger.error("Task exception was never retrieved", exc_info=error)
+
+    def save():
+        with without_tracebacks():
+            never_retrieved(full)
+            never_retrieved(other)
+            raise full
+
+    full, other = ValueError(f"OUT_OF_RANGE: {os.strerror(errno.EFBIG)}"), ValueError("other")
+    try:
+        with pytest.raises(ValueError, match="OUT_OF_RANGE"):
+            save()
+        with without_tracebacks():
+            pass
+        never_retrieved(full)
+        assert len(caplog.messages) == 1  # the other's
+    finally:
+        sys.unraisablehook = hook
+        logger.filters.clear()
+    with without_tracebacks():
+        never_retrieved(full)
+    never_retrieved(full)
+    assert len(caplog.messages) == 2
+
+
 @pytest.mark.parametrize(
     ("error", "number"),
     [
