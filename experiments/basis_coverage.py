@@ -14,7 +14,7 @@ with the uncertainty of the basis and without; how many margins are decided (the
 0), and the share of those whose sign is right; accuracy, beside that of the oracle who knows basis
 and population; log loss.
 
-Time: about a minute on a quiet core for each line and seed, most of it compiling.
+Time: about ten minutes of two cores, much of it compiling.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
 `jax.tree_util.register_dataclass`, which `flax.struct.dataclass` is made of, compares two trees by
 their static fields and leaves, not by their classes (jaxlib 0.10): a mode's prior and a mean's are
-then equal, only their hashes differ. A compiled program is looked up by hash first, of which a
-few bits are compared; once in some hundred processes two classes have these in common, and
-one is solved by the other's program, without a word. Nodes registered as here are compared by class
-as well.
+then equal, only their hashes differ. A compiled program is looked up by hash first, of which a few
+bits are compared; now and then two classes have these in common, and one is solved by the other's
+program, without a word. Nodes registered as here are compared by class as well.
 """
 
 from __future__ import annotations
