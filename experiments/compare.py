@@ -62,6 +62,7 @@ class Config:
             the embeddings that lie in `data`.
         conversations: which of the folders to take; none: all.
         populations: which synthetic populations; `--populations` without a name: none.
+        users: how many users each of them has, seen and unseen.
         methods: which methods of the roster; none: all.
         tests: items of the test pairs.
         splits: how many times users and items are split.
@@ -75,6 +76,7 @@ class Config:
     embeddings: Path | None = None
     conversations: tuple[str, ...] = ()
     populations: tuple[Population, ...] = POPULATIONS
+    users: int = Sizes.users
     methods: tuple[str, ...] = ()
     tests: tuple[Holdout, ...] = ("new items", "known items")
     splits: int = 1
@@ -104,7 +106,7 @@ def run(config: Config) -> dict[str, Results]:
 
 
 def _synthetic_tests(config: Config) -> list[ComparedTest]:
-    sizes = SMOKE_SIZES if config.smoke else Sizes()
+    sizes = SMOKE_SIZES if config.smoke else Sizes(users=config.users)
     populations = config.populations[: 1 if config.smoke else None]
 
     def split(name: Population, items: Holdout, number: int) -> ComparedSplit:

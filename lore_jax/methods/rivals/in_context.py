@@ -53,11 +53,11 @@ class InContextConfig(NetworkConfig):
     """
 
     GRID: ClassVar[Mapping[str, tuple[float, ...]]] = {
-        "learning_rate": (1e-3, 3e-3),
+        "learning_rate": (3e-3,),
         "weight_decay": (0.1,),
     }
 
-    steps: int = 200
+    steps: int = 400
     users_a_step: int = 32
     least_users: int = 20
     width: int = 32
