@@ -1,4 +1,7 @@
-"""What an index of packages is told beside `pyproject.toml`: where the repository is; the README.
+"""How the package is built: its compiled solvers, and what an index of packages is told of it.
+
+The solvers of `lore_jax/solvers/native` are compiled where there is a C++ compiler. A wheel with it
+is for one platform, any Python; one without is for all, and XLA does the work.
 
 The repository does not say where it is kept, so that every copy of it is right: what is built is
 built from a checkout, whose `origin` knows. Addresses are relative to that one, under the labels
@@ -9,11 +12,18 @@ that is built from an sdist keeps what the sdist says.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import shlex
 import subprocess
+import sys
+import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 # An address of the web, of ssh, or as scp writes it, on a host that has a name; not who asks there.
@@ -31,6 +41,49 @@ _PLACES = {
     "Changelog": "/blob/HEAD/CHANGELOG.md",
     "Issues": "/issues",
 }
+
+
+_NATIVE = "lore_jax/solvers/native"
+# NaN and infinities are kept; products and sums may be fused.
+_FLAGS = ["-std=c++17", "-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-w"]
+
+
+class NativeHook(BuildHookInterface):
+    """Compiles the solvers into wheels and editable installs."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before a build."""
+        if self.target_name == "wheel" and compiled(Path(self.root, _NATIVE)):
+            platform = re.sub(r"\W", "_", sysconfig.get_platform())
+            build_data["artifacts"].append(f"{_NATIVE}/*.so")
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{platform}"
+
+
+def compiled(folder: Path) -> bool:
+    """Whether a library could be built of the sources in a folder, beside them."""
+    sources = sorted(path for path in folder.iterdir() if path.suffix in (".cc", ".h"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    library = folder / "solvers.so"
+    library.unlink(missing_ok=True)
+    command = [
+        *shlex.split(os.environ.get("CXX", "c++")),
+        *_FLAGS,
+        f'-DLORE_SOURCE_DIGEST="{digest}"',
+        *(str(path) for path in sources if path.suffix == ".cc"),
+    ]
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        built = Path(scratch, library.name)
+        try:
+            done = subprocess.run([*command, "-o", built], capture_output=True, text=True)
+            told = done.stderr
+        except OSError as error:  # there is no compiler
+            told = str(error)
+        if not built.exists():
+            print(f"lore_jax is built without its compiled solvers: {told[-500:]}", file=sys.stderr)
+            return False
+        built.replace(library)  # whoever has the old one open keeps it whole
+    return True
 
 
 class RepositoryHook(MetadataHookInterface):

@@ -1,7 +1,8 @@
 """What an index of packages is told: addresses relative to the repository's own, and a README whose
-links work there.
+links work there. How the compiled solvers are built.
 """
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
+
+from lore_jax.solvers.native import library
 
 ROOT = Path(__file__).parents[1]
 HERE = "https://forge.example.org/people/lore_jax"
@@ -84,3 +87,30 @@ def test_labels_are_those_that_indices_know(tmp_path):
 def test_who_wrote_it():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["authors"] == [{"name": "lore_jax contributors"}]
+
+
+def hooks(monkeypatch):
+    """`hatch_build.py` as a module."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("hatch_build")
+
+
+def test_the_solvers_are_compiled_where_there_is_a_compiler(tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "native"
+    shutil.copytree(library.FOLDER, folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    before = sorted(path.name for path in folder.iterdir())
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    assert not hooks(monkeypatch).compiled(folder)
+    assert "built without its compiled solvers" in capfd.readouterr().err
+    monkeypatch.setenv("CXX", "false")  # one that fails
+    assert not hooks(monkeypatch).compiled(folder)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_the_library_is_known_by_its_sources(tmp_path, monkeypatch):
+    if library.load() is None:
+        pytest.skip("built without a C++ compiler")
+    folder = tmp_path / "native"
+    shutil.copytree(library.FOLDER, folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    assert hooks(monkeypatch).compiled(folder)
+    assert library.digest(folder).encode() in (folder / "solvers.so").read_bytes()

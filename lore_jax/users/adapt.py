@@ -3,7 +3,8 @@
 The basis is applied to the table once, `[responses, rank]`; after that nothing costs dim. Users are
 grouped by number of shots and solved in chunks of a power of two, so that ragged users cost what
 their shots cost and the number of compiled programs is at most a few times the number of bucket
-lengths, whatever the population.
+lengths, whatever the population. On a CPU the compiled library solves them, where there is one
+(`native_adapt`): it needs no padding and no program.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from lore_jax.model.prior import Prior
 from lore_jax.parallel.devices import filled_up, num_cores
 from lore_jax.parallel.rounding import rounded
 from lore_jax.solvers.likelihood import Likelihood
+from lore_jax.users.native_adapt import native_solver
 
 # 2^14 pairs times rank 8 in float32 are half a megabyte of features, which stays in a core's cache;
 # an accelerator wants more at once.
 _PAIRS_PER_CHUNK = {"cpu": 2**14, "accelerator": 2**22}
 _FEW_PAIRS = 2**14  # solved in a few milliseconds, padding included; a program compiles in seconds
 _LEAST_USERS = 64  # in a chunk: fewer cost as much
+_USERS_PER_CALL = 2**13  # of the compiled solvers: what surrounds a call is then a hundredth of it
 
 
 def adapt_user(
@@ -123,9 +126,14 @@ def adapt_rewards(
     platform = next(iter(table.devices())).platform
     out = _unfilled(model, prefs.num_users, prefs.user_ids)
 
+    native = native_solver(model, table, prefs, out) if start is None else None
+
     def solve(
         users: np.ndarray, first: np.ndarray, count: np.ndarray, shots: int, chunk: int
     ) -> None:
+        if native is not None:
+            native(users, first, count)
+            return
         padding = (0, chunk - len(users))  # chunks of one shape run the same program
         first, count = np.pad(first, padding), np.pad(count, padding)
         features, pair_weight = _padded_answers(table, prefs, first, count, shots)
@@ -138,6 +146,8 @@ def adapt_rewards(
         silent[bucket.users] = False
         shots = padded_length(int(bucket.count.max()))
         chunk = _chunk_size(shots, len(bucket.users), platform)
+        if native is not None:  # it has no use for small chunks; every core gets one
+            chunk = min(_USERS_PER_CALL, -(-len(bucket.users) // num_cores()))
         for at in range(0, len(bucket.users), chunk):
             part = slice(at, at + chunk)
             jobs.append((bucket.users[part], bucket.first[part], bucket.count[part], shots, chunk))

@@ -74,6 +74,12 @@ def preferences(counts, seed=0, responses=RESPONSES):
 RAGGED = [3, 0, 1, 4, 40, 1, 0, 33, 1, 4, 0]  # buckets of 1, 4 and 64
 
 
+@pytest.fixture
+def by_xla(monkeypatch):
+    """As where the compiled solvers were not built."""
+    monkeypatch.setattr(adapt_module, "native_solver", lambda *_: None)
+
+
 def features_of(model, prefs):
     table = np.asarray(rewards(model, prefs.embeddings).table)
     return table[prefs.chosen] - table[prefs.rejected]
@@ -248,7 +254,7 @@ def test_any_basis_and_any_float_type(dtype):
     assert adapt(model, prefs).converged.all()
 
 
-def test_few_users_share_a_program():
+def test_few_users_share_a_program(by_xla):
     lengths = []
     solve = adapt_module._adapt_chunk
 
@@ -268,7 +274,7 @@ def test_few_users_share_a_program():
     np.testing.assert_allclose(together.covariance, apart.covariance, atol=1e-4)
 
 
-def test_as_many_compilations_as_lengths_of_buckets(monkeypatch):
+def test_as_many_compilations_as_lengths_of_buckets(monkeypatch, by_xla):
     monkeypatch.setattr(adapt_module, "_FEW_PAIRS", 0)
 
     def of(counts, seed=0):
@@ -293,7 +299,7 @@ def test_as_many_compilations_as_lengths_of_buckets(monkeypatch):
     assert programs() == before + 5
 
 
-def test_a_bucket_is_padded_to_its_longest_user(monkeypatch):
+def test_a_bucket_is_padded_to_its_longest_user(monkeypatch, by_xla):
     monkeypatch.setattr(adapt_module, "_FEW_PAIRS", 0)
     lengths = []
     solve = adapt_module._adapt_chunk

@@ -1,0 +1,1 @@
+"""Solvers of users in C++ for CPUs, where a compiler was at hand when the package was built."""
