@@ -55,7 +55,7 @@ class NativeHook(BuildHookInterface):
         """Called by hatchling before a build."""
         if self.target_name == "wheel" and compiled(Path(self.root, _NATIVE)):
             platform = re.sub(r"\W", "_", sysconfig.get_platform())
-            build_data["artifacts"].append(f"{_NATIVE}/*.so")
+            build_data["artifacts"].append(f"{_NATIVE}/*.library")
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{platform}"
 
@@ -64,7 +64,7 @@ def compiled(folder: Path) -> bool:
     """Whether a library could be built of the sources in a folder, beside them."""
     sources = sorted(path for path in folder.iterdir() if path.suffix in (".cc", ".h"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    library = folder / "solvers.so"
+    library = folder / "solvers.library"
     library.unlink(missing_ok=True)
     command = [
         *shlex.split(os.environ.get("CXX", "c++")),

@@ -97,7 +97,9 @@ def hooks(monkeypatch):
 
 def test_the_solvers_are_compiled_where_there_is_a_compiler(tmp_path, monkeypatch, capfd):
     folder = tmp_path / "native"
-    shutil.copytree(library.FOLDER, folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(
+        library.FOLDER, folder, ignore=shutil.ignore_patterns("*.library", "__pycache__")
+    )
     before = sorted(path.name for path in folder.iterdir())
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
     assert not hooks(monkeypatch).compiled(folder)
@@ -111,6 +113,8 @@ def test_the_library_is_known_by_its_sources(tmp_path, monkeypatch):
     if library.load() is None:
         pytest.skip("built without a C++ compiler")
     folder = tmp_path / "native"
-    shutil.copytree(library.FOLDER, folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copytree(
+        library.FOLDER, folder, ignore=shutil.ignore_patterns("*.library", "__pycache__")
+    )
     assert hooks(monkeypatch).compiled(folder)
-    assert library.digest(folder).encode() in (folder / "solvers.so").read_bytes()
+    assert library.digest(folder).encode() in (folder / "solvers.library").read_bytes()

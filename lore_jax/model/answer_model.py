@@ -77,7 +77,7 @@ class AnswerModel:
             The likelihood of margins `[answers * num_entries(..., neighbours=True), ...]`.
         """
         if not self.lapse and not kind.levels:
-            return RankingChain(*_places(kind))
+            return RankingChain(*places_of(kind))
         return self.likelihood(kind, outcome)
 
     def likelihood(self, kind: Kind, outcome: Int[Array, "answers *users"]) -> Likelihood:
@@ -93,7 +93,7 @@ class AnswerModel:
         if kind.name == "pair":
             meant: Likelihood = LOGISTIC
         elif not kind.levels:
-            meant = Ranking(*_places(kind))
+            meant = Ranking(*places_of(kind))
         elif kind.name == "tie" and self.ties == "davidson":
             meant = Davidson(outcome, self.free[kind.scale][0])
         else:
@@ -103,8 +103,13 @@ class AnswerModel:
         return Lapse(meant, jnp.asarray(self.lapse), kind.num_outcomes, num_entries(kind))
 
 
-def _places(kind: Kind) -> tuple[int, int, bool]:
-    """Responses, places that were said, and whether the worst was."""
+def places_of(kind: Kind) -> tuple[int, int, bool]:
+    """Responses of a ranking or best-worst choice, places said, and whether the worst was.
+
+    Example:
+        >>> places_of(Kind("best_worst", 4))
+        (4, 1, True)
+    """
     worst = kind.name == "best_worst"
     return kind.num_items, 1 if worst else kind.places, worst
 

@@ -17,6 +17,7 @@ from lore_jax.model.prior import GaussianPrior, MixturePrior, Prior
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.users.adapt import differences
 from lore_jax.users.entries import Entries, segments
+from lore_jax.users.native_entries import known, native_solver
 
 
 class AnswerSolver:
@@ -44,6 +45,7 @@ class AnswerSolver:
         self.neighbours = isinstance(prior, GaussianPrior) and not answers.lapse
         self.table = _projected(self.prior, table, with_intercept)
         self.answers = answers
+        self._native = native_solver(self.prior, answers, self.table)
 
     def solve(self, entries: Entries) -> Posterior:
         """The posterior of the users of some entries, on the host; the intercept stands last.
@@ -51,6 +53,8 @@ class AnswerSolver:
         Args:
             entries: laid out as `neighbours` says.
         """
+        if self._native is not None and known(entries):
+            return self._native(entries)
         features = differences(self.table, entries.first, entries.second)
         said = entries.kinds, entries.neighbours, entries.outcome, features, entries.weight
         return jax.device_get(_solve(self.prior, self.answers, *said))

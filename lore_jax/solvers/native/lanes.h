@@ -28,7 +28,9 @@ constexpr float kLost = 1e-6f;  // a pivot below this part of its diagonal entry
 typedef float Vec __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Mask __attribute__((vector_size(4 * kLanes)));
 
-#define INLINE static inline __attribute__((always_inline))
+// Whatever is inlined is compiled for each of these machines.
+#define INLINE_MEMBER inline __attribute__((always_inline))
+#define INLINE static INLINE_MEMBER
 
 INLINE Vec all(float x) { return Vec{} + x; }
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
+MOST_ITEMS = 64  # of a ranking, as `entries.cc`
 FOLDER = Path(__file__).parent
-LIBRARY = FOLDER / "solvers.so"
+LIBRARY = FOLDER / "solvers.library"
 _NEWTON_STEPS, _INTERIOR_STEPS = 50, 40  # at most; as `newton.py` and `interior_point.py`
 
 
@@ -48,6 +49,30 @@ class Users(NamedTuple):
     rows: Int[np.ndarray, " users"]
     first: Int[np.ndarray, " users"]
     count: Int[np.ndarray, " users"]
+
+
+class Said(NamedTuple):
+    """Answers of any kind as entries (`users.entries`); users stand in the last axis.
+
+    Attributes:
+        first: rows of a table, int32.
+        second: rows of what the first is compared with, int32.
+        weight: how much an entry counts, 0 for padding, float32.
+        lower: the cut point below a level, of a tie the outcome (-1, 0 or 1), else 0; float32.
+        upper: the cut point above a level, else 0; float32.
+        stretches: of entries of one kind: what they say (pairs 0, levels 1, Davidson's ties 2,
+            rankings 3), entries, and of rankings responses, places and whether the worst was said;
+            int32 `[stretches, 5]`.
+        log_nu: of the ties of each stretch, float32.
+    """
+
+    first: Int32[np.ndarray, "entries users"]
+    second: Int32[np.ndarray, "entries users"]
+    weight: Float[np.ndarray, "entries users"]
+    lower: Float[np.ndarray, "entries users"]
+    upper: Float[np.ndarray, "entries users"]
+    stretches: Int32[np.ndarray, "stretches 5"]
+    log_nu: Float[np.ndarray, " stretches"]
 
 
 class Results(NamedTuple):
@@ -103,7 +128,7 @@ def adapt_gaussian(
     """
     rank, k = factor.shape
     sizes = ctypes.c_int64(rank), ctypes.c_int64(k), ctypes.c_int32(_NEWTON_STEPS)
-    _call("lore_adapt_gaussian", answers, users, mean, factor, *sizes, *out)
+    _adapt("lore_adapt_gaussian", answers, users, mean, factor, *sizes, *out)
 
 
 def adapt_simplex(
@@ -125,21 +150,59 @@ def adapt_simplex(
     """
     sizes = ctypes.c_int64(len(mean)), ctypes.c_int32(_INTERIOR_STEPS)
     written = (array for name, array in out._asdict().items() if name != "covariance")
-    _call("lore_adapt_simplex", answers, users, mean, *sizes, *written)
+    _adapt("lore_adapt_simplex", answers, users, mean, *sizes, *written)
 
 
-def _call(name: str, answers: Answers, users: Users, *rest: object) -> None:
-    """A solver with answers and users in front; arrays by where they lie."""
-    library = load()
-    if library is None:
-        raise RuntimeError(f"{LIBRARY.name} was not built: see hatch_build.py")
+def adapt_entries(
+    table: Float[np.ndarray, "rows columns"],
+    said: Said,
+    mean: Float[np.ndarray, " rank"],
+    factor: Float[np.ndarray, "rank k"],
+    out: Results,
+) -> None:
+    """Writes the posteriors of users under `w = mean + factor d` who answered in any way.
+
+    What `GaussianPrior.solve` finds with `Segments` of `Logistic`, `CumulativeLogit`, `Davidson`
+    and `RankingChain`, to rounding.
+
+    Args:
+        table: rewards along the factor's columns, and along the mean, float32.
+        said: what all users of `out` said; the rows are those of the table.
+        mean: of the weights, float32.
+        factor: of their covariance, float32.
+        out: all of which is written.
+
+    Raises:
+        MemoryError: there is not enough memory for eight users.
+        RuntimeError: there is no library (`load`).
+    """
+    entries, users = said.weight.shape
+    arrays, stretches = said[:5], (said.stretches, said.log_nu)
+    rank, k = factor.shape
+    numbers = ctypes.c_int64(entries), ctypes.c_int64(users)
+    sizes = ctypes.c_int64(rank), ctypes.c_int64(k), ctypes.c_int32(_NEWTON_STEPS)
+    count = ctypes.c_int64(len(said.stretches))
+    prior = mean, factor, *sizes
+    if not _call("lore_adapt_entries", table, *arrays, *numbers, *stretches, count, *prior, *out):
+        raise MemoryError(f"no memory for eight users of {entries:,} entries")
+
+
+def _adapt(name: str, answers: Answers, users: Users, *rest: object) -> None:
+    """A solver with answers and users in front."""
     weight = answers.pair_weight
     stride = weight.strides[0] // weight.itemsize if len(weight) else 0
     longest = int(users.count.max(initial=0))
     numbers = ctypes.c_int64(len(users.rows)), ctypes.c_int64(longest)
-    arguments = [*answers, ctypes.c_int64(stride), *users, *numbers, *rest]
-    if not getattr(library, name)(*map(_passed, arguments)):
+    if not _call(name, *answers, ctypes.c_int64(stride), *users, *numbers, *rest):
         raise MemoryError(f"no memory for eight users of {longest:,} pairs")
+
+
+def _call(name: str, *arguments: object) -> bool:
+    """Whether a function of the library had the memory it needs; arrays by where they lie."""
+    library = load()
+    if library is None:
+        raise RuntimeError(f"{LIBRARY.name} was not built: see hatch_build.py")
+    return bool(getattr(library, name)(*map(_passed, arguments)))
 
 
 def _passed(argument: object) -> object:

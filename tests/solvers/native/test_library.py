@@ -160,19 +160,19 @@ def test_only_a_library_of_these_sources_is_used(tmp_path, monkeypatch):
         if path.is_file():
             shutil.copy(path, tmp_path)
     monkeypatch.setattr(library, "FOLDER", tmp_path)
-    monkeypatch.setattr(library, "LIBRARY", tmp_path / "solvers.so")
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "solvers.library")
     load = library.load.__wrapped__
     assert isinstance(load(), ctypes.CDLL) == (library.load() is not None)
     (tmp_path / "lanes.h").write_text("// something else\n")
     assert load() is None
-    (tmp_path / "solvers.so").unlink(missing_ok=True)
+    (tmp_path / "solvers.library").unlink(missing_ok=True)
     assert load() is None
-    (tmp_path / "solvers.so").write_bytes(b"not a library")
+    (tmp_path / "solvers.library").write_bytes(b"not a library")
     assert load() is None
 
 
 def test_without_a_library_nothing_is_solved(monkeypatch):
     monkeypatch.setattr(library, "load", lambda: None)
     answers, users = answers_of(3, [2])
-    with pytest.raises(RuntimeError, match=r"solvers\.so was not built"):
+    with pytest.raises(RuntimeError, match=r"solvers\.library was not built"):
         library.adapt_simplex(answers, users, np.ones(3, np.float32), results_of(1, 3))
