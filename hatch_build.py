@@ -1,7 +1,7 @@
 """How the package is built: its compiled solvers, and what an index of packages is told of it.
 
-The solvers of `lore_jax/solvers/native` are compiled where there is a C++ compiler. A wheel with it
-is for one platform, any Python; one without is for all, and XLA does the work.
+The solvers of `lore_jax/solvers/native` are compiled where there is a C++ compiler. A wheel with
+them is for one platform and any Python; one without is for all, and XLA does the work.
 
 The repository does not say where it is kept, so that every copy of it is right: what is built is
 built from a checkout, whose `origin` knows. Addresses are relative to that one, under the labels

@@ -1,18 +1,17 @@
 """A fitted model and its users on disk: `save` and `load`.
 
 The arrays are one step of a checkpoint. Basis and its posterior, prior, item effects and likelihood
-are stored as names and fields, and made anew when they are loaded, so that nothing is ever pickled
-and a saved model does not run code.
+are stored as names and fields (`saved_parts`), so that nothing is ever pickled and a saved model
+does not run code.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -20,23 +19,16 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from lore_jax.data.encoder_identity import identity_of
-from lore_jax.model.basis import LinearBasis, MLPBasis, input_width
-from lore_jax.model.basis_posterior import BasisPosterior
+from lore_jax.model.basis import input_width
 from lore_jax.model.model import Model
 from lore_jax.model.posterior import POSTERIOR_ARRAYS, Posterior
-from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, SimplexPrior
-from lore_jax.solvers.likelihood import Logistic
-from lore_jax.solvers.mixture import Mixture
+from lore_jax.model.saved_parts import arrays_of, describe, rebuild
 from lore_jax.storage.checkpoint.store import CheckpointStore, Restored
 from lore_jax.storage.json_fields import Count, Versioned, check_fields
 
 FORMAT_VERSION = 3
 CARD = "README.md"  # beside the arrays: what `lore-jax evaluate` found of this model
 _PARTS = ("basis", "prior", "item_effects", "likelihood", "basis_posterior")
-_CLASSES: dict[str, type] = {}
-# What fields of parts hold, by their annotation; those of other types are not checked.
-_KINDS = {"int": int, "float": float, "bool": bool, "str": str, "Sequence[int]": list[int]}
-Class = TypeVar("Class", bound=type)
 
 
 class PartEntry(TypedDict):
@@ -72,23 +64,6 @@ class SavedFields(TypedDict):
     encoder: dict[str, Any] | None
     user_ids: NotRequired[list[str] | None]
     answers: NotRequired[AnswerFields]
-
-
-def storable(cls: Class) -> Class:
-    """Makes a basis, prior or likelihood of one's own loadable; a class decorator.
-
-    It is stored by its name; whoever loads it must have registered the same class.
-    """
-    _CLASSES[cls.__name__] = cls
-    return cls
-
-
-for _class in (
-    *(LinearBasis, MLPBasis),
-    *(GaussianPrior, MixturePrior, SimplexPrior, Mixture, ItemEffects, BasisPosterior),
-    Logistic,
-):
-    storable(_class)
 
 
 def save(
@@ -128,13 +103,13 @@ def contents(
 ) -> tuple[dict[str, Any], dict[str, object]]:
     """The arrays of a saved model, and the fields beside them; what else is saved is put in."""
     parts = {name: getattr(model, name) for name in _PARTS if getattr(model, name) is not None}
-    state = {name: arrays for name, part in parts.items() if (arrays := _arrays(part))}
+    state = {name: arrays for name, part in parts.items() if (arrays := arrays_of(part))}
     state |= {"params": model.params, "input_scale": model.input_scale}
     if encoder is None and model.encoder is not None:
         encoder = json.loads(model.encoder)
     extra: dict[str, object] = {
         "format_version": FORMAT_VERSION,
-        "parts": {name: _describe(name, part) for name, part in parts.items()},
+        "parts": {name: describe(name, part) for name, part in parts.items()},
         "temperature": model.temperature,
         "encoder": None if encoder is None else dict(encoder),
     }
@@ -248,45 +223,12 @@ def _array(leaf: jax.Array) -> jax.Array | np.ndarray:
     )
 
 
-def _fields(part: object) -> dict[str, object]:
-    """A dataclass's fields; Flax modules have two more of their own."""
-    fields = dataclasses.fields(part)  # pyright: ignore[reportArgumentType]
-    names = {field.name for field in fields} - {"parent", "name"}
-    return {name: getattr(part, name) for name in sorted(names)}
-
-
-def _arrays(part: object) -> dict[str, object]:
-    """The arrays in a part, parts within it included."""
-    found: dict[str, object] = {}
-    for name, value in _fields(part).items():
-        if dataclasses.is_dataclass(value):
-            found[name] = _arrays(value)
-        elif isinstance(value, jax.Array | np.ndarray):
-            found[name] = value
-    return found
-
-
-def _describe(what: str, part: object) -> dict[str, object]:
-    """Name and fields of a part, without its arrays."""
-    name = type(part).__name__
-    if _CLASSES.get(name) is not type(part):
-        known = " or ".join(sorted(_CLASSES))
-        raise ValueError(f"{what} is a {name}: only {known} can be saved; see storable")
-    described: dict[str, object] = {"name": name}
-    for field, value in _fields(part).items():
-        if dataclasses.is_dataclass(value):
-            described[field] = _describe(field, value)
-        elif not isinstance(value, jax.Array | np.ndarray):
-            described[field] = value
-    return described
-
-
 def _rebuild_model(tree: Mapping[str, Any], extra: Mapping[str, Any]) -> Model:
     """The model; ValueError if its arrays are not those that its parts take."""
     described = extra["parts"]
     if unknown := sorted(described.keys() - set(_PARTS)):
         raise ValueError(f"{unknown[0]!r} is no part of a model")
-    parts = {name: _rebuild(name, of, tree.get(name, {})) for name, of in described.items()}
+    parts = {name: rebuild(name, of, tree.get(name, {})) for name, of in described.items()}
     if lacking := [name for name in ("params", "input_scale") if name not in tree]:
         raise ValueError(f"it has no {lacking[0]}")
     params = jax.tree.map(jnp.asarray, tree["params"])
@@ -323,33 +265,3 @@ def _rebuild_users(arrays: Mapping[str, Any], extra: Mapping[str, Any]) -> Poste
     if len(set(lengths.values())) > 1:
         raise ValueError(f"its users are {', '.join(f'{n} {name}' for name, n in lengths.items())}")
     return Posterior(**named, user_ids=None if names is None else np.array(names, dtype=str))
-
-
-def _rebuild(what: str, described: Mapping[str, Any], arrays: Mapping[str, Any]) -> Any:
-    """The part that `_describe` and `_arrays` came from."""
-    name = described.get("name")
-    if not isinstance(name, str) or name not in _CLASSES:
-        known = " or ".join(sorted(_CLASSES))
-        raise ValueError(f"{what}: a {name} was saved: {known} is expected; see storable")
-    cls = _CLASSES[name]
-    known = {field.name: field for field in dataclasses.fields(cls)}
-    missing = dataclasses.MISSING
-    needed = {
-        field.name
-        for field in known.values()
-        if field.default is missing and field.default_factory is missing
-    }
-    fields = {field: value for field, value in described.items() if field != "name"}
-    for field, value in fields.items():
-        if isinstance(value, dict):
-            fields[field] = _rebuild(f"{what}.{field}", value, arrays.get(field, {}))
-            continue
-        kind = _KINDS.get(str(known[field].type)) if field in known else None
-        if kind is not None:
-            check_fields(value, kind, f"{what}.{field}")
-        if isinstance(value, list):
-            fields[field] = tuple(value)
-    fields |= {field: jnp.asarray(value) for field, value in arrays.items() if field not in fields}
-    if odd := sorted(fields.keys() - known.keys()) or sorted(needed - fields.keys()):
-        raise ValueError(f"{what}.{odd[0]} is missing, or no field of {name}")
-    return cls(**fields)

@@ -17,7 +17,7 @@ from lore_jax.model.prior import GaussianPrior, MixturePrior, Prior
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.users.adapt import differences
 from lore_jax.users.entries import Entries, segments
-from lore_jax.users.native_entries import known, native_solver
+from lore_jax.users.native_entries import Solver, known, native_solver
 
 
 class AnswerSolver:
@@ -45,7 +45,11 @@ class AnswerSolver:
         self.neighbours = isinstance(prior, GaussianPrior) and not answers.lapse
         self.table = _projected(self.prior, table, with_intercept)
         self.answers = answers
-        self._native = native_solver(self.prior, answers, self.table)
+
+    @functools.cached_property
+    def _native(self) -> Solver | None:
+        # Not with the rest, for programs that are traced make solvers too.
+        return native_solver(self.prior, self.answers, self.table)
 
     def solve(self, entries: Entries) -> Posterior:
         """The posterior of the users of some entries, on the host; the intercept stands last.

@@ -17,7 +17,8 @@ from lore_jax.model.basis import LinearBasis, MLPBasis
 from lore_jax.model.model import Model, bradley_terry_model, reference_head, response_keys, rewards
 from lore_jax.model.posterior import Posterior
 from lore_jax.model.prior import GaussianPrior, ItemEffects, MixturePrior, SimplexPrior
-from lore_jax.model.saved import CARD, FORMAT_VERSION, load, save, saved_encoder, storable
+from lore_jax.model.saved import CARD, FORMAT_VERSION, load, save, saved_encoder
+from lore_jax.model.saved_parts import storable
 from lore_jax.parallel.pytree import pytree, static
 from lore_jax.solvers.likelihood import Logistic
 from lore_jax.solvers.mixture import one_component

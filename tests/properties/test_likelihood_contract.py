@@ -26,7 +26,8 @@ from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.model.model import rms_row_norm
-from lore_jax.model.saved import load, save, storable
+from lore_jax.model.saved import load, save
+from lore_jax.model.saved_parts import storable
 from lore_jax.parallel.pytree import pytree
 from lore_jax.runs.config import RunConfig, SplitConfig
 from lore_jax.runs.run import run_fit
