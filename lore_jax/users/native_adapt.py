@@ -40,21 +40,22 @@ def native_solver(
 
     Returns:
         A function of users, each one's first pair, and how many pairs; threads may call it side by
-        side. None under mixtures and other likelihoods than Bradley-Terry's, on accelerators, and
-        where the library was not built.
+        side. None under other priors than a `GaussianPrior` or a `SimplexPrior` itself and other
+        likelihoods than Bradley-Terry's, on accelerators, and where the library was not built.
 
     Raises:
         ValueError: a pair names a response that the table does not have.
     """
     prior = model.prior
     factor: np.ndarray | None = None
-    if type(prior) is GaussianPrior:  # a mixture is a Gaussian prior as well, solved otherwise
+    # A prior made of one of these is solved otherwise: a mixture, inner steps.
+    if type(prior) is GaussianPrior:
         factor = _laid_out(prior.factor, np.float32)
         known = factor.shape[1] > 0
     else:
-        known = isinstance(prior, SimplexPrior)
+        known = type(prior) is SimplexPrior
     on_cpu = all(device.platform == "cpu" for device in table.devices())
-    if not (known and on_cpu and isinstance(model.likelihood, Logistic) and load()):
+    if not (known and on_cpu and type(model.likelihood) is Logistic and load()):
         return None
     answers = Answers(
         _laid_out(table, np.float32),

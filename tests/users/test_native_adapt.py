@@ -92,6 +92,11 @@ def test_what_xla_has_to_solve(monkeypatch):
     nobody_differs = bradley_terry_model(LinearBasis(1), {"V": jnp.ones((DIM, 1))}, 1.0)
     mixture = MixturePrior(GAUSSIAN.mean, GAUSSIAN.factor, one_component(RANK - 1))
     assert solver(model_of(mixture), prefs) is None
+
+    class Otherwise(SimplexPrior):
+        """Solved by steps of its own, as `InnerSteps` is."""
+
+    assert solver(model_of(Otherwise(SIMPLEX.mean)), prefs) is None
     assert solver(nobody_differs, prefs) is None  # there is nothing to solve
     levels = cumulative_logit(jnp.array(1), jnp.array([-1.0, 1.0]))
     ordinal = dataclasses.replace(model_of(GAUSSIAN), likelihood=levels)
