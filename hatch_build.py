@@ -62,6 +62,7 @@ class NativeHook(BuildHookInterface):
 
 def compiled(folder: Path) -> bool:
     """Whether a library could be built of the sources in a folder, beside them."""
+    # The digest is `library.digest`'s; a build has nothing installed that could be imported.
     sources = sorted(path for path in folder.iterdir() if path.suffix in (".cc", ".h"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     library = folder / "solvers.library"
