@@ -17,7 +17,7 @@ from lore_jax.model.prior import GaussianPrior, MixturePrior, Prior
 from lore_jax.solvers.mixture import Mixture
 from lore_jax.users.adapt import differences
 from lore_jax.users.entries import Entries, segments
-from lore_jax.users.native_entries import Solver, known, native_solver
+from lore_jax.users.native_entries import Solver, can_solve, native_solver
 
 
 class AnswerSolver:
@@ -57,7 +57,7 @@ class AnswerSolver:
         Args:
             entries: laid out as `neighbours` says.
         """
-        if self._native is not None and known(entries):
+        if self._native is not None and can_solve(entries):
             return self._native(entries)
         features = differences(self.table, entries.first, entries.second)
         said = entries.kinds, entries.neighbours, entries.outcome, features, entries.weight

@@ -32,8 +32,9 @@ def native_solver(
         table: rewards along the prior's directions.
 
     Returns:
-        A function of entries that are `known`; threads may call it side by side. None under other
-        priors than a Gaussian, with lapses, on accelerators, and where the library was not built.
+        A function of entries that it `can_solve`; threads may call it side by side. None under
+        other priors than a Gaussian, with lapses, on accelerators, and where the library was not
+        built.
     """
     on_cpu = all(device.platform == "cpu" for device in table.devices())
     # A mixture is a Gaussian prior as well, but is solved otherwise.
@@ -68,7 +69,7 @@ def native_solver(
     return solve
 
 
-def known(entries: Entries) -> bool:
+def can_solve(entries: Entries) -> bool:
     """Whether the library solves such entries: rankings by neighbours, of up to 64 responses."""
     return entries.neighbours and all(
         kind.levels or kind.num_items <= MOST_ITEMS for kind in entries.kinds
@@ -87,7 +88,7 @@ class HowSaid:
         self._bounds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def said(self, entries: Entries) -> Said:
-        """What the library reads of entries that are `known`."""
+        """What the library reads of entries that it `can_solve`."""
         shape = entries.weight.shape
         lower, upper = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         stretches, log_nu, at = [], [], 0

@@ -17,7 +17,7 @@ from lore_jax.users import answer_solver, native_entries
 from lore_jax.users.answer_solver import AnswerSolver
 from lore_jax.users.answering import adapt_answers
 from lore_jax.users.entries import lay_out_entries
-from lore_jax.users.native_entries import known, native_solver
+from lore_jax.users.native_entries import can_solve, native_solver
 
 needs_library = pytest.mark.skipif(library.load() is None, reason="built without a C++ compiler")
 PAIRS, RANKING = Kind("pair", 2, levels=2), Kind("ranking", 4, places=3)
@@ -104,6 +104,6 @@ def test_what_xla_has_to_solve(monkeypatch):
     monkeypatch.setattr(native_entries, "load", lambda: None)
     assert native_solver(prior, TRUE_ANSWERS, table) is None
     _, entries = solver_and_entries()
-    assert known(entries)
-    assert not known(entries._replace(neighbours=False))
-    assert not known(entries._replace(kinds=(Kind("ranking", 65, places=1),)))
+    assert can_solve(entries)
+    assert not can_solve(entries._replace(neighbours=False))
+    assert not can_solve(entries._replace(kinds=(Kind("ranking", 65, places=1),)))
