@@ -93,6 +93,7 @@ CASES: dict[str, Case] = {
     "no difference, 5 splits": Case(splits=5),
     "shuffled": Case("differ", points=3.0, shuffled=True),
     "topics": Case("topics"),
+    "topics, 5 splits": Case("topics", splits=5),
     "topic mixes": Case("mixes"),
     "topic offsets": Case("offsets"),
     "2 points, 100 users, 5 splits": Case("differ", points=2.0, splits=5),

@@ -119,8 +119,11 @@ def _lore_later(prefs: Preferences) -> SimplexConfig:
 
 
 def _scale(prefs: Preferences) -> float:
-    """Raw embeddings as published, shorter rows as long as suits the temperature."""
-    return max(1.0, _ROW_NORM / rms_row_norm(prefs.embeddings))
+    """Raw embeddings as published, shorter rows as long as suits the temperature.
+
+    To three digits: programs are compiled for the number, and splits of the same data share them.
+    """
+    return max(1.0, float(f"{_ROW_NORM / rms_row_norm(prefs.embeddings):.3g}"))
 
 
 def _short(make: Callable[[Preferences], SimplexConfig]) -> Callable[[Preferences], SimplexConfig]:
