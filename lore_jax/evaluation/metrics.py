@@ -47,7 +47,8 @@ def first_step(
 
     The mean over answers is zero where p_0 is true, whatever p is. Where p is true and near p_0, it
     is twice what the whole way saves, with the same noise: log q bends down on the way. It is the
-    score of t at 0.
+    score of t at 0. Probabilities that single precision rounds to zero count as its least normal
+    number, 1e-38: two of them are as good as each other.
 
     Args:
         probability: p, of the recorded choice `[pairs]`.
@@ -60,7 +61,9 @@ def first_step(
         >>> first_step(np.array([0.75, 0.25]), np.array([0.5, 0.5]))
         array([ 0.5, -0.5])
     """
-    return np.asarray(probability, np.float64) / np.asarray(before, np.float64) - 1.0
+    least = float(np.finfo(np.float32).tiny)
+    after, start = (np.maximum(np.asarray(p, np.float64), least) for p in (probability, before))
+    return after / start - 1.0
 
 
 def bottom_share(values: Float[np.ndarray, " users"], share: float = 0.1) -> float:

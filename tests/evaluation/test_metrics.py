@@ -51,6 +51,15 @@ def test_the_first_step_is_the_slope_of_log_loss_at_the_population():
     np.testing.assert_allclose(metrics.first_step(after, before), saved / step, rtol=1e-4)
 
 
+def test_the_first_step_is_finite_where_single_precision_says_zero():
+    after = np.array([0.0, 0.5, 0.0], np.float32)
+    before = np.array([0.0, 0.0, 0.5], np.float32)
+    tiny = np.finfo(np.float32).tiny
+    np.testing.assert_allclose(
+        metrics.first_step(after, before), [0.0, 0.5 / tiny, -1.0], rtol=1e-6
+    )
+
+
 def test_the_first_step_is_zero_on_the_average_where_the_population_is_right():
     rng = np.random.default_rng(1)
     truth, other = rng.uniform(0.2, 0.8, (2, 200_000))
