@@ -31,13 +31,13 @@ from lore_jax.methods.as_said import AnswersPredictor
 from lore_jax.methods.base import Choice, Info
 from lore_jax.methods.gaussian import feedback_em, laplace_em
 from lore_jax.methods.gaussian.feedback_em import AnswerState
+from lore_jax.methods.gaussian.fitted_model import fitted_model
 from lore_jax.methods.gaussian.laplace_em import PopulationHyper
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.model.answer_model import AnswerModel, Ties, begin_answers
-from lore_jax.model.basis import Params, make_basis
-from lore_jax.model.basis_posterior import BasisPosterior, by_column
-from lore_jax.model.model import Model, response_keys, rms_row_norm
-from lore_jax.model.prior import GaussianPrior, ItemEffects
+from lore_jax.model.basis import make_basis
+from lore_jax.model.basis_posterior import BasisPosterior
+from lore_jax.model.model import Model, rms_row_norm
 from lore_jax.parallel.buckets import FitData, UserLayout
 from lore_jax.parallel.devices import (
     Devices,
@@ -175,11 +175,22 @@ class AnswerFit:
         """The model, how people answer, and the users, once all steps are taken."""
         static = len(self.hyper.columns) + 1, self.method.hidden, self.feedback.has_ratings
         found = _unknown(*static)(state, self.data, self.hyper)
-        (params, answers), (uncertain, share) = jax.tree.map(
+        (params, answers), (posterior, share) = jax.tree.map(
             lambda leaf: jnp.asarray(first_shard(leaf)), ((state.params, state.answers), found)
         )
         hyper = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), self.hyper)
-        model = _model(self.method, params, hyper, self.feedback, uncertain, share)
+        judged = [block.items.reshape(-1) for block in self.feedback.blocks]
+        model = fitted_model(
+            self.method,
+            params,
+            hyper,
+            input_scale=jnp.asarray(rms_row_norm(self.feedback.embeddings), jnp.float32),
+            logit_scale=1.0,  # as `answer_method` says
+            posterior=posterior,
+            share=share,
+            embeddings=self.feedback.embeddings,
+            judged=np.unique(np.concatenate(judged)),
+        )
         users = adapt_answers(model, answers, self.feedback)
         return AnswersPredictor(model, answers, users)
 
@@ -319,34 +330,3 @@ def _program(
         return jax.lax.scan(one, state, length=count)
 
     return over_shards(run, mapping, devices=devices)
-
-
-def _model(
-    method: PopulationConfig,
-    params: Params,
-    hyper: PopulationHyper,
-    feedback: Feedback,
-    uncertain: BasisPosterior | None,
-    share: Float[Array, "2 responses"],
-) -> Model:
-    """Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns."""
-    rank, effects = len(hyper.columns) + 1, None
-    if np.any(np.asarray(hyper.item_effects) > 0):
-        judged = np.unique(np.concatenate([block.items.reshape(-1) for block in feedback.blocks]))
-        size, ridges = by_column(hyper.item_effects, rank), laplace_em.ridges(hyper)
-        effects = ItemEffects(
-            jnp.asarray(response_keys(feedback.embeddings)[judged]),
-            (size[None] * params["item_effects"])[judged],
-            by_column(0.5 * hyper.item_effects**2 / ridges, rank),
-            share.T[judged],
-        )
-    prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
-    return Model(
-        make_basis(rank, method.hidden),
-        params["basis"],
-        jnp.asarray(rms_row_norm(feedback.embeddings), jnp.float32),
-        prior,
-        item_effects=effects,
-        likelihood=method.likelihood,
-        basis_posterior=uncertain,
-    )

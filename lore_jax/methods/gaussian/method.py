@@ -23,18 +23,17 @@ from lore_jax.methods.base import (
 )
 from lore_jax.methods.checks import check_hidden, check_positive, check_rank
 from lore_jax.methods.gaussian import candidates, laplace_em
+from lore_jax.methods.gaussian.fitted_model import fitted_model, population_prior
 from lore_jax.methods.gaussian.laplace_em import EMConfig, PopulationHyper, PopulationState
 from lore_jax.methods.gaussian.mixture_em import learn_mixture, level_of, standardised
-from lore_jax.model.basis import Params, make_basis, rescaled
+from lore_jax.model.basis import Params, make_basis
 from lore_jax.model.basis_posterior import (
     KINDS,
     BasisPosterior,
-    by_column,
     response_uncertainty,
     variance_of_differences,
 )
-from lore_jax.model.model import Model, response_keys, rms_row_norm
-from lore_jax.model.prior import GaussianPrior, ItemEffects
+from lore_jax.model.model import rms_row_norm
 from lore_jax.parallel.buckets import FitData, Layout, PerUser, features
 from lore_jax.parallel.devices import first_shard
 from lore_jax.parallel.pytree import pytree
@@ -272,42 +271,26 @@ class PopulationConfig(EMConfig):
     def export(self, fitted: PopulationFit, layout: Layout, prefs: Preferences) -> BasisPredictor:
         """A model with the prior that was chosen, and the posterior of everybody under it."""
         (variant,) = self.variants()
-        scale = variant["logit_scale"]
-        params, hyper, share, uncertain = jax.tree.map(
+        params, hyper, share, posterior, input_scale = jax.tree.map(
             lambda leaf: jnp.asarray(first_shard(leaf)),
-            (fitted.params, fitted.hyper, fitted.share, fitted.basis_posterior),
+            (fitted.params, fitted.hyper, fitted.share, fitted.basis_posterior, fitted.input_scale),
         )
-        rank, effects = len(hyper.columns) + 1, None
-        if uncertain is not None:
-            factor, rest = scale * uncertain.factor, scale**2 * uncertain.rest
-            uncertain = BasisPosterior(uncertain.axes, factor, rest)
-        if jnp.any(hyper.item_effects > 0):
-            # A response that nobody judged is as unknown as one that the table does not have.
-            judged = np.unique(
-                [side[prefs.pair_weight > 0] for side in (prefs.chosen, prefs.rejected)]
-            )
-            variance = 0.5 * scale**2 * hyper.item_effects**2 / laplace_em.ridges(hyper)
-            effects = ItemEffects(
-                jnp.asarray(response_keys(prefs.embeddings)[judged]),
-                scale
-                * (by_column(hyper.item_effects, rank)[None] * params["item_effects"])[judged],
-                by_column(variance, rank),
-                share.T[judged],
-            )
-        # Column 0 has weight 1 for everybody; the scale of the deviations is that of their columns.
-        prior = GaussianPrior(jnp.eye(rank)[0], jnp.eye(rank)[:, 1:])
+        weighed = prefs.pair_weight > 0
+        model = fitted_model(
+            self,
+            params,
+            hyper,
+            input_scale=input_scale,
+            logit_scale=variant["logit_scale"],
+            posterior=posterior,
+            share=share,
+            embeddings=prefs.embeddings,
+            judged=np.union1d(prefs.chosen[weighed], prefs.rejected[weighed]),
+        )
         if variant["num_components"]:
             learned = jax.tree.map(lambda leaf: first_shard(leaf)[-1], fitted.mixtures)
-            prior = standardised(prior, learned)
-        model = Model(
-            make_basis(rank, self.hidden),
-            rescaled(params["basis"], scale),
-            jnp.asarray(first_shard(fitted.input_scale)),
-            prior,
-            item_effects=effects,
-            likelihood=self.likelihood,
-            basis_posterior=uncertain,
-        )
+            prior = standardised(population_prior(model.rank), learned)
+            model = dataclasses.replace(model, prior=prior)
         return BasisPredictor(model, adapt(model, prefs))
 
     def _basis(self, hyper: PopulationHyper) -> nn.Module:
