@@ -62,6 +62,7 @@ class Feedback:
         num_users: the number of users, those without any answer included.
         user_ids: the users' names `[num_users]`, or None.
         head: the reference head `[dim]`, or None.
+        encoder: what made the embeddings (`encoder_identity.py`); None: nobody knows.
     """
 
     embeddings: Float[np.ndarray | Array, "responses dim"]
@@ -69,6 +70,7 @@ class Feedback:
     num_users: int
     user_ids: Shaped[np.ndarray, "users"] | None
     head: Float[np.ndarray, "dim"] | None
+    encoder: str | None = None
 
     def __repr__(self) -> str:
         """What is understood, in one line."""

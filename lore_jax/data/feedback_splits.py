@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from typing import Literal
@@ -124,7 +125,7 @@ def strict_pairs(
     ]
     chosen, rejected, user, prompt, weight = np.concatenate([empty, *found], axis=1)
     pairs = (column.astype(np.int32) for column in (chosen, rejected, user))
-    return from_arrays(
+    made = from_arrays(
         feedback.embeddings,
         *pairs,
         prompt=prompt.astype(np.int32),
@@ -133,6 +134,7 @@ def strict_pairs(
         user_ids=feedback.user_ids,
         head=feedback.head,
     )
+    return dataclasses.replace(made, encoder=feedback.encoder)
 
 
 def _of(block: Answers) -> Iterator[np.ndarray]:

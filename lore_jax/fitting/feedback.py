@@ -191,6 +191,7 @@ class AnswerFit:
             embeddings=self.feedback.embeddings,
             judged=np.unique(np.concatenate(judged)),
         )
+        model = dataclasses.replace(model, encoder=self.feedback.encoder)
         users = adapt_answers(model, answers, self.feedback)
         return AnswersPredictor(model, answers, users)
 

@@ -127,10 +127,13 @@ def test_chunks_of_any_sizes_end_in_the_same_state(fitted):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-def test_devices_share_the_answers_and_any_of_them_go_on():
-    feedback = small_answers()
+@pytest.mark.parametrize("mapping", ["jit", "pmap"])
+def test_devices_share_the_answers_and_any_of_them_go_on(mapping):
+    feedback = dataclasses.replace(small_answers(), encoder='{"model": "MiniLM"}')
     config = FitConfig(dataclasses.replace(QUICK_ANSWERS.fit.method, steps=4))
-    three, spread = start_feedback(feedback, config, key=0, devices=jax.devices()[:3])
+    three, spread = start_feedback(
+        feedback, config, key=0, devices=jax.devices()[:3], mapping=mapping
+    )
     one, alone = start_feedback(feedback, config, key=0)
     spread, _ = three.advance(spread, 0, 2)
     alone, _ = one.advance(alone, 0, 2)
@@ -143,9 +146,10 @@ def test_devices_share_the_answers_and_any_of_them_go_on():
     alone, expected = one.advance(alone, 2, 2)
     np.testing.assert_allclose(info.loss, expected.loss, rtol=1e-5)
     np.testing.assert_allclose(of_moved.loss, expected.loss, rtol=1e-5)
+    finished = three.finish(spread), one.finish(alone)
+    assert {end.model.encoder for end in finished} == {feedback.encoder}
     ends = [
-        (end.model.params, end.model.basis_posterior, end.answers, end.users)
-        for end in (three.finish(spread), one.finish(alone))
+        (end.model.params, end.model.basis_posterior, end.answers, end.users) for end in finished
     ]
     for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,11 +77,12 @@ def load_feedback(path: str | os.PathLike[str], *, verify: Verify = "full") -> F
         items = np.stack([prefs.chosen, prefs.rejected], axis=1)
         pair = Kind("pair", 2, levels=2)
         weight = np.asarray(prefs.pair_weight)
-        block = answers(pair, items, prefs.user, prompt=prefs.prompt, weight=weight)
-        return from_answers(prefs.embeddings, [block], **options)
-    names = {name.partition(".")[0] for name in read_header(folder / ANSWERS)}
-    blocks = [_block(folder / ANSWERS, name) for name in sorted(names)]
-    return from_answers(prefs.embeddings, blocks, **options)
+        blocks = [answers(pair, items, prefs.user, prompt=prefs.prompt, weight=weight)]
+    else:
+        names = {name.partition(".")[0] for name in read_header(folder / ANSWERS)}
+        blocks = [_block(folder / ANSWERS, name) for name in sorted(names)]
+    feedback = from_answers(prefs.embeddings, blocks, **options)
+    return dataclasses.replace(feedback, encoder=prefs.encoder)
 
 
 def _kind(name: str) -> Kind:

@@ -6,7 +6,9 @@ from small_objects import small_objects
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.data.feedback import from_answers, rankings
+from lore_jax.data.feedback_splits import strict_pairs
 from lore_jax.storage.cache.answers import answer_tensors, load_feedback
+from lore_jax.storage.cache.reader import load_cache
 
 
 def test_they_come_back(tmp_path):
@@ -20,6 +22,8 @@ def test_they_come_back(tmp_path):
     finish = {"user_ids": ["ann", "bob", "eve"], "answers": answer_tensors(given.blocks)}
     found = load_feedback(write(tmp_path / "cache", dtype="float32", finish=finish))
     assert found.user_ids.tolist() == ["ann", "bob", "eve"]
+    assert found.encoder == load_cache(tmp_path / "cache").encoder == strict_pairs(found).encoder
+    assert found.encoder is not None
     assert repr(found) == repr(given)
     for one, other in zip(found.blocks, given.blocks, strict=True):
         assert one.kind == other.kind
