@@ -176,10 +176,11 @@ def has_room(devices: Devices, size: int) -> bool:
     return not too_large
 
 
-def filled_up(table: Any) -> Any:
+def filled_up(table: Any, to: Callable[[int], int] | None = None) -> Any:
     """A small array with rows of zeros behind it up to a round number; a large one as it is.
 
-    So is one that is not on the host: programs are shared where nothing has to be moved for it.
+    `to` says which number; None: `rounded_rows`. One that is not on the host stays as it is too:
+    programs are shared where nothing has to be moved for it.
 
     Example:
         >>> filled_up(np.ones((300, 2))).shape
@@ -188,7 +189,7 @@ def filled_up(table: Any) -> Any:
     here = isinstance(table, np.ndarray) or (isinstance(table, jax.Array) and on_one_cpu(table))
     if not here or table.nbytes > _MOST_COPIED:
         return table
-    if not (spare := rounded_rows(len(table)) - len(table)):
+    if not (spare := (to or rounded_rows)(len(table)) - len(table)):
         return table
     return np.pad(np.asarray(table), [(0, spare), *[(0, 0)] * (np.ndim(table) - 1)])
 

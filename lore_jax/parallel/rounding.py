@@ -31,6 +31,7 @@ def rounded(count: int, digits: int) -> int:
 _ROWS = 64  # fewer cost as much
 _FEW_ROWS = 1024
 _DIGITS_OF_ROWS = 3, 5
+_FEW_PAIRS = 16_384
 
 
 def rounded_rows(count: int) -> int:
@@ -41,3 +42,16 @@ def rounded_rows(count: int) -> int:
         [64, 320, 512, 12800]
     """
     return rounded(max(count, _ROWS), _DIGITS_OF_ROWS[count > _FEW_ROWS])
+
+
+def rounded_pairs(count: int) -> int:
+    """To how many a column of pairs or users is filled up: a power of two, above 16,384 in 16ths.
+
+    What is worked out for one of them takes nanoseconds, where a row of a table takes products with
+    a basis: test sets of very different sizes may share a program.
+
+    Example:
+        >>> [rounded_pairs(count) for count in (7, 300, 3_000, 100_000)]
+        [64, 512, 4096, 102400]
+    """
+    return rounded(max(count, _ROWS), 5 if count > _FEW_PAIRS else 1)

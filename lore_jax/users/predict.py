@@ -16,6 +16,7 @@ from lore_jax.model.basis_posterior import variance_of_differences
 from lore_jax.model.model import Model, Rewards, rewards
 from lore_jax.model.posterior import Posterior
 from lore_jax.parallel.devices import filled_up
+from lore_jax.parallel.rounding import rounded_pairs
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 
 
@@ -35,7 +36,7 @@ class Margins(NamedTuple):
     @property
     def log_probability(self) -> Float[np.ndarray, " pairs"]:
         """Log probability of the recorded choice, the margin's uncertainty integrated, in nats."""
-        moments = filled_up(self.mean), filled_up(self.variance)
+        moments = (filled_up(moment, rounded_pairs) for moment in (self.mean, self.variance))
         return np.asarray(_predictive(self.likelihood, *moments))[: len(self.mean)]
 
     @property
@@ -127,7 +128,8 @@ def margins(model: Model, posterior: Posterior, prefs: Preferences) -> Margins:
     table, pairs = rewards(model, filled_up(prefs.embeddings)), prefs.num_pairs
     # Pairs and users are filled up too: test sets of like size share a program.
     columns = prefs.chosen, prefs.rejected, prefs.user, posterior.weights, posterior.covariance
-    mean, variance = moments_of_margins(table, *jax.tree.map(filled_up, columns))
+    filled = (filled_up(column, rounded_pairs) for column in columns)
+    mean, variance = moments_of_margins(table, *filled)
     return Margins(np.asarray(mean)[:pairs], np.asarray(variance)[:pairs], model.likelihood)
 
 

@@ -12,6 +12,7 @@ from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.rivals.matrix_factorisation import MatrixFactorisationConfig
 from lore_jax.methods.rivals.user_embeddings import UserEmbeddingsConfig
 from lore_jax.parallel import buckets, devices
+from lore_jax.users import predict
 
 METHODS = {
     "bradley-terry": BradleyTerryConfig(),  # its ridge is chosen, on folds that are padded too
@@ -46,6 +47,7 @@ def test_a_fit_does_not_see_the_padding(monkeypatch, name):
     for module, round_up in (
         (buckets, "rounded"),
         (devices, "rounded_rows"),
+        (predict, "rounded_pairs"),
         (reduced_table, "rounded_rows"),
     ):
         monkeypatch.setattr(module, round_up, lambda count, *_: count)
