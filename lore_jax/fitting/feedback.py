@@ -179,7 +179,9 @@ class AnswerFit:
             lambda leaf: jnp.asarray(first_shard(leaf)), ((state.params, state.answers), found)
         )
         hyper = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), self.hyper)
-        judged = [block.items.reshape(-1) for block in self.feedback.blocks]
+        judged = np.zeros(self.feedback.num_responses, bool)
+        for block in self.feedback.blocks:
+            judged[block.items] = True
         model = fitted_model(
             self.method,
             params,
@@ -189,7 +191,7 @@ class AnswerFit:
             posterior=posterior,
             share=share,
             embeddings=self.feedback.embeddings,
-            judged=np.unique(np.concatenate(judged)),
+            judged=judged,
         )
         model = dataclasses.replace(model, encoder=self.feedback.encoder)
         users = adapt_answers(model, answers, self.feedback)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from lore_jax.methods.gaussian.laplace_em import PopulationHyper, ridges
 from lore_jax.model.basis import Params, make_basis, rescaled
@@ -26,9 +26,9 @@ def fitted_model(
     input_scale: Float[Array, ""],
     logit_scale: float,
     posterior: BasisPosterior | None,
-    share: Float[Array, "2 responses"],
+    share: Float[Array, "2 rows"],
     embeddings: Any,
-    judged: Int[np.ndarray, " judged"],
+    judged: Bool[np.ndarray, " responses"],
 ) -> Model:
     """All rewards times the logit scale, users as `population_prior` says.
 
@@ -42,22 +42,22 @@ def fitted_model(
         input_scale: what the basis divides embeddings by.
         logit_scale: what the fitted rewards are multiplied by.
         posterior: of the basis, before scaling; None: it is taken as it is.
-        share: of the rewards of each response, what depends on that.
+        share: of the rewards of each row of the table, filled up or not, what depends on that.
         embeddings: the table of the fit, `[responses, dim]`: responses are known by their rows.
-        judged: rows of responses that somebody judged.
+        judged: which of them somebody judged.
 
     Returns:
         The model.
     """
     rank, effects = len(hyper.columns) + 1, None
     if np.any(np.asarray(hyper.item_effects) > 0):
-        sizes = by_column(hyper.item_effects, rank)
+        rows, sizes = np.flatnonzero(judged), by_column(hyper.item_effects, rank)
         variance = 0.5 * logit_scale**2 * hyper.item_effects**2 / ridges(hyper)
         effects = ItemEffects(
-            jnp.asarray(response_keys(embeddings)[judged]),
-            logit_scale * (sizes[None] * params["item_effects"])[judged],
+            jnp.asarray(response_keys(embeddings)[rows]),
+            logit_scale * (sizes[None] * params["item_effects"])[rows],
             by_column(variance, rank),
-            share.T[judged],
+            share.T[rows],
         )
     if posterior is not None:
         factor, rest = logit_scale * posterior.factor, logit_scale**2 * posterior.rest

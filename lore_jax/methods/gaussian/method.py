@@ -275,7 +275,9 @@ class PopulationConfig(EMConfig):
             lambda leaf: jnp.asarray(first_shard(leaf)),
             (fitted.params, fitted.hyper, fitted.share, fitted.basis_posterior, fitted.input_scale),
         )
-        weighed = prefs.pair_weight > 0
+        judged, weighed = np.zeros(prefs.num_responses, bool), prefs.pair_weight > 0
+        for side in (prefs.chosen, prefs.rejected):
+            judged[side[weighed]] = True
         model = fitted_model(
             self,
             params,
@@ -285,7 +287,7 @@ class PopulationConfig(EMConfig):
             posterior=posterior,
             share=share,
             embeddings=prefs.embeddings,
-            judged=np.union1d(prefs.chosen[weighed], prefs.rejected[weighed]),
+            judged=judged,
         )
         if variant["num_components"]:
             learned = jax.tree.map(lambda leaf: first_shard(leaf)[-1], fitted.mixtures)

@@ -14,7 +14,7 @@ from lore_jax.model.model import rewards
 
 RESPONSES, DIM, RANK, LENGTH = 12, 4, 3, 2.5
 RIDGES, SIZES = (1.5, 4.0), (0.5, 0.25)
-JUDGED = np.array([0, 3, 4, 9])
+JUDGED = np.isin(np.arange(RESPONSES), [0, 3, 4, 9])
 
 rng = np.random.default_rng(0)
 TABLE = rng.normal(size=(RESPONSES, DIM)).astype(np.float32)
