@@ -29,25 +29,33 @@ def expected_loss(
         G_f = G_o m + weight loss''(z) q - weight loss'(z) u,
 
     u being what the modes add. It is written out because what differentiation makes of the sums
-    runs, on a CPU, ten times as long.
+    runs, on a CPU, ten times as long; and in loops over columns, because what a loop takes is
+    written down once, where otherwise XLA computes all of it anew for every column.
     """
     along = features[1:]
     margin = features[0] + combine(along, mean)
     # Transposed, not along ones: of a ranking, margins share in each other's curvatures.
     curvature, through = jax.vjp(likelihood.curvature, margin)
     slope, curvature = pair_weight * likelihood.slope(margin), pair_weight * curvature
-    spread = [combine(along, row) for row in covariance]  # q
-    variance = sum((f * q for f, q in zip(along, spread, strict=True)), jnp.zeros_like(margin))
-    loss = jnp.sum(pair_weight * likelihood.loss(margin) + 0.5 * curvature * variance)
+    losses = pair_weight * likelihood.loss(margin)
     if len(along) == 0:
-        return loss, slope[None]
+        return jnp.sum(losses), slope[None]
+
+    def spread_along(variance: Array, column: tuple[Array, Array]) -> tuple[Array, Array]:
+        f, row = column
+        q = combine(along, row)
+        return variance + f * q, q
+
+    variance, spread = jax.lax.scan(spread_along, jnp.zeros_like(margin), (along, covariance))
+    loss = jnp.sum(losses + 0.5 * curvature * variance)
     (through_z,) = through(0.5 * pair_weight * variance)
     pulled = pull_together(along, through_z)
     modes = combine(covariance, pulled)  # u: S is symmetric
     of_offset = slope + through_z - curvature * combine(along, modes)
-    of_offset, slope, curvature = jax.lax.optimization_barrier((of_offset, slope, curvature))
-    of_features = [
-        of_offset * m[None] + curvature * q - slope * u[None]
-        for m, q, u in zip(mean, spread, modes, strict=True)
-    ]
-    return loss, jnp.stack([of_offset, *of_features])
+
+    def of_column(column: tuple[Array, Array, Array]) -> Array:
+        m, q, u = column
+        return of_offset * m[None] + curvature * q - slope * u[None]
+
+    of_features = jax.lax.map(of_column, (mean, spread, modes))
+    return loss, jnp.concatenate([of_offset[None], of_features])
