@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lore_jax.data.preferences import Preferences
+from lore_jax.parallel.principal_axes import PrincipalAxes, principal_axes
 from lore_jax.parallel.rounding import rounded_rows
 from lore_jax.parallel.table_rows import StreamedTable, Table, map_rows
 from lore_jax.solvers.range_finder import strongest_axes
@@ -39,10 +40,12 @@ class ReducedTable(NamedTuple):
     Attributes:
         prefs: the same pairs in the same order, over the responses that they compare.
         outside: `|e|^2` of what the coordinates leave out of each response, `[responses]`.
+        principal: axes of the coordinates.
     """
 
     prefs: Preferences
     outside: Float[np.ndarray, " responses"]
+    principal: PrincipalAxes
 
 
 def reduced_table(prefs: Preferences) -> ReducedTable:
@@ -71,8 +74,10 @@ def reduced_table(prefs: Preferences) -> ReducedTable:
         prefs = dataclasses.replace(prefs, embeddings=numbers).take_responses()
         rows, outside = prefs.embeddings[:, :-1], prefs.embeddings[:, -1]
     padding = [(0, rounded_rows(size) - size) for size in rows.shape]
-    prefs = dataclasses.replace(prefs, embeddings=np.pad(np.asarray(rows), padding), head=None)
-    return ReducedTable(prefs, np.pad(np.asarray(outside), padding[0]))
+    table = np.asarray(rows)
+    principal = principal_axes(np.pad(table, [(0, 0), padding[1]]))
+    prefs = dataclasses.replace(prefs, embeddings=np.pad(table, padding), head=None)
+    return ReducedTable(prefs, np.pad(np.asarray(outside), padding[0]), principal)
 
 
 def _few_coordinates(table: Array) -> tuple[Array, Array]:

@@ -143,13 +143,14 @@ def place_for_sweeps(
     Returns:
         The `Placed` preferences.
     """
-    devices, scale, outside = devices or jax.local_devices()[:1], method.input_scale(prefs), None
+    devices, scale, known = devices or jax.local_devices()[:1], method.input_scale(prefs), {}
     if method.by_inner_products:
-        prefs, outside = reduced_table(prefs)
+        prefs, outside, principal = reduced_table(prefs)
+        known = {"outside": outside, "principal": principal}
     prefs = dataclasses.replace(prefs, embeddings=filled_up(prefs.embeddings))
     data, layout = place(prefs, scale, devices)
-    if outside is not None:
-        data = dataclasses.replace(data, outside=replicate(outside, devices))
+    known = jax.tree.map(lambda leaf: replicate(leaf, devices), known)
+    data = dataclasses.replace(data, **known)
     return Placed(prefs, data, layout, tuple(devices), {})
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, Int32, Shaped
 
 from lore_jax.data.preferences import Bucket, Preferences, group_by_user, join_buckets
 from lore_jax.parallel.distinct_pairs import DistinctPairs
+from lore_jax.parallel.principal_axes import PrincipalAxes
 from lore_jax.parallel.pytree import pytree
 from lore_jax.parallel.rounding import rounded
 from lore_jax.parallel.table_rows import StreamedTable, Table
@@ -76,6 +77,7 @@ class FitData:
         outside: of a table in few coordinates, `|e|^2` of what they leave out of each response,
             before the division by `input_scale`; else None.
         distinct: where many pairs are equal, each of them once; else None.
+        principal: principal axes of a table in few coordinates; else None.
     """
 
     embeddings: Table
@@ -85,6 +87,7 @@ class FitData:
     totals: PerUser | None = None
     outside: Float[Array, "responses"] | None = None
     distinct: DistinctPairs | None = None
+    principal: PrincipalAxes | None = None
 
     @property
     def table(self) -> Float[Array, "responses dim"]:

@@ -37,7 +37,7 @@ Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type t
 
 _AXIS = "data"
 # `vmap` and `pmap` take a tree of axes in the shape of the data.
-_DATA_AXES = FitData(None, None, 0, 0, 0, None, 0)  # pyright: ignore[reportArgumentType]
+_DATA_AXES = FitData(None, None, 0, 0, 0, None, 0, None)  # pyright: ignore[reportArgumentType]
 
 
 def total(values: Any) -> Any:

@@ -37,7 +37,7 @@ def wide(responses=30, dim=200, spectrum=0.0):
 
 def test_inner_products_stay_and_shapes_are_round():
     prefs = wide()
-    small, outside = reduced_table(prefs)
+    small, outside, _ = reduced_table(prefs)
     assert small.embeddings.shape == (64, 64)
     assert not outside.any()
     table = prefs.take_responses().embeddings
@@ -60,12 +60,24 @@ def test_a_table_of_many_rows_and_coordinates_is_cut(monkeypatch):
     monkeypatch.setattr(module, "MOST_COORDINATES", 20)
     monkeypatch.setattr(module, "_KEPT", 5)
     prefs = wide()
-    small, outside = reduced_table(prefs)
+    small, outside, _ = reduced_table(prefs)
     assert not small.embeddings[:, 5:].any()
     squared = np.sum(prefs.take_responses().embeddings ** 2, axis=1)
     inside = np.sum(small.embeddings**2, axis=1)
     np.testing.assert_allclose((inside + outside)[:30], squared, rtol=1e-4)
     assert np.all(outside[:30] > 0)
+
+
+@pytest.mark.parametrize("responses", [30, 300])
+def test_principal_axes_are_those_of_a_singular_value_decomposition(responses):
+    small, _, principal = reduced_table(wide(responses=responses, dim=100, spectrum=0.5))
+    table = small.embeddings[: small.embeddings.any(axis=1).sum()].astype(np.float64)
+    values = np.linalg.svd(table, compute_uv=False) ** 2 / len(table)
+    strongest = principal.squared[::-1][: len(values)]
+    np.testing.assert_allclose(strongest, values, rtol=1e-3, atol=1e-5 * values[0])
+    turned = table @ principal.axes
+    np.testing.assert_allclose(np.mean(turned**2, axis=0), principal.squared, atol=1e-4)
+    np.testing.assert_allclose(turned @ turned.T, table @ table.T, atol=1e-3 * values[0])
 
 
 def losses(prefs, method, choices, holdout):
@@ -117,8 +129,8 @@ def test_of_a_table_on_disk_it_is_that_of_the_table_in_memory(dim, monkeypatch):
         def __getitem__(self, some):
             return rows[some]
 
-    expected, outside = reduced_table(dataclasses.replace(prefs, embeddings=rows))
-    small, left_out = reduced_table(dataclasses.replace(prefs, embeddings=OnDisk()))
+    expected, outside, _ = reduced_table(dataclasses.replace(prefs, embeddings=rows))
+    small, left_out, _ = reduced_table(dataclasses.replace(prefs, embeddings=OnDisk()))
     assert small.embeddings.shape == expected.embeddings.shape
     np.testing.assert_allclose(left_out, outside, rtol=0.2, atol=0.02)
     inside, wanted = (part.embeddings @ part.embeddings.T for part in (small, expected))

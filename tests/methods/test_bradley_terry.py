@@ -13,12 +13,19 @@ from sklearn.linear_model import LogisticRegression
 import lore_jax as lore
 from lore_jax.fitting.config import FitConfig
 from lore_jax.methods.bradley_terry import RIDGES, BradleyTerryConfig, bradley_terry
-from lore_jax.parallel.devices import over_shards, place
+from lore_jax.parallel.devices import over_shards, place, replicate
+from lore_jax.parallel.principal_axes import principal_axes
 
 
-def solve(prefs, ridge, item_effects, *, input_scale=1.0, devices=1, mapping="jit", **how):
+def solve(
+    prefs, ridge, item_effects, *, input_scale=1.0, devices=1, mapping="jit", principal=False, **how
+):
     """The estimate of every shard, NumPy with a leading shard axis."""
     data, _ = place(prefs, input_scale, jax.devices()[:devices])
+    if principal:
+        axes = principal_axes(np.asarray(prefs.embeddings))
+        axes = jax.tree.map(lambda leaf: replicate(leaf, jax.devices()[:devices]), axes)
+        data = dataclasses.replace(data, principal=axes)
     solver = over_shards(lambda _, data, hyper: bradley_terry(data, *hyper, **how), mapping)
     hyper = jnp.asarray(ridge), jnp.asarray(item_effects)
     return jax.tree.map(np.asarray, solver(jnp.zeros(devices), data, hyper))
@@ -54,10 +61,11 @@ CASES = [  # ridge, item effects, scale of the embeddings, input scale
 ]
 
 
+@pytest.mark.parametrize("principal", [False, True])
 @pytest.mark.parametrize(("ridge", "item_effects", "scale", "input_scale"), CASES)
-def test_equals_logistic_regression(ridge, item_effects, scale, input_scale):
+def test_equals_logistic_regression(ridge, item_effects, scale, input_scale, principal):
     prefs = problem(scale=scale)
-    result = solve(prefs, ridge, item_effects, input_scale=input_scale)
+    result = solve(prefs, ridge, item_effects, input_scale=input_scale, principal=principal)
     direction, effects = by_scikit_learn(prefs, ridge, item_effects, input_scale)
     assert result.converged.all()
     # The solve stops at a Newton decrement of 1e-3: that many standard deviations of 1 / sqrt(2
