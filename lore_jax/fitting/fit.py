@@ -34,6 +34,7 @@ from lore_jax.parallel.devices import (
     split,
 )
 from lore_jax.parallel.freed_memory import give_back_freed_memory
+from lore_jax.parallel.lapack_threads import one_lapack_thread
 from lore_jax.parallel.minibatches import PlacedMinibatches
 
 
@@ -88,6 +89,7 @@ class JointFit:
         """Everything, or the first mini-batch."""
         return self.data if isinstance(self.data, FitData) else next(self.data.in_turn([0]))
 
+    @one_lapack_thread()
     def advance(self, state: PyTree, taken: int, count: int) -> tuple[PyTree, Info]:
         """Takes `count` steps when `taken` lie behind; chunks of any sizes end in the same state.
 
@@ -123,6 +125,7 @@ class JointFit:
             *(np.array([first_shard(x) for x in xs]) for xs in zip(*infos, strict=True))
         )
 
+    @one_lapack_thread()
     def finish(self, state: PyTree) -> Predictor:
         """The fitted method, once all steps are taken."""
         method = _without(self.method, self.choice.keys() - self.method.variants()[0].keys())
@@ -199,6 +202,7 @@ def fit_predictor(
     return running.finish(state), history
 
 
+@one_lapack_thread()
 def start(
     prefs: Preferences,
     config: FitConfig,
