@@ -87,10 +87,11 @@ def run(
     shared, by_user = start
     spread = None if by_user is None else layout.spread(by_user)
     spread = jax.tree.map(lambda values: split(values, devices), spread)
-    state = over_shards(begin, mapping, donate=False)(
+    state = over_shards(begin, mapping, donate=False, devices=devices)(
         (shard_copies(shared, devices), spread), data, hyper
     )
-    step = over_shards(functools.partial(fit.step, module=module, config=config), mapping)
+    step = functools.partial(fit.step, module=module, config=config)
+    step = over_shards(step, mapping, devices=devices)
     history = []
     for _ in range(steps):
         state, info = step(state, data, hyper)

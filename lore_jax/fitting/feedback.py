@@ -174,7 +174,7 @@ class AnswerFit:
     def finish(self, state: AnswerState) -> AnswersPredictor:
         """The model, how people answer, and the users, once all steps are taken."""
         static = len(self.hyper.columns) + 1, self.method.hidden, self.feedback.has_ratings
-        found = _unknown(*static)(state, self.data, self.hyper)
+        found = _unknown(*static, self.devices)(state, self.data, self.hyper)
         (params, answers), (posterior, share) = jax.tree.map(
             lambda leaf: jnp.asarray(first_shard(leaf)), ((state.params, state.answers), found)
         )
@@ -252,10 +252,10 @@ def start_feedback(
     static = dataclasses.replace(method, **dict.fromkeys(choice)), rank
     data, _ = place(pairs, method.input_scale(pairs), devices)
     shared = hyper, np.asarray(jax.random.key_data(key_init))
-    params = _begin_basis(*static)((), data, shared)
+    params = _begin_basis(*static, devices)((), data, shared)
     buckets, layout = lay_out_answers(feedback, len(devices))
     data = with_buckets(data, buckets, layout, devices)
-    state = _begin(*static, feedback.has_ratings)(params, data, answers)
+    state = _begin(*static, feedback.has_ratings, devices)(params, data, answers)
     # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
     state = jax.tree.map(lambda leaf: split(leaf, devices), state)
     about = method, choice, sweeps, feedback, data, layout, hyper
@@ -283,35 +283,39 @@ def answer_method(config: FitConfig) -> PopulationConfig:
 
 
 @functools.cache
-def _begin_basis(method: PopulationConfig, rank: int) -> Callable[..., PyTree]:
+def _begin_basis(
+    method: PopulationConfig, rank: int, devices: tuple[Any, ...]
+) -> Callable[..., PyTree]:
     module = make_basis(rank, method.hidden)
 
     def begin(_: tuple[()], data: FitData, shared: tuple[PopulationHyper, Array]) -> PyTree:
         hyper, key = shared
         return laplace_em.init(method, module, data, hyper, jax.random.wrap_key_data(key)).params
 
-    return over_shards(begin, donate=False)
+    return over_shards(begin, donate=False, devices=devices)
 
 
 @functools.cache
-def _begin(method: PopulationConfig, rank: int, with_intercept: bool) -> Callable[..., AnswerState]:
+def _begin(
+    method: PopulationConfig, rank: int, with_intercept: bool, devices: tuple[Any, ...]
+) -> Callable[..., AnswerState]:
     options: dict[str, Any] = {"rank": rank, "with_intercept": with_intercept}
 
     def begin(params: PyTree, data: FitData, answers: AnswerModel) -> AnswerState:
         return feedback_em.init(method, params, answers, data, **options)
 
-    return over_shards(begin, donate=False)
+    return over_shards(begin, donate=False, devices=devices)
 
 
 @functools.cache
 def _unknown(
-    rank: int, hidden: tuple[int, ...], with_intercept: bool
+    rank: int, hidden: tuple[int, ...], with_intercept: bool, devices: tuple[Any, ...]
 ) -> Callable[..., tuple[BasisPosterior | None, Array]]:
     options: dict[str, Any] = {"module": make_basis(rank, hidden), "linear": not hidden}
     unknown = functools.partial(
         feedback_em.what_is_unknown, with_intercept=with_intercept, **options
     )
-    return over_shards(unknown, donate=False)
+    return over_shards(unknown, donate=False, devices=devices)
 
 
 @functools.cache

@@ -129,7 +129,8 @@ class JointFit:
     def finish(self, state: PyTree) -> Predictor:
         """The fitted method, once all steps are taken."""
         method = _without(self.method, self.choice.keys() - self.method.variants()[0].keys())
-        fitted = jax.block_until_ready(_finish(method)(state, self.first_data, self.hyper))
+        finish = _finish(method, self.devices)
+        fitted = jax.block_until_ready(finish(state, self.first_data, self.hyper))
         give_back_freed_memory()
         predictor = self.method.export(fitted, self.layout, self.prefs)
         if not isinstance(predictor, BasisPredictor) or self.prefs.encoder is None:
@@ -258,7 +259,7 @@ def start(
     steps = method.num_steps([choice])
     running = JointFit(method, choice, sweeps, prefs, data, layout, hyper, steps, devices, mapping)
     shared = hyper, np.asarray(jax.random.key_data(key_init))
-    state = _init(_without(method, choice))((), running.first_data, shared)
+    state = _init(_without(method, choice), devices)((), running.first_data, shared)
     jax.block_until_ready(state)
     give_back_freed_memory()
     # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
@@ -271,11 +272,11 @@ def _without(method: AnyMethod, names: Iterable[str]) -> AnyMethod:
 
 
 @functools.cache
-def _init(method: AnyMethod) -> Callable[..., PyTree]:
+def _init(method: AnyMethod, devices: tuple[Any, ...]) -> Callable[..., PyTree]:
     def init(_: tuple[()], data: FitData, shared: tuple[PyTree, Array]) -> PyTree:
         return method.init(data, shared[0], key=jax.random.wrap_key_data(shared[1]))
 
-    return over_shards(init, donate=False)
+    return over_shards(init, donate=False, devices=devices)
 
 
 @functools.cache
@@ -296,5 +297,5 @@ def _chunk(
 
 
 @functools.cache
-def _finish(method: AnyMethod) -> Callable[..., PyTree]:
-    return over_shards(method.finish, donate=False)
+def _finish(method: AnyMethod, devices: tuple[Any, ...]) -> Callable[..., PyTree]:
+    return over_shards(method.finish, donate=False, devices=devices)

@@ -203,7 +203,7 @@ def sweep(
     names = choices[0].keys() - variants[0].keys()
     method = dataclasses.replace(stage.method, **dict.fromkeys(names))
     steps = method.num_steps(choices)
-    program = _program(method, steps)
+    program = _program(method, steps, devices)
     drawn = np.asarray(jax.random.key_data(key)).tobytes()
     marks = [
         hashlib.sha256(
@@ -258,7 +258,9 @@ def _at_once(devices: Devices) -> int:
 
 
 @functools.cache
-def _program(method: AnyMethod, steps: int) -> Callable[..., tuple[Array, ...]]:
+def _program(
+    method: AnyMethod, steps: int, devices: tuple[Any, ...]
+) -> Callable[..., tuple[Array, ...]]:
     """Sums over each user's test pairs of loss and correctness.
 
     Per bucket `[shards, 2, variants, users]`.
@@ -284,4 +286,4 @@ def _program(method: AnyMethod, steps: int) -> Callable[..., tuple[Array, ...]]:
             for prediction, roles in zip(predictions, fold, strict=True)
         )
 
-    return over_shards(shard, donate=False)
+    return over_shards(shard, donate=False, devices=devices)

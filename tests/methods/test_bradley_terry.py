@@ -26,7 +26,11 @@ def solve(
         axes = principal_axes(np.asarray(prefs.embeddings))
         axes = jax.tree.map(lambda leaf: replicate(leaf, jax.devices()[:devices]), axes)
         data = dataclasses.replace(data, principal=axes)
-    solver = over_shards(lambda _, data, hyper: bradley_terry(data, *hyper, **how), mapping)
+    solver = over_shards(
+        lambda _, data, hyper: bradley_terry(data, *hyper, **how),
+        mapping,
+        devices=jax.devices()[:devices],
+    )
     hyper = jnp.asarray(ridge), jnp.asarray(item_effects)
     return jax.tree.map(np.asarray, solver(jnp.zeros(devices), data, hyper))
 

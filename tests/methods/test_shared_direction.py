@@ -36,7 +36,8 @@ def run(prefs, direction, devices=1):
         fold = [FoldWeights(*[jnp.zeros_like(bucket.pair_weight)] * 3) for bucket in data.buckets]
         return fitted, method.predict(fitted, data, fold, direction), info
 
-    fitted, predictions, info = over_shards(shard)(jnp.zeros(devices), data, direction)
+    program = over_shards(shard, devices=jax.devices()[:devices])
+    fitted, predictions, info = program(jnp.zeros(devices), data, direction)
     assert not np.any(info.loss)
     return fitted, predictions, layout
 

@@ -59,7 +59,7 @@ def test_totals_over_shards(mapping, count):
             "pairs": pairs,
         }
 
-    result = over_shards(function, mapping)(
+    result = over_shards(function, mapping, devices=devices)(
         split(np.arange(1.0, count + 1.0), devices), data, jnp.asarray(10.0)
     )
     np.testing.assert_allclose(result["total"], np.full(count, count * (count + 1) / 2))
@@ -138,10 +138,10 @@ def sent(case, count, users, mapping):
     if case is minibatch_case:
         data = next(PlacedMinibatches(prefs, 1.0, devices, 2).in_turn([0]))
     begin, start, hyper, step = case(prefs, layout, devices)
-    shapes = jax.eval_shape(over_shards(begin), start, data, hyper)
+    shapes = jax.eval_shape(over_shards(begin, devices=devices), start, data, hyper)
     state = jax.tree.map(lambda leaf: split(np.zeros(leaf.shape, leaf.dtype), devices), shapes)
     compiled = (
-        over_shards(functools.partial(step, module=MODULE), mapping)
+        over_shards(functools.partial(step, module=MODULE), mapping, devices=devices)
         .lower(state, data, hyper)
         .compile()
     )

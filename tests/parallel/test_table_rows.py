@@ -102,7 +102,7 @@ def test_every_shard_reads_the_same(mapping):
 
     data, _ = place(prefs, 1.0, devices)
     streamed = data.replace(embeddings=StreamedTable(OnDisk(table())))
-    found = over_shards(shard, mapping)(jnp.zeros(2), streamed, ())
+    found = over_shards(shard, mapping, devices=devices)(jnp.zeros(2), streamed, ())
     assert found.shape == (2, ROWS)
     np.testing.assert_allclose(found[1], of_rows(PARAMS, table())["b"], atol=1e-5)
 

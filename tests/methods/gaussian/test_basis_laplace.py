@@ -31,7 +31,8 @@ def found(prefs, sizes, devices=1):
         return basis_posterior(data, kinds, ridges, share), share
 
     data, _ = place(prefs, 1.5, jax.devices()[:devices])
-    solved = over_shards(solve, donate=False)((), data, (RIDGES, np.float32(sizes)))
+    program = over_shards(solve, donate=False, devices=jax.devices()[:devices])
+    solved = program((), data, (RIDGES, np.float32(sizes)))
     posterior, share = jax.tree.map(first_shard, solved)
     inside = posterior.axes @ (posterior.factor @ posterior.factor.transpose(0, 2, 1))
     outside = np.eye(prefs.dim) - posterior.axes @ posterior.axes.T

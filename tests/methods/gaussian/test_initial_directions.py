@@ -26,7 +26,7 @@ def directions(prefs, count, devices=1, likelihood=LOGISTIC, mapping="jit"):
     def shard(_, data, offsets):
         return score_directions(data, offsets, jax.random.key(1), count, likelihood=likelihood)
 
-    run = over_shards(shard, mapping)
+    run = over_shards(shard, mapping, devices=jax.devices()[:devices])
     return np.asarray(run(jnp.zeros(devices), data, jnp.asarray(offsets_of(prefs))))
 
 

@@ -29,7 +29,8 @@ def on_shards(function, prefs, devices=1):
             [b.pair_weight for b in data.buckets],
         )
 
-    out = over_shards(shard, donate=False)(jnp.zeros(devices), data, jnp.asarray(TABLE))
+    program = over_shards(shard, donate=False, devices=jax.devices()[:devices])
+    out = program(jnp.zeros(devices), data, jnp.asarray(TABLE))
     return jax.tree.map(lambda leaf: np.asarray(leaf[0], np.float64), out)
 
 

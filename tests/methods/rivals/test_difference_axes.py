@@ -12,7 +12,8 @@ from lore_jax.parallel.devices import over_shards, place
 def directions_of(prefs, count, devices):
     data, _ = place(prefs, 1.0, jax.devices()[:devices])
     program = over_shards(
-        lambda _, data, key: principal_directions(data, count, key=jax.random.wrap_key_data(key))
+        lambda _, data, key: principal_directions(data, count, key=jax.random.wrap_key_data(key)),
+        devices=jax.devices()[:devices],
     )
     key = np.asarray(jax.random.key_data(jax.random.key(0)))
     return np.asarray(program(jax.numpy.zeros(devices), data, key))

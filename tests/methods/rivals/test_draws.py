@@ -19,7 +19,7 @@ def drawn_users(prefs, users, pairs, *, devices=1, keys=1):
         drawn = draw(data, users, pairs, key=key)
         return ids[drawn.users], drawn.pairs, drawn.weight
 
-    program = over_shards(shard)
+    program = over_shards(shard, devices=jax.devices()[:devices])
     found = [program(jnp.zeros(devices), data, seed) for seed in range(keys)]
     return [jax.tree.map(np.asarray, one) for one in found]
 

@@ -25,7 +25,8 @@ def drawn(prefs, head, devices=1):
     data, layout = place(prefs, 1.0, jax.devices()[:devices])
     key = jax.random.split(jax.random.split(jax.random.key(0))[1], 3)[head]
     program = over_shards(
-        lambda _, data, key: bootstrap_weights(data, jax.random.wrap_key_data(key))
+        lambda _, data, key: bootstrap_weights(data, jax.random.wrap_key_data(key)),
+        devices=jax.devices()[:devices],
     )
     weights = program(jnp.zeros(devices), data, np.asarray(jax.random.key_data(key)))
     return layout.collect(PerUser(tuple(map(np.asarray, weights))), 0.0)

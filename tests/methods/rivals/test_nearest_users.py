@@ -34,7 +34,8 @@ def test_folds_are_predicted_as_the_predictor_predicts():
 
 def test_populations_of_like_size_share_programs():
     method = NearestUsersConfig(kappa=3.0)
-    programs, found = (_init(NearestUsersConfig()), _finish(method)), []
+    devices, found = tuple(jax.local_devices()[:1]), []
+    programs = _init(NearestUsersConfig(), devices), _finish(method, devices)
     for users in (22, 23, 24):
         predictor = nearest_users(few_items(users=users))
         assert predictor.score.shape == (users, 6)  # what fills up is not kept

@@ -46,7 +46,8 @@ def both(prefs, meta, support, devices=1):
         return total(found)
 
     spread = layout.spread_pairs(support)
-    loss, gradient = over_shards(run, donate=False)(spread, data, meta)
+    program = over_shards(run, donate=False, devices=jax.devices()[:devices])
+    loss, gradient = program(spread, data, meta)
     return float(loss[0]), jax.tree.map(lambda leaf: np.asarray(leaf[0]), gradient)
 
 
@@ -74,7 +75,8 @@ def test_supports_do_not_depend_on_the_shards():
     for devices in (1, 8):
         data, layout = place(prefs, 1.0, jax.devices()[:devices])
         program = over_shards(
-            lambda _, data, key: draw_support(data, jax.random.wrap_key_data(key))
+            lambda _, data, key: draw_support(data, jax.random.wrap_key_data(key)),
+            devices=jax.devices()[:devices],
         )
         key = np.asarray(jax.random.key_data(jax.random.key(0)))
         parts = program(jnp.zeros(devices), data, key)

@@ -36,9 +36,9 @@ def test_populations_of_like_size_share_programs():
     method, found = PReFConfig(rank=2, beta=10.0, steps=5), []
     devices = tuple(jax.local_devices()[:1])
     programs = (
-        _init(PReFConfig()),
+        _init(PReFConfig(), devices),
         _chunk(PReFConfig(), 5, "jit", devices),
-        _finish(dataclasses.replace(method, rank=None)),
+        _finish(dataclasses.replace(method, rank=None), devices),
     )
     for users in (18, 19, 20):
         population = rival_populations.Population(shared_pairs(users=users), *[None] * 2)

@@ -34,7 +34,8 @@ def test_the_start_is_the_truncated_svd_and_its_regression(devices):
     prefs = shared_pairs()
     data, layout = place(prefs, 1.0, jax.devices()[:devices])
     program = over_shards(
-        lambda _, data, key: start_factors(data, 2, key=jax.random.wrap_key_data(key))
+        lambda _, data, key: start_factors(data, 2, key=jax.random.wrap_key_data(key)),
+        devices=jax.devices()[:devices],
     )
     found = jax.tree.map(np.asarray, program(jnp.zeros(devices), data, key_data()))
     users = layout.collect(found.users, np.zeros(2))
