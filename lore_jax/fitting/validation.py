@@ -30,7 +30,7 @@ from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.race import Race, slack
 from lore_jax.fitting.reduced_table import reduced_table
 from lore_jax.methods.base import AnyMethod, Choice, FoldWeights, Stage
-from lore_jax.parallel.buckets import FitData, Layout, PerUser, UserBucket
+from lore_jax.parallel.buckets import FitData, FoldRows, Layout, PerUser, UserBucket
 from lore_jax.parallel.devices import (
     Devices,
     filled_up,
@@ -41,6 +41,7 @@ from lore_jax.parallel.devices import (
     replicate,
     split,
 )
+from lore_jax.parallel.rounding import rounded_rows
 
 _EXTENSIONS = 4  # of a grid: a ridge 81 times its largest is as good as none to choose from
 _WORTH = 5e-4  # nats: a grid that gains less by going on has ended
@@ -196,6 +197,10 @@ def sweep(
         )
         for fold in range(count)
     ]
+    of_folds = [
+        dataclasses.replace(data, rows=jax.tree.map(lambda leaf: replicate(leaf, devices), rows))
+        for rows in _rows_of_folds(prefs, roles)
+    ]
     tested = [np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]]
 
     # What the candidates say reaches the program by `hyper`: settings, stages and data sets share
@@ -217,7 +222,7 @@ def sweep(
         numbers = tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(hypers[setting]))
         known = method, steps, numbers, marks[fold]  # stages may have fits in common
         if known not in placed.measured:
-            sums = PerUser(program(weights[fold], data, (hypers[setting], key)))
+            sums = PerUser(program(weights[fold], of_folds[fold], (hypers[setting], key)))
             found = np.zeros((2, len(stage.method.variants())))
             totals = layout.collect(jax.tree.map(on_host, sums), found)[..., : len(variants)]
             users = tested[fold] > 0
@@ -250,6 +255,21 @@ def sweep(
         least = average[best]
     settings = [{**choice, **variant} for choice in compared for variant in variants]
     return SweepTable(stage.name, settings, loss, accuracy, best)
+
+
+def _rows_of_folds(
+    prefs: Preferences, roles: dict[str, Float[np.ndarray, "folds pairs"]]
+) -> list[FoldRows]:
+    """The rows that each fold judges, and asks for, as many in all: they share a program."""
+
+    def rows_of(weights: Float[np.ndarray, "folds pairs"]) -> list[np.ndarray]:
+        found = [
+            np.union1d(prefs.chosen[weight > 0], prefs.rejected[weight > 0]) for weight in weights
+        ]
+        most = rounded_rows(max(map(len, found)))
+        return [np.resize(rows, most).astype(np.int32) for rows in found]
+
+    return list(map(FoldRows, rows_of(roles["fit"]), rows_of(roles["test"])))
 
 
 def _at_once(devices: Devices) -> int:

@@ -64,6 +64,19 @@ class PerUser:
 
 
 @pytree
+class FoldRows:
+    """The rows of a table that matter to a fold of validation; some stand there twice, to fill up.
+
+    Attributes:
+        judged: those in its pairs of positive weight.
+        asked: those in the pairs that it predicts.
+    """
+
+    judged: Int[Array | np.ndarray, " judged"]
+    asked: Int[Array | np.ndarray, " asked"]
+
+
+@pytree
 class FitData:
     """What a joint fit reads in a step; inside one shard the buckets have lost their first axis.
 
@@ -78,6 +91,7 @@ class FitData:
             before the division by `input_scale`; else None.
         distinct: where many pairs are equal, each of them once; else None.
         principal: principal axes of a table in few coordinates; else None.
+        rows: in validation, the rows that matter; else None: all do.
     """
 
     embeddings: Table
@@ -88,6 +102,7 @@ class FitData:
     outside: Float[Array, "responses"] | None = None
     distinct: DistinctPairs | None = None
     principal: PrincipalAxes | None = None
+    rows: FoldRows | None = None
 
     @property
     def table(self) -> Float[Array, "responses dim"]:
@@ -224,6 +239,31 @@ def _merged(buckets: list[Bucket]) -> list[Bucket]:
         return padding <= _PADDING * slots or together <= _FEW_SLOTS
 
     return join_buckets(buckets, pads_little)
+
+
+def over_rows(
+    buckets: tuple[UserBucket, ...], rows: Int[Array, " n"], responses: int
+) -> tuple[UserBucket, ...]:
+    """Pairs over some rows of a table, numbered anew; a response that is not among them is any.
+
+    Args:
+        buckets: the pairs.
+        rows: which are left; one may stand there more than once.
+        responses: how many rows the table has.
+
+    Returns:
+        The same pairs, over `table[rows]`.
+
+    Example:
+        >>> bucket = UserBucket(jnp.array([[7]]), jnp.array([[5]]), jnp.ones((1, 1)))
+        >>> over_rows((bucket,), jnp.array([5, 7]), 9)[0].chosen
+        Array([[1]], dtype=int32)
+    """
+    number = jnp.zeros(responses, jnp.int32).at[rows].set(jnp.arange(len(rows), dtype=jnp.int32))
+    return tuple(
+        UserBucket(number[bucket.chosen], number[bucket.rejected], bucket.pair_weight)
+        for bucket in buckets
+    )
 
 
 def features(table: jax.Array, bucket: UserBucket) -> jax.Array:

@@ -39,7 +39,14 @@ Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type t
 
 _AXIS = "data"
 # `vmap` and `pmap` take a tree of axes in the shape of the data.
-_DATA_AXES = FitData(None, None, 0, 0, 0, None, 0, None)  # pyright: ignore[reportArgumentType]
+_DATA_AXES = FitData(
+    None,  # pyright: ignore[reportArgumentType]
+    None,  # pyright: ignore[reportArgumentType]
+    buckets=0,  # pyright: ignore[reportArgumentType]
+    users=0,  # pyright: ignore[reportArgumentType]
+    totals=0,  # pyright: ignore[reportArgumentType]
+    distinct=0,  # pyright: ignore[reportArgumentType]
+)
 
 
 def total(values: Any) -> Any:

@@ -20,13 +20,15 @@ response itself depends on v only by the share `s_j^2`: the rest is known from i
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from lore_jax.model.basis_posterior import KINDS, BasisPosterior, along_axes
-from lore_jax.parallel.buckets import FitData, UserBucket, add_to_rows, over_users
+from lore_jax.parallel.buckets import FitData, UserBucket, add_to_rows, over_rows, over_users
 from lore_jax.parallel.devices import total
 from lore_jax.solvers.range_finder import strongest_axes
 
@@ -98,6 +100,14 @@ def basis_posterior(
         The posterior.
     """
     axes = _axes(data)
+    if data.rows is not None:  # the others add nothing
+        judged = data.rows.judged
+        data = dataclasses.replace(
+            data,
+            embeddings=data.table[judged],
+            buckets=over_rows(data.buckets, judged, len(data.table)),
+        )
+        share = share[:, judged]
     along = along_axes(data.embeddings, axes, data.input_scale)
     factors = []
     for kind in range(KINDS):

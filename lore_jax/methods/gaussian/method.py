@@ -34,7 +34,7 @@ from lore_jax.model.basis_posterior import (
     variance_of_differences,
 )
 from lore_jax.model.model import rms_row_norm
-from lore_jax.parallel.buckets import FitData, Layout, PerUser, features
+from lore_jax.parallel.buckets import FitData, Layout, PerUser, features, over_rows
 from lore_jax.parallel.devices import first_shard
 from lore_jax.parallel.pytree import pytree
 from lore_jax.solvers.mixture import Mixture, mixture_estimate, one_component
@@ -253,19 +253,24 @@ class PopulationConfig(EMConfig):
     ) -> list[Float[Array, "kinds _shots _users"]]:
         """What is not known of each pair's rewards for a weight of 1: of column 0, of another."""
         kinds = KINDS if len(hyper.columns) else 1  # without deviations, column 0's
-        variance = laplace_em.item_effect_variance(data, hyper) * fitted.share
-        together = jnp.zeros((kinds, data.embeddings.shape[0], 0))
+        share, buckets, embeddings = fitted.share, data.buckets, data.embeddings
+        variance = laplace_em.item_effect_variance(data, hyper) * share
+        if data.rows is not None:
+            asked = data.rows.asked
+            share, variance, embeddings = share[:, asked], variance[:, asked], data.table[asked]
+            buckets = over_rows(buckets, asked, len(data.table))
+        together = jnp.zeros((kinds, embeddings.shape[0], 0))
         if fitted.basis_posterior is not None:
-            basis = response_uncertainty(fitted.basis_posterior, data.embeddings, data.input_scale)
-            variance += fitted.share**2 * basis.variance.T
-            together = fitted.share[:kinds, :, None] * basis.coordinates[:kinds]
+            basis = response_uncertainty(fitted.basis_posterior, embeddings, data.input_scale)
+            variance += share**2 * basis.variance.T
+            together = share[:kinds, :, None] * basis.coordinates[:kinds]
         return [
             variance[:kinds, bucket.chosen]
             + variance[:kinds, bucket.rejected]
             + jnp.stack(
                 [variance_of_differences(rows, bucket.chosen, bucket.rejected) for rows in together]
             )
-            for bucket in data.buckets
+            for bucket in buckets
         ]
 
     def export(self, fitted: PopulationFit, layout: Layout, prefs: Preferences) -> BasisPredictor:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from lore_jax.data.preferences import from_arrays
 from lore_jax.methods.gaussian import basis_laplace
 from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
+from lore_jax.parallel.buckets import FoldRows
 from lore_jax.parallel.devices import first_shard, over_shards, place
 from lore_jax.solvers import range_finder
 
@@ -20,7 +23,7 @@ def problem(dim=6, responses=20, pairs=150, users=12):
     return from_arrays(table, chosen, rejected, rng.integers(users, size=pairs))
 
 
-def found(prefs, sizes, devices=1):
+def found(prefs, sizes, devices=1, rows=None):
     """The posterior's covariances `[2, dim, dim]` and the shares, every pair's precision 0.2."""
 
     def solve(_, data, shared):
@@ -31,6 +34,7 @@ def found(prefs, sizes, devices=1):
         return basis_posterior(data, kinds, ridges, share), share
 
     data, _ = place(prefs, 1.5, jax.devices()[:devices])
+    data = dataclasses.replace(data, rows=rows)
     program = over_shards(solve, donate=False, devices=jax.devices()[:devices])
     solved = program((), data, (RIDGES, np.float32(sizes)))
     posterior, share = jax.tree.map(first_shard, solved)
@@ -79,6 +83,18 @@ def test_eight_devices_are_one():
     one, eight = (found(prefs, (0.5, 1.0), devices=count) for count in (1, 8))
     for left, right in zip(one, eight, strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+
+
+def test_rows_that_nobody_judged_may_be_left_out():
+    prefs = problem()
+    unseen = np.flatnonzero(np.isin([prefs.chosen, prefs.rejected], [3, 8]).any(axis=0))
+    prefs = prefs.take_pairs(np.setdiff1d(np.arange(prefs.num_pairs), unseen))
+    judged = np.setdiff1d(np.arange(prefs.num_responses), [3, 8])
+    rows = FoldRows(np.resize(judged, len(judged) + 5), judged[:1])
+    for with_all, with_some in zip(
+        found(prefs, (0.5, 1.0)), found(prefs, (0.5, 1.0), rows=rows), strict=True
+    ):
+        np.testing.assert_allclose(with_some, with_all, rtol=1e-3, atol=1e-6)
 
 
 def test_a_wide_table_keeps_its_strongest_axes(monkeypatch):
