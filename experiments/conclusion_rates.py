@@ -20,11 +20,12 @@ tested on 20 pairs over prompts that are new to everybody. Three questions:
 A yes where users are confounded with topics is false even where shots do gain: what they tell is
 the topic, and not the user. The table says how often the donor control alone stopped it.
 
-Measured: no false yes in 400 populations of *no difference* and of *topics*, 180 of *topic offsets*,
-140 of *shuffled*, 52 and 47 of five splits; one in 400 of *topic mixes*. The donor control alone
-stopped it in 121 *topics* and 18 *topic mixes*, and in 39 of 47 *topics* of five splits. Yes to 3, 2
-and 1 points in 85, 63 and 16 of 100 with 50 unseen users, in 100, 85 and 39 with 100, in 100, 97 and
-78 with 500; the fits gain 1.9, 1.0 and 0.3 points. Intervals held the truth in 2,321 of 2,379.
+Measured: no false yes in 400 populations of *no difference* and of *topics*, 180 of *topic
+offsets*, 140 of *shuffled*, 52 and 47 of five splits; one in 400 of *topic mixes*. The donor
+control alone stopped it in 121 *topics* and 18 *topic mixes*, and in 39 of 47 *topics* of five
+splits. Yes to 3, 2 and 1 points in 85, 63 and 16 of 100 with 50 unseen users, in 100, 85 and 39
+with 100, in 100, 97 and 78 with 500; the fits gain 1.9, 1.0 and 0.3 points. Intervals held the
+truth in 2,321 of 2,379.
 
 Time: some 2 seconds of CPU a population of one split, 8 of five splits, after two minutes of
 compiling; --smoke a minute. Each population of a case is one file in RUN/parts: a run that was

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -72,23 +73,35 @@ class Race(Generic[Setting]):
         """Measures more settings, against each other and those that entered before."""
         self._settings += settings
         going = list(range(len(self._settings)))
+        running: dict[tuple[int, int], Future[Float[np.ndarray, "2 variants"]]] = {}
         with ThreadPoolExecutor(self._at_once) as workers:
+
+            def ask(row: int, fold: int) -> None:
+                if not self._has(row, fold) and (row, fold) not in running:
+                    running[row, fold] = workers.submit(self._measure, self._settings[row], fold)
+
+            means: list[float] = []
             for fold, behind in enumerate(self._slacks):
-                new = [row for row in going if not self._has(row, fold)]
-                if new and not self.found:  # the first of all compiles, and so runs alone
-                    row = new.pop(0)
-                    self._keep(row, fold, self._measure(self._settings[row], fold))
-                results = workers.map(
-                    lambda row, fold=fold: self._measure(self._settings[row], fold), new
-                )
-                for row, result in zip(new, results, strict=True):
-                    self._keep(row, fold, result)
-                means = [self.found[row][: fold + 1, 0].mean(axis=0).min() for row in going]
-                going = [
-                    row
-                    for row, mean in zip(going, means, strict=True)
-                    if not mean > min(means) + behind
-                ]
+                if not self.found:  # the first of all compiles, and so runs alone
+                    self._keep(0, fold, self._measure(self._settings[0], fold))
+                for row in going:
+                    ask(row, fold)
+                if fold:  # who would have nothing to do goes ahead with those that lead
+                    idle = -sum(not future.done() for future in running.values()) % self._at_once
+                    leading = [row for _, row in sorted(zip(means, going, strict=True))]
+                    ahead = itertools.product(range(fold + 1, len(self._slacks)), leading)
+                    still_open = (at for at in ahead if not self._has(at[1], at[0]))
+                    for later, row in itertools.islice(still_open, idle):
+                        ask(row, later)
+                for row in going:
+                    if not self._has(row, fold):
+                        self._keep(row, fold, running.pop((row, fold)).result())
+                means = [float(self.found[row][: fold + 1, 0].mean(axis=0).min()) for row in going]
+                stays = [not mean > min(means) + behind for mean in means]
+                going = list(itertools.compress(going, stays))
+                means = list(itertools.compress(means, stays))
+            for future in running.values():  # of settings that stopped
+                future.cancel()
 
     def _has(self, row: int, fold: int) -> bool:
         return row < len(self.found) and bool(np.isfinite(self.found[row][fold]).all())

@@ -242,7 +242,7 @@ def _merged(buckets: list[Bucket]) -> list[Bucket]:
 
 
 def over_rows(
-    buckets: tuple[UserBucket, ...], rows: Int[Array, " n"], responses: int
+    buckets: tuple[UserBucket, ...], rows: Int[Array | np.ndarray, " n"], responses: int
 ) -> tuple[UserBucket, ...]:
     """Pairs over some rows of a table, numbered anew; a response that is not among them is any.
 

@@ -1,5 +1,7 @@
 """Who stops and who goes on, and that the winner is that of the full grid."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,31 @@ def test_the_winner_is_that_of_the_full_grid_where_responses_decide(seed):
     means = np.array([found[:, 0].mean() for found in it.found])
     assert np.nanargmin(means) == losses.mean(axis=(1, 2)).argmin()
     assert len(seen) < 0.7 * losses.size
+
+
+def test_who_has_nothing_to_do_goes_ahead_with_those_that_lead():
+    folds = 5
+    losses = np.array([[0.5] * folds, [0.49] * folds])[:, :, None]
+    together = threading.Barrier(4)  # after the first fold, four are measured at a time
+    asked = []
+
+    def measure(setting, fold):
+        asked.append((setting, fold))
+        if fold:
+            together.wait()
+        return np.stack([losses[setting, fold]] * 2)
+
+    it = Race(measure, np.full(folds, 0.1), at_once=4)
+    it.enter(range(2))
+    assert sorted(asked) == [(setting, fold) for setting in range(2) for fold in range(folds)]
+    np.testing.assert_array_equal(np.stack(it.found)[:, :, 0], losses)
+
+
+def test_what_was_measured_ahead_of_a_setting_that_stops_is_not_told():
+    losses = np.array([[0.5, 0.9, 0.1], [0.5, 0.5, 0.5]])[:, :, None]
+    it, _ = race(losses, [0.1, 0.1, 0.1], at_once=8)
+    it.enter(range(2))
+    assert [list(np.isfinite(found[:, 0, 0])) for found in it.found] == [
+        [True, True, False],
+        [True, True, True],
+    ]
