@@ -149,6 +149,10 @@ def describe_split(
 
 def plain(value: object) -> Any:
     """The same as lists, dictionaries and numbers, as JSON holds it; NaN and infinity are None."""
+    if isinstance(value, float):  # numbers first: there are many, and the other questions are slow
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {field.name: plain(getattr(value, field.name)) for field in fields}
@@ -160,8 +164,6 @@ def plain(value: object) -> Any:
         return plain(np.asarray(value).tolist())
     if isinstance(value, list | tuple | set):
         return [plain(entry) for entry in value]
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
         return str(value)
     return value
