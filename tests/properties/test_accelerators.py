@@ -32,7 +32,7 @@ def test_a_fold_is_fitted_and_predicted_on_gpu_and_tpu(method):
     )
     stages = method.stages(prefs)
     (hyper,) = method.hypers(stages[-1].choices({**stages[0].candidates[0]}), prefs)
-    program = _program(method, 2)
+    program = _program(method, 2, placed.devices)
     exported = jax.export.export(program, platforms=["cuda", "tpu"])(
         fold, placed.data, (hyper, jax.random.key(0))
     )
