@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -39,7 +39,8 @@ def slack(held_out: Sequence[int], responses: int) -> Float[np.ndarray, "folds"]
 class Race(Generic[Setting]):
     """Runs settings through folds, all of them on the first, then those that may still win.
 
-    A setting is one fit, of which variants are read off; it may win if one of them may.
+    A setting is one fit, of which variants are read off; it may win if one of them may. Workers
+    that a fold leaves idle go ahead with the next folds of the settings that lead.
 
     Args:
         measure: loss and accuracy of a setting on a fold, `[2, variants]`.
@@ -73,35 +74,49 @@ class Race(Generic[Setting]):
         """Measures more settings, against each other and those that entered before."""
         self._settings += settings
         going = list(range(len(self._settings)))
+        means: list[float] = []
         running: dict[tuple[int, int], Future[Float[np.ndarray, "2 variants"]]] = {}
+
+        def ask(row: int, fold: int) -> None:
+            running[row, fold] = workers.submit(self._measure, self._settings[row], fold)
+
         with ThreadPoolExecutor(self._at_once) as workers:
-
-            def ask(row: int, fold: int) -> None:
-                if not self._has(row, fold) and (row, fold) not in running:
-                    running[row, fold] = workers.submit(self._measure, self._settings[row], fold)
-
-            means: list[float] = []
-            for fold, behind in enumerate(self._slacks):
-                if not self.found:  # the first of all compiles, and so runs alone
-                    self._keep(0, fold, self._measure(self._settings[0], fold))
-                for row in going:
-                    ask(row, fold)
-                if fold:  # who would have nothing to do goes ahead with those that lead
-                    idle = -sum(not future.done() for future in running.values()) % self._at_once
-                    leading = [row for _, row in sorted(zip(means, going, strict=True))]
-                    ahead = itertools.product(range(fold + 1, len(self._slacks)), leading)
-                    still_open = (at for at in ahead if not self._has(at[1], at[0]))
-                    for later, row in itertools.islice(still_open, idle):
+            try:
+                for fold, behind in enumerate(self._slacks):
+                    if not self.found:  # the first of all compiles, and so runs alone
+                        self._keep(0, fold, self._measure(self._settings[0], fold))
+                    new = [row for row in going if not self._has(row, fold)]
+                    for row in new:
+                        if (row, fold) not in running:
+                            ask(row, fold)
+                    waiting = sum(not future.done() for future in running.values())
+                    ahead = self._ahead(going, means, fold, running)
+                    for row, later in itertools.islice(ahead, -waiting % self._at_once):
                         ask(row, later)
-                for row in going:
-                    if not self._has(row, fold):
+                    for row in new:
                         self._keep(row, fold, running.pop((row, fold)).result())
-                means = [float(self.found[row][: fold + 1, 0].mean(axis=0).min()) for row in going]
-                stays = [not mean > min(means) + behind for mean in means]
-                going = list(itertools.compress(going, stays))
-                means = list(itertools.compress(means, stays))
-            for future in running.values():  # of settings that stopped
-                future.cancel()
+                    means = [float(self.found[row][: fold + 1, 0].mean(0).min()) for row in going]
+                    stays = [not mean > min(means) + behind for mean in means]
+                    going = list(itertools.compress(going, stays))
+                    means = list(itertools.compress(means, stays))
+            finally:
+                for future in running.values():  # of settings that stopped, or after an error
+                    future.cancel()
+
+    def _ahead(
+        self, going: list[int], means: list[float], fold: int, running: Container[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """Settings and later folds for whom there would be nothing to do: the leading ones first.
+
+        None on the first fold, after which most settings stop.
+        """
+        leading = [row for _, row in sorted(zip(means, going, strict=False))]
+        return [
+            (row, later)
+            for later in range(fold + 1, len(self._slacks))
+            for row in leading
+            if not self._has(row, later) and (row, later) not in running
+        ]
 
     def _has(self, row: int, fold: int) -> bool:
         return row < len(self.found) and bool(np.isfinite(self.found[row][fold]).all())

@@ -74,7 +74,7 @@ def test_the_winner_is_that_of_the_full_grid_where_responses_decide(seed):
 def test_who_has_nothing_to_do_goes_ahead_with_those_that_lead():
     folds = 5
     losses = np.array([[0.5] * folds, [0.49] * folds])[:, :, None]
-    together = threading.Barrier(4)  # after the first fold, four are measured at a time
+    together = threading.Barrier(4, timeout=60)  # after the first fold, four are measured at a time
     asked = []
 
     def measure(setting, fold):
