@@ -49,6 +49,7 @@ from lore_jax.parallel.devices import (
     split,
     with_buckets,
 )
+from lore_jax.parallel.lapack_threads import one_lapack_thread
 from lore_jax.users.answering import AnswerPosterior, adapt_answers
 
 
@@ -154,6 +155,7 @@ class AnswerFit:
     devices: tuple[Any, ...]
     mapping: Mapping
 
+    @one_lapack_thread()
     def advance(self, state: AnswerState, taken: int, count: int) -> tuple[AnswerState, Info]:
         """Takes `count` steps when `taken` lie behind; chunks of any sizes end in the same state.
 
@@ -171,6 +173,7 @@ class AnswerFit:
         state, info = program(state, self.data, self.hyper)
         return state, Info(*map(first_shard, info))
 
+    @one_lapack_thread()
     def finish(self, state: AnswerState) -> AnswersPredictor:
         """The model, how people answer, and the users, once all steps are taken."""
         static = len(self.hyper.columns) + 1, self.method.hidden, self.feedback.has_ratings

@@ -203,7 +203,6 @@ def fit_predictor(
     return running.finish(state), history
 
 
-@one_lapack_thread()
 def start(
     prefs: Preferences,
     config: FitConfig,
