@@ -151,7 +151,7 @@ def plain(value: object) -> Any:
     """The same as lists, dictionaries and numbers, as JSON holds it; NaN and infinity are None."""
     if isinstance(value, float):  # numbers first: there are many, and the other questions are slow
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
+    if value is None or type(value) in (str, int, bool):  # NumPy's are not plain
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
