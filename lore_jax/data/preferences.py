@@ -137,10 +137,24 @@ class Preferences:
         return dataclasses.replace(self, user=user, **columns)
 
 
+def judged(
+    prefs: Preferences, pair_weight: Float[np.ndarray, "pairs"] | None = None
+) -> Bool[np.ndarray, "responses"]:
+    """Which responses are in pairs that count, by other weights than the pairs' own if given.
+
+    Example:
+        >>> bool(judged(prefs, np.zeros(prefs.num_pairs, np.float32)).any())
+        False
+    """
+    counts = (prefs.pair_weight if pair_weight is None else pair_weight) > 0
+    found = np.zeros(prefs.num_responses, bool)
+    found[prefs.chosen[counts]] = found[prefs.rejected[counts]] = True
+    return found
+
+
 def num_judged(prefs: Preferences) -> int:
     """The number of responses in pairs that count."""
-    sides = [side[prefs.pair_weight > 0] for side in (prefs.chosen, prefs.rejected)]
-    return len(np.unique(np.concatenate(sides)))
+    return int(judged(prefs).sum())
 
 
 class Bucket(NamedTuple):

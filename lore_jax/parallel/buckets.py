@@ -241,28 +241,34 @@ def _merged(buckets: list[Bucket]) -> list[Bucket]:
     return join_buckets(buckets, pads_little)
 
 
-def over_rows(
-    buckets: tuple[UserBucket, ...], rows: Int[Array | np.ndarray, " n"], responses: int
-) -> tuple[UserBucket, ...]:
-    """Pairs over some rows of a table, numbered anew; a response that is not among them is any.
+def over_rows(data: FitData, rows: Int[Array | np.ndarray, " n"]) -> FitData:
+    """The same pairs over some rows of the table, numbered anew, for use inside a program.
 
     Args:
-        buckets: the pairs.
+        data: one shard, its table an array.
         rows: which are left; one may stand there more than once.
-        responses: how many rows the table has.
 
     Returns:
-        The same pairs, over `table[rows]`.
+        The data over `table[rows]`; a response that is not among them has become any of them.
 
     Example:
         >>> bucket = UserBucket(jnp.array([[7]]), jnp.array([[5]]), jnp.ones((1, 1)))
-        >>> over_rows((bucket,), jnp.array([5, 7]), 9)[0].chosen
+        >>> data = FitData(jnp.eye(9), jnp.ones(()), (bucket,), PerUser((jnp.zeros(1),)))
+        >>> over_rows(data, jnp.array([5, 7])).buckets[0].chosen
         Array([[1]], dtype=int32)
     """
-    number = jnp.zeros(responses, jnp.int32).at[rows].set(jnp.arange(len(rows), dtype=jnp.int32))
-    return tuple(
-        UserBucket(number[bucket.chosen], number[bucket.rejected], bucket.pair_weight)
-        for bucket in buckets
+    number = jnp.zeros(len(data.table), jnp.int32).at[rows].set(jnp.arange(len(rows)))
+    return dataclasses.replace(
+        data,
+        embeddings=data.table[rows],
+        buckets=tuple(
+            UserBucket(number[bucket.chosen], number[bucket.rejected], bucket.pair_weight)
+            for bucket in data.buckets
+        ),
+        outside=None if data.outside is None else data.outside[rows],
+        distinct=None,
+        principal=None,
+        rows=None,
     )
 
 

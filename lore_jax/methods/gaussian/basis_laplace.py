@@ -20,8 +20,6 @@ response itself depends on v only by the share `s_j^2`: the rest is known from i
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
@@ -101,13 +99,7 @@ def basis_posterior(
     """
     axes = _axes(data)
     if data.rows is not None:  # the others add nothing
-        judged = data.rows.judged
-        data = dataclasses.replace(
-            data,
-            embeddings=data.table[judged],
-            buckets=over_rows(data.buckets, judged, len(data.table)),
-        )
-        share = share[:, judged]
+        data, share = over_rows(data, data.rows.judged), share[:, data.rows.judged]
     along = along_axes(data.embeddings, axes, data.input_scale)
     factors = []
     for kind in range(KINDS):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lore_jax.data.preferences import Preferences
+from lore_jax.data.preferences import Preferences, judged
 from lore_jax.methods.base import (
     BasisPredictor,
     Choice,
@@ -253,15 +253,13 @@ class PopulationConfig(EMConfig):
     ) -> list[Float[Array, "kinds _shots _users"]]:
         """What is not known of each pair's rewards for a weight of 1: of column 0, of another."""
         kinds = KINDS if len(hyper.columns) else 1  # without deviations, column 0's
-        share, buckets, embeddings = fitted.share, data.buckets, data.embeddings
-        variance = laplace_em.item_effect_variance(data, hyper) * share
+        share = fitted.share
         if data.rows is not None:
-            asked = data.rows.asked
-            share, variance, embeddings = share[:, asked], variance[:, asked], data.table[asked]
-            buckets = over_rows(buckets, asked, len(data.table))
-        together = jnp.zeros((kinds, embeddings.shape[0], 0))
+            data, share = over_rows(data, data.rows.asked), share[:, data.rows.asked]
+        variance = laplace_em.item_effect_variance(data, hyper) * share
+        together = jnp.zeros((kinds, data.embeddings.shape[0], 0))
         if fitted.basis_posterior is not None:
-            basis = response_uncertainty(fitted.basis_posterior, embeddings, data.input_scale)
+            basis = response_uncertainty(fitted.basis_posterior, data.embeddings, data.input_scale)
             variance += share**2 * basis.variance.T
             together = share[:kinds, :, None] * basis.coordinates[:kinds]
         return [
@@ -270,7 +268,7 @@ class PopulationConfig(EMConfig):
             + jnp.stack(
                 [variance_of_differences(rows, bucket.chosen, bucket.rejected) for rows in together]
             )
-            for bucket in buckets
+            for bucket in data.buckets
         ]
 
     def export(self, fitted: PopulationFit, layout: Layout, prefs: Preferences) -> BasisPredictor:
@@ -280,9 +278,6 @@ class PopulationConfig(EMConfig):
             lambda leaf: jnp.asarray(first_shard(leaf)),
             (fitted.params, fitted.hyper, fitted.share, fitted.basis_posterior, fitted.input_scale),
         )
-        judged, weighed = np.zeros(prefs.num_responses, bool), prefs.pair_weight > 0
-        for side in (prefs.chosen, prefs.rejected):
-            judged[side[weighed]] = True
         model = fitted_model(
             self,
             params,
@@ -292,7 +287,7 @@ class PopulationConfig(EMConfig):
             posterior=posterior,
             share=share,
             embeddings=prefs.embeddings,
-            judged=judged,
+            judged=judged(prefs),
         )
         if variant["num_components"]:
             learned = jax.tree.map(lambda leaf: first_shard(leaf)[-1], fitted.mixtures)
