@@ -8,6 +8,8 @@ starts.
 
 Newton's direction is found by conjugate gradients, whose every iteration is one product with the
 table and one with its transpose: nothing of size dim x dim is formed, and ridges and folds vmap.
+Rewards are linear in (v, b), so those of the direction and of the next estimate are sums of what
+the iterations have computed, and the only other product of a step is the gradient's.
 Where the principal axes of the table are known, A with mean squares m, they are preconditioned by
 what the Hessian would be if the responses of a pair had nothing in common,
 
@@ -28,7 +30,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Bool, Float, Int32
 
 from lore_jax.data.preferences import Preferences
@@ -55,6 +56,7 @@ class BradleyTerryEstimate(NamedTuple):
     Attributes:
         direction: v, `[dim]`.
         item_effects: b, `[responses]`; 0 for responses in no pair.
+        rewards: of the table's responses, `[responses]`.
         converged: whether the Newton decrement fell below a thousandth.
         steps: Newton steps taken, int32.
         grad_norm: Euclidean norm of the gradient of the sum at the last step but one.
@@ -62,6 +64,7 @@ class BradleyTerryEstimate(NamedTuple):
 
     direction: Float[Array, " dim"]
     item_effects: Float[Array, " responses"]
+    rewards: Float[Array, " responses"]
     converged: Bool[Array, ""]
     steps: Int32[Array, ""]
     grad_norm: Float[Array, ""]
@@ -126,7 +129,7 @@ def bradley_terry(
         return (state.decrement > _TOLERANCE) & (state.steps < max_steps)
 
     def step(state: _Search) -> _Search:
-        here = rewards(state.theta)
+        here = state.rewards
 
         def add_slopes(pull: Array, bucket: UserBucket) -> Array:
             slopes = likelihood.slope(margins(here, bucket))
@@ -139,13 +142,13 @@ def bradley_terry(
         gradient = back(over_pairs(add_slopes, zeros.item_effects), state.theta)
         curvatures = [over_users(curvature, None, bucket)[1] for bucket in buckets]
 
-        def hessian(vector: _Theta) -> _Theta:
+        def hessian(vector: _Theta) -> tuple[Array, _Theta]:
             along = rewards(vector)
 
             def add(pull: Array, bucket: UserBucket, h: Array) -> Array:
                 return add_to_rows(pull, bucket, h * margins(along, bucket))
 
-            return back(over_pairs(add, zeros.item_effects, curvatures), vector)
+            return along, back(over_pairs(add, zeros.item_effects, curvatures), vector)
 
         def preconditioner(principal: PrincipalAxes) -> Callable[[_Theta], _Theta]:
             def add(degree: Array, bucket: UserBucket, h: Array) -> Array:
@@ -163,10 +166,9 @@ def bradley_terry(
             return precondition
 
         negative = jax.tree.map(jnp.negative, gradient)
-        m = None if data.principal is None else preconditioner(data.principal)
-        towards, _ = cg(hessian, negative, tol=_CG_TOLERANCE, maxiter=_CG_STEPS, M=m)
+        m = _unchanged if data.principal is None else preconditioner(data.principal)
+        towards, along = _conjugate_gradients(hessian, negative, m)
         squared = jnp.maximum(-_dot(gradient, towards), 0.0)
-        along = rewards(towards)
 
         def longest(so_far: Array, bucket: UserBucket) -> Array:
             moves = jnp.abs(margins(along, bucket)) * (bucket.pair_weight > 0)
@@ -185,24 +187,83 @@ def bradley_terry(
                 ends = likelihood.slope(margins(here, bucket) + share * change)
                 return so_far + jnp.sum(bucket.pair_weight * ends * change)
 
-            after = jax.tree.map(lambda x, d: x + share * d, state.theta, towards)
+            after = _moved(state.theta, share, towards)
             return (total(over_pairs(add, 0.0)) + 2.0 * ridge * _dot(after, towards)) / squared
 
         length = step_length(likelihood, move, safe, slope)
-        theta = jax.tree.map(lambda x, d: x + length * d, state.theta, towards)
+        theta = _moved(state.theta, length, towards)
         norm = jnp.sqrt(_dot(gradient, gradient))
-        return _Search(theta, jnp.sqrt(squared), state.steps + 1, norm)
+        return _Search(theta, here + length * along, jnp.sqrt(squared), state.steps + 1, norm)
 
-    start = _Search(zeros, jnp.asarray(jnp.inf), jnp.zeros((), jnp.int32), jnp.zeros(()))
+    start = _Search(
+        theta=zeros,
+        rewards=zeros.item_effects,
+        decrement=jnp.asarray(jnp.inf),
+        steps=jnp.zeros((), jnp.int32),
+        grad_norm=jnp.zeros(()),
+    )
     end = jax.lax.while_loop(not_done, step, start)
-    return BradleyTerryEstimate(*end.theta, end.decrement <= _TOLERANCE, end.steps, end.grad_norm)
+    found = end.decrement <= _TOLERANCE
+    return BradleyTerryEstimate(*end.theta, end.rewards, found, end.steps, end.grad_norm)
 
 
 class _Search(NamedTuple):
     theta: _Theta
+    rewards: Array
     decrement: Array
     steps: Array
     grad_norm: Array
+
+
+class _Iterate(NamedTuple):
+    theta: _Theta  # of the direction sought
+    rewards: Array
+    residual: _Theta
+    search: _Theta
+    squared: Array  # residual . preconditioned residual
+    count: Array
+
+
+def _conjugate_gradients(
+    hessian: Callable[[_Theta], tuple[Array, _Theta]],
+    target: _Theta,
+    precondition: Callable[[_Theta], _Theta],
+) -> tuple[_Theta, Array]:
+    """About `H^-1 target`, and its rewards; `hessian(x)` is the rewards of x, and `H x`."""
+    enough = _CG_TOLERANCE**2 * _dot(target, target)
+
+    def not_done(at: _Iterate) -> Array:
+        return (_dot(at.residual, at.residual) > enough) & (at.count < _CG_STEPS)
+
+    def iterate(at: _Iterate) -> _Iterate:
+        along, bent = hessian(at.search)
+        length = at.squared / _dot(at.search, bent)
+        residual = _moved(at.residual, -length, bent)
+        better = precondition(residual)
+        squared = _dot(residual, better)
+        return _Iterate(
+            theta=_moved(at.theta, length, at.search),
+            rewards=at.rewards + length * along,
+            residual=residual,
+            search=_moved(better, squared / at.squared, at.search),
+            squared=squared,
+            count=at.count + 1,
+        )
+
+    better = precondition(target)
+    zeros, nothing = jax.tree.map(jnp.zeros_like, target), jnp.zeros_like(target.item_effects)
+    count = jnp.zeros((), jnp.int32)
+    start = _Iterate(zeros, nothing, target, better, _dot(target, better), count)
+    end = jax.lax.while_loop(not_done, iterate, start)
+    return end.theta, end.rewards
+
+
+def _unchanged(vector: _Theta) -> _Theta:
+    return vector
+
+
+def _moved(start: _Theta, length: Array, towards: _Theta) -> _Theta:
+    return jax.tree.map(lambda x, d: x + length * d, start, towards)
 
 
 def _dot(left: _Theta, right: _Theta) -> Array:

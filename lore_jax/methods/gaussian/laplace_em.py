@@ -58,7 +58,6 @@ from lore_jax.methods.bradley_terry import bradley_terry
 from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
 from lore_jax.methods.gaussian.expected_loss import expected_loss
 from lore_jax.methods.gaussian.initial_directions import score_directions
-from lore_jax.methods.shared_direction import product
 from lore_jax.model.basis import LinearBasis, Params, apply_to_table
 from lore_jax.model.basis_posterior import BasisPosterior, by_column
 from lore_jax.parallel.buckets import (
@@ -71,7 +70,6 @@ from lore_jax.parallel.buckets import (
 )
 from lore_jax.parallel.devices import total
 from lore_jax.parallel.pytree import pytree
-from lore_jax.parallel.table_rows import map_rows
 from lore_jax.solvers.cholesky import inverse
 from lore_jax.solvers.likelihood import LOGISTIC, Likelihood
 from lore_jax.solvers.newton import newton_step
@@ -156,9 +154,8 @@ def init(
     if isinstance(module, LinearBasis):
         sizes = _sizes_of_effects(data, hyper)[0]
         start = bradley_terry(data, hyper.ridge_population, sizes, likelihood=config.likelihood)
-        offsets = map_rows(product, start.direction / data.input_scale, data.embeddings)
-        offsets += sizes * start.item_effects
-        directions = score_directions(data, offsets, key, rank - 1, likelihood=config.likelihood)
+        population = start.rewards
+        directions = score_directions(data, population, key, rank - 1, likelihood=config.likelihood)
         columns = [start.direction[:, None], _START_NORM * directions]
         basis: Params = {"V": jnp.concatenate(columns, axis=1)}
         effects = effects.at[:, 0].set(start.item_effects)
