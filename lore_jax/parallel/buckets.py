@@ -28,7 +28,10 @@ from lore_jax.parallel.pytree import pytree
 from lore_jax.parallel.rounding import rounded
 from lore_jax.parallel.table_rows import StreamedTable, Table
 
-_PAIRS_AT_A_TIME = 2**15  # from which on the users of a bucket are worked on in parts
+# From how many on the users of a bucket are worked on in parts. What is held of 2^13 pairs stays in
+# a core's cache; an accelerator is not filled by so few.
+_PAIRS_AT_A_TIME = 2**15
+_PAIRS_OF_A_CORE = 2**13
 _PADDING = 0.1  # of all slots: how much padding one bucket fewer is worth
 _FEW_SLOTS = 2**14  # a step passes over them in milliseconds
 # Binary digits of a bucket's sides, of few slots and of many. The longest user's pairs vary most
@@ -293,7 +296,8 @@ def over_users(
         carry: where it begins.
         bucket: `[shots, users]`.
         per_user: pytrees of what belongs to its users, `[..., users]`.
-        most: how many pairs are worked on at a time, or those of one user; None: 32,768.
+        most: how many pairs are worked on at a time, or those of one user; None: 8,192 on
+            a CPU, 32,768 elsewhere.
 
     Returns:
         The last carry, and the results of all users, `[..., users]`.
@@ -304,7 +308,8 @@ def over_users(
         (3, Array([2., 2., 2.], dtype=float32))
     """
     shots, users = bucket.chosen.shape
-    wanted = -(-shots * users // (most or _PAIRS_AT_A_TIME))
+    on_cpu = jax.default_backend() == "cpu"
+    wanted = -(-shots * users // (most or (_PAIRS_OF_A_CORE if on_cpu else _PAIRS_AT_A_TIME)))
     parts = next((n for n in range(wanted, users) if users % n == 0), users)
     if wanted <= 1 or parts <= 1:
         return work(carry, bucket, *per_user)

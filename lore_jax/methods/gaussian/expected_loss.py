@@ -41,12 +41,12 @@ def expected_loss(
     if len(along) == 0:
         return jnp.sum(losses), slope[None]
 
-    def spread_along(variance: Array, column: tuple[Array, Array]) -> tuple[Array, Array]:
+    def add(spread: Array, column: tuple[Array, Array]) -> tuple[Array, None]:
         f, row = column
-        q = combine(along, row)
-        return variance + f * q, q
+        return spread + f[None] * row[:, None], None
 
-    variance, spread = jax.lax.scan(spread_along, jnp.zeros_like(margin), (along, covariance))
+    spread, _ = jax.lax.scan(add, jnp.zeros_like(along), (along, covariance))  # q
+    variance = sum((f * q for f, q in zip(along, spread, strict=True)), jnp.zeros_like(margin))
     loss = jnp.sum(losses + 0.5 * curvature * variance)
     (through_z,) = through(0.5 * pair_weight * variance)
     pulled = pull_together(along, through_z)
