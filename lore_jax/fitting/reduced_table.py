@@ -2,7 +2,8 @@
 
 Where a basis is linear with a ridge on it, rotating the table changes nothing, so n responses need
 no more than n coordinates: with `E' = Q R`, the rows of R' have the inner products of E, exactly.
-Where both the responses and dim are many, the strongest directions Q of the table are kept, and
+Where both the responses and dim are many, or the table is large, the strongest directions Q of the
+table are kept, and
 
     v . e = (Q' v) . (Q' e)  +  an effect of the response's own,   N(0, |e - Q Q' e|^2 / 2 ridge),
 
@@ -31,7 +32,8 @@ from lore_jax.parallel.table_rows import StreamedTable, Table, map_rows
 from lore_jax.solvers.range_finder import strongest_axes
 
 MOST_COORDINATES = 512
-_KEPT = 256  # where the table has more
+_MOST_NUMBERS = 2**22  # of a table that keeps more coordinates than are kept of a large one
+_KEPT = 256
 
 
 class ReducedTable(NamedTuple):
@@ -83,7 +85,8 @@ def reduced_table(prefs: Preferences) -> ReducedTable:
 def _few_coordinates(table: Array) -> tuple[Array, Array]:
     """Coordinates of the rows, and `|e|^2` of what they leave out."""
     responses, dim = table.shape
-    if min(responses, dim) > MOST_COORDINATES:
+    needed = min(responses, dim)
+    if needed > (_KEPT if responses * needed > _MOST_NUMBERS else MOST_COORDINATES):
         rows, outside = _along_strongest(table)
         return rows, outside[:, 0]
     rows = table.astype(jnp.float32)

@@ -68,6 +68,16 @@ def test_a_table_of_many_rows_and_coordinates_is_cut(monkeypatch):
     assert np.all(outside[:30] > 0)
 
 
+def test_a_large_table_is_cut_sooner(monkeypatch):
+    monkeypatch.setattr(module, "_KEPT", 5)
+    prefs = wide(responses=60, dim=80)
+    assert not reduced_table(prefs).outside.any()  # 60 coordinates are few
+    monkeypatch.setattr(module, "_MOST_NUMBERS", 60 * 60 - 1)
+    small, outside, _ = reduced_table(prefs)
+    assert not small.embeddings[:, 5:].any()
+    assert np.all(outside[:60] > 0)
+
+
 @pytest.mark.parametrize("responses", [30, 300])
 def test_principal_axes_are_those_of_a_singular_value_decomposition(responses):
     small, _, principal = reduced_table(wide(responses=responses, dim=100, spectrum=0.5))
