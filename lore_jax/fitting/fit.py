@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from lore_jax.data.checks import random_key
 from lore_jax.data.long_rows import set_aside_long_rows
 from lore_jax.data.preferences import Preferences
 from lore_jax.fitting.config import FitConfig
+from lore_jax.fitting.programs import first_state, learned, many_steps, one_step
 from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.selection import choose
 from lore_jax.fitting.steps import take_steps
@@ -28,7 +28,6 @@ from lore_jax.parallel.devices import (
     Mapping,
     filled_up,
     first_shard,
-    over_shards,
     place,
     replicate,
     split,
@@ -103,7 +102,7 @@ class JointFit:
         """
         method = _without(self.method, self.choice)
         if isinstance(self.data, FitData):
-            program = _chunk(method, count, self.mapping, self.devices)
+            program = many_steps(method, count, self.mapping, self.devices)
             state, info = program(state, self.data, self.hyper)
             info = Info(*map(first_shard, info))
             if taken == 0:  # it was compiled for
@@ -111,7 +110,7 @@ class JointFit:
             return state, info
         # Steps are dispatched one by one, every epoch in another order, each on a mini-batch of its
         # own: on a CPU a view of the table, which nothing copies.
-        size, program, infos = len(self.data), _step(method, self.mapping, self.devices), []
+        size, program, infos = len(self.data), one_step(method, self.mapping, self.devices), []
         epochs = {step // size for step in range(taken, taken + count)}
         orders = {epoch: np.random.default_rng(epoch).permutation(size) for epoch in epochs}
         numbers = [int(orders[i // size][i % size]) for i in range(taken, taken + count)]
@@ -129,7 +128,7 @@ class JointFit:
     def finish(self, state: PyTree) -> Predictor:
         """The fitted method, once all steps are taken."""
         method = _without(self.method, self.choice.keys() - self.method.variants()[0].keys())
-        finish = _finish(method, self.devices)
+        finish = learned(method, self.devices)
         fitted = jax.block_until_ready(finish(state, self.first_data, self.hyper))
         give_back_freed_memory()
         predictor = self.method.export(fitted, self.layout, self.prefs)
@@ -258,7 +257,7 @@ def start(
     steps = method.num_steps([choice])
     running = JointFit(method, choice, sweeps, prefs, data, layout, hyper, steps, devices, mapping)
     shared = hyper, np.asarray(jax.random.key_data(key_init))
-    state = _init(_without(method, choice), devices)((), running.first_data, shared)
+    state = first_state(_without(method, choice), devices)((), running.first_data, shared)
     jax.block_until_ready(state)
     give_back_freed_memory()
     # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
@@ -268,33 +267,3 @@ def start(
 def _without(method: AnyMethod, names: Iterable[str]) -> AnyMethod:
     """The method without what reaches programs by `hypers`: fits that differ in it share them."""
     return dataclasses.replace(method, **dict.fromkeys(names))
-
-
-@functools.cache
-def _init(method: AnyMethod, devices: tuple[Any, ...]) -> Callable[..., PyTree]:
-    def init(_: tuple[()], data: FitData, shared: tuple[PyTree, Array]) -> PyTree:
-        return method.init(data, shared[0], key=jax.random.wrap_key_data(shared[1]))
-
-    return over_shards(init, donate=False, devices=devices)
-
-
-@functools.cache
-def _step(
-    method: AnyMethod, mapping: Mapping, devices: tuple[Any, ...]
-) -> Callable[..., tuple[PyTree, Info]]:
-    return over_shards(method.step, mapping, devices=devices)
-
-
-@functools.cache
-def _chunk(
-    method: AnyMethod, count: int, mapping: Mapping, devices: tuple[Any, ...]
-) -> Callable[..., tuple[PyTree, Info]]:
-    def run(state: PyTree, data: FitData, hyper: PyTree) -> tuple[PyTree, Info]:
-        return jax.lax.scan(lambda state, _: method.step(state, data, hyper), state, length=count)
-
-    return over_shards(run, mapping, devices=devices)
-
-
-@functools.cache
-def _finish(method: AnyMethod, devices: tuple[Any, ...]) -> Callable[..., PyTree]:
-    return over_shards(method.finish, donate=False, devices=devices)

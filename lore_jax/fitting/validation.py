@@ -1,10 +1,10 @@
-"""Validation: many settings of a joint fit on many folds, by one compiled program.
+"""Validation: many settings of a joint fit on many folds, by the same few compiled programs.
 
 A fold is three sets of weights on the same pairs, laid out once: pairs that fit the basis, pairs
 that adapt users to it (their shots), and pairs that are predicted. Settings are traced numbers,
-ranks are masks of columns, so one program of (fold, setting) serves all of them. A fit on a table
-in few coordinates (`reduced_table`) is too small to be divided over cores: on a CPU each core has
-fits of its own.
+ranks are masks of columns, so the programs of a fit (`fold_fits`) serve all of them. A fit on a
+table in few coordinates (`reduced_table`) is too small to be divided over cores: on a CPU each core
+has fits of its own.
 
 A fold mirrors what the model is for. With `holdout="new items"` whole groups (prompts, responses)
 are held out, because replies to be ranked will be new; with `holdout="known items"` a part of each
@@ -14,34 +14,29 @@ user's own groups.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Float
 
-from lore_jax.data.preferences import Preferences, num_judged
+from lore_jax.data.preferences import Preferences, judged, num_judged
 from lore_jax.data.splits import GroupBy, Holdout, folds
+from lore_jax.fitting.fold_fits import FoldFits, Kept, Setting
 from lore_jax.fitting.progress import Progress
 from lore_jax.fitting.race import Race, slack
 from lore_jax.fitting.reduced_table import reduced_table
-from lore_jax.methods.base import AnyMethod, Choice, FoldWeights, Stage
-from lore_jax.parallel.buckets import FitData, FoldRows, Layout, PerUser, UserBucket
+from lore_jax.methods.base import AnyMethod, Choice, Stage
+from lore_jax.parallel.buckets import FitData, Layout
 from lore_jax.parallel.devices import (
     Devices,
     filled_up,
     num_cores,
-    on_host,
-    over_shards,
     place,
     replicate,
-    split,
 )
-from lore_jax.parallel.rounding import rounded_rows
+from lore_jax.parallel.lapack_threads import one_lapack_thread
 
 _EXTENSIONS = 4  # of a grid: a ridge 81 times its largest is as good as none to choose from
 _WORTH = 5e-4  # nats: a grid that gains less by going on has ended
@@ -121,14 +116,14 @@ class Placed(NamedTuple):
         data: the same on devices.
         layout: where each user lives.
         devices: where that is.
-        measured: what fits in validation found, by what they were.
+        kept: what fits in validation leave for later ones.
     """
 
     prefs: Preferences
     data: FitData
     layout: Layout
     devices: tuple[Any, ...]
-    measured: dict[Hashable, Float[np.ndarray, "2 variants"]]
+    kept: Kept
 
 
 def place_for_sweeps(
@@ -152,9 +147,10 @@ def place_for_sweeps(
     data, layout = place(prefs, scale, devices)
     known = jax.tree.map(lambda leaf: replicate(leaf, devices), known)
     data = dataclasses.replace(data, **known)
-    return Placed(prefs, data, layout, tuple(devices), {})
+    return Placed(prefs, data, layout, tuple(devices), Kept())
 
 
+@one_lapack_thread()
 def sweep(
     placed: Placed,
     stage: Stage,
@@ -165,7 +161,7 @@ def sweep(
     spare: bool = True,
     progress: Progress | None = None,
 ) -> SweepTable:
-    """Fits every choice, in all variants of the method, on every fold, by one program.
+    """Fits every choice, in all variants of the method, on every fold, by the same programs.
 
     Args:
         placed: the training pairs, from `place_for_sweeps`.
@@ -185,63 +181,43 @@ def sweep(
     Raises:
         DivergedError: no setting has a finite loss.
     """
-    prefs, data, layout, devices, _ = placed
+    prefs, data, layout, devices, kept = placed
     count, variants = len(roles["test"]), stage.variants()
-    spread = {name: layout.spread_pairs(values) for name, values in roles.items()}
-    weights = [
-        tuple(
-            FoldWeights(
-                **{name: split(parts[b][:, fold], devices) for name, parts in spread.items()}
-            )
-            for b in range(len(layout.ids))
-        )
-        for fold in range(count)
-    ]
-    of_folds = [
-        dataclasses.replace(data, rows=jax.tree.map(lambda leaf: replicate(leaf, devices), rows))
-        for rows in _rows_of_folds(prefs, roles)
-    ]
-    tested = [np.bincount(prefs.user, test, prefs.num_users) for test in roles["test"]]
-
-    # What the candidates say reaches the program by `hyper`: settings, stages and data sets share
-    # it.
+    # What the candidates say reaches programs by `hyper`: settings, stages and data sets share
+    # them.
     names = choices[0].keys() - variants[0].keys()
     method = dataclasses.replace(stage.method, **dict.fromkeys(names))
-    steps = method.num_steps(choices)
-    program = _program(method, steps, devices)
-    drawn = np.asarray(jax.random.key_data(key)).tobytes()
-    marks = [
-        hashlib.sha256(
-            b"".join([drawn, *(values[fold].tobytes() for values in roles.values())])
-        ).digest()
-        for fold in range(count)
-    ]
+    fits = FoldFits(
+        prefs,
+        data,
+        layout,
+        devices,
+        method=method,
+        steps=method.num_steps(choices),
+        roles=roles,
+        key=key,
+        kept=kept,
+    )
 
-    def measure(setting: int, fold: int) -> Float[np.ndarray, "2 variants"]:
+    def measure(number: int, fold: int) -> Float[np.ndarray, "2 variants"]:
         """Loss and accuracy of one fit, macro over users."""
-        numbers = tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(hypers[setting]))
-        known = method, steps, numbers, marks[fold]  # stages may have fits in common
-        if known not in placed.measured:
-            sums = PerUser(program(weights[fold], of_folds[fold], (hypers[setting], key)))
-            found = np.zeros((2, len(stage.method.variants())))
-            totals = layout.collect(jax.tree.map(on_host, sums), found)[..., : len(variants)]
-            users = tested[fold] > 0
-            mean = np.mean(totals[users] / tested[fold][users, None, None], axis=0)
-            placed.measured[known] = mean
+        found = fits.measured(settings[number], fold)  # stages may have fits in common
+        if found is None:
+            found = fits.measure(settings[number], fold)
             if progress is not None:
                 progress.fitted(stage.name)
-        return placed.measured[known]
+        return found[:, : len(variants)]
 
-    held_out = [num_judged(prefs.take_pairs(test > 0)) for test in roles["test"]]
+    held_out = [int(judged(prefs, test * prefs.pair_weight).sum()) for test in roles["test"]]
     behind = slack(held_out, num_judged(prefs)) if spare else np.full(count, np.inf)
     race = Race(measure, behind, at_once=_at_once(devices))
     compared: list[Choice] = []
-    hypers: list[PyTree] = []
+    settings: list[Setting] = []
     further, least = list(choices), np.inf
     for _ in range(1 + _EXTENSIONS):
-        more = stage.method.hypers([*compared, *further], prefs)[len(compared) :]
-        hypers += jax.tree.map(lambda leaf: replicate(np.asarray(leaf), devices), more)
-        race.enter(range(len(compared), len(hypers)))
+        hypers = stage.method.hypers([*compared, *further], prefs)[len(compared) :]
+        settings += map(fits.setting, hypers)
+        race.enter(range(len(compared), len(settings)))
         compared += further
         # [settings and variants, folds]
         loss, accuracy = np.stack(race.found).transpose(2, 0, 3, 1).reshape(2, -1, count)
@@ -253,57 +229,10 @@ def sweep(
         if not further or average[best] > least - _WORTH:
             break
         least = average[best]
-    settings = [{**choice, **variant} for choice in compared for variant in variants]
-    return SweepTable(stage.name, settings, loss, accuracy, best)
-
-
-def _rows_of_folds(
-    prefs: Preferences, roles: dict[str, Float[np.ndarray, "folds pairs"]]
-) -> list[FoldRows]:
-    """The rows that each fold judges, and asks for, as many in all: they share a program."""
-
-    def rows_of(weights: Float[np.ndarray, "folds pairs"]) -> list[np.ndarray]:
-        found = [
-            np.union1d(prefs.chosen[weight > 0], prefs.rejected[weight > 0]) for weight in weights
-        ]
-        most = rounded_rows(max(map(len, found)))
-        return [np.resize(rows, most).astype(np.int32) for rows in found]
-
-    return list(map(FoldRows, rows_of(roles["fit"]), rows_of(roles["test"])))
+    rows = [{**choice, **variant} for choice in compared for variant in variants]
+    return SweepTable(stage.name, rows, loss, accuracy, best)
 
 
 def _at_once(devices: Devices) -> int:
     """How many fits run at a time: one a core of a single CPU, elsewhere one fills the device."""
     return num_cores() if [device.platform for device in devices] == ["cpu"] else 1
-
-
-@functools.cache
-def _program(
-    method: AnyMethod, steps: int, devices: tuple[Any, ...]
-) -> Callable[..., tuple[Array, ...]]:
-    """Sums over each user's test pairs of loss and correctness.
-
-    Per bucket `[shards, 2, variants, users]`.
-    """
-
-    def shard(
-        fold: tuple[FoldWeights, ...], data: FitData, shared: tuple[PyTree, Array]
-    ) -> tuple[Array, ...]:
-        hyper, key = shared
-        buckets = tuple(
-            UserBucket(bucket.chosen, bucket.rejected, roles.fit)
-            for bucket, roles in zip(data.buckets, fold, strict=True)
-        )
-        part = dataclasses.replace(data, buckets=buckets)
-        state = method.init(part, hyper, key=key)
-        if steps:
-            state, _ = jax.lax.scan(
-                lambda state, _: method.step(state, part, hyper), state, length=steps
-            )
-        predictions = method.predict(method.finish(state, part, hyper), part, fold, hyper)
-        return tuple(
-            jnp.stack([jnp.sum(value * roles.test[None], axis=1) for value in prediction])
-            for prediction, roles in zip(predictions, fold, strict=True)
-        )
-
-    return over_shards(shard, donate=False, devices=devices)

@@ -192,7 +192,9 @@ class Method(Protocol[State, Hyper, Fitted]):
     """What is asked of a method, a frozen, hashable dataclass.
 
     One with an attribute `streams_table`, which is True, takes a `StreamedTable` for a table: it
-    touches embeddings by `table_rows.map_rows` alone.
+    touches embeddings by `table_rows.map_rows` alone. One with methods `read_by_init` or
+    `read_by_steps`, which take a `Hyper` and blank what `init`, or `init` and `step`, do not read,
+    spares validation to begin anew, or to step anew, where settings agree in the rest.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]

@@ -38,15 +38,8 @@ _MOST_COPIED = 2**24  # bytes of a table that is filled up with rows of zeros
 Devices: TypeAlias = Sequence[Any]  # of jax.Device, a variable and so no type to a type checker
 
 _AXIS = "data"
-# `vmap` and `pmap` take a tree of axes in the shape of the data.
-_DATA_AXES = FitData(
-    None,  # pyright: ignore[reportArgumentType]
-    None,  # pyright: ignore[reportArgumentType]
-    buckets=0,  # pyright: ignore[reportArgumentType]
-    users=0,  # pyright: ignore[reportArgumentType]
-    totals=0,  # pyright: ignore[reportArgumentType]
-    distinct=0,  # pyright: ignore[reportArgumentType]
-)
+# Which fields of the data have a shard axis, 0: a tree in the shape of the data, as `pmap` takes.
+_DATA_AXES = FitData(None, None, 0, 0, 0, None, 0, None)  # pyright: ignore[reportArgumentType]
 
 
 def total(values: Any) -> Any:
@@ -70,7 +63,7 @@ def over_shards(
     *,
     donate: bool = True,
     devices: Devices | None = None,
-) -> Any:
+) -> Callable[..., Any]:
     """Maps `function(state, data, hyper)`, written for one shard, over all shards.
 
     Args:

@@ -110,9 +110,9 @@ def test_folds_that_differ_in_what_they_test_are_not_taken_for_one():
     other = {**roles, "test": roles["test"] * (np.arange(prefs.num_pairs) % 2)}
     again = sweep(placed, stage, choices, roles, key=jax.random.key(0))
     np.testing.assert_array_equal(again.loss, table.loss)
-    assert len(placed.measured) == 3
+    assert len(placed.kept.measured) == 3
     differing = sweep(placed, stage, choices, other, key=jax.random.key(0))
-    assert len(placed.measured) == 6
+    assert len(placed.kept.measured) == 6
     assert np.all(differing.loss != table.loss)
 
 

@@ -6,7 +6,9 @@ import jax
 import pytest
 from joint_fit import GIVEN, problem
 
-from lore_jax.fitting.validation import _program, fold_roles, place_for_sweeps
+from lore_jax.fitting.fold_fits import _measured
+from lore_jax.fitting.programs import first_state, many_steps
+from lore_jax.fitting.validation import fold_roles, place_for_sweeps
 from lore_jax.methods.base import FoldWeights
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.simplex.method import SimplexConfig
@@ -32,8 +34,15 @@ def test_a_fold_is_fitted_and_predicted_on_gpu_and_tpu(method):
     )
     stages = method.stages(prefs)
     (hyper,) = method.hypers(stages[-1].choices({**stages[0].candidates[0]}), prefs)
-    program = _program(method, 2, placed.devices)
-    exported = jax.export.export(program, platforms=["cuda", "tpu"])(
-        fold, placed.data, (hyper, jax.random.key(0))
-    )
-    assert exported.platforms == ("cuda", "tpu")
+    key, devices = jax.random.key_data(jax.random.key(0)), placed.devices
+    platforms = ["cuda", "tpu"]
+    begin = first_state(method, devices)
+    state = begin((), placed.data, (hyper, key))
+    programs = {
+        begin: ((), placed.data, (hyper, key)),
+        many_steps(method, 2, "jit", devices, donate=False): (state, placed.data, hyper),
+        _measured(method, devices): ((state, fold), placed.data, hyper),
+    }
+    for program, given in programs.items():
+        exported = jax.export.export(program, platforms=platforms)(*given)
+        assert exported.platforms == ("cuda", "tpu")

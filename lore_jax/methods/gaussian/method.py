@@ -172,6 +172,20 @@ class PopulationConfig(EMConfig):
         """Ridge Bradley-Terry and the strongest directions of departure from it."""
         return laplace_em.init(self, self._basis(hyper), data, hyper, key)
 
+    def read_by_init(self, hyper: PopulationHyper) -> PopulationHyper:
+        """What is of the population: settings that differ in deviations alone begin alike."""
+        return PopulationHyper(
+            ridge_population=hyper.ridge_population,
+            ridge_deviation=jnp.ones_like(hyper.ridge_deviation),
+            item_effects=hyper.item_effects * jnp.array([1.0, 0.0]),
+            columns=jnp.ones_like(hyper.columns),
+            mixture=False,
+        )
+
+    def read_by_steps(self, hyper: PopulationHyper) -> PopulationHyper:
+        """All but whether a mixture is learned at the end."""
+        return dataclasses.replace(hyper, mixture=False)
+
     def step(
         self, state: PopulationState, data: FitData, hyper: PopulationHyper
     ) -> tuple[PopulationState, Info]:
