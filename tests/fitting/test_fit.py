@@ -10,7 +10,8 @@ from joint_fit import problem
 
 import lore_jax as lore
 from lore_jax.fitting.config import FitConfig
-from lore_jax.fitting.fit import _chunk, _finish, _init, fit, fit_predictor, start
+from lore_jax.fitting.fit import fit, fit_predictor, start
+from lore_jax.fitting.programs import first_state, learned, many_steps
 from lore_jax.methods.bradley_terry import BradleyTerryConfig
 from lore_jax.methods.gaussian.method import PopulationConfig
 from lore_jax.methods.reference import ReferenceConfig
@@ -58,15 +59,15 @@ def test_chunks_are_the_whole_and_the_history_is_of_every_step(method):
 
 def test_what_is_chosen_reaches_one_program_as_numbers():
     prefs = problem()
-    _chunk.cache_clear()
+    many_steps.cache_clear()
     for ridge in (0.5, 1.0, 30.0):
         method = dataclasses.replace(POPULATION, ridge_deviation=ridge, logit_scale=1.0 + ridge)
         running, state = start(prefs, FitConfig(method), key=KEY)
         running.advance(state, 0, 2)
-    assert _chunk.cache_info().currsize == 1
+    assert many_steps.cache_info().currsize == 1
     unchosen = dataclasses.replace(POPULATION, **dict.fromkeys(running.choice))
-    assert _chunk(unchosen, 2, "jit", tuple(jax.devices()[:1]))._cache_size() == 1
-    assert _chunk.cache_info().currsize == 1
+    assert many_steps(unchosen, 2, "jit", tuple(jax.devices()[:1]))._cache_size() == 1
+    assert many_steps.cache_info().currsize == 1
 
 
 def test_the_key_is_the_one_source_of_randomness():
@@ -165,8 +166,9 @@ def test_a_table_on_disk_and_users_in_parts_give_the_same_fit(method, monkeypatc
     prefs = problem()
     model, users, history = fit(prefs, FitConfig(method), key=KEY)
     monkeypatch.setattr(table_rows, "_BLOCK_BYTES", 4 * 7 * prefs.dim)
-    monkeypatch.setattr(buckets, "_PAIRS_AT_A_TIME", 12)
-    for program in (_chunk, _init, _finish):  # or a program made before would run
+    for most in ("_PAIRS_AT_A_TIME", "_PAIRS_OF_A_CORE"):
+        monkeypatch.setattr(buckets, most, 12)
+    for program in (many_steps, first_state, learned):  # or a program made before would run
         program.cache_clear()
     stored = dataclasses.replace(prefs, embeddings=OnDisk(np.asarray(prefs.embeddings)))
     model_there, users_there, history_there = fit(stored, FitConfig(method), key=KEY)

@@ -14,7 +14,8 @@ import pytest
 from joint_fit import problem, shard_copies
 
 from lore_jax.fitting.config import PAPER_MINIBATCH, FitConfig
-from lore_jax.fitting.fit import _chunk, start
+from lore_jax.fitting.fit import start
+from lore_jax.fitting.programs import many_steps
 from lore_jax.methods.gaussian import laplace_em
 from lore_jax.methods.gaussian.laplace_em import EMConfig, PopulationHyper
 from lore_jax.methods.gaussian.method import PopulationConfig
@@ -193,17 +194,17 @@ def test_a_step_sends_the_gradient_of_what_is_shared_and_a_few_numbers(case, sha
     ids=["simplex", "population"],
 )
 def test_chunks_share_one_program_and_donate_the_state(method):
-    _chunk.cache_clear()
+    many_steps.cache_clear()
     devices = jax.devices()[:4]
     running, state = start(problem(), FitConfig(method), key=jax.random.key(0), devices=devices)
     for taken in (0, 2, 4):
         before = jax.tree.leaves(state)
         state, _ = running.advance(state, taken, 2)
         assert all(leaf.is_deleted() for leaf in before)
-    assert _chunk.cache_info().currsize == 1
+    assert many_steps.cache_info().currsize == 1
     unchosen = dataclasses.replace(method, **dict.fromkeys(running.choice))
-    assert _chunk(unchosen, 2, "jit", tuple(devices))._cache_size() == 1
-    assert _chunk.cache_info().currsize == 1  # that was the program that ran, not another
+    assert many_steps(unchosen, 2, "jit", tuple(devices))._cache_size() == 1
+    assert many_steps.cache_info().currsize == 1  # that was the program that ran, not another
 
 
 def test_a_view_on_the_host_leaves_the_buffer_free():

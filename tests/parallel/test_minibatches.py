@@ -13,7 +13,8 @@ from simplex_transcription import Adam, Transcription
 
 from lore_jax.data.preferences import from_arrays
 from lore_jax.fitting.config import FitConfig
-from lore_jax.fitting.fit import _step, start
+from lore_jax.fitting.fit import start
+from lore_jax.fitting.programs import one_step
 from lore_jax.methods.simplex.method import SimplexConfig
 from lore_jax.parallel.buckets import deal
 from lore_jax.parallel.minibatches import PlacedMinibatches, assign_minibatches, lay_out_minibatches
@@ -250,7 +251,7 @@ def test_a_table_without_room_passes_through_the_device(monkeypatch):
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_one_program_for_all_minibatches_and_the_state_is_donated(devices):
-    _step.cache_clear()
+    one_step.cache_clear()
     where = jax.devices()[:devices]
     running, state = start(problem(), FitConfig(METHOD), key=jax.random.key(1), devices=where)
     before = jax.tree.leaves(state)
@@ -258,5 +259,5 @@ def test_one_program_for_all_minibatches_and_the_state_is_donated(devices):
     assert all(leaf.is_deleted() for leaf in before)
     running.advance(state, 3, 9)
     unchosen = dataclasses.replace(METHOD, rank=None)
-    assert _step(unchosen, "jit", tuple(where))._cache_size() == 1
-    assert _step.cache_info().currsize == 1  # that was the program that ran, not another
+    assert one_step(unchosen, "jit", tuple(where))._cache_size() == 1
+    assert one_step.cache_info().currsize == 1  # that was the program that ran, not another

@@ -4,6 +4,8 @@ All but one of the cases are eight users with 1, 4 or 8 pairs over the same tabl
 share compiled programs.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -209,7 +211,11 @@ def test_it_ends_and_nothing_is_nan(case, method):
 
 
 def test_contradictions_leave_everybody_where_the_population_is():
-    prefs, model, users, _ = fitted(contradictions, "gaussian")
+    # The fit begins at the optimum, where Adam takes what rounding leaves of the gradient for a
+    # direction: how far it is off after few steps depends on the processor.
+    method = dataclasses.replace(METHODS["gaussian"], steps=100)
+    prefs = contradictions()
+    model, users, _ = fit(prefs, FitConfig(method), key=jax.random.key(0))
     np.testing.assert_allclose(users.weights[:, 1:], 0.0, atol=1e-3)
     np.testing.assert_allclose(margins(model, users, prefs).probability, 0.5, atol=1e-3)
 

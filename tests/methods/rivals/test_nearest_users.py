@@ -7,7 +7,7 @@ import pytest
 import rival_populations
 from few_items import few_items, nearest_users
 
-from lore_jax.fitting.fit import _finish, _init
+from lore_jax.fitting.programs import first_state, learned
 from lore_jax.methods.base import FoldWeights
 from lore_jax.methods.rivals import nearest_users as nearest_users_module
 from lore_jax.methods.rivals.nearest_users import NearestUsersConfig
@@ -35,7 +35,7 @@ def test_folds_are_predicted_as_the_predictor_predicts():
 def test_populations_of_like_size_share_programs():
     method = NearestUsersConfig(kappa=3.0)
     devices, found = tuple(jax.local_devices()[:1]), []
-    programs = _init(NearestUsersConfig(), devices), _finish(method, devices)
+    programs = first_state(NearestUsersConfig(), devices), learned(method, devices)
     for users in (22, 23, 24):
         predictor = nearest_users(few_items(users=users))
         assert predictor.score.shape == (users, 6)  # what fills up is not kept

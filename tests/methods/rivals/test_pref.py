@@ -9,7 +9,7 @@ import rival_populations
 from shared_pairs import shared_pairs
 
 from lore_jax.data.preferences import from_arrays
-from lore_jax.fitting.fit import _chunk, _finish, _init
+from lore_jax.fitting.programs import first_state, learned, many_steps
 from lore_jax.methods.rivals.answer_matrix import num_shared_pairs
 from lore_jax.methods.rivals.pref import PReFConfig
 
@@ -36,9 +36,9 @@ def test_populations_of_like_size_share_programs():
     method, found = PReFConfig(rank=2, beta=10.0, steps=5), []
     devices = tuple(jax.local_devices()[:1])
     programs = (
-        _init(PReFConfig(), devices),
-        _chunk(PReFConfig(), 5, "jit", devices),
-        _finish(dataclasses.replace(method, rank=None), devices),
+        first_state(PReFConfig(), devices),
+        many_steps(PReFConfig(), 5, "jit", devices),
+        learned(dataclasses.replace(method, rank=None), devices),
     )
     for users in (18, 19, 20):
         population = rival_populations.Population(shared_pairs(users=users), *[None] * 2)
