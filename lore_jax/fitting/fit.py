@@ -28,11 +28,12 @@ from lore_jax.parallel.devices import (
     Mapping,
     filled_up,
     first_shard,
+    num_cores,
     place,
     replicate,
     split,
 )
-from lore_jax.parallel.freed_memory import give_back_freed_memory
+from lore_jax.parallel.freed_memory import give_back_freed_memory, share_heaps
 from lore_jax.parallel.lapack_threads import one_lapack_thread
 from lore_jax.parallel.minibatches import PlacedMinibatches
 
@@ -237,6 +238,7 @@ def start(
     prefs = set_aside_long_rows(prefs)
     if prefs.num_pairs == 0 or not prefs.pair_weight.any():
         raise ValueError("there are no pairs with any weight: a fit needs at least one")
+    share_heaps(num_cores())
     devices = tuple(devices) if devices else tuple(jax.local_devices()[:1])
     key = random_key(key)
     key_choice, key_init = jax.random.split(key)
@@ -259,6 +261,9 @@ def start(
     shared = hyper, np.asarray(jax.random.key_data(key_init))
     state = first_state(_without(method, choice), devices)((), running.first_data, shared)
     jax.block_until_ready(state)
+    if isinstance(data, FitData):  # the rest of the fit is about users, and needs the memory
+        running = dataclasses.replace(running, data=dataclasses.replace(data, distinct=None))
+        del data
     give_back_freed_memory()
     # Where the first chunk will leave it; a leaf elsewhere would have the program compiled twice.
     return running, jax.tree.map(lambda leaf: split(leaf, devices), state)

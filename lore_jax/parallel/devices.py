@@ -158,12 +158,17 @@ def place(
     devices = list(devices) if devices else jax.local_devices()[:1]
     buckets, layout = lay_out(prefs, len(devices))
     distinct = distinct_pairs([(np.asarray(b.chosen), np.asarray(b.rejected)) for b in buckets])
+    leaves, tree = jax.tree.flatten((buckets, distinct))
+    del buckets, distinct  # one array is held twice at a time, not all
+    for number, leaf in enumerate(leaves):
+        leaves[number] = split(leaf, devices)
+    buckets, distinct = jax.tree.unflatten(tree, leaves)
     data = FitData(
         embeddings=_place_table(prefs.embeddings, devices, streamed),
         input_scale=replicate(np.float32(input_scale), devices),
-        buckets=jax.tree.map(lambda leaf: split(leaf, devices), buckets),
+        buckets=buckets,
         users=PerUser(tuple(split(ids, devices) for ids in layout.ids)),
-        distinct=jax.tree.map(lambda leaf: split(leaf, devices), distinct),
+        distinct=distinct,
     )
     return data, layout
 

@@ -20,6 +20,8 @@ response itself depends on v only by the share `s_j^2`: the rest is known from i
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
@@ -35,6 +37,7 @@ _KEPT_AXES = 256
 _MOST_ROWS = 4096  # for which the graph of comparisons is a matrix: 64 MB
 _PAIRS_AT_A_TIME = 4096
 _COLUMNS = 64
+_MOST_NUMBERS = 2**22  # of a block of columns: 16 MB, of which three are held
 
 
 def _axes(data: FitData) -> Float[Array, "dim q"]:
@@ -45,7 +48,24 @@ def _axes(data: FitData) -> Float[Array, "dim q"]:
     return strongest_axes(data.embeddings, _KEPT_AXES)
 
 
-Precisions = tuple[tuple[Array, ...], ...]  # h: for each kind of columns, of every bucket's pairs
+class Precisions(NamedTuple):
+    """h of every bucket's pairs, one number a pair for both kinds of columns.
+
+    Attributes:
+        pairs: of the population's column, `[shots, users]`.
+        moments: what it is multiplied by for another column, `E[w^2]` of each user, `[users]`; of
+            no bucket, where the basis has no other columns.
+    """
+
+    pairs: tuple[Array, ...]
+    moments: tuple[Array, ...]
+
+    def of_kind(self, kind: int) -> list[tuple[Array, Array]]:
+        """For each bucket h of the pairs, and the factor of its users, `[1, users]`."""
+        if kind == 0:
+            return [(h, jnp.ones((1, h.shape[-1]))) for h in self.pairs]
+        factors = [moment[None] for moment in self.moments]
+        return list(zip(self.pairs, factors, strict=bool(factors)))
 
 
 def shares(
@@ -58,8 +78,7 @@ def shares(
 
     Args:
         data: one shard.
-        precisions: h of every bucket's pairs, `[shots, users]`, for both kinds of columns; of none,
-            where the basis has no such columns.
+        precisions: of every bucket's pairs.
         ridges: r of each kind.
         item_effects: c of each kind, of all responses or of each; 0: none.
 
@@ -67,14 +86,15 @@ def shares(
         The share of a response's rewards that depends on the basis; 1 if nobody judged it.
     """
 
-    def add(degree: Array, bucket: UserBucket, h: Array) -> tuple[Array, None]:
+    def add(degree: Array, bucket: UserBucket, h: Array, moment: Array) -> tuple[Array, None]:
+        h *= moment
         return degree.at[bucket.chosen].add(h).at[bucket.rejected].add(h), None
 
     degrees = []
-    for precision in precisions:
+    for kind in range(KINDS):
         degree = jnp.zeros(data.embeddings.shape[0])
-        for bucket, h in zip(data.buckets, precision, strict=bool(precision)):
-            degree, _ = over_users(add, degree, bucket, h)
+        for bucket, (h, moment) in zip(data.buckets, precisions.of_kind(kind), strict=False):
+            degree, _ = over_users(add, degree, bucket, h, moment)
         degrees.append(degree)
     degree = jnp.stack(degrees)
     return 1.0 / (1.0 + total(degree) * item_effects**2 / (2.0 * ridges[:, None]))
@@ -103,10 +123,11 @@ def basis_posterior(
     along = along_axes(data.embeddings, axes, data.input_scale)
     factors = []
     for kind in range(KINDS):
-        if not precisions[kind]:  # the prior
+        of_pairs = precisions.of_kind(kind)
+        if not of_pairs:  # the prior
             factors.append(jnp.eye(axes.shape[1]) / jnp.sqrt(2.0 * ridges[kind]))
             continue
-        information = total(_information(data, precisions[kind], along, jnp.sqrt(share[kind])))
+        information = total(_information(data, of_pairs, along, jnp.sqrt(share[kind])))
         hessian = information + 2.0 * ridges[kind] * jnp.eye(axes.shape[1])
         lower = jnp.linalg.cholesky(hessian)
         factors.append(solve_triangular(lower, jnp.eye(len(lower)), lower=True).T)
@@ -115,7 +136,7 @@ def basis_posterior(
 
 def _information(
     data: FitData,
-    precision: tuple[Array, ...],
+    precisions: list[tuple[Array, Array]],
     along: Float[Array, "responses q"],
     size: Float[Array, " responses"],
 ) -> Float[Array, "q q"]:
@@ -124,26 +145,30 @@ def _information(
     if count <= _MOST_ROWS:
         rows = size[:, None] * along
         graph = jnp.zeros((count, count))
-        for bucket, h in zip(data.buckets, precision, strict=True):
-            graph = graph.at[bucket.chosen, bucket.rejected].add(h)
+        for bucket, (h, moment) in zip(data.buckets, precisions, strict=True):
+            graph = graph.at[bucket.chosen, bucket.rejected].add(h * moment)
         graph += graph.T
         return rows.T @ (jnp.sum(graph, axis=1)[:, None] * rows - graph @ rows)
 
     # The Laplacian of the graph times the rows, pair by pair; some columns at a time, so that
     # `along` is the only array of its size.
-    def columns(start: Array) -> Array:
-        rows = size[:, None] * jax.lax.dynamic_slice_in_dim(along, start, _COLUMNS, axis=1)
+    at_once = _COLUMNS
+    while at_once * count > _MOST_NUMBERS and at_once > 1:
+        at_once //= 2
 
-        def add(product: Array, bucket: UserBucket, h: Array) -> tuple[Array, None]:
-            pull = h[..., None] * (rows[bucket.chosen] - rows[bucket.rejected])
+    def columns(start: Array) -> Array:
+        rows = size[:, None] * jax.lax.dynamic_slice_in_dim(along, start, at_once, axis=1)
+
+        def add(product: Array, bucket: UserBucket, h: Array, moment: Array) -> tuple[Array, None]:
+            pull = (h * moment)[..., None] * (rows[bucket.chosen] - rows[bucket.rejected])
             return add_to_rows(product, bucket, pull), None
 
         product = jnp.zeros_like(rows)
-        for bucket, h in zip(data.buckets, precision, strict=True):
-            product, _ = over_users(add, product, bucket, h, most=_PAIRS_AT_A_TIME)
+        for bucket, said in zip(data.buckets, precisions, strict=True):
+            product, _ = over_users(add, product, bucket, *said, most=_PAIRS_AT_A_TIME)
         return (size[:, None] * product).T @ along
 
-    if width % _COLUMNS:
-        along = jnp.pad(along, ((0, 0), (0, -width % _COLUMNS)))
-    blocks = jax.lax.map(columns, jnp.arange(0, along.shape[1], _COLUMNS))
+    if width % at_once:
+        along = jnp.pad(along, ((0, 0), (0, -width % at_once)))
+    blocks = jax.lax.map(columns, jnp.arange(0, along.shape[1], at_once))
     return blocks.reshape(-1, along.shape[1])[:width, :width]

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from lore_jax.data.answer_kinds import Kind
 from lore_jax.methods.base import Info
-from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
+from lore_jax.methods.gaussian.basis_laplace import Precisions, basis_posterior, shares
 from lore_jax.methods.gaussian.expected_loss import expected_loss
 from lore_jax.methods.gaussian.laplace_em import (
     EMConfig,
@@ -259,18 +259,14 @@ def what_is_unknown(
         margin = f[0] + combine(f[1:], taken.deviation)
         return None, (weight * likelihood.curvature(margin), moment)
 
-    population: list[Array] = []
-    deviations: list[Array] = []
-    for bucket, start in zip(_of_answers(data), state.deviations.buckets, strict=True):
-        _, (curvature, moment) = over_users(precision, None, bucket, jnp.asarray(start))
-        population.append(curvature)
-        if columns:
-            deviations.append(curvature * moment[None])
+    buckets = zip(_of_answers(data), state.deviations.buckets, strict=True)
+    of_buckets = [over_users(precision, None, bucket, start)[1] for bucket, start in buckets]
+    of_entries, moments = (tuple(values) for values in zip(*of_buckets, strict=True))
+    said, kept = Precisions(of_entries, moments if columns else ()), ridges(hyper)
     rows = jnp.pad(jnp.asarray(data.embeddings), ((0, 1), (0, 0)))
     padded = dataclasses.replace(data, embeddings=rows)
-    kinds, kept = (tuple(population), tuple(deviations)), ridges(hyper)
-    share = shares(padded, kinds, kept, hyper.item_effects[:, None])
-    uncertain = basis_posterior(padded, kinds, kept, share) if linear else None
+    share = shares(padded, said, kept, hyper.item_effects[:, None])
+    uncertain = basis_posterior(padded, said, kept, share) if linear else None
     return uncertain, share[:, :-1]
 
 

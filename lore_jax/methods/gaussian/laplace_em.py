@@ -55,7 +55,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from lore_jax.methods.base import Info
 from lore_jax.methods.bradley_terry import bradley_terry
-from lore_jax.methods.gaussian.basis_laplace import basis_posterior, shares
+from lore_jax.methods.gaussian.basis_laplace import Precisions, basis_posterior, shares
 from lore_jax.methods.gaussian.expected_loss import expected_loss
 from lore_jax.methods.gaussian.initial_directions import score_directions
 from lore_jax.model.basis import LinearBasis, Params, apply_to_table
@@ -213,17 +213,12 @@ def what_is_unknown(
         margin = along[0] + combine(along[1:], mean)
         return None, jnp.asarray(bucket.pair_weight) * likelihood.curvature(margin)
 
-    population: list[Array] = []
-    deviations: list[Array] = []
-    users = zip(state.deviations.buckets, state.moments.buckets, strict=True)
-    for bucket, (mean, moment) in zip(data.buckets, users, strict=True):
-        population.append(over_users(precision, None, bucket, mean)[1])
-        if len(mean):
-            deviations.append(population[-1] * moment[None])
-    kinds = tuple(population), tuple(deviations)
-    kept = ridges(hyper)
-    share = shares(data, kinds, kept, _sizes_of_effects(data, hyper))
-    return basis_posterior(data, kinds, kept, share) if linear else None, share
+    buckets = zip(data.buckets, state.deviations.buckets, strict=True)
+    of_pairs = tuple(over_users(precision, None, bucket, mean)[1] for bucket, mean in buckets)
+    moments = tuple(map(jnp.asarray, state.moments.buckets)) if len(hyper.columns) else ()
+    said, kept = Precisions(of_pairs, moments), ridges(hyper)
+    share = shares(data, said, kept, _sizes_of_effects(data, hyper))
+    return basis_posterior(data, said, kept, share) if linear else None, share
 
 
 def step(
