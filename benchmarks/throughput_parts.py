@@ -66,18 +66,21 @@ plain_sum = jax.jit(lambda array: jnp.sum(array))
 def pytorch_rows(
     work: str, steps: dict[str, Callable[[], Callable[[], float]]], counts: int, timed: int
 ) -> list[Row]:
-    """Times a few steps of each method, made one after the other, and multiplies."""
+    """Times a few steps of each method, made one after the other, and multiplies.
+
+    Of short steps as many as take half a second: the first ones of a process are slow.
+    """
     rows = []
     for name, make in steps.items():
         step = make()
         step()
-        seconds = []
-        for _ in range(timed):
+        seconds: list[float] = []
+        while len(seconds) < timed or sum(seconds) < 0.5:
             begun = time.perf_counter()
             step()
             seconds.append(time.perf_counter() - begun)
         each = float(np.median(seconds))
-        note = f"{counts:,} steps of {1e3 * each:,.4g} ms, {timed} timed"
+        note = f"{counts:,} steps of {1e3 * each:,.4g} ms, {len(seconds)} timed"
         rows.append({"work": work, "method": name, "seconds": counts * each, "note": note})
     return rows
 

@@ -45,7 +45,7 @@ class Preferences:
         pair_weight: how much a pair counts, float32 `[pairs]`, non-negative; 1 by default.
         num_users: the number of users, those without any pair included.
         user_ids: the users' own names `[num_users]`, or None.
-        row: where each pair stood in the arrays it came from, int64 `[pairs]`.
+        row: where each pair stood in the arrays it came from, int32 `[pairs]` (int64 of more).
         head: the reference head `[dim]` of the reward model that made the embeddings, or None.
         encoder: what made the embeddings (`encoder_identity.py`); None: nobody knows.
     """
@@ -283,7 +283,7 @@ def from_arrays(
         pair_weight=check_pair_weight(pair_weight, pairs, order),
         num_users=num_users,
         user_ids=user_ids,
-        row=order.astype(np.int64),
+        row=order.astype(np.int32 if pairs <= _LARGEST_ID else np.int64),
         head=check_head(head, table.shape[1]),
         encoder=None,
     )
