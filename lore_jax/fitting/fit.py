@@ -28,12 +28,11 @@ from lore_jax.parallel.devices import (
     Mapping,
     filled_up,
     first_shard,
-    num_cores,
     place,
     replicate,
     split,
 )
-from lore_jax.parallel.freed_memory import give_back_freed_memory, share_heaps
+from lore_jax.parallel.freed_memory import give_back_freed_memory
 from lore_jax.parallel.lapack_threads import one_lapack_thread
 from lore_jax.parallel.minibatches import PlacedMinibatches
 
@@ -238,7 +237,6 @@ def start(
     prefs = set_aside_long_rows(prefs)
     if prefs.num_pairs == 0 or not prefs.pair_weight.any():
         raise ValueError("there are no pairs with any weight: a fit needs at least one")
-    share_heaps(num_cores())
     devices = tuple(devices) if devices else tuple(jax.local_devices()[:1])
     key = random_key(key)
     key_choice, key_init = jax.random.split(key)

@@ -3,7 +3,7 @@
 import ctypes
 
 from lore_jax.parallel import freed_memory
-from lore_jax.parallel.freed_memory import give_back_freed_memory, share_heaps
+from lore_jax.parallel.freed_memory import give_back_freed_memory
 
 
 def test_the_library_is_asked_where_it_can_be(monkeypatch):
@@ -22,21 +22,3 @@ def test_the_library_is_asked_where_it_can_be(monkeypatch):
     assert not give_back_freed_memory()
     monkeypatch.setattr(freed_memory.sys, "platform", "darwin")
     assert not give_back_freed_memory()
-
-
-def test_threads_share_heaps_unless_the_environment_says_how_many(monkeypatch):
-    asked = []
-
-    class Library:
-        def mallopt(self, what, value):
-            asked.append((what, value))
-            return 1
-
-    monkeypatch.setattr(freed_memory.sys, "platform", "linux")
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library())
-    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    assert share_heaps(3)
-    assert asked == [(-8, 3)]
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "5")
-    assert not share_heaps(3)
-    assert len(asked) == 1
